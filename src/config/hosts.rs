@@ -1,0 +1,94 @@
+//! The hosts that may be asked for an image, in the order of preference.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What a host may be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Capability {
+    /// Manifests by digest, and blobs.
+    Pull,
+    /// A tag's digest.
+    Resolve,
+}
+
+/// The set of [`Capability`]s that a host has.
+///
+/// | asked for | needs |
+/// |---|---|
+/// | a tag | pull and resolve |
+/// | a manifest by digest, a blob | pull |
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// See [`Capability::Pull`].
+    pub pull: bool,
+    /// See [`Capability::Resolve`].
+    pub resolve: bool,
+    /// Uploads; never used by a pull, kept for `explain`.
+    pub push: bool,
+    /// The referrers API; never used by a pull, kept for `explain`.
+    pub referrers: bool,
+}
+
+impl Capabilities {
+    /// What a host has whose configuration does not say.
+    pub const ALL: Self = Self { pull: true, resolve: true, push: true, referrers: true };
+
+    /// Whether `capability` is in the set.
+    pub fn has(self, capability: Capability) -> bool {
+        match capability {
+            Capability::Pull => self.pull,
+            Capability::Resolve => self.resolve,
+        }
+    }
+}
+
+/// Where a setting was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A file and a line, counted from 1.
+    File(PathBuf, usize),
+    /// No file says anything about this host.
+    Default,
+}
+
+/// A client certificate; without `key` the certificate file holds both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// PEM file of the certificate chain.
+    pub cert: PathBuf,
+    /// PEM file of the private key.
+    pub key: Option<PathBuf>,
+}
+
+/// One host that a pull may ask, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistryHost {
+    /// `https` or `http`.
+    pub scheme: String,
+    /// `host[:port]` contacted, IPv6 in brackets: `registry-1.docker.io`, `[::1]:5000`.
+    pub authority: String,
+    /// What `/<repository>/manifests/…` is appended to: `/v2`, or what `override_path` says. Begins
+    /// with a slash or is empty, and does not end in one.
+    pub path: String,
+    /// What it may be asked for.
+    pub capabilities: Capabilities,
+    /// Extra certificate authorities, PEM files, added to the system's.
+    pub ca: Vec<PathBuf>,
+    /// Client certificates.
+    pub client: Vec<ClientCertificate>,
+    /// Do not verify the server's certificate.
+    pub skip_verify: bool,
+    /// Extra request headers, to this host only.
+    pub headers: Vec<(String, Vec<String>)>,
+    /// Whether `path` was given as it is, without `/v2`.
+    pub override_path: bool,
+    /// Longest wait for a connection; `None` is the default of 30 s.
+    pub dial_timeout: Option<Duration>,
+    /// Try https, then plain http when the answer is no TLS.
+    pub http_fallback: bool,
+    /// Value of the `ns=` query parameter: the image's own registry, when this host is another.
+    pub ns: Option<String>,
+    /// Where this host was configured.
+    pub source: Source,
+}

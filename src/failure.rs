@@ -1,0 +1,70 @@
+//! Kinds of failure: the one table of exit codes, and the trait by which errors name their kind and
+//! the next step.
+
+use std::error::Error as StdError;
+
+/// What went wrong, as far as a script cares. `Failure as u8` is the process's exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[repr(u8)]
+pub enum Failure {
+    /// Anything without a kind of its own.
+    Other = 1,
+    /// A wrong flag, or a reference that is none.
+    Usage = 2,
+    /// The image, or content it names, is not in the registry.
+    NotFound = 3,
+    /// The registry wants credentials, or other ones.
+    Authentication = 4,
+    /// No answer from the registry: DNS, TCP, TLS, proxy, timeout, 5xx.
+    Unreachable = 5,
+    /// The registry asks to slow down.
+    RateLimited = 6,
+    /// Digest, size or diff ID differ, or a document is malformed.
+    Verification = 7,
+    /// The image does not exist for the platform.
+    NoPlatform = 8,
+    /// containerd can't be reached or refuses.
+    Containerd = 9,
+    /// The disk is full, the daemon's or ours.
+    DiskFull = 10,
+    /// Some images of several failed.
+    Batch = 11,
+    /// Ctrl-C or SIGTERM.
+    Interrupted = 130,
+}
+
+impl Failure {
+    /// The process's exit code for this kind.
+    pub fn exit_code(self) -> u8 {
+        self as u8
+    }
+
+    /// What scripts read in JSON output: `not-found`, `rate-limited`, …
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Other => "other",
+            Self::Usage => "usage",
+            Self::NotFound => "not-found",
+            Self::Authentication => "authentication",
+            Self::Unreachable => "unreachable",
+            Self::RateLimited => "rate-limited",
+            Self::Verification => "verification",
+            Self::NoPlatform => "no-platform",
+            Self::Containerd => "containerd",
+            Self::DiskFull => "disk-full",
+            Self::Batch => "batch",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// An error that knows its kind and what the admin can do about it.
+pub trait Diagnose: StdError {
+    /// The kind, which decides the exit code.
+    fn failure(&self) -> Failure;
+
+    /// The next step, one sentence without the word "hint"; `None` where there is nothing better
+    /// to say than the error itself.
+    fn hint(&self) -> Option<String>;
+}

@@ -1,0 +1,28 @@
+//! pullctl puts container images where Kubernetes looks for them.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`oci`], [`reference`], [`platform`] | the nouns, parsed and checked |
+//! | [`failure`], [`progress`] | kinds of failure with their exit codes; events of a pull |
+//! | [`config`] | what the machine's owner configured, as plain values |
+//! | [`registry`] | HTTP to registries |
+//! | [`containerd`], [`layout`] | the two destinations |
+//! | [`unpack`] | layers into snapshots |
+//! | [`pull`] | the recipe |
+//! | [`output`], [`cli`] | what people and scripts see and type |
+//!
+//! `tests/architecture.rs` holds which of them may know which.
+
+pub mod cli;
+pub mod config;
+pub mod containerd;
+pub mod failure;
+pub mod layout;
+pub mod oci;
+pub mod output;
+pub mod platform;
+pub mod progress;
+pub mod pull;
+pub mod reference;
+pub mod registry;
+pub mod unpack;

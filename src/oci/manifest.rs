@@ -1,0 +1,249 @@
+//! Indexes, manifests and image configurations, parsed from bounded bytes.
+
+use oci_distribution::manifest as wire;
+use serde::Deserialize;
+
+use super::{Descriptor, DiffId, DigestError, MediaKind, MediaType};
+use crate::platform::Platform;
+
+/// Largest index, manifest or configuration that is read, in bytes (4 MiB, the limit that the
+/// distribution specification asks registries to allow); a larger one is refused unread.
+pub const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Most layers an image may have. overlayfs stops mounting far below this; it bounds what a hostile
+/// manifest can make us plan.
+const MAX_LAYERS: usize = 4096;
+
+/// Why a document is no image manifest, index or configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Not JSON, nested too deeply, or with members of the wrong type.
+    #[error("the {what} is not valid JSON for its type: {source}")]
+    Json {
+        /// `manifest`, `index` or `image configuration`.
+        what: &'static str,
+        /// Where the parser stopped.
+        source: serde_json::Error,
+    },
+    /// An HTML page, most often of a proxy or a login portal.
+    #[error("the {what} is an HTML page, not JSON")]
+    Html {
+        /// `manifest`, `index` or `image configuration`.
+        what: &'static str,
+    },
+    /// Docker image manifest version 2, schema 1.
+    #[error("the image has a Docker schema1 manifest, which containerd can't run")]
+    Schema1,
+    /// Something else than an image: a chart, a signature, an attestation.
+    #[error("media type {0} is no container image")]
+    NotAnImage(MediaType),
+    /// A descriptor with a negative size.
+    #[error("the descriptor of {digest} has the size {size}")]
+    NegativeSize {
+        /// Whose size it is.
+        digest: super::Digest,
+        /// The size as written.
+        size: i64,
+    },
+    /// A descriptor with an unusable digest.
+    #[error(transparent)]
+    Digest(#[from] DigestError),
+    /// More layers than [`MAX_LAYERS`].
+    #[error("the manifest lists {0} layers; at most {MAX_LAYERS} are accepted")]
+    TooManyLayers(usize),
+    /// The configuration and the manifest do not describe the same layers.
+    #[error("the image configuration has {diff_ids} diff IDs for {layers} layers")]
+    DiffIdCount {
+        /// Entries in `rootfs.diff_ids`.
+        diff_ids: usize,
+        /// Entries in `layers`.
+        layers: usize,
+    },
+}
+
+/// A manifest or an index, told apart.
+#[derive(Debug, Clone)]
+pub enum ManifestKind {
+    /// Several platforms, or further indexes.
+    Index(Index),
+    /// One image.
+    Manifest(Manifest),
+}
+
+/// An OCI image index or docker manifest list.
+#[derive(Debug, Clone)]
+pub struct Index {
+    /// The entries in the index's order.
+    pub manifests: Vec<Descriptor>,
+}
+
+/// An OCI or docker v2 image manifest.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    /// The image configuration.
+    pub config: Descriptor,
+    /// The layers, base first.
+    pub layers: Vec<Descriptor>,
+}
+
+/// What a pull needs of an image configuration.
+#[derive(Debug, Clone)]
+pub struct ImageConfig {
+    /// Platform the image was built for.
+    pub platform: Platform,
+    /// Diff IDs, base first.
+    pub diff_ids: Vec<DiffId>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DocumentWire {
+    schema_version: Option<u64>,
+    media_type: Option<String>,
+    config: Option<wire::OciDescriptor>,
+    // Go writes an empty list as `null`.
+    layers: Option<Vec<wire::OciDescriptor>>,
+    manifests: Option<Vec<IndexEntryWire>>,
+    // Schema1 has these instead.
+    fs_layers: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct IndexEntryWire {
+    #[serde(flatten)]
+    descriptor: wire::OciDescriptor,
+    platform: Option<PlatformWire>,
+}
+
+#[derive(Deserialize)]
+struct PlatformWire {
+    #[serde(default)]
+    os: String,
+    #[serde(default)]
+    architecture: String,
+    variant: Option<String>,
+    #[serde(rename = "os.version")]
+    os_version: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ConfigWire {
+    #[serde(flatten)]
+    platform: PlatformWire,
+    rootfs: Option<RootfsWire>,
+}
+
+#[derive(Deserialize)]
+struct RootfsWire {
+    diff_ids: Option<Vec<String>>,
+}
+
+impl From<PlatformWire> for Platform {
+    fn from(raw: PlatformWire) -> Self {
+        Platform::from_parts(
+            &raw.os,
+            &raw.architecture,
+            raw.variant.as_deref().unwrap_or_default(),
+            raw.os_version.as_deref().unwrap_or_default(),
+        )
+    }
+}
+
+impl ManifestKind {
+    /// Parses `bytes` as what `media_type` says, or by its own `mediaType` and members when the
+    /// server's type is a generic one.
+    ///
+    /// # Errors
+    /// [`ManifestError`] when it is HTML, schema1, no image, or has unusable descriptors.
+    pub fn parse(media_type: &MediaType, bytes: &[u8]) -> Result<Self, ManifestError> {
+        if media_type.kind() == MediaKind::Schema1 {
+            return Err(ManifestError::Schema1);
+        }
+        let document: DocumentWire = parse_json("manifest", bytes)?;
+        if document.schema_version == Some(1) || document.fs_layers.is_some() {
+            return Err(ManifestError::Schema1);
+        }
+        let declared = document.media_type.map(MediaType::new);
+        let kind = [Some(media_type), declared.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(MediaType::kind)
+            .find(|kind| *kind != MediaKind::Other);
+        match (kind, document.config) {
+            (Some(MediaKind::Index), _) => Index::from_wire(document.manifests).map(Self::Index),
+            (None, None) if document.manifests.is_some() => {
+                Index::from_wire(document.manifests).map(Self::Index)
+            }
+            (Some(MediaKind::Manifest) | None, Some(config)) => {
+                Manifest::from_wire(config, document.layers).map(Self::Manifest)
+            }
+            (Some(MediaKind::Schema1), _) => Err(ManifestError::Schema1),
+            _ => Err(ManifestError::NotAnImage(media_type.clone())),
+        }
+    }
+}
+
+impl Index {
+    fn from_wire(entries: Option<Vec<IndexEntryWire>>) -> Result<Self, ManifestError> {
+        let manifests = entries
+            .unwrap_or_default()
+            .into_iter()
+            .map(|entry| {
+                let mut descriptor = Descriptor::try_from(entry.descriptor)?;
+                descriptor.platform = entry.platform.map(Platform::from);
+                Ok(descriptor)
+            })
+            .collect::<Result<_, ManifestError>>()?;
+        Ok(Self { manifests })
+    }
+}
+
+impl Manifest {
+    fn from_wire(
+        config: wire::OciDescriptor,
+        layers: Option<Vec<wire::OciDescriptor>>,
+    ) -> Result<Self, ManifestError> {
+        let layers = layers.unwrap_or_default();
+        if layers.len() > MAX_LAYERS {
+            return Err(ManifestError::TooManyLayers(layers.len()));
+        }
+        Ok(Self {
+            config: config.try_into()?,
+            layers: layers.into_iter().map(Descriptor::try_from).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl ImageConfig {
+    /// Parses a configuration and checks that it has one diff ID for each of `layers` layers.
+    ///
+    /// # Errors
+    /// [`ManifestError`] when it is no JSON or its diff IDs do not fit.
+    pub fn parse(bytes: &[u8], layers: usize) -> Result<Self, ManifestError> {
+        let config: ConfigWire = parse_json("image configuration", bytes)?;
+        let diff_ids = config
+            .rootfs
+            .and_then(|rootfs| rootfs.diff_ids)
+            .unwrap_or_default()
+            .iter()
+            .map(|text| text.parse().map(DiffId))
+            .collect::<Result<Vec<_>, DigestError>>()?;
+        if diff_ids.len() != layers {
+            return Err(ManifestError::DiffIdCount { diff_ids: diff_ids.len(), layers });
+        }
+        Ok(Self { platform: config.platform.into(), diff_ids })
+    }
+}
+
+fn parse_json<'a, T: Deserialize<'a>>(
+    what: &'static str,
+    bytes: &'a [u8],
+) -> Result<T, ManifestError> {
+    serde_json::from_slice(bytes).map_err(|source| {
+        if bytes.trim_ascii_start().starts_with(b"<") {
+            ManifestError::Html { what }
+        } else {
+            ManifestError::Json { what, source }
+        }
+    })
+}

@@ -1,0 +1,160 @@
+//! What happens during a pull, as events, and the sink that takes them. Knows no terminal.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::oci::Digest;
+
+/// One thing that happened. Serialised as it stands, it is the JSON progress format of README.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// A pull of one image begins.
+    Started {
+        /// The reference as normalised, `docker.io/library/busybox:latest`.
+        image: String,
+    },
+    /// The reference's descriptor is known.
+    Resolved {
+        /// The reference.
+        image: String,
+        /// Digest of the index or manifest it points to.
+        digest: Digest,
+        /// Registry host that answered.
+        host: String,
+    },
+    /// The layers are known.
+    Planned {
+        /// The reference.
+        image: String,
+        /// Platforms chosen, `linux/amd64`.
+        platforms: Vec<String>,
+        /// Blobs of the image (configurations and layers), each counted once.
+        blobs: usize,
+        /// Their total size.
+        total_bytes: u64,
+    },
+    /// A blob enters a state.
+    Blob {
+        /// Which blob.
+        digest: Digest,
+        /// What it is in its image.
+        kind: BlobKind,
+        /// Its size.
+        size_bytes: u64,
+        /// The state that begins.
+        state: BlobState,
+        /// Bytes that need no download because an earlier run left them (with `Downloading`).
+        resumed_bytes: u64,
+    },
+    /// More bytes of a blob arrived from the network. Frequent: a sink must only count.
+    Received {
+        /// Which blob.
+        digest: Digest,
+        /// How many since the last event; negative when a stream starts over.
+        delta_bytes: i64,
+    },
+    /// One request to a registry host ended.
+    Attempt(HostAttempt),
+    /// Something the user should know that does not fail the pull.
+    Warning {
+        /// Stable name, `platform-mismatch`.
+        code: &'static str,
+        /// What is the matter.
+        message: String,
+        /// The next step.
+        hint: Option<String>,
+    },
+    /// An image is in place under all its names.
+    Finished(PullReport),
+    /// An image's pull failed.
+    Failed {
+        /// The reference.
+        image: String,
+        /// The whole error chain on one line.
+        error: String,
+        /// Its kind.
+        failure: Failure,
+        /// The exit code that the kind stands for.
+        exit_code: u8,
+        /// The next step.
+        hint: Option<String>,
+    },
+}
+
+/// A blob's part in an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BlobKind {
+    /// Image index.
+    Index,
+    /// Image manifest.
+    Manifest,
+    /// Image configuration.
+    Config,
+    /// File system layer.
+    Layer,
+}
+
+/// What is being done with a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BlobState {
+    /// Known, not begun.
+    Waiting,
+    /// Bytes are coming in.
+    Downloading,
+    /// All bytes are there; the store checks and commits.
+    Verifying,
+    /// The layer is being made a snapshot.
+    Unpacking,
+    /// Finished by this run.
+    Done,
+    /// Was there already.
+    Exists,
+}
+
+/// One request to one host, for errors, `-v`, `explain` and JSON alike.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HostAttempt {
+    /// `host[:port]` contacted; never user info.
+    pub host: String,
+    /// What was asked, `HEAD manifests/3.6`, `GET blobs/sha256:… bytes 0-8388607`.
+    pub request: String,
+    /// `200 OK`, `connection refused`, …
+    pub outcome: String,
+    /// How long it took, in milliseconds.
+    #[serde(rename = "duration_ms", serialize_with = "milliseconds")]
+    pub duration: Duration,
+}
+
+fn milliseconds<S: serde::Serializer>(
+    duration: &Duration,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// What a finished pull of one image did.
+#[derive(Debug, Clone, Serialize)]
+pub struct PullReport {
+    /// The reference.
+    pub image: String,
+    /// Digest of the index or manifest it points to.
+    pub digest: Digest,
+    /// Bytes that came over the network for this image.
+    pub fetched_bytes: u64,
+    /// Bytes of the image that were there already.
+    pub reused_bytes: u64,
+    /// Wall-clock time, in milliseconds.
+    #[serde(rename = "duration_ms", serialize_with = "milliseconds")]
+    pub duration: Duration,
+}
+
+/// Takes events, from any thread. Must not block.
+pub trait Sink: Send + Sync {
+    /// Takes one event.
+    fn event(&self, event: Event);
+}
