@@ -1,0 +1,6 @@
+//! Behaviour of the built binary on real parts: containerd 1.6, 1.7 and 2.1, docker-registry,
+//! nginx, and a registry in the test's process that breaks on purpose.
+//!
+//! One file a behaviour; `support` is the test bed and tests itself.
+
+mod support;
