@@ -12,10 +12,10 @@ pub(crate) mod image;
 pub(crate) mod nginx;
 pub(crate) mod registry;
 pub(crate) mod store;
+pub(crate) mod supervisor;
 pub(crate) mod tree;
 
 mod certificates;
-mod supervisor;
 
 use std::future::Future;
 use std::sync::LazyLock;
