@@ -242,11 +242,14 @@ impl ContentStore {
     }
 
     /// Runs `open` until no other client holds the lock; `None` when the content turned up.
-    async fn in_turn<T>(
+    async fn in_turn<T, F>(
         &self,
         expected: &Descriptor,
-        mut open: impl AsyncFnMut() -> Result<T, Error>,
-    ) -> Result<Option<T>, Error> {
+        mut open: impl FnMut() -> F,
+    ) -> Result<Option<T>, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
         let mut pause = LOCK_FIRST_PAUSE;
         loop {
             match open().await {

@@ -118,7 +118,7 @@ impl Styles {
 }
 
 impl Renderer for Bars {
-    fn received(&mut self, digest: Digest, delta_bytes: i64) {
+    fn received(&mut self, digest: Digest, delta_bytes: u64) {
         self.board.received(digest, delta_bytes);
     }
 

@@ -97,13 +97,14 @@ impl Board {
         }
         if state == BlobState::Downloading {
             blob.resumed_bytes = resumed_bytes;
+            blob.received_bytes = 0;
         }
     }
 
     /// Counts bytes; those of a blob that was not announced are left out.
-    pub(super) fn received(&mut self, digest: Digest, delta_bytes: i64) {
+    pub(super) fn received(&mut self, digest: Digest, delta_bytes: u64) {
         if let Some(blob) = self.blobs.get_mut(&digest) {
-            blob.received_bytes = blob.received_bytes.saturating_add_signed(delta_bytes);
+            blob.received_bytes = blob.received_bytes.saturating_add(delta_bytes);
         }
     }
 
@@ -203,10 +204,10 @@ mod tests {
         assert_eq!(board.totals().position_bytes, 50);
         board.received(digest("a"), 500);
         assert_eq!(board.totals().position_bytes, 100);
-        board.received(digest("a"), -600);
-        assert_eq!(board.totals().position_bytes, 30);
+        board.enter(digest("a"), BlobKind::Layer, 100, BlobState::Downloading, 0);
+        assert_eq!(board.totals().position_bytes, 0);
         board.received(digest("unheard of"), 5);
-        assert_eq!(board.totals().position_bytes, 30);
+        assert_eq!(board.totals().position_bytes, 0);
     }
 
     #[test]

@@ -18,7 +18,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct Json {
     printer: Printer,
     /// Received and not told yet.
-    received: BTreeMap<Digest, i64>,
+    received: BTreeMap<Digest, u64>,
     last_flush: Instant,
 }
 
@@ -34,7 +34,7 @@ impl Json {
         }
     }
 
-    fn tell_received(&self, digest: Digest, delta_bytes: i64) {
+    fn tell_received(&self, digest: Digest, delta_bytes: u64) {
         self.write(&Event::Received { digest, delta_bytes });
     }
 
@@ -46,7 +46,7 @@ impl Json {
 }
 
 impl Renderer for Json {
-    fn received(&mut self, digest: Digest, delta_bytes: i64) {
+    fn received(&mut self, digest: Digest, delta_bytes: u64) {
         *self.received.entry(digest).or_default() += delta_bytes;
     }
 

@@ -50,7 +50,7 @@ impl Lines {
 }
 
 impl Renderer for Lines {
-    fn received(&mut self, digest: Digest, delta_bytes: i64) {
+    fn received(&mut self, digest: Digest, delta_bytes: u64) {
         self.board.received(digest, delta_bytes);
     }
 

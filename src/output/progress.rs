@@ -21,7 +21,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// One way of showing progress. Called from one thread, with the time as an argument.
 pub(super) trait Renderer: Send {
     /// Bytes that arrived since the last call, at once for all events since then.
-    fn received(&mut self, digest: Digest, delta_bytes: i64);
+    fn received(&mut self, digest: Digest, delta_bytes: u64);
     /// Any other event.
     fn event(&mut self, event: &Event, now: Instant);
     /// Called at least every [`TICK`].
@@ -34,7 +34,7 @@ pub(super) trait Renderer: Send {
 struct Silent;
 
 impl Renderer for Silent {
-    fn received(&mut self, _digest: Digest, _delta_bytes: i64) {}
+    fn received(&mut self, _digest: Digest, _delta_bytes: u64) {}
     fn event(&mut self, _event: &Event, _now: Instant) {}
     fn tick(&mut self, _now: Instant) {}
     fn finish(&mut self, _summary: Option<&Summary>, _now: Instant) {}
@@ -58,7 +58,7 @@ struct Shared {
 /// queue stays small even when the terminal is stopped.
 #[derive(Default)]
 struct Queue {
-    received: HashMap<Digest, i64>,
+    received: HashMap<Digest, u64>,
     events: Vec<Event>,
     closed: bool,
 }
@@ -262,7 +262,7 @@ mod tests {
         ];
         assert_eq!(names, expected);
         let received = events.iter().filter(|event| name(event) == "received");
-        assert_eq!(received.map(|event| event["delta_bytes"].as_i64().unwrap()).sum::<i64>(), 60);
+        assert_eq!(received.map(|event| event["delta_bytes"].as_u64().unwrap()).sum::<u64>(), 60);
         assert_eq!(events[1]["duration_ms"], 12);
     }
 
