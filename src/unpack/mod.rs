@@ -7,6 +7,7 @@
 //!
 //! Knows nothing of registries and of images' names.
 
+mod chain_locks;
 mod daemon;
 mod error;
 
