@@ -129,10 +129,10 @@ fn described(response: &Response, asked: Option<Digest>) -> Result<Option<Descri
     let headers = response.headers();
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let named: Option<Digest> = text(CONTENT_DIGEST).and_then(|digest| digest.parse().ok());
-    if let (Some(expected), Some(actual)) = (asked, named) {
-        if expected != actual {
-            return Err(Fault::DigestMismatch { expected, actual });
-        }
+    if let (Some(expected), Some(actual)) = (asked, named)
+        && expected != actual
+    {
+        return Err(Fault::DigestMismatch { expected, actual });
     }
     let size: Option<u64> = text(CONTENT_LENGTH.as_str()).and_then(|size| size.parse().ok());
     let media_type = content::media_type(headers).map(MediaType::new);

@@ -103,7 +103,7 @@ impl Source {
             contributors.insert(name.to_owned());
         }
         drop(contributors);
-        let delta_bytes = i64::try_from(count).unwrap_or(i64::MAX);
+        let delta_bytes = count as u64;
         self.context.sink.event(Event::Received { digest: self.digest, delta_bytes });
     }
 
