@@ -54,8 +54,7 @@ pub(crate) async fn resolve(
         (None, tag) => (hosts.with(Capability::Resolve), tag.unwrap_or("latest").to_owned()),
     };
     let request = format!("manifests/{document}");
-    let mut tries =
-        Tries::new(Arc::clone(context), hosts.iter().map(|host| Arc::clone(host.endpoint())));
+    let mut tries = tries(context, &hosts);
     loop {
         let index = tries
             .next()
@@ -85,8 +84,7 @@ pub(crate) async fn manifest(
     let hosts = hosts.with(Capability::Pull);
     let digest = descriptor.digest;
     let request = format!("manifests/{digest}");
-    let mut tries =
-        Tries::new(Arc::clone(context), hosts.iter().map(|host| Arc::clone(host.endpoint())));
+    let mut tries = tries(context, &hosts);
     loop {
         let index = tries.next().await.map_err(|given_up| {
             given_up.error(format!("read manifest {digest} of {}", reference.name()), &request)
@@ -97,6 +95,10 @@ pub(crate) async fn manifest(
             Err(fault) => tries.failed(index, fault),
         }
     }
+}
+
+fn tries(context: &Arc<Context>, hosts: &[Host]) -> Tries {
+    Tries::new(Arc::clone(context), hosts.iter().map(|host| Arc::clone(host.endpoint())), 0)
 }
 
 type Found = (Descriptor, Option<Bytes>);
