@@ -1,1 +1,4 @@
-//! Placeholder.
+//! Who turns a layer into a snapshot.
+
+pub mod extract;
+pub mod inflate;
