@@ -32,7 +32,7 @@ pub(crate) enum Decoder<R: BufRead> {
     /// Bytes pass as they are.
     Plain(Rewound<R>),
     /// Members until the end of the source; anything else after a member is an error, as in Go.
-    Gzip(MultiGzDecoder<Rewound<R>>),
+    Gzip(Box<MultiGzDecoder<Rewound<R>>>),
     /// Frames until the end of the source.
     Zstd(zstd::stream::read::Decoder<'static, Rewound<R>>),
 }
@@ -55,7 +55,7 @@ impl<R: BufRead> Decoder<R> {
         let rewound = Cursor::new(magic).chain(source);
         Ok(match format {
             Format::Plain => Self::Plain(rewound),
-            Format::Gzip => Self::Gzip(MultiGzDecoder::new(rewound)),
+            Format::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(rewound))),
             Format::Zstd => Self::Zstd(zstd::stream::read::Decoder::with_buffer(rewound)?),
         })
     }

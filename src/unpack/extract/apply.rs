@@ -294,13 +294,28 @@ impl Applier {
             // The path may lead elsewhere by now, and containerd follows it there.
             match self.tree.open(path, Missing::Refuse) {
                 Ok(directory) => return rustix::fs::futimens(&*directory, times),
-                Err(Errno::NOTDIR) => {}
+                // A later entry has replaced it, or one above it.
+                Err(Errno::NOENT | Errno::NOTDIR) => return self.date_replacement(directory),
                 Err(error) => return Err(error),
             }
         }
         let Some((parent, base)) = split(path) else { return Ok(()) };
         let parent = self.tree.open(parent, Missing::Refuse)?;
         attributes::set_times_on_name(&*parent, base, times)
+    }
+
+    /// What has replaced a directory gets its times, as in containerd; which fails where we go on,
+    /// when nothing has.
+    fn date_replacement(&mut self, directory: &DatedDirectory) -> rustix::io::Result<()> {
+        let Some((parent, base)) = split(&directory.path) else { return Ok(()) };
+        let dated = self
+            .tree
+            .open(parent, Missing::Refuse)
+            .and_then(|parent| attributes::set_times_on_name(&*parent, base, &directory.times));
+        match dated {
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
+            result => result,
+        }
     }
 }
 

@@ -109,7 +109,8 @@ pub(crate) fn set_on_name(
             rustix::fs::lsetxattr(&path, name, value, XattrFlags::empty())
         })?;
     }
-    if !(is_new && defaults.gives_mode(entry, parent)) && !is_link(parent, base, entry)? {
+    let has_mode = is_new && defaults.gives_mode(entry, parent);
+    if !has_mode && !is_link(parent, base, entry)? {
         let mode = Mode::from_raw_mode(entry.mode);
         rustix::fs::chmodat(parent, base, mode, AtFlags::empty())
             .map_err(failed(SET_MODE, entry))?;

@@ -31,7 +31,7 @@ impl PaxRecords {
             content = rest;
             match key {
                 b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => {
-                    let expects_offset = sparse_map.len() % 2 == 0;
+                    let expects_offset = sparse_map.len().is_multiple_of(2);
                     if expects_offset != key.ends_with(b"offset") || value.contains(&b',') {
                         return Err(ArchiveProblem::PaxRecord);
                     }
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn keeps_empty_attributes_but_no_empty_paths() {
-        let records = PaxRecords::parse(b"8 path=\n22 SCHILY.xattr.user.=\n").unwrap();
+        let records = PaxRecords::parse(b"8 path=\n23 SCHILY.xattr.user.=\n").unwrap();
         assert_eq!(records.get("path"), None);
         assert_eq!(records.attributes(), [(b"user.".to_vec(), b"".to_vec())]);
     }

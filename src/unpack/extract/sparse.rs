@@ -215,7 +215,6 @@ mod tests {
     #[test]
     fn reads_a_map_that_precedes_the_data() {
         let mut block = [0; 512];
-        block[..12].copy_from_slice(b"2\n0\n5\n10\n7\n");
         block[..11].copy_from_slice(b"2\n0\n5\n10\n7\n");
         assert_eq!(ContentMap::default().push(&block), Ok(Some(vec![(0, 5), (10, 7)])));
         for bad in [&b"-1\n"[..], b"x\n", b"99999999999999999999999\n", b"9223372036854775807\n"] {
