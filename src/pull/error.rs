@@ -1,7 +1,5 @@
 //! Why an image could not be pulled.
 
-use std::error::Error as StdError;
-
 use crate::failure::{Diagnose, Failure};
 use crate::oci::{Digest, ManifestError, MediaType};
 use crate::{containerd, layout, registry, unpack};
@@ -120,16 +118,4 @@ impl Diagnose for Error {
             | Self::Closed => None,
         }
     }
-}
-
-/// The error and its causes on one line.
-pub(super) fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -25,7 +25,7 @@ pub use request::{PlatformChoice, PullRequest};
 pub use to_containerd::ContainerdDestination;
 pub use to_layout::LayoutDestination;
 
-use crate::failure::Diagnose as _;
+use crate::failure::{Diagnose as _, Failure};
 use crate::progress::{Event, PullReport, Sink};
 use crate::registry::Registry;
 use documents::Documents;
@@ -57,39 +57,35 @@ impl Puller {
         Self { registry, destination, blobs, sink }
     }
 
-    /// Pulls every image; a failure does not stop the others. The results are in the requests'
-    /// order, and every one of them was sent to the sink as well.
-    pub async fn run(&self, requests: &[PullRequest]) -> Vec<Result<PullReport, Error>> {
-        let mut results: Vec<_> = stream::iter(requests.iter().enumerate())
-            .map(|(position, request)| async move { (position, self.pull(request).await) })
+    /// Pulls every image; a failure does not stop the others and is handed to `failed` at once.
+    /// Returns the failures' kinds.
+    pub async fn run(
+        &self,
+        requests: &[PullRequest],
+        failed: &(dyn Fn(&PullRequest, &Error) + Sync),
+    ) -> Vec<Failure> {
+        let failures: Vec<_> = stream::iter(requests)
+            .map(|request| async move {
+                let error = self.pull(request).await.err()?;
+                failed(request, &error);
+                Some(error.failure())
+            })
             .buffer_unordered(IMAGES_AT_ONCE)
+            .filter_map(std::future::ready)
             .collect()
             .await;
-        results.sort_by_key(|(position, _)| *position);
-        let results: Vec<_> = results.into_iter().map(|(_, result)| result).collect();
-        let complete = results.iter().all(Result::is_ok);
-        if let Err(error) = self.destination.close(requests, complete).await {
+        if let Err(error) = self.destination.close(requests, failures.is_empty()).await {
             // The images are in place; what is left behind expires by itself.
             tracing::warn!(%error, "cannot clean up after the pull");
         }
-        results
+        failures
     }
 
-    async fn pull(&self, request: &PullRequest) -> Result<PullReport, Error> {
-        let image = request.reference.to_string();
-        self.sink.event(Event::Started { image: image.clone() });
-        let result = self.pull_image(request).await;
-        self.sink.event(match &result {
-            Ok(report) => Event::Finished(report.clone()),
-            Err(error) => Event::Failed {
-                image,
-                error: error::chain(error),
-                failure: error.failure(),
-                exit_code: error.failure().exit_code(),
-                hint: error.hint(),
-            },
-        });
-        result
+    async fn pull(&self, request: &PullRequest) -> Result<(), Error> {
+        self.sink.event(Event::Started { image: request.reference.to_string() });
+        let report = self.pull_image(request).await?;
+        self.sink.event(Event::Finished(report));
+        Ok(())
     }
 
     async fn pull_image(&self, request: &PullRequest) -> Result<PullReport, Error> {

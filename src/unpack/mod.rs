@@ -10,6 +10,8 @@
 mod chain_locks;
 mod daemon;
 mod error;
+pub mod extract;
+pub mod inflate;
 
 pub use daemon::DaemonUnpacker;
 pub use error::Error;
