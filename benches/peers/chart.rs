@@ -72,12 +72,12 @@ fn bars(outcome: &Outcome) -> Vec<Bar> {
         let label = format!("ctr {}", duel.daemon);
         Some(Bar { label, seconds: wall(&duel.ctr)?, ours: false })
     });
-    let plain = outcome.duels.iter().filter(|duel| !duel.daemon.contains("tuned"));
-    let ours = plain.filter_map(|duel| {
+    let plain = outcome.duels.iter().rfind(|duel| !duel.daemon.contains("tuned"));
+    let ours = plain.and_then(|duel| {
         let label = format!("pullctl on {}", duel.daemon);
         Some(Bar { label, seconds: wall(&duel.pullctl)?, ours: true })
     });
-    peers.chain(ours.last()).collect()
+    peers.chain(ours).collect()
 }
 
 fn text(body: &mut String, class: &str, x: u32, y: u32, anchor: &str, words: &str) {

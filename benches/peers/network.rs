@@ -27,68 +27,80 @@ const ROUND_TRIP: Duration = Duration::from_millis(50);
 const STARVED: Starved = Starved { nth: 3, of: 8, bytes_per_second: 100_000 };
 
 /// One network, up and running.
-pub(crate) enum Front<'a> {
-    Direct(&'a Origin),
-    Capped(Nginx),
-    Far { registry: Nginx, storage: Nginx, near: Link, far: Link },
-    Starved { registry: Nginx, link: Link },
+pub(crate) struct Front<'a> {
+    servers: Vec<Server<'a>>,
+    /// Between the client and the servers; empty where it reaches them by itself. The first one is
+    /// where clients ask.
+    links: Vec<Link>,
+}
+
+enum Server<'a> {
+    Origin(&'a Origin),
+    Nginx(Nginx),
 }
 
 impl<'a> Front<'a> {
     pub(crate) fn open(network: Network, origin: &'a Origin) -> Self {
         let api = Nginx::proxy(origin.authority(), "");
-        let starved = Shape { starved: Some(STARVED), ..Shape::default() };
-        let away = Shape { round_trip: ROUND_TRIP, ..Shape::default() };
         match network {
-            Network::Direct => Self::Direct(origin),
-            Network::Capped => Self::Capped(Nginx::start(&(api + &blobs(origin, CAP)))),
+            Network::Direct => Self { servers: vec![Server::Origin(origin)], links: Vec::new() },
+            Network::Capped => {
+                let registry = Nginx::start(&(api + &blobs(origin, CAP)));
+                Self { servers: vec![Server::Nginx(registry)], links: Vec::new() }
+            }
             Network::Far => {
+                let away = Shape { round_trip: ROUND_TRIP, ..Shape::default() };
                 let storage = Nginx::start(&blobs(origin, CAP));
                 let far = Link::open(storage.authority(), away);
                 let registry = Nginx::start(&(api + &redirect(far.authority())));
                 let near = Link::open(registry.authority(), away);
-                Self::Far { registry, storage, near, far }
+                let servers = vec![Server::Nginx(registry), Server::Nginx(storage)];
+                Self { servers, links: vec![near, far] }
             }
             Network::Starved => {
                 let registry = Nginx::start(&(api + &blobs(origin, "")));
+                let starved = Shape { starved: Some(STARVED), ..Shape::default() };
                 let link = Link::open(registry.authority(), starved);
-                Self::Starved { registry, link }
+                Self { servers: vec![Server::Nginx(registry)], links: vec![link] }
             }
         }
     }
 
     /// `host:port` that clients ask.
     pub(crate) fn authority(&self) -> &str {
-        match self {
-            Self::Direct(origin) => origin.authority(),
-            Self::Capped(registry) => registry.authority(),
-            Self::Far { near: link, .. } | Self::Starved { link, .. } => link.authority(),
-        }
+        let link = self.links.first().map(Link::authority);
+        link.or_else(|| self.servers.first().map(Server::authority)).unwrap_or_default()
     }
 
     /// Makes the network what it is at the start of each run.
     pub(crate) fn begin(&self) {
-        if let Self::Starved { link, .. } = self {
-            link.begin();
-        }
+        self.links.iter().for_each(Link::begin);
     }
 
     /// Everything that was asked for so far.
     pub(crate) fn traffic(&self) -> Traffic {
+        let served: Traffic = self.servers.iter().map(Server::traffic).sum();
+        if self.links.is_empty() {
+            return served;
+        }
+        // What a server has sent may still be on its way, or never arrive.
+        let arrived: Traffic = self.links.iter().map(Link::traffic).sum();
+        Traffic { requests: served.requests, ..arrived }
+    }
+}
+
+impl Server<'_> {
+    fn authority(&self) -> &str {
         match self {
-            Self::Direct(origin) => origin.traffic(),
-            Self::Capped(registry) => seen(registry),
-            Self::Far { registry, storage, near, far } => {
-                let (near, far) = (near.traffic(), far.traffic());
-                Traffic {
-                    connections: near.connections + far.connections,
-                    requests: seen(registry).requests + seen(storage).requests,
-                    bytes: near.bytes + far.bytes,
-                }
-            }
-            Self::Starved { registry, link } => {
-                Traffic { requests: seen(registry).requests, ..link.traffic() }
-            }
+            Self::Origin(origin) => origin.authority(),
+            Self::Nginx(nginx) => nginx.authority(),
+        }
+    }
+
+    fn traffic(&self) -> Traffic {
+        match self {
+            Self::Origin(origin) => origin.traffic(),
+            Self::Nginx(nginx) => seen(nginx),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a server saw of a client.
 
+use std::iter::Sum;
 use std::ops::Sub;
 
 use serde::{Deserialize, Serialize};
@@ -22,5 +23,15 @@ impl Sub for Traffic {
             requests: self.requests.saturating_sub(earlier.requests),
             bytes: self.bytes.saturating_sub(earlier.bytes),
         }
+    }
+}
+
+impl Sum for Traffic {
+    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+        parts.fold(Self::default(), |sum, part| Self {
+            connections: sum.connections + part.connections,
+            requests: sum.requests + part.requests,
+            bytes: sum.bytes + part.bytes,
+        })
     }
 }
