@@ -201,7 +201,8 @@ async fn retries_as_the_status_and_retry_after_ask() {
 async fn refuses_answers_that_are_not_what_was_asked_for() {
     let blob = noise(200 * KIB);
     type Answer = fn(&Request, Reply) -> Reply;
-    let cases: [(&str, Answer, fn(&Fault) -> bool); 7] = [
+    type Expected = fn(&Fault) -> bool;
+    let cases: [(&str, Answer, Expected); 7] = [
         (
             "another range",
             |_, reply| reply.header("Content-Range", "bytes 1-65536/204800"),
