@@ -150,7 +150,18 @@ fn quotable(before: &str, line: &str) -> String {
         let name = line.split(['=', ':']).next().unwrap_or_default().trim();
         return if name.len() == line.len() { "…".to_owned() } else { format!("{name} = …") };
     }
-    shortened(line)
+    shortened(&without_login(line))
+}
+
+/// `line` with the login of a URL in it, `https://user:password@host`, blotted out.
+fn without_login(line: &str) -> String {
+    let Some((before, rest)) = line.split_once("://") else { return line.to_owned() };
+    let authority_end = rest.find(['/', '"', '\'']).unwrap_or(rest.len());
+    let (authority, after) = rest.split_at(authority_end);
+    match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{before}://…@{host}{after}"),
+        None => line.to_owned(),
+    }
 }
 
 fn shortened(line: &str) -> String {
@@ -192,6 +203,7 @@ mod tests {
             ("[host.\"https://a\".header]\nx-key = [\"hunter2\"]", "x-key = …"),
             ("[a.header]\n\"hunter2\"", "…"),
             ("\"auth\": \"hunter2\"", "\"auth\" = …"),
+            ("server = \"https://me:hunter2@host/v2\"", "server = \"https://…@host/v2\""),
         ] {
             let location = Location::of(Path::new("file"), content, content.len());
             assert_eq!(location.text, shown, "{content}");
