@@ -1,0 +1,162 @@
+//! The Kubernetes side of the daemon: the configuration that the kubelet's containers live with.
+
+use k8s_cri::v1 as api;
+use k8s_cri::v1::image_service_client::ImageServiceClient;
+use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
+use serde::Deserialize;
+use tonic::Code;
+use tracing::debug;
+
+use super::{Client, Error, Plugin};
+
+const SNAPSHOTTER_PLUGIN: &str = "io.containerd.snapshotter.v1";
+
+/// What of the CRI plugin's live configuration matters to a pull. Which members are known depends
+/// on the daemon's version.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CriStatus {
+    /// The snapshotter that containers are started from.
+    pub snapshotter: Option<String>,
+    /// The pod sandbox's image, `registry.k8s.io/pause:3.8`. containerd 2 does not tell.
+    pub sandbox_image: Option<String>,
+    /// Where hosts.toml files are read from; may be a colon-separated list. containerd 2 does not
+    /// tell.
+    pub registry_config_path: Option<String>,
+}
+
+/// The CRI runtime service.
+#[derive(Debug, Clone)]
+pub struct Cri {
+    client: Client,
+}
+
+impl Cri {
+    pub(super) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// What the CRI plugin says about itself; `None` when the daemon has none, as with
+    /// `disabled_plugins = ["cri"]`.
+    ///
+    /// # Errors
+    /// When the daemon refuses for another reason.
+    pub async fn status(&self) -> Result<Option<CriStatus>, Error> {
+        let mut service = RuntimeServiceClient::new(self.client.service());
+        let call = service.status(api::StatusRequest { verbose: true });
+        let answer = match self.client.call("tell the status of its CRI plugin", call).await {
+            Ok(answer) => answer,
+            Err(error) if is_absent(&error) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut status = parse(answer.info.get("config").map_or("{}", String::as_str));
+        if status.snapshotter.is_none() {
+            status.snapshotter = self.snapshotter_of_images().await?;
+        }
+        Ok(Some(status))
+    }
+
+    /// Which snapshotter the images are unpacked into, told by the file system that the kubelet is
+    /// to watch: from containerd 2 on, the image service's configuration is not shown anywhere.
+    /// `None` when there are several.
+    async fn snapshotter_of_images(&self) -> Result<Option<String>, Error> {
+        let mut service = ImageServiceClient::new(self.client.service());
+        let call = service.image_fs_info(api::ImageFsInfoRequest {});
+        let answer = self.client.call("tell where its CRI plugin keeps images", call).await?;
+        let [filesystem] = answer.image_filesystems.as_slice() else { return Ok(None) };
+        let Some(place) = &filesystem.fs_id else { return Ok(None) };
+        let plugins = self.client.introspection().plugins(SNAPSHOTTER_PLUGIN).await?;
+        Ok(snapshotter_at(&place.mountpoint, &plugins))
+    }
+}
+
+/// The snapshotter that keeps its data in `directory`. One that does not say where it keeps them has
+/// the directory that the CRI plugin assumes, which is named after it.
+fn snapshotter_at(directory: &str, plugins: &[Plugin]) -> Option<String> {
+    let by_root = plugins
+        .iter()
+        .find(|plugin| plugin.exports.get("root").is_some_and(|root| root == directory))
+        .map(|plugin| plugin.id.as_str());
+    let by_name = || {
+        let (_, name) = directory.rsplit_once('/')?;
+        name.strip_prefix(SNAPSHOTTER_PLUGIN)?.strip_prefix('.')
+    };
+    by_root.or_else(by_name).map(str::to_owned)
+}
+
+/// Without the plugin, its service is unknown to the daemon.
+fn is_absent(error: &Error) -> bool {
+    error.reply().is_some_and(|reply| reply.code == Code::Unimplemented)
+}
+
+/// The members as the CRI plugin's Go structs name them in JSON.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ConfigWire {
+    containerd: ContainerdWire,
+    registry: RegistryWire,
+    sandbox_image: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ContainerdWire {
+    snapshotter: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct RegistryWire {
+    config_path: Option<String>,
+}
+
+/// The form of this JSON is no contract: what is not found in it is simply not known.
+fn parse(config: &str) -> CriStatus {
+    let config: ConfigWire = serde_json::from_str(config).unwrap_or_else(|error| {
+        debug!(%error, "the CRI plugin's configuration is not readable");
+        ConfigWire::default()
+    });
+    let present = |text: Option<String>| text.filter(|text| !text.is_empty());
+    CriStatus {
+        snapshotter: present(config.containerd.snapshotter),
+        sandbox_image: present(config.sandbox_image),
+        registry_config_path: present(config.registry.config_path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_members_that_are_there() {
+        let old = r#"{"containerd":{"snapshotter":"overlayfs"},"registry":{"configPath":""},
+            "sandboxImage":"registry.k8s.io/pause:3.6","unknown":[1]}"#;
+        let status = parse(old);
+        assert_eq!(status.snapshotter.as_deref(), Some("overlayfs"));
+        assert_eq!(status.sandbox_image.as_deref(), Some("registry.k8s.io/pause:3.6"));
+        assert_eq!(status.registry_config_path, None);
+        for text in ["{}", "", "[]", r#"{"containerd":{"defaultRuntimeName":"runc"}}"#] {
+            assert_eq!(parse(text), CriStatus::default(), "{text}");
+        }
+    }
+
+    #[test]
+    fn knows_a_snapshotter_by_its_root_or_its_directory_name() {
+        let plugin = Plugin {
+            kind: SNAPSHOTTER_PLUGIN.to_owned(),
+            id: "overlayfs".to_owned(),
+            exports: [("root".to_owned(), "/fast/overlay".to_owned())].into(),
+            capabilities: Vec::new(),
+            failure: None,
+        };
+        let plugins = [plugin];
+        for (directory, snapshotter) in [
+            ("/fast/overlay", Some("overlayfs")),
+            ("/var/lib/containerd/io.containerd.snapshotter.v1.stargz", Some("stargz")),
+            ("/var/lib/containerd", None),
+            ("", None),
+        ] {
+            assert_eq!(snapshotter_at(directory, &plugins).as_deref(), snapshotter, "{directory}");
+        }
+    }
+}

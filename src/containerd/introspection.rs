@@ -1,0 +1,57 @@
+//! The daemon's plugins: which there are, where they keep their data, what they can do.
+
+use containerd_client::services::v1 as api;
+use containerd_client::services::v1::introspection_client::IntrospectionClient;
+
+use super::{Client, Error, Labels};
+
+/// One plugin of the daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plugin {
+    /// `io.containerd.snapshotter.v1`, `io.containerd.content.v1`, …
+    pub kind: String,
+    /// `overlayfs`, `content`, …
+    pub id: String,
+    /// Its own facts: `root` is where it keeps its data.
+    pub exports: Labels,
+    /// What it can do: `rebase` of a snapshotter, for one.
+    pub capabilities: Vec<String>,
+    /// Why it could not be started.
+    pub failure: Option<String>,
+}
+
+/// The introspection service.
+#[derive(Debug, Clone)]
+pub struct Introspection {
+    client: Client,
+}
+
+impl Introspection {
+    pub(super) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Every plugin of the type `kind`, those that failed included.
+    ///
+    /// # Errors
+    /// When the daemon refuses.
+    pub async fn plugins(&self, kind: &str) -> Result<Vec<Plugin>, Error> {
+        let request = api::PluginsRequest { filters: vec![format!("type=={kind}")] };
+        let mut service = IntrospectionClient::new(self.client.service());
+        let operation = format!("list plugins of type {kind}");
+        let answer = self.client.call(operation, service.plugins(request)).await?;
+        Ok(answer.plugins.into_iter().map(Plugin::from).collect())
+    }
+}
+
+impl From<api::Plugin> for Plugin {
+    fn from(plugin: api::Plugin) -> Self {
+        Self {
+            kind: plugin.r#type,
+            id: plugin.id,
+            exports: plugin.exports.into_iter().collect(),
+            capabilities: plugin.capabilities,
+            failure: plugin.init_err.map(|status| status.message),
+        }
+    }
+}

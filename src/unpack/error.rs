@@ -1,0 +1,60 @@
+//! Why a layer did not become a snapshot.
+
+use crate::containerd;
+use crate::failure::{Diagnose, Failure};
+use crate::oci::{DiffId, Digest};
+
+/// A layer that could not be unpacked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// containerd could not do its part.
+    #[error(transparent)]
+    Containerd(#[from] containerd::Error),
+    /// The blob has the right digest, but is no tar of the kind that its media type says.
+    #[error("layer {layer} is not the archive that its media type {media_type} says")]
+    Malformed {
+        /// The layer's blob.
+        layer: Digest,
+        /// As the manifest has it.
+        media_type: String,
+        /// What the daemon stumbled over.
+        source: containerd::Error,
+    },
+    /// The blob has the right digest, but unpacks to something else than the configuration says.
+    #[error("layer {layer} has diff ID {actual}, but the image configuration says {expected}")]
+    DiffId {
+        /// The layer's blob.
+        layer: Digest,
+        /// From the image's configuration.
+        expected: DiffId,
+        /// What the blob is, uncompressed.
+        actual: DiffId,
+    },
+    /// Preparing says that the snapshot exists, looking it up says that it does not, again and again.
+    #[error("containerd both has and has not the snapshot of layer {layer}")]
+    Undecided {
+        /// The layer's blob.
+        layer: Digest,
+    },
+}
+
+impl Diagnose for Error {
+    fn failure(&self) -> Failure {
+        match self {
+            Self::Containerd(error) => error.failure(),
+            Self::Malformed { .. } | Self::DiffId { .. } => Failure::Verification,
+            Self::Undecided { .. } => Failure::Containerd,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Containerd(error) => error.hint(),
+            Self::Malformed { .. } | Self::DiffId { .. } => Some(
+                "the image was built or copied wrongly: push it again from where it is intact"
+                    .to_owned(),
+            ),
+            Self::Undecided { .. } => None,
+        }
+    }
+}
