@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -157,7 +158,8 @@ impl From<&Status> for Reply {
         let mut cause = status.source();
         while let Some(error) = cause {
             let text = error.to_string();
-            if !message.contains(&text) {
+            // The layers of the transport often repeat each other, or say only who they are.
+            if text != "transport error" && !message.contains(&text) {
                 message = format!("{message}: {text}");
             }
             cause = error.source();
@@ -187,6 +189,18 @@ impl Error {
         }
     }
 
+    /// An error of the kernel's, met while doing the daemon's work in its place.
+    pub(super) fn from_io(operation: impl Into<String>, error: &io::Error) -> Self {
+        let operation = operation.into();
+        let source = Reply { code: Code::Unknown, message: error.to_string() };
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::DiskFull { operation, source }
+            }
+            _ => Self::Refused { operation, source },
+        }
+    }
+
     /// An answer that lacks a member or has an impossible one.
     pub(super) fn bad_answer(operation: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::BadAnswer { operation: operation.into(), reason: reason.into() }
@@ -202,14 +216,6 @@ impl Error {
             | Self::Refused { source, .. }
             | Self::Mismatch { source, .. } => Some(source),
             _ => None,
-        }
-    }
-
-    /// The same refusal, now known to be about the bytes of `digest`.
-    pub(super) fn into_mismatch(self, digest: Digest) -> Self {
-        match self {
-            Self::Refused { source, .. } => Self::Mismatch { digest, source },
-            other => other,
         }
     }
 

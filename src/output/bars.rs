@@ -118,11 +118,7 @@ impl Styles {
 }
 
 impl Renderer for Bars {
-    fn received(&mut self, digest: Digest, delta_bytes: i64) {
-        self.board.received(digest, delta_bytes);
-    }
-
-    fn event(&mut self, event: &Event, _now: Instant) {
+    fn event(&mut self, event: &Event) {
         self.board.event(event);
         if let Event::Attempt(attempt) = event
             && self.attempts

@@ -74,6 +74,11 @@ impl Board {
             {
                 self.enter(*digest, *kind, *size_bytes, *state, *resumed_bytes);
             }
+            Event::Received { digest, delta_bytes } => {
+                if let Some(blob) = self.blobs.get_mut(digest) {
+                    blob.received_bytes = blob.received_bytes.saturating_add(*delta_bytes);
+                }
+            }
             _ => {}
         }
     }
@@ -97,13 +102,7 @@ impl Board {
         }
         if state == BlobState::Downloading {
             blob.resumed_bytes = resumed_bytes;
-        }
-    }
-
-    /// Counts bytes; those of a blob that was not announced are left out.
-    pub(super) fn received(&mut self, digest: Digest, delta_bytes: i64) {
-        if let Some(blob) = self.blobs.get_mut(&digest) {
-            blob.received_bytes = blob.received_bytes.saturating_add_signed(delta_bytes);
+            blob.received_bytes = 0;
         }
     }
 
@@ -198,14 +197,15 @@ mod tests {
 
     #[test]
     fn a_resumed_blob_begins_where_it_was_left_and_never_exceeds_its_size() {
+        let received = |name, delta_bytes| Event::Received { digest: digest(name), delta_bytes };
         let mut board = board(&[("a", BlobState::Downloading)]);
-        board.received(digest("a"), 20);
+        board.event(&received("a", 20));
         assert_eq!(board.totals().position_bytes, 50);
-        board.received(digest("a"), 500);
+        board.event(&received("a", 500));
         assert_eq!(board.totals().position_bytes, 100);
-        board.received(digest("a"), -600);
+        board.event(&blob("a", BlobState::Downloading));
         assert_eq!(board.totals().position_bytes, 30);
-        board.received(digest("unheard of"), 5);
+        board.event(&received("unheard of", 5));
         assert_eq!(board.totals().position_bytes, 30);
     }
 

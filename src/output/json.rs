@@ -9,7 +9,7 @@ use super::printer::Printer;
 use super::progress::Renderer;
 use super::report::Summary;
 use crate::oci::Digest;
-use crate::progress::{BlobState, Event};
+use crate::progress::Event;
 
 /// Shortest time between two `received` events of one blob that downloads on.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -18,7 +18,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct Json {
     printer: Printer,
     /// Received and not told yet.
-    received: BTreeMap<Digest, i64>,
+    received: BTreeMap<Digest, u64>,
     last_flush: Instant,
 }
 
@@ -34,7 +34,7 @@ impl Json {
         }
     }
 
-    fn tell_received(&self, digest: Digest, delta_bytes: i64) {
+    fn tell_received(&self, digest: Digest, delta_bytes: u64) {
         self.write(&Event::Received { digest, delta_bytes });
     }
 
@@ -46,17 +46,19 @@ impl Json {
 }
 
 impl Renderer for Json {
-    fn received(&mut self, digest: Digest, delta_bytes: i64) {
-        *self.received.entry(digest).or_default() += delta_bytes;
-    }
-
-    fn event(&mut self, event: &Event, _now: Instant) {
-        // The bytes of a download belong between its begin and its end.
-        if let Event::Blob { digest, state, .. } = event
-            && *state != BlobState::Downloading
-            && let Some(delta_bytes) = self.received.remove(digest)
-        {
-            self.tell_received(*digest, delta_bytes);
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::Received { digest, delta_bytes } => {
+                *self.received.entry(*digest).or_default() += delta_bytes;
+                return;
+            }
+            // The bytes of a download are told before what follows it.
+            Event::Blob { digest, .. } => {
+                if let Some(delta_bytes) = self.received.remove(digest) {
+                    self.tell_received(*digest, delta_bytes);
+                }
+            }
+            _ => {}
         }
         self.write(event);
     }
@@ -80,7 +82,7 @@ impl Renderer for Json {
 mod tests {
     use super::*;
     use crate::output::printer::captured;
-    use crate::progress::BlobKind;
+    use crate::progress::{BlobKind, BlobState};
 
     #[test]
     fn a_downloads_bytes_are_told_once_a_second_and_before_its_end() {
@@ -94,14 +96,15 @@ mod tests {
             state,
             resumed_bytes: 0,
         };
+        let received = |delta_bytes| Event::Received { digest, delta_bytes };
         let mut json = Json::new(printer, start);
-        json.received(digest, 2);
-        json.event(&blob(BlobState::Downloading), start);
+        json.event(&blob(BlobState::Downloading));
+        json.event(&received(2));
         json.tick(start + Duration::from_millis(900));
-        json.received(digest, 3);
+        json.event(&received(3));
         json.tick(start + Duration::from_millis(1100));
-        json.received(digest, 4);
-        json.event(&blob(BlobState::Done), start + Duration::from_millis(1200));
+        json.event(&received(4));
+        json.event(&blob(BlobState::Done));
         json.finish(None, start + Duration::from_millis(1300));
 
         let line = |text: &str| text.replace("DIGEST", &digest.to_string());

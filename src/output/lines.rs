@@ -8,7 +8,6 @@ use super::printer::Printer;
 use super::progress::Renderer;
 use super::report::Summary;
 use super::units;
-use crate::oci::Digest;
 use crate::progress::{BlobKind, BlobState, Event, HostAttempt};
 
 /// Time between two lines about the whole.
@@ -50,11 +49,7 @@ impl Lines {
 }
 
 impl Renderer for Lines {
-    fn received(&mut self, digest: Digest, delta_bytes: i64) {
-        self.board.received(digest, delta_bytes);
-    }
-
-    fn event(&mut self, event: &Event, _now: Instant) {
+    fn event(&mut self, event: &Event) {
         self.board.event(event);
         if let Some(line) = step(event) {
             self.printer.err(&line);
@@ -145,6 +140,7 @@ pub(super) fn state_name(state: BlobState) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oci::Digest;
     use crate::output::printer::captured;
 
     fn layer(name: &str, state: BlobState) -> Event {
@@ -163,17 +159,17 @@ mod tests {
         let start = Instant::now();
         let mut lines = Lines::new(printer, false, start);
         for name in ["a", "b"] {
-            lines.event(&layer(name, BlobState::Downloading), start);
+            lines.event(&layer(name, BlobState::Downloading));
         }
         for second in 1..=11 {
             let second = Duration::from_secs(second);
             if second <= Duration::from_secs(5) {
-                lines.received(Digest::of(b"a"), 10 << 20);
+                lines.event(&Event::Received { digest: Digest::of(b"a"), delta_bytes: 10 << 20 });
             }
             lines.tick(start + second);
         }
         for name in ["a", "b"] {
-            lines.event(&layer(name, BlobState::Done), start);
+            lines.event(&layer(name, BlobState::Done));
         }
         lines.tick(start + Duration::from_secs(20));
         assert_eq!(

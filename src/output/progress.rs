@@ -20,10 +20,8 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// One way of showing progress. Called from one thread, with the time as an argument.
 pub(super) trait Renderer: Send {
-    /// Bytes that arrived since the last call, at once for all events since then.
-    fn received(&mut self, digest: Digest, delta_bytes: i64);
-    /// Any other event.
-    fn event(&mut self, event: &Event, now: Instant);
+    /// Takes one event. [`Event::Received`] comes summed up, and before the blob's next state.
+    fn event(&mut self, event: &Event);
     /// Called at least every [`TICK`].
     fn tick(&mut self, now: Instant);
     /// Called once, last; `summary` is there when there were several images.
@@ -34,8 +32,7 @@ pub(super) trait Renderer: Send {
 struct Silent;
 
 impl Renderer for Silent {
-    fn received(&mut self, _digest: Digest, _delta_bytes: i64) {}
-    fn event(&mut self, _event: &Event, _now: Instant) {}
+    fn event(&mut self, _event: &Event) {}
     fn tick(&mut self, _now: Instant) {}
     fn finish(&mut self, _summary: Option<&Summary>, _now: Instant) {}
 }
@@ -58,9 +55,28 @@ struct Shared {
 /// queue stays small even when the terminal is stopped.
 #[derive(Default)]
 struct Queue {
-    received: HashMap<Digest, i64>,
+    received: HashMap<Digest, u64>,
     events: Vec<Event>,
     closed: bool,
+}
+
+impl Queue {
+    fn push(&mut self, event: Event) {
+        // What arrived before a blob changed its state is told before that.
+        if let Event::Blob { digest, .. } = event
+            && let Some(delta_bytes) = self.received.remove(&digest)
+        {
+            self.events.push(Event::Received { digest, delta_bytes });
+        }
+        self.events.push(event);
+    }
+
+    fn into_events(self) -> impl Iterator<Item = Event> {
+        let received = self.received.into_iter();
+        let received =
+            received.map(|(digest, delta_bytes)| Event::Received { digest, delta_bytes });
+        self.events.into_iter().chain(received)
+    }
 }
 
 impl Progress {
@@ -119,7 +135,7 @@ impl Sink for Progress {
                 *sum = sum.saturating_add(delta_bytes);
             }
             event => {
-                queue.events.push(event);
+                queue.push(event);
                 self.shared.filled.notify_one();
             }
         }
@@ -148,14 +164,12 @@ fn run(shared: &Shared, mut renderer: Box<dyn Renderer>, mut ledger: Ledger) -> 
     loop {
         let queue = shared.take();
         let now = Instant::now();
-        for (digest, delta_bytes) in queue.received {
-            renderer.received(digest, delta_bytes);
-        }
-        for event in queue.events {
-            renderer.event(&event, now);
+        let closed = queue.closed;
+        for event in queue.into_events() {
+            renderer.event(&event);
             ledger.event(&event);
         }
-        if queue.closed {
+        if closed {
             renderer.finish(ledger.summary(now).as_ref(), now);
             return ledger.close();
         }
@@ -262,7 +276,7 @@ mod tests {
         ];
         assert_eq!(names, expected);
         let received = events.iter().filter(|event| name(event) == "received");
-        assert_eq!(received.map(|event| event["delta_bytes"].as_i64().unwrap()).sum::<i64>(), 60);
+        assert_eq!(received.map(|event| event["delta_bytes"].as_u64().unwrap()).sum::<u64>(), 60);
         assert_eq!(events[1]["duration_ms"], 12);
     }
 
