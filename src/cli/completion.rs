@@ -9,7 +9,7 @@ use crate::output::{Error, Printer};
 ///
 /// # Errors
 /// When standard output can't be written.
-pub fn run(args: &CompletionArgs, printer: &Printer) -> Result<(), Error> {
+pub(super) fn run(args: &CompletionArgs, printer: &Printer) -> Result<(), Error> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "pullctl", &mut script);
     printer.out(String::from_utf8_lossy(&script).trim_end())

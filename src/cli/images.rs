@@ -1,19 +1,19 @@
 //! `pullctl images`: lists what is in containerd.
 
-use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::{ContentArrangement, Table, presets};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::args::{ImagesArgs, ListForm};
+use super::args::{GlobalArgs, ImagesArgs, ListForm};
 use super::inventory::{self, NameKind, StoredImage};
-use crate::containerd::{self, Client};
+use crate::containerd;
 use crate::failure::{Diagnose, Failure};
 use crate::oci::Digest;
 use crate::output::{self, Printer, units};
 
 /// Why the list could not be shown.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(super) enum Error {
     /// The daemon did not tell.
     #[error(transparent)]
     Containerd(#[from] containerd::Error),
@@ -38,12 +38,17 @@ impl Diagnose for Error {
     }
 }
 
-/// Lists the images of the client's namespace on standard output.
+/// Lists the namespace's images on standard output.
 ///
 /// # Errors
 /// When the daemon refuses or standard output can't be written.
-pub async fn run(client: &Client, args: &ImagesArgs, printer: &Printer) -> Result<(), Error> {
-    let images = inventory::load(client).await?;
+pub(super) async fn run(
+    global: &GlobalArgs,
+    args: &ImagesArgs,
+    printer: &Printer,
+) -> Result<(), Error> {
+    let client = super::connect(global).await?;
+    let images = inventory::load(&client).await?;
     let text = match args {
         ImagesArgs { quiet: true, .. } => identities(&images),
         ImagesArgs { output: ListForm::Table, .. } => table(&images, Timestamp::now()),
@@ -94,7 +99,7 @@ fn json(images: &[StoredImage]) -> String {
 /// One line for each tag; an image without a tag has one for each name of the next best kind.
 fn table(images: &[StoredImage], now: Timestamp) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(["IMAGE", "ID", "SIZE", "AGE", "PINNED"]);
     for image in images {
         let best = image.names.iter().map(|name| NameKind::of(&name.name)).min();
@@ -109,7 +114,7 @@ fn table(images: &[StoredImage], now: Timestamp) -> String {
         }
     }
     for column in table.column_iter_mut() {
-        column.set_padding((0, 3)).set_constraint(ColumnConstraint::ContentWidth);
+        column.set_padding((0, 3));
     }
     table.trim_fmt()
 }

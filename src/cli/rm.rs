@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::args::RmArgs;
+use super::args::{GlobalArgs, RmArgs};
 use super::inventory::{self, NameKind, StoredImage};
 use crate::containerd::{self, Client, Image};
 use crate::failure::{Diagnose, Failure};
@@ -14,7 +14,7 @@ const MIN_ID_DIGITS: usize = 6;
 
 /// Why an image was not removed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(super) enum Error {
     /// No such name, digest or ID.
     #[error("no such image in containerd's namespace {namespace}: {}", printable(&missing.join(", ")))]
     NotFound {
@@ -68,8 +68,13 @@ impl Diagnose for Error {
 ///
 /// # Errors
 /// [`Error::NotFound`] after everything else was removed; [`Error::Ambiguous`] before anything was.
-pub async fn run(client: &Client, args: &RmArgs, printer: &Printer) -> Result<(), Error> {
-    let images = inventory::load(client).await?;
+pub(super) async fn run(
+    global: &GlobalArgs,
+    args: &RmArgs,
+    printer: &Printer,
+) -> Result<(), Error> {
+    let client = super::connect(global).await?;
+    let images = inventory::load(&client).await?;
     let mut missing = Vec::new();
     let mut doomed = BTreeSet::new();
     for text in &args.references {
@@ -81,7 +86,7 @@ pub async fn run(client: &Client, args: &RmArgs, printer: &Printer) -> Result<()
     for image in &images {
         doomed.extend(left_over(image, &doomed));
     }
-    remove(client, &doomed, printer).await?;
+    remove(&client, &doomed, printer).await?;
     if missing.is_empty() {
         return Ok(());
     }

@@ -8,20 +8,25 @@ use containerd_client::services::v1 as api;
 use containerd_client::services::v1::content_client::ContentClient;
 use futures_util::stream::{Stream, StreamExt, unfold};
 use prost_types::FieldMask;
+use tokio::time::{Instant, sleep_until};
+use tonic::Code;
 use tracing::{debug, info};
 
 use super::client::Service;
-use super::ingest::{Ingest, is_mismatch, signed};
+use super::ingest::{Ingest, signed};
 use super::labels::{is_distribution_source, merge_sources};
 use super::write_stream::WriteStream;
-use super::{Client, Error, Labels};
+use super::{Client, Error, Labels, Reply};
 use crate::oci::{Descriptor, Digest, MediaKind};
 
-/// First and longest pause before a blob that another client is writing is looked at again. Opening
-/// it costs the daemon up to half a second inside a database transaction when it is still locked, so
-/// patience is cheaper for everyone.
+/// First and longest pause before a blob that another client is writing is opened again. Opening it
+/// while it is locked costs the daemon up to half a second inside a database transaction, so patience
+/// is cheaper for everyone.
 const LOCK_FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LOCK_LONGEST_PAUSE: Duration = Duration::from_secs(3);
+
+/// How often the store is meanwhile asked whether the blob has turned up, which costs it nothing.
+const LOCK_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What is known about a stored blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -177,8 +182,14 @@ impl ContentStore {
     /// # Errors
     /// When the daemon refuses.
     pub async fn ingest(&self, reference: &str, expected: &Descriptor) -> Result<Opened, Error> {
-        let opened = self.in_turn(expected, || Ingest::open(self, reference, expected)).await?;
-        Ok(opened.map_or(Opened::Exists, Opened::Ingest))
+        let mut turn = Turn::new(self, &expected.digest);
+        loop {
+            match Ingest::open(self, reference, expected).await {
+                Ok(ingest) => return Ok(Opened::Ingest(ingest)),
+                Err(error) if error.is_already_exists() => return Ok(Opened::Exists),
+                Err(error) => turn.wait(error).await?,
+            }
+        }
     }
 
     /// Stores the small blob `bytes` (well below the daemon's 16 MiB a message) in one message. When
@@ -202,12 +213,14 @@ impl ContentStore {
             data: bytes.into(),
             labels: labels.clone().into_iter().collect(),
         };
-        let write =
-            || WriteStream::open(&self.client, format!("write {reference}"), request.clone());
-        match self.in_turn(descriptor, write).await {
-            Ok(Some(_)) => Ok(()),
-            Ok(None) => self.add_labels(&descriptor.digest, &labels).await,
-            Err(error) => self.settle(reference, &descriptor.digest, &labels, Err(error)).await,
+        let mut turn = Turn::new(self, &descriptor.digest);
+        loop {
+            let operation = format!("write {reference}");
+            let outcome = WriteStream::open(&self.client, operation, request.clone()).await;
+            match self.settle(reference, &descriptor.digest, &labels, outcome.map(drop)).await {
+                Ok(()) => return Ok(()),
+                Err(error) => turn.wait(error).await?,
+            }
         }
     }
 
@@ -241,28 +254,6 @@ impl ContentStore {
         }
     }
 
-    /// Runs `open` until no other client holds the lock; `None` when the content turned up.
-    async fn in_turn<T>(
-        &self,
-        expected: &Descriptor,
-        mut open: impl AsyncFnMut() -> Result<T, Error>,
-    ) -> Result<Option<T>, Error> {
-        let mut pause = LOCK_FIRST_PAUSE;
-        loop {
-            match open().await {
-                Ok(opened) => return Ok(Some(opened)),
-                Err(error) if error.is_already_exists() => return Ok(None),
-                Err(Error::Locked { source, .. }) => {
-                    info!(digest = %expected.digest, %source, "another client writes this blob, waiting");
-                }
-                Err(error) => return Err(error),
-            }
-            // Jitter: several waiting clients must not ask in step.
-            tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
-            pause = (pause * 2).min(LOCK_LONGEST_PAUSE);
-        }
-    }
-
     /// Turns the outcome of a commit into what the caller needs to know.
     pub(super) async fn settle(
         &self,
@@ -273,19 +264,50 @@ impl ContentStore {
     ) -> Result<(), Error> {
         match outcome {
             Err(error) if error.is_already_exists() => self.add_labels(digest, labels).await,
-            Err(Error::Refused { operation, source }) => {
-                let error = Error::Refused { operation, source };
-                if !is_mismatch(&error) {
-                    return Err(error);
-                }
+            Err(Error::Refused { source, .. }) if is_mismatch(&source) => {
                 // Kept, it would be resumed, and fail, for ever.
                 if let Err(error) = self.abort(reference).await {
                     debug!(reference, %error, "the ingest that failed could not be discarded");
                 }
-                Err(error.into_mismatch(*digest))
+                Err(Error::Mismatch { digest: *digest, source })
             }
             other => other,
         }
+    }
+}
+
+/// Whether the daemon refused a commit because of the bytes.
+fn is_mismatch(reply: &Reply) -> bool {
+    reply.code == Code::FailedPrecondition
+        && ["unexpected commit", "failed size validation"]
+            .iter()
+            .any(|phrase| reply.message.contains(phrase))
+}
+
+/// Waiting while another client writes the same blob.
+struct Turn<'a> {
+    store: &'a ContentStore,
+    digest: &'a Digest,
+    pause: Duration,
+}
+
+impl<'a> Turn<'a> {
+    fn new(store: &'a ContentStore, digest: &'a Digest) -> Self {
+        Self { store, digest, pause: LOCK_FIRST_PAUSE }
+    }
+
+    /// When `error` is that another client holds the lock, returns as soon as opening is worth
+    /// another try; hands back any other error.
+    async fn wait(&mut self, error: Error) -> Result<(), Error> {
+        let Error::Locked { source, .. } = error else { return Err(error) };
+        info!(digest = %self.digest, %source, "another client writes this blob, waiting");
+        // Jitter: several waiting clients must not ask in step.
+        let until = Instant::now() + self.pause.mul_f64(0.5 + fastrand::f64());
+        self.pause = (self.pause * 2).min(LOCK_LONGEST_PAUSE);
+        while Instant::now() < until && self.store.info(self.digest).await?.is_none() {
+            sleep_until(until.min(Instant::now() + LOCK_LOOK_INTERVAL)).await;
+        }
+        Ok(())
     }
 }
 

@@ -157,7 +157,8 @@ impl From<&Status> for Reply {
         let mut cause = status.source();
         while let Some(error) = cause {
             let text = error.to_string();
-            if !message.contains(&text) {
+            // The layers of the transport often repeat each other, or say only who they are.
+            if text != "transport error" && !message.contains(&text) {
                 message = format!("{message}: {text}");
             }
             cause = error.source();
@@ -202,14 +203,6 @@ impl Error {
             | Self::Refused { source, .. }
             | Self::Mismatch { source, .. } => Some(source),
             _ => None,
-        }
-    }
-
-    /// The same refusal, now known to be about the bytes of `digest`.
-    pub(super) fn into_mismatch(self, digest: Digest) -> Self {
-        match self {
-            Self::Refused { source, .. } => Self::Mismatch { digest, source },
-            other => other,
         }
     }
 

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use containerd_client::services::v1 as api;
-use tonic::Code;
 use tracing::debug;
 
 use super::content::ContentStore;
@@ -132,6 +131,19 @@ impl Ingest {
         self.store.settle(&self.reference, &self.digest, &labels, outcome).await
     }
 
+    /// Stops for now: every byte taken is stored, so that a later ingest goes on right there. Merely
+    /// dropping the ingest loses those that are still on their way.
+    ///
+    /// # Errors
+    /// When the daemon refuses.
+    pub async fn suspend(mut self) -> Result<(), Error> {
+        if !self.pending.is_empty() {
+            let request = self.next_request(api::WriteAction::Write);
+            self.stream.send(request).await?;
+        }
+        self.stream.drain().await.map(drop)
+    }
+
     /// Gives up: what was written is deleted.
     ///
     /// # Errors
@@ -157,16 +169,6 @@ impl Ingest {
     fn wrong_size(&self, actual: u64) -> Error {
         Error::Size { digest: self.digest, expected: self.size, actual }
     }
-}
-
-/// Whether the daemon refused a commit because of the bytes.
-pub(super) fn is_mismatch(error: &Error) -> bool {
-    error.reply().is_some_and(|reply| {
-        reply.code == Code::FailedPrecondition
-            && ["unexpected commit", "failed size validation"]
-                .iter()
-                .any(|phrase| reply.message.contains(phrase))
-    })
 }
 
 /// The API's type for sizes and offsets. Ours stem from descriptors, which are below 2^63.

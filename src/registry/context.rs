@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::fault::{Fault, Phase};
 use super::policy::Policy;
+use super::window::Budget;
 use crate::config::Keychain;
 use crate::progress::{Event, HostAttempt, Sink};
 
@@ -19,6 +20,7 @@ pub(crate) struct Context {
     pub(crate) policy: Policy,
     pub(crate) keychain: Arc<Keychain>,
     pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) budget: Budget,
     deadline: Option<Instant>,
     distrusted: Mutex<BTreeSet<String>>,
 }
@@ -33,7 +35,8 @@ impl Context {
     /// Starts the run's clock.
     pub(crate) fn new(policy: Policy, keychain: Arc<Keychain>, sink: Arc<dyn Sink>) -> Self {
         let deadline = policy.timeout.map(|timeout| Instant::now() + timeout);
-        Self { policy, keychain, sink, deadline, distrusted: Mutex::default() }
+        let budget = Budget::new(&policy);
+        Self { policy, keychain, sink, budget, deadline, distrusted: Mutex::default() }
     }
 
     /// Runs `operation` within the stall timeout, `extra` on top, and the run's deadline.

@@ -11,6 +11,8 @@
 //! | `retry`, `health` | who is asked next, when, and when to give up |
 //! | `resolver` | references to descriptors, manifests |
 //! | `source`, `segment` | a blob's bytes from a byte on, over any failure |
+//! | `parallel`, `window` | large blobs over several connections, within bounds |
+//! | `stream` | [`BlobStream`], the bytes in order |
 //! | `context` | what all requests of a run share |
 //! | `content`, `ranges`, `envelope` | reading bodies, ranges and refusals |
 //! | `fault`, `error` | what one host did wrong; what the operation came to |
@@ -29,6 +31,7 @@ mod error;
 mod fault;
 mod health;
 mod host;
+mod parallel;
 mod policy;
 mod proxy;
 mod ranges;
@@ -39,6 +42,7 @@ mod segment;
 mod source;
 mod stream;
 mod tls;
+mod window;
 
 pub use error::{Error, HostFailures, SetupError};
 pub use fault::{Fault, Phase, TlsFault};

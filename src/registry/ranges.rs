@@ -15,6 +15,11 @@ pub(crate) struct ByteRange {
 }
 
 impl ByteRange {
+    /// Number of bytes.
+    pub(crate) fn length(self) -> u64 {
+        self.end.saturating_sub(self.start)
+    }
+
     /// The `Range` header that asks for it; closed, so that the connection outlives the answer.
     pub(crate) fn header(self) -> HeaderValue {
         // Digits and ASCII punctuation are a valid header value whatever the numbers.

@@ -135,9 +135,21 @@ impl Repository {
         BlobStream::open(Source::new(context, descriptor, locations, what), offset).await
     }
 
-    /// Leaves `hosts` out for the rest of the run: bytes from them failed verification.
-    pub fn distrust(&self, hosts: &[String]) {
-        self.registry.context.distrust(hosts);
+    /// Leaves `hosts` out for the rest of the run, since bytes from them failed verification, and
+    /// tells whether another host may be asked for blobs. The last one is never left out: one bad
+    /// blob must not cost a run all the images of its only registry.
+    pub fn distrust(&self, hosts: &[String]) -> bool {
+        let context = &self.registry.context;
+        let another_left = self.hosts().is_ok_and(|known| {
+            known.with(Capability::Pull).iter().any(|host| {
+                let name = host.endpoint().name();
+                !context.is_distrusted(name) && hosts.iter().all(|wrong| wrong != name)
+            })
+        });
+        if another_left {
+            context.distrust(hosts);
+        }
+        another_left
     }
 
     fn hosts(&self) -> Result<&Hosts, Error> {

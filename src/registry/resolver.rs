@@ -54,8 +54,7 @@ pub(crate) async fn resolve(
         (None, tag) => (hosts.with(Capability::Resolve), tag.unwrap_or("latest").to_owned()),
     };
     let request = format!("manifests/{document}");
-    let mut tries =
-        Tries::new(Arc::clone(context), hosts.iter().map(|host| Arc::clone(host.endpoint())));
+    let mut tries = tries(context, &hosts);
     loop {
         let index = tries
             .next()
@@ -85,8 +84,7 @@ pub(crate) async fn manifest(
     let hosts = hosts.with(Capability::Pull);
     let digest = descriptor.digest;
     let request = format!("manifests/{digest}");
-    let mut tries =
-        Tries::new(Arc::clone(context), hosts.iter().map(|host| Arc::clone(host.endpoint())));
+    let mut tries = tries(context, &hosts);
     loop {
         let index = tries.next().await.map_err(|given_up| {
             given_up.error(format!("read manifest {digest} of {}", reference.name()), &request)
@@ -97,6 +95,10 @@ pub(crate) async fn manifest(
             Err(fault) => tries.failed(index, fault),
         }
     }
+}
+
+fn tries(context: &Arc<Context>, hosts: &[Host]) -> Tries {
+    Tries::new(Arc::clone(context), hosts.iter().map(|host| Arc::clone(host.endpoint())), 0)
 }
 
 type Found = (Descriptor, Option<Bytes>);
@@ -129,10 +131,10 @@ fn described(response: &Response, asked: Option<Digest>) -> Result<Option<Descri
     let headers = response.headers();
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let named: Option<Digest> = text(CONTENT_DIGEST).and_then(|digest| digest.parse().ok());
-    if let (Some(expected), Some(actual)) = (asked, named) {
-        if expected != actual {
-            return Err(Fault::DigestMismatch { expected, actual });
-        }
+    if let (Some(expected), Some(actual)) = (asked, named)
+        && expected != actual
+    {
+        return Err(Fault::DigestMismatch { expected, actual });
     }
     let size: Option<u64> = text(CONTENT_LENGTH.as_str()).and_then(|size| size.parse().ok());
     let media_type = content::media_type(headers).map(MediaType::new);

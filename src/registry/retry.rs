@@ -33,6 +33,8 @@ pub(crate) struct Tries {
     candidates: Vec<Candidate>,
     /// Candidates still to be asked in this round, the next one last.
     queue: Vec<usize>,
+    /// Asked first in every round.
+    preferred: usize,
     round: u32,
     random: Random,
     started: Instant,
@@ -64,10 +66,11 @@ impl GivenUp {
 }
 
 impl Tries {
-    /// Will ask `endpoints` in their order.
+    /// Will ask `endpoints` in their order, but `preferred` first.
     pub(crate) fn new(
         context: Arc<Context>,
         endpoints: impl IntoIterator<Item = Arc<Endpoint>>,
+        preferred: usize,
     ) -> Self {
         let candidates = endpoints
             .into_iter()
@@ -83,11 +86,12 @@ impl Tries {
             context,
             candidates,
             queue: Vec::new(),
+            preferred,
             round: 0,
             random: fastrand::f64,
             started: Instant::now(),
         };
-        tries.fill(None);
+        tries.fill();
         tries
     }
 
@@ -110,7 +114,7 @@ impl Tries {
             }
         };
         tokio::time::sleep(wait).await;
-        self.fill(None);
+        self.fill();
         self.pop().ok_or_else(|| self.give_up(None))
     }
 
@@ -126,11 +130,15 @@ impl Tries {
         candidate.last = Some(fault);
     }
 
-    /// Takes note that the endpoint `index` delivered something, which renews the patience with
-    /// all of them. The next try begins with the one after it.
+    /// Takes note that the endpoint `index` delivered something before it failed, which renews the
+    /// patience with all of them. The others are asked before it.
     pub(crate) fn progressed(&mut self, index: usize) {
         self.round = 0;
-        self.fill(Some(index));
+        self.fill();
+        if let Some(position) = self.queue.iter().position(|queued| *queued == index) {
+            self.queue.remove(position);
+            self.queue.insert(0, index);
+        }
     }
 
     fn pop(&mut self) -> Option<usize> {
@@ -147,8 +155,8 @@ impl Tries {
         None
     }
 
-    /// Queues the hosts for a round: those in good health, or all when none is. `behind` comes last.
-    fn fill(&mut self, behind: Option<usize>) {
+    /// Queues the hosts for a round: those in good health, or all when none is.
+    fn fill(&mut self) {
         let hopeful =
             || self.candidates.iter().enumerate().filter(|(_, candidate)| !candidate.hopeless);
         let mut queue: Vec<usize> = hopeful()
@@ -158,9 +166,7 @@ impl Tries {
         if queue.is_empty() {
             queue = hopeful().map(|(index, _)| index).collect();
         }
-        if let Some(position) = queue.iter().position(|index| Some(*index) == behind) {
-            queue.rotate_left(position + 1);
-        }
+        queue.sort_by_key(|index| *index != self.preferred);
         queue.reverse();
         self.queue = queue;
     }
@@ -188,7 +194,7 @@ impl Tries {
     }
 
     /// What every host came to. `instead` stands in for hosts that were never asked.
-    fn give_up(&self, instead: Option<Fault>) -> GivenUp {
+    pub(crate) fn give_up(&self, instead: Option<Fault>) -> GivenUp {
         let failures = self.candidates.iter().filter_map(|candidate| {
             Some(HostFailure {
                 host: candidate.endpoint.name().to_owned(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::content;
 use super::error::Error;
@@ -10,6 +11,7 @@ use super::fault::Fault;
 use super::ranges::ByteRange;
 use super::retry::Tries;
 use super::source::{Opened, Source};
+use super::window::Connection;
 
 /// How much must have come from a host for its breaking off to count as a fresh fault, in bytes
 /// (64 KiB); less would let a host that trickles be retried for ever.
@@ -28,13 +30,15 @@ struct Body {
     opened: Opened,
     location: usize,
     delivered: u64,
+    asked: Instant,
+    _connection: Option<Connection>,
 }
 
 impl Segment {
     /// Nothing is asked before the first [`Segment::open`] or [`Segment::next`].
     pub(crate) fn new(source: Arc<Source>, range: ByteRange) -> Self {
         let endpoints = source.locations.iter().map(|location| Arc::clone(&location.endpoint));
-        let tries = Tries::new(Arc::clone(&source.context), endpoints);
+        let tries = Tries::new(Arc::clone(&source.context), endpoints, source.preferred());
         Self { source, tries, rest: range, body: None }
     }
 
@@ -48,14 +52,28 @@ impl Segment {
                 }
             };
             let Some(location) = self.source.locations.get(index) else { continue };
+            let _connection = self.source.context.budget.connection().await;
+            let asked = Instant::now();
             match self.source.open(location, self.rest).await {
                 Ok(opened) => {
-                    self.body = Some(Body { opened, location: index, delivered: 0 });
+                    self.source.prefer(index);
+                    let (location, delivered) = (index, 0);
+                    self.body = Some(Body { opened, location, delivered, asked, _connection });
                 }
                 Err(fault) => self.tries.failed(index, fault),
             }
         }
         Ok(())
+    }
+
+    /// Whether the open response is a range, rather than the whole blob.
+    pub(crate) fn is_ranged(&self) -> bool {
+        self.body.as_ref().is_some_and(|body| body.opened.ranged)
+    }
+
+    /// Takes in what follows, up to byte `end`. An open response must be of the whole blob.
+    pub(crate) fn extend_to(&mut self, end: u64) {
+        self.rest.end = end;
     }
 
     /// The next bytes; `None` when all have come.
@@ -82,7 +100,11 @@ impl Segment {
 
     fn broke_off(&mut self, fault: Fault) {
         let Some(body) = self.body.take() else { return };
-        tracing::debug!(host = self.source.locations.get(body.location).map(|location| location.endpoint.name()), %fault, at = self.rest.start, "blob broke off");
+        if let Some(location) = self.source.locations.get(body.location) {
+            let request = format!("GET {} from byte {}", self.source.request(), self.rest.start);
+            let host = location.endpoint.name();
+            self.source.context.attempt(host, &request, fault.to_string(), body.asked);
+        }
         self.tries.failed(body.location, fault);
         if body.delivered >= PROGRESS {
             self.tries.progressed(body.location);
@@ -91,13 +113,12 @@ impl Segment {
 
     /// Reads the end of the body, which lets the connection be used again.
     async fn finish(&mut self) -> Option<Result<Bytes, Error>> {
-        if let Some(mut body) = self.body.take() {
-            let end = content::next_frame(&self.source.context, &mut body.opened.response).await;
-            if let Ok(Some(_)) = end {
-                self.tries.failed(body.location, Fault::Excess { expected: self.rest.end });
-            }
-        }
-        None
+        let mut body = self.body.take()?;
+        let end = content::next_frame(&self.source.context, &mut body.opened.response).await;
+        let Ok(Some(_)) = end else { return None };
+        self.tries.failed(body.location, Fault::Excess { expected: self.rest.end });
+        let given_up = self.tries.give_up(None);
+        Some(Err(given_up.error(self.source.what.clone(), &self.source.request())))
     }
 }
 

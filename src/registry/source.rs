@@ -1,7 +1,7 @@
 //! Where a blob's bytes are to be had: its hosts, and what was learnt about each.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use http::header::CONTENT_ENCODING;
@@ -28,6 +28,8 @@ pub(crate) struct Source {
     pub(crate) locations: Vec<Location>,
     /// `read blob sha256:… of docker.io/library/busybox`, for errors.
     pub(crate) what: String,
+    /// Index of the location to ask first: the one that delivered last.
+    preferred: AtomicUsize,
     contributors: Mutex<BTreeSet<String>>,
 }
 
@@ -56,6 +58,8 @@ pub(crate) struct Opened {
     pub(crate) decoder: Option<Decoder>,
     /// Bytes of the blob before the one asked for, sent by a server without ranges.
     pub(crate) skip: u64,
+    /// Whether this is the range asked for, rather than the whole blob.
+    pub(crate) ranged: bool,
 }
 
 impl Source {
@@ -67,12 +71,30 @@ impl Source {
         what: String,
     ) -> Self {
         let Descriptor { digest, size, .. } = *descriptor;
-        Self { context, digest, size, locations, what, contributors: Mutex::default() }
+        Self {
+            context,
+            digest,
+            size,
+            locations,
+            what,
+            preferred: AtomicUsize::new(0),
+            contributors: Mutex::default(),
+        }
     }
 
     /// What requests for it are called in errors.
     pub(crate) fn request(&self) -> String {
         format!("blobs/{}", self.digest)
+    }
+
+    /// The location to ask first.
+    pub(crate) fn preferred(&self) -> usize {
+        self.preferred.load(Ordering::Relaxed)
+    }
+
+    /// Asks the location `index` first from now on.
+    pub(crate) fn prefer(&self, index: usize) {
+        self.preferred.store(index, Ordering::Relaxed);
     }
 
     /// Asks `location` for `range`, and for the whole where ranges are useless.
@@ -162,13 +184,13 @@ impl Source {
             return Err(Fault::Html);
         }
         let decoder = Decoder::for_response(headers)?;
-        let promised =
-            if response.status() == StatusCode::OK { self.size } else { range.end - range.start };
+        let ranged = response.status() == StatusCode::PARTIAL_CONTENT;
+        let promised = if ranged { range.length() } else { self.size };
         match response.content_length() {
             Some(actual) if actual != promised && decoder.is_none() => {
                 Err(Fault::SizeMismatch { expected: promised, actual })
             }
-            _ => Ok(Opened { response, decoder, skip }),
+            _ => Ok(Opened { response, decoder, skip, ranged }),
         }
     }
 }

@@ -7,8 +7,11 @@
 //!
 //! Knows nothing of registries and of images' names.
 
+mod chain_locks;
 mod daemon;
 mod error;
+pub mod extract;
+pub mod inflate;
 
 pub use daemon::DaemonUnpacker;
 pub use error::Error;

@@ -3,4 +3,19 @@
 //!
 //! One file a behaviour; `support` is the test bed and tests itself.
 
+mod batch;
+mod cri_sees_it;
+mod differential;
+mod exit_codes;
+mod faults_daemon;
+mod faults_registry;
+mod images_rm;
+mod layers;
+mod layout;
+mod logins;
+mod memory;
+mod platforms;
+mod progress;
+mod pull_basics;
+mod resume;
 mod support;

@@ -175,11 +175,6 @@ async fn post(
     scope: &str,
     fields: &[(&str, &str)],
 ) -> Result<reqwest::Response, Fault> {
-    let mut form = form_urlencoded::Serializer::new(String::new());
-    form.extend_pairs(fields).append_pair("client_id", CLIENT_ID).append_pair("scope", scope);
-    if let Some(service) = &bearer.service {
-        form.append_pair("service", service);
-    }
     let mut headers = endpoint.custom_headers().clone();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
     endpoint
@@ -187,11 +182,18 @@ async fn post(
             method: Method::POST,
             url: bearer.realm.clone(),
             headers,
-            body: Some(SecretString::from(form.finish())),
+            body: Some(form(bearer, scope, fields)),
             lane: Lane::Api,
             label: "token",
         })
         .await
+}
+
+fn form(bearer: &Bearer, scope: &str, fields: &[(&str, &str)]) -> SecretString {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.extend_pairs(fields).append_pair("client_id", CLIENT_ID).append_pair("scope", scope);
+    form.extend_pairs(bearer.service.iter().map(|service| ("service", service)));
+    SecretString::from(form.finish())
 }
 
 async fn get(

@@ -66,6 +66,12 @@ impl Pullctl {
         Self { command, input: String::new(), home }
     }
 
+    /// `pullctl -a … pull --plain-http reference`, which leaves out the https try that loopback
+    /// registries get otherwise.
+    pub(crate) fn pull(daemon: &Containerd, reference: &str) -> Self {
+        Self::new().on(daemon).args(["pull", "--plain-http", reference])
+    }
+
     /// Towards this daemon.
     pub(crate) fn on(mut self, daemon: &Containerd) -> Self {
         self.command.arg("-a").arg(daemon.socket());

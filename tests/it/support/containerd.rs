@@ -205,6 +205,11 @@ impl Containerd {
             .expect("ctr runs")
     }
 
+    /// Looks until `ready` finds what it waits for.
+    pub(crate) fn wait_until<T>(&self, what: &str, ready: impl FnMut() -> Option<T>) -> T {
+        self.daemon.wait_until(what, ready)
+    }
+
     /// What the daemon has logged.
     pub(crate) fn log(&self) -> String {
         self.daemon.log()
@@ -218,6 +223,7 @@ fn text(path: &Path) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::support::each_version;
     use crate::support::store::Store;
 
     each_version! {

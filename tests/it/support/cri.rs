@@ -41,6 +41,18 @@ impl<'a> Cri<'a> {
         })
     }
 
+    /// The image under `name` as soon as the CRI has it: it learns of images by the daemon's
+    /// events.
+    pub(crate) fn image_soon(&self, name: &str) -> Image {
+        self.daemon.wait_until(&format!("the CRI's image {name}"), || self.image(name))
+    }
+
+    /// Waits until the CRI has forgotten `name`.
+    pub(crate) fn wait_until_gone(&self, name: &str) {
+        let gone = || self.image(name).is_none().then_some(());
+        self.daemon.wait_until(&format!("the end of the CRI's image {name}"), gone);
+    }
+
     /// All images that the kubelet sees.
     pub(crate) fn images(&self) -> Vec<Image> {
         block_on(async {
@@ -54,6 +66,7 @@ impl<'a> Cri<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::support::each_version;
 
     each_version! {
         fn the_kubelet_gets_no_image_that_nobody_pulled(daemon) {

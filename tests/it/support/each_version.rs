@@ -5,8 +5,6 @@
 macro_rules! each_version {
     ($($(#[$attribute:meta])* fn $name:ident($daemon:ident) $body:block)+) => {$(
         mod $name {
-            // A body may well need nothing but its argument.
-            #[allow(unused_imports, reason = "the same imports serve every body of the file")]
             use super::*;
             use $crate::support::containerd::{Containerd, Version};
 
@@ -26,3 +24,5 @@ macro_rules! each_version {
         }
     )+};
 }
+
+pub(crate) use each_version;

@@ -259,6 +259,14 @@ impl Image {
         Self { root: Blob::new(media_type, bytes(&index)), documents, blobs, platform: None }
     }
 
+    /// The same image with a manifest that the test has changed.
+    pub(crate) fn edit_manifest(mut self, edit: impl FnOnce(&mut Value)) -> Self {
+        let mut manifest = serde_json::from_slice(&self.root.bytes).expect("the manifest is JSON");
+        edit(&mut manifest);
+        self.root = Blob::new(&self.root.media_type, bytes(&manifest));
+        self
+    }
+
     /// A buildkit attestation of this image, as an index lists it: platform `unknown/unknown`.
     pub(crate) fn attestation(&self) -> (Self, Value) {
         let statement = Blob::new("application/vnd.in-toto+json", b"{}".to_vec());

@@ -1,9 +1,6 @@
 //! The test bed: real daemons, real and faulty registries, images made from code, and the built
 //! binary. Knows the product only as a command, apart from its gRPC client crates.
 
-#[macro_use]
-mod each_version;
-
 pub(crate) mod cli;
 pub(crate) mod containerd;
 pub(crate) mod cri;
@@ -13,9 +10,14 @@ pub(crate) mod nginx;
 pub(crate) mod registry;
 pub(crate) mod store;
 pub(crate) mod tree;
+pub(crate) mod walk;
 
 mod certificates;
+mod each_version;
 mod supervisor;
+
+pub(crate) use each_version::each_version;
+pub(crate) use supervisor::wait_until;
 
 use std::future::Future;
 use std::sync::LazyLock;

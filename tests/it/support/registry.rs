@@ -167,6 +167,7 @@ impl Push<'_> {
 mod tests {
     use super::*;
     use crate::support::containerd::KUBERNETES;
+    use crate::support::each_version;
     use crate::support::image::{Family, Layer, OCI_MANIFEST, Packing, Recipe};
     use crate::support::store::Store;
     use crate::support::tree;

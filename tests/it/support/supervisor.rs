@@ -9,8 +9,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// Longest wait for a daemon to become ready; generous, since machines are shared.
-const START_DEADLINE: Duration = Duration::from_secs(60);
+/// Longest wait for something to happen; generous, since machines are shared.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// `$1` is the folder, the rest the daemon's command line.
 const SCRIPT: &str = r#"
@@ -108,16 +108,26 @@ impl Supervised {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Looks every few milliseconds until `ready` finds what it waits for.
+    /// Looks until `ready` finds what it waits for.
     pub(crate) fn wait_until<T>(&self, what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
-        let deadline = Instant::now() + START_DEADLINE;
-        loop {
-            if let Some(found) = ready() {
-                return found;
-            }
-            assert!(Instant::now() < deadline, "{what} did not happen; log:\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(10));
+        poll(&mut ready).unwrap_or_else(|| panic!("{what} did not happen; log:\n{}", self.log()))
+    }
+}
+
+/// Looks until `ready` finds what it waits for.
+pub(crate) fn wait_until<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
+    poll(&mut ready).unwrap_or_else(|| panic!("{what} did not happen"))
+}
+
+/// Looks every few milliseconds, up to the deadline.
+fn poll<T>(ready: &mut impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let found = ready();
+        if found.is_some() || Instant::now() >= deadline {
+            return found;
         }
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

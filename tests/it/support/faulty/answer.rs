@@ -81,6 +81,8 @@ impl fmt::Debug for Body {
 pub(crate) enum Fault {
     /// An error status with these headers.
     Status(u16, Vec<(&'static str, String)>),
+    /// The right body under an error status.
+    StatusOf(u16),
     /// The connection ends after so many bytes, as if that were all.
     Truncate(u64),
     /// The connection is reset after so many bytes.
@@ -271,6 +273,7 @@ fn respond(
             answer =
                 headers.iter().fold(answer, |answer, (name, value)| answer.header(name, value));
         }
+        Some(Fault::StatusOf(status)) => answer.status = status,
         Some(Fault::Redirect(url)) => answer = Answer::status(307, "").header("Location", &url),
         Some(Fault::ContentRange(range)) => {
             answer.status = 206;

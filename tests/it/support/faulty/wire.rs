@@ -19,6 +19,8 @@ pub(crate) struct Request {
     /// Names in lower case.
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: String,
+    /// Whether the server was asked as a proxy.
+    pub(crate) proxied: bool,
 }
 
 impl Request {
@@ -30,6 +32,11 @@ impl Request {
         }
         let mut words = first.split_whitespace();
         let (method, target) = (words.next()?.to_owned(), words.next()?);
+        // What a proxy is asked has the form http://host/path.
+        let (proxied, target) = match target.strip_prefix("http://") {
+            Some(rest) => (true, rest.find('/').map_or("/", |slash| &rest[slash..])),
+            None => (false, target),
+        };
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let mut headers = BTreeMap::new();
         loop {
@@ -43,7 +50,7 @@ impl Request {
         let bounded = length.unwrap_or(0).min(MAX_BODY);
         reader.by_ref().take(bounded).read_to_string(&mut body).ok()?;
         let (path, query) = (path.to_owned(), query.to_owned());
-        Some(Self { connection, method, path, query, headers, body })
+        Some(Self { connection, method, path, query, headers, body, proxied })
     }
 
     /// `METHOD /path`, what scripts match.
