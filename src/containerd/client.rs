@@ -10,6 +10,7 @@ use std::time::Duration;
 use containerd_client::services::v1::version_client::VersionClient;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
+use tokio::sync::OnceCell;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
@@ -38,6 +39,8 @@ const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 /// to list the images of a busy node.
 pub(super) const MAX_ANSWER_BYTES: usize = 16 << 20;
 
+const CONTENT_PLUGIN: &str = "io.containerd.content.v1";
+
 /// The longest identifier that containerd accepts, see its `pkg/identifiers`.
 const MAX_NAMESPACE: usize = 76;
 
@@ -51,6 +54,7 @@ pub struct Client {
     channel: Channel,
     address: Arc<Path>,
     scope: Scope,
+    content_root: Arc<OnceCell<Option<PathBuf>>>,
 }
 
 /// The metadata of every call.
@@ -86,6 +90,7 @@ impl Client {
             channel: open_channel(address).await.map_err(|error| unreachable(address, error))?,
             address: address.into(),
             scope: Scope { namespace: namespace.into(), lease: None },
+            content_root: Arc::default(),
         };
         let version = client.version().await?;
         debug!(address = %address.display(), version, namespace, "connected to containerd");
@@ -96,6 +101,12 @@ impl Client {
     pub fn with_lease(&self, id: &str) -> Self {
         let scope = Scope { namespace: self.scope.namespace.clone(), lease: Some(id.into()) };
         Self { scope, ..self.clone() }
+    }
+
+    /// The same daemon, namespace and lease, with every byte going over the socket even where the
+    /// daemon's files are at hand.
+    pub fn over_socket_only(&self) -> Self {
+        Self { content_root: Arc::new(OnceCell::new_with(Some(None))), ..self.clone() }
     }
 
     /// The socket.
@@ -150,6 +161,19 @@ impl Client {
     /// The daemon's plugins.
     pub fn introspection(&self) -> Introspection {
         Introspection::new(self.clone())
+    }
+
+    /// Where the daemon says that it keeps content, asked once; `None` when it does not say, or when
+    /// the socket alone is to be used. Whether that place is within reach, nobody knows yet.
+    pub(super) async fn content_root(&self) -> Option<&Path> {
+        let root = self.content_root.get_or_init(async || {
+            let plugins = self.introspection().plugins(CONTENT_PLUGIN).await;
+            let plugins =
+                plugins.inspect_err(|error| debug!(%error, "the content root is unknown"));
+            let mut plugins = plugins.unwrap_or_default().into_iter();
+            plugins.find_map(|mut plugin| plugin.exports.remove("root")).map(PathBuf::from)
+        });
+        root.await.as_deref()
     }
 
     pub(super) fn service(&self) -> Service {

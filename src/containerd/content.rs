@@ -285,20 +285,20 @@ fn is_mismatch(reply: &Reply) -> bool {
 }
 
 /// Waiting while another client writes the same blob.
-struct Turn<'a> {
+pub(super) struct Turn<'a> {
     store: &'a ContentStore,
     digest: &'a Digest,
     pause: Duration,
 }
 
 impl<'a> Turn<'a> {
-    fn new(store: &'a ContentStore, digest: &'a Digest) -> Self {
+    pub(super) fn new(store: &'a ContentStore, digest: &'a Digest) -> Self {
         Self { store, digest, pause: LOCK_FIRST_PAUSE }
     }
 
     /// When `error` is that another client holds the lock, returns as soon as opening is worth
     /// another try; hands back any other error.
-    async fn wait(&mut self, error: Error) -> Result<(), Error> {
+    pub(super) async fn wait(&mut self, error: Error) -> Result<(), Error> {
         let Error::Locked { source, .. } = error else { return Err(error) };
         info!(digest = %self.digest, %source, "another client writes this blob, waiting");
         // Jitter: several waiting clients must not ask in step.

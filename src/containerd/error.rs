@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -184,6 +185,18 @@ impl Error {
             Code::Unavailable => Self::Gone { operation, source },
             _ if broke_off => Self::Gone { operation, source },
             Code::NotFound => Self::NotFound { operation, source },
+            _ => Self::Refused { operation, source },
+        }
+    }
+
+    /// An error of the kernel's, met while doing the daemon's work in its place.
+    pub(super) fn from_io(operation: impl Into<String>, error: &io::Error) -> Self {
+        let operation = operation.into();
+        let source = Reply { code: Code::Unknown, message: error.to_string() };
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::DiskFull { operation, source }
+            }
             _ => Self::Refused { operation, source },
         }
     }

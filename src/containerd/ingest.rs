@@ -1,17 +1,27 @@
-//! Writing one blob: appended in order, resumable, verified by the daemon when it is committed.
+//! Writing one blob: appended in order, resumable, verified when it is committed. The bytes go over
+//! gRPC or, where that is possible and worth it, straight into the daemon's file.
+
+use std::io;
 
 use bytes::Bytes;
 use containerd_client::services::v1 as api;
+use jiff::Timestamp;
+use tonic::Code;
 use tracing::debug;
 
-use super::content::ContentStore;
+use super::content::{ContentStore, Turn};
+use super::content_file::{ContentFile, Identity};
 use super::write_stream::WriteStream;
-use super::{Error, Labels};
+use super::{Error, Labels, Reply};
 use crate::oci::{Descriptor, Digest};
 
 /// Bytes sent in one message (1 MiB). Below, the daemon's work for each message shows; above,
 /// nothing is gained, and its limit is 16 MiB for the message with its envelope.
 const MESSAGE_BYTES: usize = 1 << 20;
+
+/// From how many bytes to come the daemon's file is looked for (4 MiB). It costs two more of the
+/// daemon's transactions than gRPC does.
+const FILE_FROM_BYTES: u64 = 4 << 20;
 
 /// A blob being written to the content store, locked against other writers.
 ///
@@ -20,14 +30,24 @@ const MESSAGE_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Ingest {
     store: ContentStore,
-    reference: String,
+    reference: Box<str>,
     digest: Digest,
     size: u64,
-    stream: Box<WriteStream>,
-    /// Bytes taken, those in `pending` included.
+    /// Bytes taken, whether or not they have arrived.
     offset: u64,
-    /// Bytes not yet sent, fewer than [`MESSAGE_BYTES`].
-    pending: Vec<u8>,
+    /// Holds the lock, whichever way the bytes go.
+    stream: Box<WriteStream>,
+    way: Way,
+}
+
+/// How the bytes get to the daemon.
+#[derive(Debug)]
+enum Way {
+    Messages {
+        /// Bytes not yet sent, fewer than [`MESSAGE_BYTES`].
+        pending: Vec<u8>,
+    },
+    File(Box<ContentFile>),
 }
 
 impl Ingest {
@@ -47,17 +67,18 @@ impl Ingest {
         let (stream, status) = WriteStream::open(store.client(), operation, first).await?;
         let mut ingest = Self {
             store: store.clone(),
-            reference: reference.to_owned(),
+            reference: reference.into(),
             digest: expected.digest,
             size: expected.size,
-            stream: Box::new(stream),
             offset: u64::try_from(status.offset).unwrap_or(0),
-            pending: Vec::new(),
+            stream: Box::new(stream),
+            way: Way::Messages { pending: Vec::new() },
         };
         if ingest.offset > expected.size {
             debug!(reference, ingest.offset, "an earlier download was too long, starting over");
             ingest.restart().await?;
         }
+        ingest.look_for_file(&status).await;
         Ok(ingest)
     }
 
@@ -76,23 +97,15 @@ impl Ingest {
         if end > self.size {
             return Err(self.wrong_size(end));
         }
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let room = MESSAGE_BYTES.saturating_sub(self.pending.len()).min(rest.len());
-            let taken = rest.split_to(room);
-            self.offset += taken.len() as u64;
-            if self.pending.is_empty() && taken.len() == MESSAGE_BYTES {
-                self.pending = taken.into();
-            } else {
-                self.pending.reserve_exact(MESSAGE_BYTES - self.pending.len());
-                self.pending.extend_from_slice(&taken);
-            }
-            if self.pending.len() >= MESSAGE_BYTES {
-                let request = self.next_request(api::WriteAction::Write);
-                self.stream.send(request).await?;
+        match &mut self.way {
+            Way::Messages { .. } => self.send(bytes).await,
+            Way::File(file) => {
+                // Without the lock, the file is not ours.
+                self.stream.check().await?;
+                self.offset = end;
+                file.append(bytes).await.map_err(|error| self.io_error(&error))
             }
         }
-        Ok(())
     }
 
     /// Throws away what is there and begins at byte 0.
@@ -100,12 +113,20 @@ impl Ingest {
     /// # Errors
     /// When the daemon refuses.
     pub async fn restart(&mut self) -> Result<(), Error> {
-        self.pending.clear();
         self.offset = 0;
-        // To the daemon a write at offset 0 means to truncate.
-        let request = self.next_request(api::WriteAction::Write);
-        self.stream.send(request).await?;
-        self.stream.drain().await.map(drop)
+        match &mut self.way {
+            Way::Messages { pending } => {
+                pending.clear();
+                // To the daemon a write at offset 0 means to truncate.
+                let request = self.next_request(api::WriteAction::Write);
+                self.stream.send(request).await?;
+                self.stream.drain().await.map(drop)
+            }
+            Way::File(file) => {
+                self.stream.check().await?;
+                file.truncate().await.map_err(|error| self.io_error(&error))
+            }
+        }
     }
 
     /// Verifies and stores the blob with `labels`. That another client did it first is success too;
@@ -114,21 +135,14 @@ impl Ingest {
     /// # Errors
     /// [`Error::Size`] when bytes are missing: what is there stays for a resume. [`Error::Mismatch`]
     /// when the bytes are not the ones expected: they are discarded.
-    pub async fn commit(mut self, labels: Labels) -> Result<(), Error> {
+    pub async fn commit(self, labels: Labels) -> Result<(), Error> {
         if self.offset != self.size {
             return Err(self.wrong_size(self.offset));
         }
-        let request = api::WriteContentRequest {
-            total: signed(self.size),
-            expected: self.digest.to_string(),
-            labels: labels.clone().into_iter().collect(),
-            ..self.next_request(api::WriteAction::Commit)
-        };
-        let outcome = match self.stream.send(request).await {
-            Ok(()) => self.stream.drain().await.map(drop),
-            Err(error) => Err(error),
-        };
-        self.store.settle(&self.reference, &self.digest, &labels, outcome).await
+        match self.way {
+            Way::Messages { .. } => self.commit_messages(labels).await,
+            Way::File(_) => self.commit_file(labels).await,
+        }
     }
 
     /// Stops for now: every byte taken is stored, so that a later ingest goes on right there. Merely
@@ -137,11 +151,19 @@ impl Ingest {
     /// # Errors
     /// When the daemon refuses.
     pub async fn suspend(mut self) -> Result<(), Error> {
-        if !self.pending.is_empty() {
-            let request = self.next_request(api::WriteAction::Write);
-            self.stream.send(request).await?;
+        match &mut self.way {
+            Way::Messages { .. } => {
+                let request = self.next_request(api::WriteAction::Write);
+                if !request.data.is_empty() {
+                    self.stream.send(request).await?;
+                }
+                self.stream.drain().await?;
+            }
+            Way::File(file) => {
+                file.finish().await.map_err(|error| self.io_error(&error))?;
+            }
         }
-        self.stream.drain().await.map(drop)
+        self.stream.finish().await
     }
 
     /// Gives up: what was written is deleted.
@@ -149,21 +171,159 @@ impl Ingest {
     /// # Errors
     /// When the daemon refuses.
     pub async fn discard(self) -> Result<(), Error> {
-        drop(self.stream);
+        // In order: a daemon that is still closing the files fails to delete them.
+        if let Err(error) = self.stream.finish().await {
+            debug!(reference = self.reference, %error, "the ingest had broken off already");
+        }
         self.store.abort(&self.reference).await
     }
 
-    /// The pending bytes as a request at their place. Every request says its offset, so that a
-    /// daemon whose idea differs refuses it instead of storing bytes in the wrong place.
+    /// Takes the way through the file where it is worth it and the file is found.
+    async fn look_for_file(&mut self, status: &api::WriteContentResponse) {
+        if self.size.saturating_sub(self.offset) < FILE_FROM_BYTES {
+            return;
+        }
+        let Some(root) = self.store.client().content_root().await else { return };
+        let started = status.started_at.as_ref();
+        let Some(started) = started.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok())
+        else {
+            return;
+        };
+        let identity = Identity {
+            namespace: self.store.client().namespace().to_owned(),
+            reference: self.reference.to_string(),
+            started,
+            offset: self.offset,
+        };
+        if let Some(file) = ContentFile::open(root.to_owned(), identity).await {
+            self.way = Way::File(Box::new(file));
+        }
+    }
+
+    async fn send(&mut self, mut bytes: Bytes) -> Result<(), Error> {
+        while let Way::Messages { pending } = &mut self.way
+            && !bytes.is_empty()
+        {
+            let room = MESSAGE_BYTES.saturating_sub(pending.len()).min(bytes.len());
+            let taken = bytes.split_to(room);
+            self.offset += taken.len() as u64;
+            if pending.is_empty() && taken.len() == MESSAGE_BYTES {
+                *pending = taken.into();
+            } else {
+                pending.reserve_exact(MESSAGE_BYTES.saturating_sub(pending.len()));
+                pending.extend_from_slice(&taken);
+            }
+            if pending.len() >= MESSAGE_BYTES {
+                let request = self.next_request(api::WriteAction::Write);
+                self.stream.send(request).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn commit_messages(mut self, labels: Labels) -> Result<(), Error> {
+        let request = self.commit_request(&labels);
+        let outcome = match self.stream.send(request).await {
+            Ok(()) => self.stream.drain().await.map(drop),
+            Err(error) => Err(error),
+        };
+        self.store.settle(&self.reference, &self.digest, &labels, outcome).await
+    }
+
+    async fn commit_file(mut self, labels: Labels) -> Result<(), Error> {
+        let actual = self.finish_file().await?;
+        if actual != self.digest {
+            let source = Reply { code: Code::Ok, message: format!("its digest is {actual}") };
+            let digest = self.digest;
+            self.discard().await?;
+            return Err(Error::Mismatch { digest, source });
+        }
+        if self.commit_linked(&labels).await? {
+            self.stream.finish().await?;
+            return self.store.abort(&self.reference).await;
+        }
+        self.commit_reopened(&labels).await
+    }
+
+    /// Whether the file could be made a blob that the daemon accepts as its own.
+    async fn commit_linked(&mut self, labels: &Labels) -> Result<bool, Error> {
+        self.stream.check().await?;
+        // Another reference, since ours is locked: by us.
+        let reference = format!("{}-linked", self.reference);
+        let request =
+            api::WriteContentRequest { r#ref: reference.clone(), ..self.commit_request(labels) };
+        let Way::File(file) = &mut self.way else { return Ok(false) };
+        if let Err(error) = file.link(&self.digest).await {
+            debug!(digest = %self.digest, %error, "the daemon has to commit the ingest itself");
+            return Ok(false);
+        }
+        let operation = format!("store {}", self.digest);
+        let outcome = WriteStream::open(self.store.client(), operation, request).await.map(drop);
+        match self.store.settle(&reference, &self.digest, labels, outcome).await {
+            Ok(()) => {
+                file.seal(&self.digest).await.map_err(|error| self.io_error(&error))?;
+                Ok(true)
+            }
+            // It began an empty ingest, as it does not look at what other namespaces have.
+            Err(error) if error.reply().is_some_and(|reply| reply.code == Code::OutOfRange) => {
+                debug!(digest = %self.digest, "the daemon shares no content between namespaces");
+                self.store.abort(&reference).await?;
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Lets the daemon take stock of the file, and commit it.
+    async fn commit_reopened(mut self, labels: &Labels) -> Result<(), Error> {
+        let request = self.commit_request(labels);
+        self.stream.finish().await?;
+        let mut turn = Turn::new(&self.store, &self.digest);
+        loop {
+            let operation = format!("commit {}", self.reference);
+            let outcome = WriteStream::open(self.store.client(), operation, request.clone()).await;
+            let outcome = outcome.map(drop);
+            match self.store.settle(&self.reference, &self.digest, labels, outcome).await {
+                Ok(()) => return Ok(()),
+                Err(error) => turn.wait(error).await?,
+            }
+        }
+    }
+
+    async fn finish_file(&mut self) -> Result<Digest, Error> {
+        match &mut self.way {
+            Way::File(file) => file.finish().await.map_err(|error| self.io_error(&error)),
+            Way::Messages { .. } => Ok(self.digest),
+        }
+    }
+
+    fn commit_request(&mut self, labels: &Labels) -> api::WriteContentRequest {
+        api::WriteContentRequest {
+            total: signed(self.size),
+            expected: self.digest.to_string(),
+            labels: labels.clone().into_iter().collect(),
+            ..self.next_request(api::WriteAction::Commit)
+        }
+    }
+
+    /// The pending bytes, if any, as a request at their place. Every request says its offset, so
+    /// that a daemon whose idea differs refuses it instead of storing bytes in the wrong place.
     fn next_request(&mut self, action: api::WriteAction) -> api::WriteContentRequest {
-        let data = std::mem::take(&mut self.pending);
+        let data = match &mut self.way {
+            Way::Messages { pending } => std::mem::take(pending),
+            Way::File(_) => Vec::new(),
+        };
         api::WriteContentRequest {
             action: action.into(),
-            r#ref: self.reference.clone(),
+            r#ref: self.reference.to_string(),
             offset: signed(self.offset.saturating_sub(data.len() as u64)),
             data,
             ..Default::default()
         }
+    }
+
+    fn io_error(&self, error: &io::Error) -> Error {
+        Error::from_io(format!("write {}", self.reference), error)
     }
 
     fn wrong_size(&self, actual: u64) -> Error {

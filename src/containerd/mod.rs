@@ -5,7 +5,8 @@
 //! |---|---|
 //! | `address` | which socket |
 //! | `client` | the channel, namespace and lease of every call, and noticing a daemon that is gone |
-//! | `content`, `ingest`, `write_stream` | blobs: looking, reading, writing with resume and verification |
+//! | `content`, `ingest` | blobs: looking, reading, writing with resume and verification |
+//! | `write_stream`, `content_file` | the two ways that a blob's bytes take: gRPC, or the daemon's own file |
 //! | `images`, `leases`, `snapshots`, `diff`, `introspection`, `cri` | one service each |
 //! | `labels` | the names by which containerd's garbage collector, the kubelet and other tools find things |
 //!
@@ -15,6 +16,7 @@
 mod address;
 mod client;
 mod content;
+mod content_file;
 mod cri;
 mod diff;
 mod error;

@@ -59,6 +59,22 @@ impl WriteStream {
         Ok(last)
     }
 
+    /// Whether the daemon still holds the lock for us, asked of our end of the connection alone.
+    pub(super) async fn check(&mut self) -> Result<(), Error> {
+        if !self.requests.is_closed() {
+            return Ok(());
+        }
+        self.receive().await?;
+        Err(ended(&self.operation))
+    }
+
+    /// Ends the call and awaits that the daemon has given the lock back.
+    pub(super) async fn finish(mut self) -> Result<(), Error> {
+        drop(self.requests);
+        while self.client.watch(&self.operation, self.answers.message()).await?.is_some() {}
+        Ok(())
+    }
+
     async fn push(&mut self, request: api::WriteContentRequest) -> Result<(), Error> {
         if self.requests.send(request).await.is_err() {
             // The daemon ended the call; its answer says why.

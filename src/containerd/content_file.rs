@@ -1,0 +1,369 @@
+//! The short way into the content store: an ingest's bytes go straight into the file that the daemon
+//! keeps for them, on the same host and with the rights to do so, and not over gRPC.
+//!
+//! The ingest is opened like any other, so the daemon made its directory and keeps others away from
+//! it; a run that is killed is resumed from the file's length. When all bytes are there and are the
+//! right ones, the file gets its second name, among the blobs, where the daemon finds it as content
+//! that another namespace has already stored: a commit then costs it no hashing. Where the daemon
+//! does not share content between namespaces, it is asked to commit the ingest itself, and hashes it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IoSlice, Read};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tracing::debug;
+
+use crate::oci::{Digest, Hasher};
+
+/// Bytes handed to the writing thread at a time (4 MiB): few hand-overs, and two of these, one being
+/// filled and one being written, are all that is held in memory.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// Bytes read at a time of what an earlier run left.
+const REREAD_BYTES: usize = 1 << 20;
+
+/// Longest `ref` file read, in bytes; containerd's own references are some 100 long.
+const MAX_REFERENCE_BYTES: u64 = 4096;
+
+/// What blobs look like in the store: readable, and written by nobody any more.
+const BLOB_MODE: u32 = 0o444;
+
+/// What the daemon said when it opened the ingest: by this its directory is recognised.
+#[derive(Debug, Clone)]
+pub(super) struct Identity {
+    pub(super) namespace: String,
+    pub(super) reference: String,
+    /// When the ingest was begun. The daemon notes it, to the nanosecond, beside the data, which
+    /// tells its directory from that of another daemon whose root lies at the same path elsewhere.
+    pub(super) started: Timestamp,
+    /// Bytes that the daemon has.
+    pub(super) offset: u64,
+}
+
+/// An ingest's data file, appended to by a thread of its own.
+#[derive(Debug)]
+pub(super) struct ContentFile {
+    /// The content plugin's root: `ingest` and `blobs` lie below it.
+    root: PathBuf,
+    data: PathBuf,
+    batch: Vec<Bytes>,
+    batch_bytes: usize,
+    writer: Writer,
+}
+
+/// Who has the file: the thread that writes a batch, or nobody.
+#[derive(Debug)]
+enum Writer {
+    Idle(Box<Appender>),
+    Busy(JoinHandle<io::Result<Box<Appender>>>),
+    /// An earlier write failed.
+    Lost,
+}
+
+#[derive(Debug)]
+struct Appender {
+    file: File,
+    hasher: Hasher,
+    position: u64,
+}
+
+impl ContentFile {
+    /// Finds and opens the data file of the ingest `identity` below `root`; `None`, with the reason
+    /// logged, when there is none that is surely the daemon's, or it can't be written.
+    pub(super) async fn open(root: PathBuf, identity: Identity) -> Option<Self> {
+        let opened = spawn_blocking(move || open_blocking(root, &identity)).await;
+        match opened.map_err(io::Error::other).and_then(|opened| opened) {
+            Ok(file) => Some(file),
+            Err(error) => {
+                debug!(%error, "content is written over gRPC");
+                None
+            }
+        }
+    }
+
+    /// Appends `bytes`, waiting while two batches are under way.
+    pub(super) async fn append(&mut self, bytes: Bytes) -> io::Result<()> {
+        self.batch_bytes += bytes.len();
+        self.batch.push(bytes);
+        if self.batch_bytes >= BATCH_BYTES { self.flush().await } else { Ok(()) }
+    }
+
+    /// Throws away what is there.
+    pub(super) async fn truncate(&mut self) -> io::Result<()> {
+        self.batch.clear();
+        self.batch_bytes = 0;
+        let mut appender = self.idle().await?;
+        appender.file.set_len(0)?;
+        appender.hasher = Hasher::new();
+        appender.position = 0;
+        self.writer = Writer::Idle(appender);
+        Ok(())
+    }
+
+    /// Awaits that all bytes are in the file, though perhaps not yet on the disk; returns their
+    /// digest.
+    pub(super) async fn finish(&mut self) -> io::Result<Digest> {
+        self.flush().await?;
+        let appender = self.idle().await?;
+        let digest = appender.hasher.clone().finish();
+        self.writer = Writer::Idle(appender);
+        Ok(digest)
+    }
+
+    /// Puts the finished file among the blobs, under the name of its `digest`, safely on the disk.
+    /// Nothing can be appended any more.
+    pub(super) async fn link(&mut self, digest: &Digest) -> io::Result<()> {
+        let appender = self.idle().await?;
+        let (data, blob) = (self.data.clone(), self.blob(digest));
+        spawn_blocking(move || {
+            appender.file.sync_all()?;
+            let directory = blob.parent().unwrap_or(&blob);
+            // The daemon makes it with its first blob, which may be this one.
+            fs::create_dir_all(directory)?;
+            match fs::hard_link(&data, &blob) {
+                // The same bytes, by their name.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                linked => linked?,
+            }
+            File::open(directory)?.sync_all()
+        })
+        .await?
+    }
+
+    /// Makes the blob as read-only as those that the daemon stores itself.
+    pub(super) async fn seal(&self, digest: &Digest) -> io::Result<()> {
+        tokio::fs::set_permissions(self.blob(digest), fs::Permissions::from_mode(BLOB_MODE)).await
+    }
+
+    fn blob(&self, digest: &Digest) -> PathBuf {
+        self.root.join("blobs").join("sha256").join(digest.hex())
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        let mut appender = self.idle().await?;
+        let batch = std::mem::take(&mut self.batch);
+        self.batch_bytes = 0;
+        self.writer = Writer::Busy(spawn_blocking(move || {
+            appender.append(&batch)?;
+            Ok(appender)
+        }));
+        Ok(())
+    }
+
+    /// Takes the appender, once it has written the last batch.
+    async fn idle(&mut self) -> io::Result<Box<Appender>> {
+        if let Writer::Busy(writing) = &mut self.writer {
+            // Awaited in place, so that a caller who gives up here does not lose the file.
+            let written = writing.await.map_err(io::Error::other);
+            self.writer = Writer::Lost;
+            self.writer = Writer::Idle(written.and_then(|written| written)?);
+        }
+        match std::mem::replace(&mut self.writer, Writer::Lost) {
+            Writer::Idle(appender) => Ok(appender),
+            _ => Err(io::Error::other("an earlier write failed")),
+        }
+    }
+}
+
+impl Appender {
+    fn append(&mut self, batch: &[Bytes]) -> io::Result<()> {
+        for bytes in batch {
+            self.hasher.update(bytes);
+        }
+        self.write_all(batch)
+    }
+
+    /// Writes `batch` in as few calls as the kernel makes of it, none of its bytes copied. At the
+    /// place where they belong rather than at the end of the file: should another client ever get at
+    /// the same ingest, it writes the same bytes there.
+    fn write_all(&mut self, batch: &[Bytes]) -> io::Result<()> {
+        let mut slices: Vec<IoSlice<'_>> = batch
+            .iter()
+            .filter(|bytes| !bytes.is_empty())
+            .map(|bytes| IoSlice::new(bytes))
+            .collect();
+        let mut rest = slices.as_mut_slice();
+        while !rest.is_empty() {
+            // The kernel takes at most 1,024 at a time.
+            let next = rest.get(..rest.len().min(1024)).unwrap_or_default();
+            match rustix::io::pwritev(&self.file, next, self.position) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    self.position += count as u64;
+                    IoSlice::advance_slices(&mut rest, count);
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn open_blocking(root: PathBuf, identity: &Identity) -> io::Result<ContentFile> {
+    let data = find(&root, identity)?.join("data");
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+        .open(&data)?;
+    let length = file.metadata()?.len();
+    if length != identity.offset {
+        return Err(io::Error::other(format!(
+            "{} has {length} bytes, but the daemon says {}",
+            data.display(),
+            identity.offset
+        )));
+    }
+    let hasher = hash(&mut file, length)?;
+    let writer = Writer::Idle(Box::new(Appender { file, hasher, position: length }));
+    Ok(ContentFile { root, data, batch: Vec::new(), batch_bytes: 0, writer })
+}
+
+/// The directory of the ingest `identity`.
+fn find(root: &Path, identity: &Identity) -> io::Result<PathBuf> {
+    for entry in fs::read_dir(root.join("ingest"))? {
+        let directory = entry?.path();
+        // Other ingests come and go meanwhile.
+        if is_ours(&directory, identity).unwrap_or(false) {
+            return Ok(directory);
+        }
+    }
+    Err(io::Error::other(format!("no ingest below {} is ours", root.display())))
+}
+
+/// Whether `directory` holds `<namespace>/<number>/<reference>`, begun at the very same time.
+fn is_ours(directory: &Path, identity: &Identity) -> io::Result<bool> {
+    let reference = read_short(&directory.join("ref"))?;
+    let is_reference = reference
+        .strip_prefix(&*identity.namespace)
+        .and_then(|rest| rest.strip_prefix('/'))
+        .and_then(|rest| rest.strip_suffix(&*identity.reference))
+        .and_then(|rest| rest.strip_suffix('/'))
+        .is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+    if !is_reference {
+        return Ok(false);
+    }
+    let started = read_short(&directory.join("startedat"))?;
+    Ok(started.trim().parse::<Timestamp>().is_ok_and(|started| started == identity.started))
+}
+
+fn read_short(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(MAX_REFERENCE_BYTES).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// A hasher that has seen the first `length` bytes of `file`.
+fn hash(file: &mut File, length: u64) -> io::Result<Hasher> {
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; REREAD_BYTES.min(usize::try_from(length).unwrap_or(REREAD_BYTES))];
+    let mut left = length;
+    while left > 0 {
+        let count = file.read(&mut buffer)?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        hasher.update(buffer.get(..count).unwrap_or_default());
+        left = left.saturating_sub(count as u64);
+    }
+    Ok(hasher)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STARTED: &str = "2026-11-21T00:43:06.690314767Z";
+
+    /// A content root with one ingest, as containerd lays it out.
+    fn content_root(data: &[u8]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let ingest = root.path().join("ingest").join("0123");
+        fs::create_dir_all(&ingest).unwrap();
+        fs::write(ingest.join("ref"), "k8s.io/12/layer-sha256:ab").unwrap();
+        fs::write(ingest.join("startedat"), STARTED).unwrap();
+        fs::write(ingest.join("data"), data).unwrap();
+        root
+    }
+
+    fn identity(offset: u64) -> Identity {
+        Identity {
+            namespace: "k8s.io".to_owned(),
+            reference: "layer-sha256:ab".to_owned(),
+            started: STARTED.parse().unwrap(),
+            offset,
+        }
+    }
+
+    async fn open(root: &tempfile::TempDir, identity: Identity) -> Option<ContentFile> {
+        ContentFile::open(root.path().to_owned(), identity).await
+    }
+
+    #[tokio::test]
+    async fn goes_on_where_the_file_ends_and_links_it_among_the_blobs() {
+        let root = content_root(b"pull");
+        let mut file = open(&root, identity(4)).await.unwrap();
+        for piece in ["", "ct", "l"] {
+            file.append(Bytes::from_static(piece.as_bytes())).await.unwrap();
+        }
+        let digest = file.finish().await.unwrap();
+        assert_eq!(digest, Digest::of(b"pullctl"));
+        file.link(&digest).await.unwrap();
+        file.seal(&digest).await.unwrap();
+        let mut again = open(&root, identity(7)).await.unwrap();
+        again.link(&digest).await.unwrap();
+        let blob = root.path().join("blobs/sha256").join(digest.hex());
+        assert_eq!(fs::read(&blob).unwrap(), b"pullctl");
+        assert_eq!(fs::metadata(&blob).unwrap().permissions().mode() & 0o777, BLOB_MODE);
+    }
+
+    #[tokio::test]
+    async fn starts_over_after_truncation() {
+        let root = content_root(b"wrong");
+        let mut file = open(&root, identity(5)).await.unwrap();
+        file.append(Bytes::from_static(b"more")).await.unwrap();
+        file.truncate().await.unwrap();
+        file.append(Bytes::from_static(b"right")).await.unwrap();
+        assert_eq!(file.finish().await.unwrap(), Digest::of(b"right"));
+        assert_eq!(fs::read(root.path().join("ingest/0123/data")).unwrap(), b"right");
+    }
+
+    #[tokio::test]
+    async fn writes_batches_of_many_pieces_in_order() {
+        let root = content_root(b"");
+        let mut file = open(&root, identity(0)).await.unwrap();
+        let mut whole = Vec::new();
+        for piece in 0..5_000_u32 {
+            let bytes = piece.to_le_bytes().repeat(500);
+            whole.extend_from_slice(&bytes);
+            file.append(bytes.into()).await.unwrap();
+        }
+        assert_eq!(file.finish().await.unwrap(), Digest::of(&whole));
+        assert_eq!(fs::read(root.path().join("ingest/0123/data")).unwrap(), whole);
+    }
+
+    #[tokio::test]
+    async fn leaves_alone_what_is_not_surely_the_ingest() {
+        let ours = identity(4);
+        let later = "2026-11-21T00:43:06.690314768Z".parse().unwrap();
+        for (case, identity) in [
+            ("another namespace", Identity { namespace: "k8s".to_owned(), ..ours.clone() }),
+            ("another blob", Identity { reference: "sha256:ab".to_owned(), ..ours.clone() }),
+            ("another daemon's ingest", Identity { started: later, ..ours.clone() }),
+            ("another length", Identity { offset: 3, ..ours.clone() }),
+        ] {
+            let root = content_root(b"data");
+            assert!(open(&root, identity).await.is_none(), "{case}");
+        }
+        let root = content_root(b"data");
+        fs::remove_file(root.path().join("ingest/0123/data")).unwrap();
+        std::os::unix::fs::symlink("/etc/hosts", root.path().join("ingest/0123/data")).unwrap();
+        assert!(open(&root, ours.clone()).await.is_none(), "a symbolic link");
+        assert!(ContentFile::open("/nowhere".into(), ours).await.is_none(), "no such root");
+    }
+}
