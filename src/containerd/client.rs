@@ -39,8 +39,6 @@ const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 /// to list the images of a busy node.
 pub(super) const MAX_ANSWER_BYTES: usize = 16 << 20;
 
-const CONTENT_PLUGIN: &str = "io.containerd.content.v1";
-
 /// The longest identifier that containerd accepts, see its `pkg/identifiers`.
 const MAX_NAMESPACE: usize = 76;
 
@@ -163,15 +161,14 @@ impl Client {
         Introspection::new(self.clone())
     }
 
-    /// Where the daemon says that it keeps content, asked once; `None` when it does not say, or when
-    /// the socket alone is to be used. Whether that place is within reach, nobody knows yet.
+    /// Where the daemon says that it keeps content, asked once; `None` when the socket alone is to be
+    /// used. Whether that place is within reach, nobody knows yet.
     pub(super) async fn content_root(&self) -> Option<&Path> {
         let root = self.content_root.get_or_init(async || {
-            let plugins = self.introspection().plugins(CONTENT_PLUGIN).await;
-            let plugins =
-                plugins.inspect_err(|error| debug!(%error, "the content root is unknown"));
-            let mut plugins = plugins.unwrap_or_default().into_iter();
-            plugins.find_map(|mut plugin| plugin.exports.remove("root")).map(PathBuf::from)
+            self.introspection().shared_content_root().await.unwrap_or_else(|error| {
+                debug!(%error, "the content root is unknown");
+                None
+            })
         });
         root.await.as_deref()
     }

@@ -300,7 +300,9 @@ impl<'a> Turn<'a> {
     /// another try; hands back any other error.
     pub(super) async fn wait(&mut self, error: Error) -> Result<(), Error> {
         let Error::Locked { source, .. } = error else { return Err(error) };
-        info!(digest = %self.digest, %source, "another client writes this blob, waiting");
+        if self.pause == LOCK_FIRST_PAUSE {
+            info!(digest = %self.digest, %source, "another client writes this blob, waiting");
+        }
         // Jitter: several waiting clients must not ask in step.
         let until = Instant::now() + self.pause.mul_f64(0.5 + fastrand::f64());
         self.pause = (self.pause * 2).min(LOCK_LONGEST_PAUSE);

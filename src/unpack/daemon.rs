@@ -4,7 +4,6 @@ use std::time::SystemTime;
 
 use tracing::debug;
 
-use super::chain_locks::ChainLocks;
 use super::{Error, Layer, Unpacked};
 use crate::containerd::labels::SNAPSHOT_REFERENCE;
 use crate::containerd::{self, Client, Committed, Diff, Labels, Mount, Prepared, Snapshots};
@@ -19,11 +18,9 @@ const PREPARE_TRIES: usize = 3;
 const MALFORMED: [&str; 7] =
     ["gzip:", "archive/tar:", "flate:", "zstd", "unexpected EOF", "magic number", "unrecognized"];
 
-/// Unpacks layers whose blobs are in the content store. Clones know of each other's work: one that
-/// is asked for a layer which another unpacks waits for that.
+/// Unpacks layers whose blobs are in the content store.
 #[derive(Debug, Clone)]
 pub struct DaemonUnpacker {
-    chains: ChainLocks,
     snapshots: Snapshots,
     diff: Diff,
 }
@@ -37,11 +34,7 @@ struct Extraction {
 impl DaemonUnpacker {
     /// An unpacker into the snapshotter called `snapshotter`.
     pub fn new(client: &Client, snapshotter: &str) -> Self {
-        Self {
-            chains: ChainLocks::default(),
-            snapshots: client.snapshots(snapshotter),
-            diff: client.diff(),
-        }
+        Self { snapshots: client.snapshots(snapshotter), diff: client.diff() }
     }
 
     /// Makes the snapshot of `layer`, whose parent's must be committed, with `labels`. Labels of the
@@ -51,7 +44,6 @@ impl DaemonUnpacker {
     /// [`Error`]; nothing is left of the attempt then, unless the daemon is gone: what it had begun
     /// goes with the lease.
     pub async fn unpack(&self, layer: &Layer, labels: &Labels) -> Result<Unpacked, Error> {
-        let _turn = self.chains.lock(&layer.chain_id).await;
         let mut labels = labels.clone();
         labels.insert(SNAPSHOT_REFERENCE.to_owned(), layer.chain_id.to_string());
         let Some(extraction) = self.prepare(layer, &labels).await? else {

@@ -7,7 +7,6 @@
 //!
 //! Knows nothing of registries and of images' names.
 
-mod chain_locks;
 mod daemon;
 mod error;
 
