@@ -1,1 +1,7 @@
-fn main() {}
+//! The `pullctl` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pullctl::cli::main()
+}

@@ -46,15 +46,16 @@ pub enum Event {
         size_bytes: u64,
         /// The state that begins.
         state: BlobState,
-        /// Bytes that need no download because an earlier run left them (with `Downloading`).
+        /// With `Downloading`: where the download begins, because an earlier run left that much.
+        /// A blob that is fetched afresh enters `Downloading` again, and its count starts over.
         resumed_bytes: u64,
     },
     /// More bytes of a blob arrived from the network. Frequent: a sink must only count.
     Received {
         /// Which blob.
         digest: Digest,
-        /// How many since the last event; negative when a stream starts over.
-        delta_bytes: i64,
+        /// How many since the last event.
+        delta_bytes: u64,
     },
     /// One request to a registry host ended.
     Attempt(HostAttempt),

@@ -1,1 +1,94 @@
-//! Placeholder.
+//! The command line: arguments into requests, results into output and exit codes. The one place
+//! where things are put together.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `args`, `values` | what can be typed |
+//! | `settings` | what it means: files, variables and flags into typed requests |
+//! | `pull`, `images`, `rm`, `completion` | one subcommand each: wires and prints |
+//! | `inventory` | the images in containerd, for those that list or remove them |
+//! | `error` | what can go wrong before a subcommand's own work begins |
+
+pub mod args;
+mod completion;
+mod error;
+mod images;
+mod inventory;
+mod pull;
+mod rm;
+mod settings;
+pub mod values;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::containerd::{self, Client};
+use crate::failure::{Diagnose, Failure};
+use crate::output::{self, Printer};
+use args::{Cli, Command, GlobalArgs};
+pub use error::Error;
+
+/// Longest wait for threads that still write a file when the process ends. What they write is
+/// resumed by the next run.
+const SHUTDOWN: Duration = Duration::from_millis(200);
+
+/// Parses the arguments, runs what they say, and returns the exit code for the process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let printer = Printer::standard();
+    output::start_logs(&printer, cli.global.verbose);
+    let failure = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let failure = runtime.block_on(run(&cli, &printer));
+            runtime.shutdown_timeout(SHUTDOWN);
+            failure
+        }
+        Err(source) => {
+            printer.error(&Error::Runtime(source));
+            Some(Failure::Other)
+        }
+    };
+    ExitCode::from(failure.map_or(0, Failure::exit_code))
+}
+
+/// Runs the command unless a signal ends it first.
+async fn run(cli: &Cli, printer: &Printer) -> Option<Failure> {
+    let interrupted = async {
+        match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+            (Ok(mut interrupt), Ok(mut terminate)) => {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+            }
+            // Without a handler the signals end the process by themselves.
+            _ => std::future::pending().await,
+        }
+    };
+    match &cli.command {
+        Command::Pull(args) => pull::run(&cli.global, args, printer, interrupted).await,
+        Command::Images(args) => told(printer, images::run(&cli.global, args, printer).await),
+        Command::Rm(args) => told(printer, rm::run(&cli.global, args, printer).await),
+        Command::Completion(args) => told(printer, completion::run(args, printer)),
+    }
+}
+
+/// The daemon and the namespace that the flags of every command name.
+async fn connect(global: &GlobalArgs) -> Result<Client, containerd::Error> {
+    let address = containerd::find_address(global.address())?;
+    Client::connect(&address, global.namespace()).await
+}
+
+/// Prints what went wrong, if anything did, and tells its kind.
+fn told(printer: &Printer, outcome: Result<(), impl Diagnose>) -> Option<Failure> {
+    outcome.err().and_then(|error| fail(printer, &error))
+}
+
+/// Prints `error` and tells its kind.
+fn fail(printer: &Printer, error: &dyn Diagnose) -> Option<Failure> {
+    printer.error(error);
+    Some(error.failure())
+}

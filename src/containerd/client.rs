@@ -10,7 +10,7 @@ use std::time::Duration;
 use containerd_client::services::v1::version_client::VersionClient;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
@@ -53,6 +53,8 @@ pub struct Client {
     address: Arc<Path>,
     scope: Scope,
     content_root: Arc<OnceCell<Option<PathBuf>>>,
+    /// Held while labels are read, merged and written back.
+    labelling: Arc<Mutex<()>>,
 }
 
 /// The metadata of every call.
@@ -89,6 +91,7 @@ impl Client {
             address: address.into(),
             scope: Scope { namespace: namespace.into(), lease: None },
             content_root: Arc::default(),
+            labelling: Arc::default(),
         };
         let version = client.version().await?;
         debug!(address = %address.display(), version, namespace, "connected to containerd");
@@ -171,6 +174,11 @@ impl Client {
             })
         });
         root.await.as_deref()
+    }
+
+    /// One at a time in this process merges labels: the daemon has no call that adds to a value.
+    pub(super) async fn labelling(&self) -> MutexGuard<'_, ()> {
+        self.labelling.lock().await
     }
 
     pub(super) fn service(&self) -> Service {

@@ -165,7 +165,11 @@ impl ContentFile {
         self.root.join("blobs").join("sha256").join(digest.hex())
     }
 
-    async fn flush(&mut self) -> io::Result<()> {
+    /// Hands what is held back to the writing thread.
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
         let mut appender = self.idle().await?;
         let batch = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;

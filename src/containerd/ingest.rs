@@ -148,24 +148,33 @@ impl Ingest {
         }
     }
 
+    /// Sends on what is held back for want of a full message. For when no more bytes come for a
+    /// while: what the daemon has, a killed run need not fetch again.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        match &mut self.way {
+            Way::Messages { pending } if pending.is_empty() => Ok(()),
+            Way::Messages { .. } => {
+                let request = self.next_request(api::WriteAction::Write);
+                self.stream.send(request).await
+            }
+            Way::File(file) => file.flush().await.map_err(|error| self.io_error(&error)),
+        }
+    }
+
     /// Stops for now: every byte taken is stored, so that a later ingest goes on right there. Merely
     /// dropping the ingest loses those that are still on their way.
     ///
     /// # Errors
     /// When the daemon refuses.
     pub async fn suspend(mut self) -> Result<(), Error> {
-        match &mut self.way {
-            Way::Messages { .. } => {
-                let request = self.next_request(api::WriteAction::Write);
-                if !request.data.is_empty() {
-                    self.stream.send(request).await?;
-                }
-                self.stream.drain().await?;
-            }
-            Way::File(file) => {
-                file.finish().await.map_err(|error| self.io_error(&error))?;
-            }
+        self.flush().await?;
+        if let Way::File(file) = &mut self.way {
+            file.finish().await.map_err(|error| self.io_error(&error))?;
         }
+        self.stream.drain().await?;
         self.stream.finish().await
     }
 

@@ -10,6 +10,15 @@ use super::client::Service;
 use super::labels::{EXPIRE, Labels};
 use super::{Client, Error};
 
+/// A lease, by whomever it was taken.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    /// Its name.
+    pub id: String,
+    /// Its labels.
+    pub labels: Labels,
+}
+
 /// The leases of a namespace.
 #[derive(Debug, Clone)]
 pub struct Leases {
@@ -26,15 +35,43 @@ impl Leases {
             .max_decoding_message_size(super::client::MAX_ANSWER_BYTES)
     }
 
-    /// Makes sure that the lease `id` exists and lives for at least half of `expire`. One that an
-    /// earlier run left is taken over with everything that it holds, so that downloads go on.
+    /// Creates the lease `id`, which the garbage collector drops after `lifetime`.
+    ///
+    /// # Errors
+    /// When the daemon refuses, for instance because it exists.
+    pub async fn create(&self, id: &str, lifetime: Duration, labels: &Labels) -> Result<(), Error> {
+        let mut labels = labels.clone();
+        labels.insert(EXPIRE.to_owned(), expiry(lifetime).to_string());
+        let request =
+            api::CreateRequest { id: id.to_owned(), labels: labels.into_iter().collect() };
+        let operation = format!("create lease {id}");
+        self.client.call(operation, self.service().create(request)).await.map(drop)
+    }
+
+    /// All leases of the namespace.
     ///
     /// # Errors
     /// When the daemon refuses.
-    pub async fn take(&self, id: &str, expire: Duration, labels: &Labels) -> Result<(), Error> {
-        match self.create(id, expire, labels).await {
-            Err(error) if error.is_already_exists() => self.keep_alive(id, expire, labels).await,
-            other => other,
+    pub async fn list(&self) -> Result<Vec<Lease>, Error> {
+        let request = api::ListRequest { filters: Vec::new() };
+        let leases = self.client.call("list leases", self.service().list(request)).await?.leases;
+        let lease =
+            |lease: api::Lease| Lease { id: lease.id, labels: lease.labels.into_iter().collect() };
+        Ok(leases.into_iter().map(lease).collect())
+    }
+
+    /// Lets the lease `id` hold a resource that exists: of the `kind` `content` or
+    /// `snapshots/<snapshotter>`, called `name` there. One that has just gone is no error.
+    ///
+    /// # Errors
+    /// When the daemon refuses.
+    pub async fn hold(&self, id: &str, kind: &str, name: &str) -> Result<(), Error> {
+        let resource = api::Resource { id: name.to_owned(), r#type: kind.to_owned() };
+        let request = api::AddResourceRequest { id: id.to_owned(), resource: Some(resource) };
+        let operation = format!("add {kind} {name} to lease {id}");
+        match self.client.call(operation, self.service().add_resource(request)).await {
+            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
@@ -50,72 +87,6 @@ impl Leases {
             Err(Error::NotFound { .. }) => Ok(()),
             other => other,
         }
-    }
-
-    async fn create(&self, id: &str, expire: Duration, labels: &Labels) -> Result<(), Error> {
-        let mut labels = labels.clone();
-        labels.insert(EXPIRE.to_owned(), expiry(expire).to_string());
-        let request =
-            api::CreateRequest { id: id.to_owned(), labels: labels.into_iter().collect() };
-        let operation = format!("create lease {id}");
-        self.client.call(operation, self.service().create(request)).await.map(drop)
-    }
-
-    async fn keep_alive(&self, id: &str, expire: Duration, labels: &Labels) -> Result<(), Error> {
-        if self.expires_after(id, expiry(expire / 2)).await? {
-            return Ok(());
-        }
-        self.renew(id, expire, labels).await
-    }
-
-    async fn expires_after(&self, id: &str, moment: Timestamp) -> Result<bool, Error> {
-        let request = api::ListRequest { filters: vec![format!("id=={id:?}")] };
-        let operation = format!("look up lease {id}");
-        let leases = self.client.call(operation, self.service().list(request)).await?.leases;
-        let lease = leases.iter().find(|lease| lease.id == id);
-        // A lease without an expiry, or with one that is none, is never collected.
-        Ok(lease.is_some_and(|lease| {
-            let end = lease.labels.get(EXPIRE).and_then(|text| text.parse::<Timestamp>().ok());
-            end.is_none_or(|end| end > moment)
-        }))
-    }
-
-    /// A lease's labels cannot be changed, so it is replaced, and a second one holds its resources
-    /// meanwhile: without that, a garbage collection in between would take the partial downloads.
-    async fn renew(&self, id: &str, expire: Duration, labels: &Labels) -> Result<(), Error> {
-        let bridge = format!("{id}-renewal");
-        let held = self.resources(id).await?;
-        self.delete(&bridge, false).await?;
-        self.create(&bridge, expire, labels).await?;
-        self.hold(&bridge, &held).await?;
-        self.delete(id, false).await?;
-        self.create(id, expire, labels).await?;
-        self.hold(id, &held).await?;
-        self.delete(&bridge, false).await
-    }
-
-    async fn resources(&self, id: &str) -> Result<Vec<api::Resource>, Error> {
-        let request = api::ListResourcesRequest { id: id.to_owned() };
-        let operation = format!("list what lease {id} holds");
-        match self.client.call(operation, self.service().list_resources(request)).await {
-            Ok(answer) => Ok(answer.resources),
-            // The garbage collector was quicker.
-            Err(Error::NotFound { .. }) => Ok(Vec::new()),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn hold(&self, id: &str, resources: &[api::Resource]) -> Result<(), Error> {
-        for resource in resources {
-            let request =
-                api::AddResourceRequest { id: id.to_owned(), resource: Some(resource.clone()) };
-            let operation = format!("add {} to lease {id}", resource.id);
-            match self.client.call(operation, self.service().add_resource(request)).await {
-                Ok(()) | Err(Error::NotFound { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 }
 

@@ -38,5 +38,5 @@ pub use images::{Image, Images};
 pub use ingest::Ingest;
 pub use introspection::{Introspection, Plugin};
 pub use labels::Labels;
-pub use leases::Leases;
+pub use leases::{Lease, Leases};
 pub use snapshots::{Committed, Mount, Prepared, SnapshotInfo, SnapshotKind, Snapshots, Usage};

@@ -34,19 +34,34 @@ impl fmt::Display for ChainId {
     }
 }
 
-/// The chain ID of each layer, base first, from the diff IDs in the same order.
-pub fn chain_ids(diff_ids: &[DiffId]) -> Vec<ChainId> {
-    diff_ids
-        .iter()
-        .scan(None, |below: &mut Option<ChainId>, diff_id| {
-            let chain = match below {
-                None => ChainId(diff_id.0),
-                Some(parent) => ChainId(Digest::of(format!("{parent} {diff_id}").as_bytes())),
-            };
-            *below = Some(chain);
-            Some(chain)
-        })
-        .collect()
+/// How a layer is named once it is unpacked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerIdentity {
+    /// Digest of the uncompressed tar.
+    pub diff_id: DiffId,
+    /// Names this layer with everything below.
+    pub chain_id: ChainId,
+    /// Chain ID of the layer below; `None` for the base.
+    pub parent: Option<ChainId>,
+}
+
+impl LayerIdentity {
+    /// The identity of each layer, base first, from the diff IDs in the same order.
+    pub fn of_layers(diff_ids: &[DiffId]) -> Vec<Self> {
+        let mut below: Option<ChainId> = None;
+        diff_ids
+            .iter()
+            .map(|&diff_id| {
+                let parent = below;
+                let chain_id = match parent {
+                    None => ChainId(diff_id.0),
+                    Some(parent) => ChainId(Digest::of(format!("{parent} {diff_id}").as_bytes())),
+                };
+                below = Some(chain_id);
+                Self { diff_id, chain_id, parent }
+            })
+            .collect()
+    }
 }
 
 #[cfg(test)]
@@ -56,10 +71,13 @@ mod tests {
     #[test]
     fn chains_each_layer_to_the_ones_below() {
         let ids = [DiffId(Digest::of(b"a")), DiffId(Digest::of(b"b")), DiffId(Digest::of(b"c"))];
-        let chains = chain_ids(&ids);
-        assert_eq!(chains[0].0, ids[0].0);
-        assert_eq!(chains[1].0, Digest::of(format!("{} {}", ids[0], ids[1]).as_bytes()));
-        assert_eq!(chains[2].0, Digest::of(format!("{} {}", chains[1], ids[2]).as_bytes()));
-        assert!(chain_ids(&[]).is_empty());
+        let layers = LayerIdentity::of_layers(&ids);
+        let chain = |position: usize| layers[position].chain_id;
+        assert_eq!(chain(0).0, ids[0].0);
+        assert_eq!(chain(1).0, Digest::of(format!("{} {}", ids[0], ids[1]).as_bytes()));
+        assert_eq!(chain(2).0, Digest::of(format!("{} {}", chain(1), ids[2]).as_bytes()));
+        assert_eq!(layers[0].parent, None);
+        assert_eq!(layers[2].parent, Some(chain(1)));
+        assert!(LayerIdentity::of_layers(&[]).is_empty());
     }
 }

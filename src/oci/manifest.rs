@@ -247,3 +247,96 @@ fn parse_json<'a, T: Deserialize<'a>>(
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OCI: &str = wire::OCI_IMAGE_MEDIA_TYPE;
+    const INDEX: &str = wire::OCI_IMAGE_INDEX_MEDIA_TYPE;
+    const EMPTY: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    fn parse(media_type: &str, json: &str) -> Result<ManifestKind, ManifestError> {
+        ManifestKind::parse(&MediaType::new(media_type), json.as_bytes())
+    }
+
+    fn descriptor(size: i64) -> String {
+        format!(r#"{{"mediaType":"x","digest":"{EMPTY}","size":{size}}}"#)
+    }
+
+    #[test]
+    fn reads_a_manifest_whatever_type_the_server_gave_it() {
+        let config = descriptor(2);
+        let json = format!(r#"{{"schemaVersion":2,"config":{config},"layers":[{config}]}}"#);
+        for media_type in [OCI, wire::IMAGE_MANIFEST_MEDIA_TYPE, "application/json", ""] {
+            let Ok(ManifestKind::Manifest(manifest)) = parse(media_type, &json) else {
+                panic!("{media_type} is no manifest");
+            };
+            assert_eq!(manifest.config.size, 2);
+            assert_eq!(manifest.layers.len(), 1);
+        }
+    }
+
+    #[test]
+    fn takes_null_for_an_empty_list_as_go_writes_it() {
+        let json = format!(r#"{{"config":{},"layers":null}}"#, descriptor(2));
+        assert!(matches!(parse(OCI, &json), Ok(ManifestKind::Manifest(m)) if m.layers.is_empty()));
+        let json = r#"{"manifests":null}"#;
+        assert!(matches!(parse(INDEX, json), Ok(ManifestKind::Index(i)) if i.manifests.is_empty()));
+    }
+
+    #[test]
+    fn reads_the_platforms_of_an_index() {
+        let json = format!(
+            r#"{{"manifests":[{{"mediaType":"{OCI}","digest":"{EMPTY}","size":7,
+                "platform":{{"os":"linux","architecture":"arm","variant":"v7"}}}},
+               {{"mediaType":"{OCI}","digest":"{EMPTY}","size":7}}]}}"#
+        );
+        let Ok(ManifestKind::Index(index)) = parse(INDEX, &json) else { panic!("no index") };
+        let platform = index.manifests[0].platform.as_ref().unwrap();
+        assert_eq!(platform.to_string(), "linux/arm/v7");
+        assert!(index.manifests[1].platform.is_none());
+    }
+
+    #[test]
+    fn refuses_what_is_no_image() {
+        let schema1 = r#"{"schemaVersion":1,"fsLayers":[]}"#;
+        assert!(matches!(parse("application/json", schema1), Err(ManifestError::Schema1)));
+        let typed = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+        assert!(matches!(parse(typed, "{}"), Err(ManifestError::Schema1)));
+        assert!(matches!(parse(OCI, " <html></html>"), Err(ManifestError::Html { .. })));
+        assert!(matches!(parse(OCI, "{"), Err(ManifestError::Json { .. })));
+        assert!(matches!(parse(OCI, "{}"), Err(ManifestError::NotAnImage(_))));
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        assert!(matches!(parse(OCI, &deep), Err(ManifestError::Json { .. })));
+        // Members that nobody asked for are skipped without recursion.
+        let deep = format!(r#"{{"annotations":{}1{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
+        assert!(matches!(parse(OCI, &deep), Err(ManifestError::NotAnImage(_))));
+    }
+
+    #[test]
+    fn refuses_descriptors_that_cannot_be() {
+        let json = format!(r#"{{"config":{},"layers":[]}}"#, descriptor(-1));
+        assert!(matches!(parse(OCI, &json), Err(ManifestError::NegativeSize { size: -1, .. })));
+        let json = r#"{"config":{"mediaType":"x","digest":"sha256:12","size":1},"layers":[]}"#;
+        assert!(matches!(parse(OCI, json), Err(ManifestError::Digest(_))));
+        let layers = vec![descriptor(1); MAX_LAYERS + 1].join(",");
+        let json = format!(r#"{{"config":{},"layers":[{layers}]}}"#, descriptor(1));
+        assert!(matches!(parse(OCI, &json), Err(ManifestError::TooManyLayers(_))));
+    }
+
+    #[test]
+    fn wants_one_diff_id_for_each_layer() {
+        let json = format!(
+            r#"{{"os":"linux","architecture":"amd64","rootfs":{{"type":"layers","diff_ids":["{EMPTY}"]}}}}"#
+        );
+        let config = ImageConfig::parse(json.as_bytes(), 1).unwrap();
+        assert_eq!(config.platform.to_string(), "linux/amd64");
+        assert_eq!(config.diff_ids.len(), 1);
+        assert!(matches!(
+            ImageConfig::parse(json.as_bytes(), 2),
+            Err(ManifestError::DiffIdCount { diff_ids: 1, layers: 2 })
+        ));
+        assert!(ImageConfig::parse(b"{}", 0).is_ok());
+    }
+}

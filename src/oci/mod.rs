@@ -8,7 +8,7 @@ mod descriptor;
 mod digest;
 mod manifest;
 
-pub use chain::{ChainId, DiffId, chain_ids};
+pub use chain::{ChainId, DiffId, LayerIdentity};
 pub use descriptor::{Compression, Descriptor, MediaKind, MediaType};
 pub use digest::{Digest, DigestError, Hasher};
 pub use manifest::{ImageConfig, Index, MAX_MANIFEST_BYTES, Manifest, ManifestError, ManifestKind};

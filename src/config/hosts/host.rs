@@ -1,5 +1,6 @@
-//! The hosts that may be asked for an image, in the order of preference.
+//! A registry host as configured: where it is, what it may be asked for, and how.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -61,8 +62,8 @@ pub struct ClientCertificate {
     pub key: Option<PathBuf>,
 }
 
-/// One host that a pull may ask, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One host that a pull may ask, and how. `Debug` shows no header's value, as those may be secrets.
+#[derive(Clone, PartialEq, Eq)]
 pub struct RegistryHost {
     /// `https` or `http`.
     pub scheme: String,
@@ -91,4 +92,23 @@ pub struct RegistryHost {
     pub ns: Option<String>,
     /// Where this host was configured.
     pub source: Source,
+}
+
+impl fmt::Debug for RegistryHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("RegistryHost")
+            .field("url", &format_args!("{}://{}{}", self.scheme, self.authority, self.path))
+            .field("capabilities", &self.capabilities)
+            .field("ca", &self.ca)
+            .field("client", &self.client)
+            .field("skip_verify", &self.skip_verify)
+            .field("headers", &headers)
+            .field("override_path", &self.override_path)
+            .field("dial_timeout", &self.dial_timeout)
+            .field("http_fallback", &self.http_fallback)
+            .field("ns", &self.ns)
+            .field("source", &self.source)
+            .finish()
+    }
 }

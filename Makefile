@@ -1,0 +1,34 @@
+# The two commands of a newcomer: `make demo` and `make test`. Both install what they need.
+
+CARGO ?= cargo
+
+.PHONY: help setup build demo test bench lint clean-parts
+
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' Makefile | expand -t 20
+
+setup: ## install Debian packages and containerd 1.6, 1.7 and 2.1 (quick when done)
+	@scripts/setup
+
+build: setup ## build the release binary
+	$(CARGO) build --release --locked
+
+demo: build ## pull an image into a containerd of its own and look at it
+	@scripts/demo
+
+test: setup ## run every test, on real daemons and registries
+	$(CARGO) test --locked
+
+bench: setup ## race ctr of each containerd, e.g. CASES=one-layer,tiny PAIRS=3 DAEMONS=2.1
+	$(CARGO) bench --locked --bench peers -- $(if $(CASES),--cases $(CASES)) \
+	    $(if $(DAEMONS),--daemons $(DAEMONS)) $(if $(PAIRS),--pairs $(PAIRS)) $(BENCH_OPTIONS)
+
+lint: setup ## formatting, clippy, docs, and cargo deny where it is installed
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --all-features check; \
+	else echo 'lint: cargo-deny is not installed, skipped'; fi
+
+clean-parts: ## remove the unpacked containerds
+	rm -rf .parts

@@ -1,0 +1,138 @@
+//! `pullctl pull`: wires a registry, a destination and a progress display together.
+
+use std::sync::Arc;
+
+use super::args::{GlobalArgs, PullArgs};
+use super::values::Destination as To;
+use super::{Error, fail, settings};
+use crate::containerd::{self, Client};
+use crate::failure::Failure;
+use crate::layout::Layout;
+use crate::output::{self, Options, Printer, Progress, ProgressMode};
+use crate::progress::Sink;
+use crate::pull::{
+    self, ContainerdDestination, Destination, LayoutDestination, PullRequest, Puller, UnpackOptions,
+};
+use crate::registry::Registry;
+
+/// What containerd's own clients use when nobody says anything.
+const DEFAULT_SNAPSHOTTER: &str = "overlayfs";
+
+/// Pulls all images named by `args`; returns the kind of failure, if any. `interrupted` ends it.
+pub(super) async fn run(
+    global: &GlobalArgs,
+    args: &PullArgs,
+    printer: &Printer,
+    interrupted: impl Future<Output = ()>,
+) -> Option<Failure> {
+    let requests = match settings::references(args) {
+        Ok(references) => settings::requests(args, references),
+        Err(error) => return fail(printer, &*error),
+    };
+    let keychain = match settings::keychain(args.registry.user.as_ref(), &requests) {
+        Ok(keychain) => keychain,
+        Err(error) => return fail(printer, &error),
+    };
+    let options = Options {
+        progress: args.output.progress,
+        quiet: args.output.quiet,
+        verbosity: global.verbose,
+    };
+    let progress = Progress::start(printer, &options);
+    let work = async {
+        let sink = Arc::clone(&progress) as Arc<dyn Sink>;
+        let destination = destination(global, args, &requests, &sink).await?;
+        let registry = Registry::new(settings::policy(args), keychain, Arc::clone(&sink))
+            .map_err(pull::Error::from)?;
+        let puller = Puller::new(registry, destination, args.download.concurrency, sink);
+        let show = |request: &PullRequest, error: &pull::Error| {
+            tell(request, error, &progress, printer, args.output.progress);
+        };
+        Ok::<_, pull::Error>(puller.run(&requests, &show).await)
+    };
+    let outcome = tokio::select! {
+        outcome = work => Some(outcome),
+        () = interrupted => None,
+    };
+    let written = progress.finish();
+    match outcome {
+        None => fail(printer, &Error::Interrupted),
+        Some(Err(error)) => fail(printer, &error),
+        Some(Ok(failures)) => batch_failure(&failures, requests.len())
+            .or_else(|| written.is_err().then_some(Failure::Other)),
+    }
+}
+
+/// Where the images go.
+async fn destination(
+    global: &GlobalArgs,
+    args: &PullArgs,
+    requests: &[PullRequest],
+    sink: &Arc<dyn Sink>,
+) -> Result<Arc<dyn Destination>, pull::Error> {
+    if let Some(To::Layout(directory)) = &args.destination.to {
+        return Ok(Arc::new(LayoutDestination::new(Layout::open(directory)?)));
+    }
+    let client = super::connect(global).await?;
+    let unpack = match args.destination.no_unpack {
+        true => None,
+        false => Some(UnpackOptions {
+            snapshotter: snapshotter(global, &client).await?,
+            way: args.destination.unpacker.into(),
+        }),
+    };
+    let images = requests.iter().map(|request| request.reference.to_string());
+    Ok(Arc::new(ContainerdDestination::new(client, unpack, images, Arc::clone(sink))))
+}
+
+/// The snapshotter as typed, else the one that containers of the kubelet are started from.
+async fn snapshotter(global: &GlobalArgs, client: &Client) -> Result<String, containerd::Error> {
+    if let Some(name) = global.snapshotter() {
+        return Ok(name.to_owned());
+    }
+    let status = client.cri().status().await?;
+    let known = status.and_then(|status| status.snapshotter);
+    Ok(known.unwrap_or_else(|| DEFAULT_SNAPSHOTTER.to_owned()))
+}
+
+/// Shows that an image failed, as soon as it did.
+fn tell(
+    request: &PullRequest,
+    error: &pull::Error,
+    progress: &Progress,
+    printer: &Printer,
+    mode: ProgressMode,
+) {
+    let image = request.reference.to_string();
+    progress.event(output::failed(image, error));
+    if mode != ProgressMode::Json {
+        printer.error(error);
+    }
+}
+
+/// One failed image of one is its own kind of failure; some of several are a failed batch, unless
+/// all failed alike.
+fn batch_failure(failures: &[Failure], images: usize) -> Option<Failure> {
+    let first = *failures.first()?;
+    let alike = failures.len() == images && failures.iter().all(|failure| *failure == first);
+    Some(if alike { first } else { Failure::Batch })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_that_failed_alike_has_that_failures_exit_code() {
+        use Failure::{Batch, NotFound, RateLimited};
+        for (failures, images, expected) in [
+            (&[][..], 2, None),
+            (&[NotFound], 1, Some(NotFound)),
+            (&[NotFound], 2, Some(Batch)),
+            (&[NotFound, NotFound], 2, Some(NotFound)),
+            (&[NotFound, RateLimited], 2, Some(Batch)),
+        ] {
+            assert_eq!(batch_failure(failures, images), expected);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! From what was typed to what is done: reads files, variables and flags once, and yields typed
+//! requests.
+
+use std::collections::HashSet;
+use std::io::{self, Read as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use secrecy::SecretString;
+
+use super::Error;
+use super::args::{ImageArgs, PullArgs, RegistryArgs};
+use super::values::Login;
+use crate::config::{self, Credential, HostOptions, Keychain};
+use crate::failure::Diagnose;
+use crate::platform::Platform;
+use crate::pull::{PlatformChoice, PullRequest};
+use crate::reference::Reference;
+use crate::registry::Policy;
+
+/// Longest list of images that is read, in bytes (1 MiB): a few thousand references. Something
+/// longer is no list.
+const MAX_LIST_BYTES: u64 = 1 << 20;
+
+/// What the name `-` stands for in `-f -`.
+const STANDARD_INPUT: &str = "-";
+
+/// Every image named on the command line and in lists, each once, in order.
+///
+/// # Errors
+/// The first that is no reference, or a list that can't be read.
+pub(super) fn references(args: &PullArgs) -> Result<Vec<Reference>, Box<dyn Diagnose>> {
+    let mut references = Vec::new();
+    for text in &args.references {
+        references.push(text.parse::<Reference>().map_err(boxed)?);
+    }
+    for path in &args.file {
+        references.extend(read_list(path).map_err(boxed)?);
+    }
+    let mut seen = HashSet::new();
+    references.retain(|reference| seen.insert(reference.clone()));
+    if references.is_empty() { Err(boxed(Error::NoImages)) } else { Ok(references) }
+}
+
+fn boxed(error: impl Diagnose + 'static) -> Box<dyn Diagnose> {
+    Box::new(error)
+}
+
+fn read_list(path: &Path) -> Result<Vec<Reference>, Error> {
+    let failed = |source| Error::List { path: path.to_owned(), source };
+    let mut text = String::new();
+    let input: Box<dyn io::Read> = if path == Path::new(STANDARD_INPUT) {
+        Box::new(io::stdin())
+    } else {
+        Box::new(std::fs::File::open(path).map_err(failed)?)
+    };
+    input.take(MAX_LIST_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > MAX_LIST_BYTES {
+        return Err(failed(io::Error::other("longer than 1 MiB")));
+    }
+    parse_list(path, &text)
+}
+
+fn parse_list(path: &Path, text: &str) -> Result<Vec<Reference>, Error> {
+    text.lines()
+        .enumerate()
+        .map(|(position, line)| (position + 1, line.trim()))
+        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+        .map(|(line, text)| {
+            text.parse().map_err(|source| Error::ListLine { path: path.to_owned(), line, source })
+        })
+        .collect()
+}
+
+/// One request a reference.
+pub(super) fn requests(args: &PullArgs, references: Vec<Reference>) -> Vec<PullRequest> {
+    let options = host_options(&args.registry);
+    references
+        .into_iter()
+        .map(|reference| PullRequest {
+            hosts: config::defaults(&reference, &options),
+            reference,
+            platforms: platforms(&args.image),
+            pin: args.destination.pin,
+            labels: args
+                .destination
+                .labels
+                .iter()
+                .map(|label| (label.key.clone(), label.value.clone()))
+                .collect(),
+        })
+        .collect()
+}
+
+fn host_options(args: &RegistryArgs) -> HostOptions {
+    HostOptions { plain_http: args.plain_http, skip_verify: args.skip_verify }
+}
+
+fn platforms(args: &ImageArgs) -> PlatformChoice {
+    if args.all_platforms {
+        PlatformChoice::All { host: Platform::host() }
+    } else if args.platform.is_empty() {
+        PlatformChoice::Host(Platform::host())
+    } else {
+        PlatformChoice::Strict(args.platform.clone())
+    }
+}
+
+/// Who to be towards registries: `-u` counts for the images' own registry, which must be one.
+///
+/// # Errors
+/// [`Error::SeveralRegistries`], or the password can't be asked for.
+pub(super) fn keychain(
+    login: Option<&Login>,
+    requests: &[PullRequest],
+) -> Result<Arc<Keychain>, Error> {
+    let (Some(login), Some(first)) = (login, requests.first()) else {
+        return Ok(Arc::new(Keychain::default()));
+    };
+    let domain = first.reference.domain();
+    if let Some(other) = requests.iter().find(|request| request.reference.domain() != domain) {
+        let other = other.reference.domain().to_owned();
+        return Err(Error::SeveralRegistries(domain.to_owned(), other));
+    }
+    let password = match &login.password {
+        Some(password) => password.clone(),
+        None => ask_password(&login.username, domain)?,
+    };
+    let credential = Credential::Basic { username: login.username.clone(), password };
+    Ok(Arc::new(Keychain::from_command_line(domain.to_owned(), credential)))
+}
+
+fn ask_password(username: &str, domain: &str) -> Result<SecretString, Error> {
+    rpassword::prompt_password(format!("Password for {username} at {domain}: "))
+        .map(SecretString::from)
+        .map_err(|source| Error::Password { username: username.to_owned(), source })
+}
+
+/// What the run may spend.
+pub(super) fn policy(args: &PullArgs) -> Policy {
+    let defaults = Policy::default();
+    let download = &args.download;
+    Policy {
+        retries: download.retries,
+        timeout: download.timeout,
+        stall_timeout: download.stall_timeout,
+        chunk_bytes: download.chunk_size.map_or(defaults.chunk_bytes, |size| size.0),
+        ..defaults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_may_have_blank_lines_and_comments() {
+        let text = "\n# for kubeadm\nregistry.k8s.io/pause:3.6  \n\tbusybox\n";
+        let names: Vec<_> =
+            parse_list(Path::new("list"), text).unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["registry.k8s.io/pause:3.6", "docker.io/library/busybox:latest"]);
+    }
+
+    #[test]
+    fn a_bad_line_of_a_list_is_named() {
+        let error = parse_list(Path::new("list"), "busybox\nBad/Name:x y\n").unwrap_err();
+        assert!(error.to_string().starts_with("list:2: "), "{error}");
+        assert_eq!(error.failure(), crate::failure::Failure::Usage);
+    }
+}

@@ -1,0 +1,213 @@
+//! Values of flags that have a form of their own.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use crate::failure::Diagnose;
+use crate::platform::{Platform, PlatformError};
+
+/// A label for the image's names: `key=value`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label {
+    /// Not empty.
+    pub key: String,
+    /// May be empty, and may hold further `=`.
+    pub value: String,
+}
+
+/// Longest label that containerd stores, key and value together, in bytes.
+const MAX_LABEL_LENGTH: usize = 4096;
+
+impl FromStr for Label {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('=') {
+            _ if text.len() > MAX_LABEL_LENGTH => {
+                Err(format!("a label has at most {MAX_LABEL_LENGTH} bytes"))
+            }
+            Some((key, value)) if !key.is_empty() => {
+                Ok(Self { key: key.to_owned(), value: value.to_owned() })
+            }
+            _ => Err("a label is written KEY=VALUE".to_owned()),
+        }
+    }
+}
+
+/// What `--to` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// An OCI image layout in this directory.
+    Layout(PathBuf),
+}
+
+impl FromStr for Destination {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once(':') {
+            Some(("oci", directory)) if !directory.is_empty() => {
+                Ok(Self::Layout(PathBuf::from(directory)))
+            }
+            _ => Err("the only destination beside containerd is oci:DIR".to_owned()),
+        }
+    }
+}
+
+/// What `-u` names. `Debug` shows no password.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// User name.
+    pub username: String,
+    /// `None` when it has to be asked for.
+    pub password: Option<SecretString>,
+}
+
+impl FromStr for Login {
+    // A refusal would be shown together with the text, and so with the password.
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (username, password) = match text.split_once(':') {
+            Some((username, password)) => (username, Some(SecretString::from(password))),
+            None => (text, None),
+        };
+        Ok(Self { username: username.to_owned(), password })
+    }
+}
+
+/// A number of bytes: `8MiB`, `512K`, `1GB`, `65536`.
+///
+/// `K`, `M` and `G` are binary with and without `iB`, decimal with `B` alone. Written by hand: the
+/// crates for it take a bare `8M` for decimal, unlike curl and dd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteCount(pub u64);
+
+impl ByteCount {
+    const MIN_CHUNK: Self = Self(64 << 10);
+    const MAX_CHUNK: Self = Self(1 << 30);
+
+    /// A size within what is sensible for a range of a blob: 64 KiB to 1 GiB.
+    ///
+    /// # Errors
+    /// When it is no size or outside of these bounds.
+    pub fn chunk_size(text: &str) -> Result<Self, String> {
+        let size = text.parse()?;
+        if (Self::MIN_CHUNK..=Self::MAX_CHUNK).contains(&size) {
+            Ok(size)
+        } else {
+            Err("a chunk has between 64KiB and 1GiB".to_owned())
+        }
+    }
+}
+
+impl FromStr for ByteCount {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at(digits);
+        let factor: u64 = match unit.trim_start().to_ascii_lowercase().as_str() {
+            "" | "b" => 1,
+            "k" | "kib" => 1 << 10,
+            "m" | "mib" => 1 << 20,
+            "g" | "gib" => 1 << 30,
+            "kb" => 1_000,
+            "mb" => 1_000_000,
+            "gb" => 1_000_000_000,
+            _ => return Err("a size is written as 512KiB, 8MiB or 1GiB".to_owned()),
+        };
+        let number: u64 =
+            number.parse().map_err(|_| "a size is a whole number and a unit: 8MiB".to_owned())?;
+        number.checked_mul(factor).map(Self).ok_or_else(|| "the size is too large".to_owned())
+    }
+}
+
+/// A time span longer than none: `500ms`, `30s`, `1h30m`.
+///
+/// # Errors
+/// When it has no unit, or is zero or negative.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: jiff::SignedDuration =
+        text.parse().map_err(|_| "a duration is written as 500ms, 30s, 15m or 1h30m".to_owned())?;
+    Duration::try_from(parsed)
+        .ok()
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "the duration must be longer than none".to_owned())
+}
+
+/// A platform; what is refused is refused with a hint.
+///
+/// # Errors
+/// When it is not of the form `os/architecture[/variant]`.
+pub fn platform(text: &str) -> Result<Platform, String> {
+    text.parse().map_err(|error: PlatformError| match error.hint() {
+        Some(hint) => format!("{error}; {hint}"),
+        None => error.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::ExposeSecret;
+
+    #[test]
+    fn sizes_are_binary_unless_written_decimal() {
+        for (text, bytes) in [
+            ("65536", 65_536),
+            ("64k", 65_536),
+            ("64KiB", 65_536),
+            ("64 KiB", 65_536),
+            ("8MiB", 8 << 20),
+            ("8m", 8 << 20),
+            ("8MB", 8_000_000),
+            ("1GiB", 1 << 30),
+        ] {
+            assert_eq!(text.parse(), Ok(ByteCount(bytes)), "{text}");
+        }
+        for text in
+            ["", "MiB", "8TiBs", "-1", "1.5MiB", "99999999999999999999", "18446744073709551615k"]
+        {
+            assert!(text.parse::<ByteCount>().is_err(), "{text}");
+        }
+        assert!(ByteCount::chunk_size("63KiB").is_err());
+        assert!(ByteCount::chunk_size("2GiB").is_err());
+    }
+
+    #[test]
+    fn durations_need_a_unit() {
+        for (text, milliseconds) in
+            [("500ms", 500), ("30s", 30_000), ("15m", 900_000), ("1h30m", 5_400_000)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in ["", "30", "0s", "-5s", "soon"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_login_may_have_colons_in_its_password_and_shows_none_of_it() {
+        let login: Login = "robot$ci:a:b".parse().unwrap();
+        assert_eq!(login.username, "robot$ci");
+        assert_eq!(login.password.as_ref().map(|password| password.expose_secret()), Some("a:b"));
+        assert!(!format!("{login:?}").contains("a:b"));
+        assert!("me".parse::<Login>().unwrap().password.is_none());
+    }
+
+    #[test]
+    fn labels_and_destinations_have_a_form() {
+        let label: Label = "owner=team=a".parse().unwrap();
+        assert_eq!((label.key.as_str(), label.value.as_str()), ("owner", "team=a"));
+        assert!("owner".parse::<Label>().is_err());
+        assert!("=a".parse::<Label>().is_err());
+        assert_eq!("oci:./a:b".parse(), Ok(Destination::Layout(PathBuf::from("./a:b"))));
+        assert!("oci:".parse::<Destination>().is_err());
+        assert!("docker-archive:x".parse::<Destination>().is_err());
+    }
+}

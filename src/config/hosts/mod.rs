@@ -1,0 +1,28 @@
+//! The hosts that may be asked for an image, in the order of preference.
+//!
+//! Follows containerd's `hosts.toml`, read as strictly as it is written: what containerd logs and
+//! passes over is an error here. See
+//! <https://github.com/containerd/containerd/blob/main/docs/hosts.md>.
+
+mod certificates;
+mod configure;
+mod defaults;
+mod directory;
+mod duration;
+mod host;
+mod load;
+mod settings;
+mod url;
+
+#[cfg(test)]
+mod tests;
+
+pub(super) use configure::{configure, configure_own};
+pub(super) use defaults::own_registry;
+pub use defaults::{HostOptions, defaults};
+pub(super) use directory::find as find_directory;
+pub use host::{Capabilities, Capability, ClientCertificate, RegistryHost, Source};
+pub(super) use load::load_directory;
+pub use load::{HostsConfig, load};
+pub(super) use settings::HostSettings;
+pub(super) use url::HostUrl;

@@ -1,0 +1,187 @@
+//! One blob being written: a locked partial file, hashed on the way, renamed when it is whole.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::{Error, run_blocking};
+use crate::oci::{Descriptor, Digest, Hasher};
+
+/// Pieces on their way to the writer thread. A piece is what one read from a socket gave (at most a
+/// few hundred KiB), so this bounds the memory behind a slow disk to a few MiB.
+const QUEUE: usize = 8;
+
+/// Buffer for hashing what an earlier run left, in bytes.
+const READ_BUFFER: usize = 256 * 1024;
+
+/// A blob being written.
+#[derive(Debug)]
+pub struct Ingest {
+    expected: Digest,
+    size: u64,
+    offset: u64,
+    partial: PathBuf,
+    blob: PathBuf,
+    writer: Writer,
+}
+
+/// A thread that hashes and writes what it is sent, and gives the file back at the end.
+#[derive(Debug)]
+struct Writer {
+    queue: mpsc::Sender<Bytes>,
+    thread: JoinHandle<Result<Written, Error>>,
+}
+
+#[derive(Debug)]
+struct Written {
+    file: File,
+    hasher: Hasher,
+    length: u64,
+}
+
+/// Opens the partial file and waits for the lock on it, which its writer's death releases.
+pub(super) fn lock_partial(path: &Path) -> Result<File, Error> {
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(path)
+        .map_err(|e| Error::io("open", path, e))?;
+    file.lock().map_err(|e| Error::io("lock", path, e))?;
+    Ok(file)
+}
+
+impl Ingest {
+    /// Hashes what `file` holds and stands at its end. More than the blob's size is no beginning of
+    /// it and is thrown away.
+    pub(super) fn resume(
+        mut file: File,
+        partial: PathBuf,
+        blob: PathBuf,
+        descriptor: &Descriptor,
+    ) -> Result<Self, Error> {
+        let failed = |source| Error::io("read", &partial, source);
+        let mut offset = file.metadata().map_err(failed)?.len();
+        if offset > descriptor.size {
+            file.set_len(0).map_err(failed)?;
+            offset = 0;
+        }
+        let hasher = hash_file(&mut file).map_err(failed)?;
+        let written = Written { file, hasher, length: offset };
+        let writer = Writer::start(written, partial.clone());
+        Ok(Self {
+            expected: descriptor.digest,
+            size: descriptor.size,
+            offset,
+            partial,
+            blob,
+            writer,
+        })
+    }
+
+    /// Where the next byte goes.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Appends `bytes`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] of this or an earlier write.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
+        self.offset += bytes.len() as u64;
+        if self.writer.queue.send(bytes).await.is_ok() {
+            return Ok(());
+        }
+        // The thread stopped: its result says why.
+        Err(self
+            .stop()
+            .await
+            .err()
+            .unwrap_or_else(|| Error::Stopped(std::io::Error::other("early"))))
+    }
+
+    /// Throws away what is there.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub async fn restart(&mut self) -> Result<(), Error> {
+        let mut written = self.stop().await?;
+        let partial = self.partial.clone();
+        written = run_blocking(move || {
+            let failed = |source| Error::io("truncate", &partial, source);
+            written.file.set_len(0).map_err(failed)?;
+            written.file.seek(SeekFrom::Start(0)).map_err(failed)?;
+            Ok(Written { file: written.file, hasher: Hasher::new(), length: 0 })
+        })
+        .await?;
+        self.writer = Writer::start(written, self.partial.clone());
+        self.offset = 0;
+        Ok(())
+    }
+
+    /// Checks size and digest, and makes the blob visible.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`], after which the partial file is gone; [`Error::Io`].
+    pub async fn commit(mut self) -> Result<(), Error> {
+        let written = self.stop().await?;
+        run_blocking(move || {
+            let actual = written.hasher.finish();
+            if actual != self.expected || written.length != self.size {
+                let _ = fs::remove_file(&self.partial);
+                return Err(Error::Mismatch {
+                    expected: self.expected,
+                    actual,
+                    size: written.length,
+                });
+            }
+            let failed = |source| Error::io("write", &self.blob, source);
+            written.file.sync_data().map_err(failed)?;
+            // The lock goes with the file: whoever waits for it finds the blob in its place.
+            fs::rename(&self.partial, &self.blob).map_err(failed)
+        })
+        .await
+    }
+
+    /// Ends the writer thread and takes back the file.
+    async fn stop(&mut self) -> Result<Written, Error> {
+        // Closing the queue is what ends the thread.
+        self.writer.queue = mpsc::channel(1).0;
+        match (&mut self.writer.thread).await {
+            Ok(result) => result,
+            Err(stopped) => Err(Error::Stopped(std::io::Error::other(stopped))),
+        }
+    }
+}
+
+impl Writer {
+    fn start(mut written: Written, path: PathBuf) -> Self {
+        let (queue, mut pieces) = mpsc::channel::<Bytes>(QUEUE);
+        let thread = tokio::task::spawn_blocking(move || {
+            while let Some(piece) = pieces.blocking_recv() {
+                written.hasher.update(&piece);
+                written.file.write_all(&piece).map_err(|e| Error::io("write", &path, e))?;
+                written.length += piece.len() as u64;
+            }
+            Ok(written)
+        });
+        Self { queue, thread }
+    }
+}
+
+fn hash_file(file: &mut File) -> std::io::Result<Hasher> {
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; READ_BUFFER];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher),
+            length => hasher.update(&buffer[..length]),
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Progress bars on a terminal: a line for each blob that deserves one, and one for the whole.
+//!
+//! The only place that knows indicatif's bars. What to show is decided in `board`.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::board::{Blob, Board, Totals};
+use super::lines::{attempt_line, kind_name, state_name};
+use super::printer::Printer;
+use super::progress::Renderer;
+use super::report::Summary;
+use super::units;
+use crate::oci::Digest;
+use crate::progress::{BlobState, Event};
+
+/// Lines of the terminal that are left to the shell's prompt, the last log line and the total.
+const RESERVED_LINES: usize = 3;
+
+/// Narrowest terminal, in columns, for the full form of a blob's line and of the total.
+const WIDE_ROW: u16 = 80;
+const WIDE_TOTAL: u16 = 100;
+
+const DOWNLOAD: &str = "{prefix} {msg:11} {wide_bar:.cyan/blue} \
+    {binary_bytes:>10}/{binary_total_bytes:10} {binary_bytes_per_sec:>12} {eta:>4}";
+const DOWNLOAD_NARROW: &str = "{prefix} {msg:11} {percent:>3}% {binary_bytes_per_sec:>12}";
+const STATE: &str = "{prefix} {msg}";
+const TOTAL: &str = "{prefix:.bold} {wide_bar:.green/blue} \
+    {binary_bytes:>10}/{binary_total_bytes:10} {binary_bytes_per_sec:>12} {eta:>4}";
+const TOTAL_NARROW: &str = "{prefix:.bold} {percent:>3}% {binary_bytes_per_sec:>12}";
+
+/// Where bars are drawn: nowhere, until a run shows them.
+pub(super) struct Screen(MultiProgress);
+
+impl Screen {
+    pub(super) fn hidden() -> Self {
+        Self(MultiProgress::with_draw_target(ProgressDrawTarget::hidden()))
+    }
+
+    /// Runs `write` while the bars are out of the way.
+    pub(super) fn suspend<R>(&self, write: impl FnOnce() -> R) -> R {
+        self.0.suspend(write)
+    }
+}
+
+/// Draws to standard error.
+pub(super) struct Bars {
+    printer: Printer,
+    attempts: bool,
+    board: Board,
+    screen: MultiProgress,
+    rows: Vec<Row>,
+    total: ProgressBar,
+    width: u16,
+}
+
+/// A blob's line.
+struct Row {
+    digest: Digest,
+    bar: ProgressBar,
+    template: &'static str,
+}
+
+impl Bars {
+    /// With `attempts`, each request gets a line above the bars.
+    pub(super) fn new(printer: Printer, attempts: bool) -> Self {
+        let screen = printer.screen().0.clone();
+        screen.set_draw_target(ProgressDrawTarget::stderr());
+        let total = screen.add(ProgressBar::new(0).with_style(style(TOTAL_NARROW)));
+        let (board, rows, width) = (Board::default(), Vec::new(), 0);
+        Self { printer, attempts, board, screen, rows, total, width }
+    }
+
+    /// Makes the rows those of `visible`, keeping the bars (and so the speeds) of rows that stay.
+    fn arrange(&mut self, visible: &[Digest]) {
+        let mut kept = HashMap::new();
+        for row in self.rows.drain(..) {
+            if visible.contains(&row.digest) {
+                kept.insert(row.digest, row);
+            } else {
+                self.screen.remove(&row.bar);
+            }
+        }
+        for (line, digest) in visible.iter().enumerate() {
+            let Some(blob) = self.board.blob(*digest) else { continue };
+            let row = kept.remove(digest).unwrap_or_else(|| {
+                let bar = self.screen.insert(line, new_bar(digest, blob));
+                Row { digest: *digest, bar, template: "" }
+            });
+            self.rows.push(row);
+        }
+    }
+
+    fn draw(&mut self) {
+        for row in &mut self.rows {
+            let Some(blob) = self.board.blob(row.digest) else { continue };
+            let template = row_template(blob.state, self.width);
+            if row.template != template {
+                row.template = template;
+                row.bar.set_style(style(template));
+            }
+            row.bar.set_message(message(blob));
+            row.bar.set_position(blob.position());
+        }
+        let totals = self.board.totals();
+        self.total.set_prefix(total_prefix(&totals));
+        self.total.set_length(totals.size_bytes);
+        self.total.set_position(totals.position_bytes);
+    }
+}
+
+impl Renderer for Bars {
+    fn event(&mut self, event: &Event) {
+        self.board.event(event);
+        if let Event::Attempt(attempt) = event
+            && self.attempts
+        {
+            self.printer.err(&attempt_line(attempt));
+        }
+    }
+
+    fn tick(&mut self, _now: Instant) {
+        let (height, width) = console::Term::stderr().size();
+        if self.width != width {
+            self.width = width;
+            self.total.set_style(style(if width < WIDE_TOTAL { TOTAL_NARROW } else { TOTAL }));
+        }
+        let visible = self.board.visible(usize::from(height).saturating_sub(RESERVED_LINES));
+        if !self.rows.iter().map(|row| &row.digest).eq(&visible) {
+            self.arrange(&visible);
+        }
+        self.draw();
+    }
+
+    fn finish(&mut self, summary: Option<&Summary>, _now: Instant) {
+        // What cannot be cleared is a terminal that is gone.
+        let _ = self.screen.clear();
+        self.screen.set_draw_target(ProgressDrawTarget::hidden());
+        if let Some(summary) = summary {
+            self.printer.err(&summary.text());
+        }
+    }
+}
+
+/// A bar that takes the bytes that are there already for given, not for speed.
+fn new_bar(digest: &Digest, blob: &Blob) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(blob.size_bytes), ProgressDrawTarget::hidden())
+        .with_prefix(format!("{:6} {}", kind_name(blob.kind), digest.short()))
+        .with_position(blob.position());
+    bar.tick();
+    bar.reset_eta();
+    bar
+}
+
+fn row_template(state: BlobState, width: u16) -> &'static str {
+    match state {
+        BlobState::Downloading if width < WIDE_ROW => DOWNLOAD_NARROW,
+        BlobState::Downloading => DOWNLOAD,
+        _ => STATE,
+    }
+}
+
+fn message(blob: &Blob) -> String {
+    match blob.state {
+        BlobState::Downloading => state_name(blob.state).to_owned(),
+        state => format!("{:11} {}", state_name(state), units::bytes(blob.size_bytes)),
+    }
+}
+
+/// `total 3/12 blobs`, and with several images `2/50 images (1 failed)`.
+fn total_prefix(totals: &Totals) -> String {
+    let mut text = format!("total {}/{} blobs", totals.blobs_finished, totals.blobs);
+    if totals.images > 1 {
+        text.push_str(&format!(", {}/{} images", totals.images_finished, totals.images));
+    }
+    if totals.images_failed > 0 {
+        text.push_str(&format!(" ({} failed)", totals.images_failed));
+    }
+    text
+}
+
+/// The templates are constants of this file, tested below; a broken one would show as a bare bar.
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("━╸─")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_templates_are_valid() {
+        for template in [DOWNLOAD, DOWNLOAD_NARROW, STATE, TOTAL, TOTAL_NARROW] {
+            assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
+        }
+    }
+
+    #[test]
+    fn the_total_speaks_of_images_only_when_there_are_several() {
+        let totals = Totals { images: 1, blobs: 12, blobs_finished: 3, ..Totals::default() };
+        assert_eq!(total_prefix(&totals), "total 3/12 blobs");
+        let totals = Totals { images: 50, images_finished: 2, images_failed: 1, ..totals };
+        assert_eq!(total_prefix(&totals), "total 3/12 blobs, 2/50 images (1 failed)");
+    }
+}

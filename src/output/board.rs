@@ -1,0 +1,236 @@
+//! What is known of every blob of a run, and which of them deserve a line of their own.
+
+use std::collections::HashMap;
+
+use crate::oci::Digest;
+use crate::progress::{BlobKind, BlobState, Event};
+
+/// One configuration or layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Blob {
+    pub(super) kind: BlobKind,
+    pub(super) size_bytes: u64,
+    pub(super) state: BlobState,
+    resumed_bytes: u64,
+    received_bytes: u64,
+}
+
+impl Blob {
+    /// How much of it is there.
+    pub(super) fn position(&self) -> u64 {
+        match self.state {
+            BlobState::Waiting | BlobState::Downloading => {
+                self.resumed_bytes.saturating_add(self.received_bytes).min(self.size_bytes)
+            }
+            BlobState::Verifying | BlobState::Unpacking | BlobState::Done | BlobState::Exists => {
+                self.size_bytes
+            }
+        }
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        matches!(self.state, BlobState::Done | BlobState::Exists)
+    }
+}
+
+/// Sums over all blobs and images.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    pub(super) images: usize,
+    pub(super) images_finished: usize,
+    pub(super) images_failed: usize,
+    pub(super) blobs: usize,
+    pub(super) blobs_finished: usize,
+    /// Of the blobs that were not there already.
+    pub(super) size_bytes: u64,
+    /// How much of `size_bytes` is there.
+    pub(super) position_bytes: u64,
+}
+
+/// The blobs of all images of a run, each once, in the order in which they were announced.
+///
+/// Indexes and manifests are left out: they are small and fetched before the layers are known.
+#[derive(Debug, Default)]
+pub(super) struct Board {
+    order: Vec<Digest>,
+    blobs: HashMap<Digest, Blob>,
+    images: usize,
+    images_finished: usize,
+    images_failed: usize,
+}
+
+impl Board {
+    pub(super) fn event(&mut self, event: &Event) {
+        match event {
+            Event::Started { .. } => self.images += 1,
+            Event::Finished(_) => self.images_finished += 1,
+            Event::Failed { .. } => self.images_failed += 1,
+            Event::Blob { digest, kind, size_bytes, state, resumed_bytes }
+                if matches!(kind, BlobKind::Config | BlobKind::Layer) =>
+            {
+                self.enter(*digest, *kind, *size_bytes, *state, *resumed_bytes);
+            }
+            Event::Received { digest, delta_bytes } => {
+                if let Some(blob) = self.blobs.get_mut(digest) {
+                    blob.received_bytes = blob.received_bytes.saturating_add(*delta_bytes);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn enter(
+        &mut self,
+        digest: Digest,
+        kind: BlobKind,
+        size_bytes: u64,
+        state: BlobState,
+        resumed_bytes: u64,
+    ) {
+        let order = &mut self.order;
+        let blob = self.blobs.entry(digest).or_insert_with(|| {
+            order.push(digest);
+            Blob { kind, size_bytes, state, resumed_bytes: 0, received_bytes: 0 }
+        });
+        // A second image finds what the first one fetched; that makes it no less fetched.
+        if !(blob.is_finished() && state == BlobState::Exists) {
+            blob.state = state;
+        }
+        if state == BlobState::Downloading {
+            blob.resumed_bytes = resumed_bytes;
+            blob.received_bytes = 0;
+        }
+    }
+
+    pub(super) fn blob(&self, digest: Digest) -> Option<&Blob> {
+        self.blobs.get(&digest)
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        let mut totals = Totals {
+            images: self.images,
+            images_finished: self.images_finished,
+            images_failed: self.images_failed,
+            blobs: self.blobs.len(),
+            ..Totals::default()
+        };
+        for blob in self.blobs.values() {
+            totals.blobs_finished += usize::from(blob.is_finished());
+            if blob.state != BlobState::Exists {
+                totals.size_bytes = totals.size_bytes.saturating_add(blob.size_bytes);
+                totals.position_bytes = totals.position_bytes.saturating_add(blob.position());
+            }
+        }
+        totals
+    }
+
+    /// The blobs to show where there is room for `lines`: all if they fit, otherwise those that the
+    /// most is happening with, in the order of announcement.
+    pub(super) fn visible(&self, lines: usize) -> Vec<Digest> {
+        if self.order.len() <= lines {
+            return self.order.clone();
+        }
+        let mut ranked: Vec<(u8, usize, Digest)> = self
+            .order
+            .iter()
+            .enumerate()
+            .filter_map(|(position, digest)| {
+                Some((interest(self.blobs.get(digest)?.state)?, position, *digest))
+            })
+            .collect();
+        ranked.sort_unstable();
+        ranked.truncate(lines);
+        ranked.sort_unstable_by_key(|(_, position, _)| *position);
+        ranked.into_iter().map(|(.., digest)| digest).collect()
+    }
+}
+
+/// Which blobs get the lines that there are, lowest first; `None` for those that are finished and
+/// counted only.
+fn interest(state: BlobState) -> Option<u8> {
+    match state {
+        BlobState::Downloading => Some(0),
+        BlobState::Unpacking => Some(1),
+        BlobState::Verifying => Some(2),
+        BlobState::Waiting => Some(3),
+        BlobState::Done | BlobState::Exists => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(name: &str) -> Digest {
+        Digest::of(name.as_bytes())
+    }
+
+    fn blob(name: &str, state: BlobState) -> Event {
+        Event::Blob {
+            digest: digest(name),
+            kind: BlobKind::Layer,
+            size_bytes: 100,
+            state,
+            resumed_bytes: if state == BlobState::Downloading { 30 } else { 0 },
+        }
+    }
+
+    fn board(blobs: &[(&str, BlobState)]) -> Board {
+        let mut board = Board::default();
+        for (name, state) in blobs {
+            board.event(&blob(name, *state));
+        }
+        board
+    }
+
+    #[test]
+    fn a_blob_shared_by_two_images_is_one_and_stays_fetched() {
+        let board = board(&[
+            ("a", BlobState::Waiting),
+            ("a", BlobState::Downloading),
+            ("a", BlobState::Done),
+            ("a", BlobState::Exists),
+        ]);
+        let totals = board.totals();
+        assert_eq!((totals.blobs, totals.blobs_finished, totals.size_bytes), (1, 1, 100));
+    }
+
+    #[test]
+    fn what_was_there_is_not_counted_as_work() {
+        let totals = board(&[("a", BlobState::Exists), ("b", BlobState::Waiting)]).totals();
+        assert_eq!((totals.size_bytes, totals.position_bytes), (100, 0));
+    }
+
+    #[test]
+    fn a_resumed_blob_begins_where_it_was_left_and_never_exceeds_its_size() {
+        let received = |name, delta_bytes| Event::Received { digest: digest(name), delta_bytes };
+        let mut board = board(&[("a", BlobState::Downloading)]);
+        board.event(&received("a", 20));
+        assert_eq!(board.totals().position_bytes, 50);
+        board.event(&received("a", 500));
+        assert_eq!(board.totals().position_bytes, 100);
+        board.event(&blob("a", BlobState::Downloading));
+        assert_eq!(board.totals().position_bytes, 30);
+        board.event(&received("unheard of", 5));
+        assert_eq!(board.totals().position_bytes, 30);
+    }
+
+    #[test]
+    fn shows_all_that_fit_and_otherwise_what_is_going_on() {
+        let board = board(&[
+            ("a", BlobState::Exists),
+            ("b", BlobState::Waiting),
+            ("c", BlobState::Downloading),
+            ("d", BlobState::Done),
+            ("e", BlobState::Waiting),
+            ("f", BlobState::Unpacking),
+        ]);
+        let names = |names: &[&str]| names.iter().map(|name| digest(name)).collect::<Vec<_>>();
+        assert_eq!(board.visible(6), names(&["a", "b", "c", "d", "e", "f"]));
+        assert_eq!(board.visible(5), names(&["b", "c", "e", "f"]));
+        assert_eq!(board.visible(3), names(&["b", "c", "f"]));
+        assert_eq!(board.visible(2), names(&["c", "f"]));
+        assert_eq!(board.visible(1), names(&["c"]));
+        assert_eq!(board.visible(0), names(&[]));
+    }
+}

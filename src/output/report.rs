@@ -1,0 +1,248 @@
+//! What a run did, as the last lines that it writes.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::printer::{Error, Printer};
+use super::units;
+use crate::progress::{Event, PullReport};
+
+/// How results are written to standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ResultStyle {
+    /// Image, digest, bytes, time and speed.
+    Line,
+    /// The digest alone.
+    Digest,
+    /// Nothing: the events tell it.
+    Silent,
+}
+
+/// `docker.io/library/busybox:latest@sha256:… fetched 2.15 MiB, reused 0 B in 1.2 s (1.79 MiB/s)`.
+pub(super) fn finished(report: &PullReport) -> String {
+    let PullReport { image, digest, fetched_bytes, reused_bytes, duration } = report;
+    format!("{image} {digest} {}", transfer(*fetched_bytes, *reused_bytes, *duration))
+}
+
+fn transfer(fetched_bytes: u64, reused_bytes: u64, duration: Duration) -> String {
+    let speed = units::speed(fetched_bytes, duration);
+    format!(
+        "fetched {}, reused {} in {}{}",
+        units::bytes(fetched_bytes),
+        units::bytes(reused_bytes),
+        units::duration(duration),
+        speed.map(|speed| format!(" ({speed})")).unwrap_or_default()
+    )
+}
+
+/// What became of several images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename = "summary")]
+pub(super) struct Summary {
+    /// Images that were begun.
+    pub(super) images: usize,
+    /// Those in place.
+    pub(super) pulled: usize,
+    /// The others, in the order in which they failed.
+    pub(super) failed: Vec<String>,
+    /// Bytes that came over the network.
+    pub(super) fetched_bytes: u64,
+    /// Bytes that were there already.
+    pub(super) reused_bytes: u64,
+    /// Wall-clock time of the whole run.
+    pub(super) duration_ms: u64,
+}
+
+impl Summary {
+    /// The lines for people: one, and one more for each image that failed.
+    pub(super) fn text(&self) -> String {
+        let duration = Duration::from_millis(self.duration_ms);
+        let transfer = transfer(self.fetched_bytes, self.reused_bytes, duration);
+        let mut text = format!("{} of {} images pulled: {transfer}", self.pulled, self.images);
+        for image in &self.failed {
+            text.push_str("\nfailed: ");
+            text.push_str(image);
+        }
+        text
+    }
+}
+
+/// Follows the events and writes results, warnings and, at the end of a batch, the summary's data.
+pub(super) struct Ledger {
+    printer: Printer,
+    style: ResultStyle,
+    warnings: bool,
+    began: Instant,
+    images: HashSet<String>,
+    pulled: usize,
+    failed: Vec<String>,
+    fetched_bytes: u64,
+    reused_bytes: u64,
+    warned: HashSet<String>,
+    broken: Option<Error>,
+}
+
+impl Ledger {
+    /// With `warnings`, warnings are written as text.
+    pub(super) fn new(printer: Printer, style: ResultStyle, warnings: bool, now: Instant) -> Self {
+        Self {
+            printer,
+            style,
+            warnings,
+            began: now,
+            images: HashSet::new(),
+            pulled: 0,
+            failed: Vec::new(),
+            fetched_bytes: 0,
+            reused_bytes: 0,
+            warned: HashSet::new(),
+            broken: None,
+        }
+    }
+
+    pub(super) fn event(&mut self, event: &Event) {
+        match event {
+            Event::Started { image } => {
+                self.images.insert(image.clone());
+            }
+            Event::Finished(report) => self.finished(report),
+            Event::Failed { image, .. } => self.failed.push(image.clone()),
+            // Fifty images behind one misconfigured mirror deserve one warning.
+            Event::Warning { code: _, message, hint }
+                if self.warnings && self.warned.insert(message.clone()) =>
+            {
+                self.printer.warning(message, hint.as_deref());
+            }
+            _ => {}
+        }
+    }
+
+    fn finished(&mut self, report: &PullReport) {
+        self.pulled += 1;
+        self.fetched_bytes = self.fetched_bytes.saturating_add(report.fetched_bytes);
+        self.reused_bytes = self.reused_bytes.saturating_add(report.reused_bytes);
+        let written = match self.style {
+            ResultStyle::Line => self.printer.out(&finished(report)),
+            ResultStyle::Digest => self.printer.out(&report.digest.to_string()),
+            ResultStyle::Silent => Ok(()),
+        };
+        if let (Err(error), None) = (written, &self.broken) {
+            self.broken = Some(error);
+        }
+    }
+
+    /// The summary; `None` for a single image, whose own last line says it all.
+    pub(super) fn summary(&self, now: Instant) -> Option<Summary> {
+        (self.images.len() > 1).then(|| Summary {
+            images: self.images.len(),
+            pulled: self.pulled,
+            failed: self.failed.clone(),
+            fetched_bytes: self.fetched_bytes,
+            reused_bytes: self.reused_bytes,
+            duration_ms: u64::try_from((now - self.began).as_millis()).unwrap_or(u64::MAX),
+        })
+    }
+
+    /// The first failure to write a result.
+    pub(super) fn close(self) -> Result<(), Error> {
+        self.broken.map_or(Ok(()), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Failure;
+    use crate::oci::Digest;
+    use crate::output::printer::captured;
+
+    fn report(image: &str) -> PullReport {
+        PullReport {
+            image: image.to_owned(),
+            digest: Digest::of(b""),
+            fetched_bytes: 4 << 20,
+            reused_bytes: 1 << 20,
+            duration: Duration::from_secs(2),
+        }
+    }
+
+    fn run(ledger: &mut Ledger, events: Vec<Event>) {
+        for event in &events {
+            ledger.event(event);
+        }
+    }
+
+    fn started(image: &str) -> Event {
+        Event::Started { image: image.to_owned() }
+    }
+
+    #[test]
+    fn the_last_line_tells_image_digest_bytes_time_and_speed() {
+        assert_eq!(
+            finished(&report("docker.io/library/busybox:latest")),
+            "docker.io/library/busybox:latest \
+             sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 \
+             fetched 4.00 MiB, reused 1.00 MiB in 2.0 s (2.00 MiB/s)"
+        );
+    }
+
+    #[test]
+    fn quiet_writes_the_digest_alone() {
+        let (printer, stdout, stderr) = captured::printer();
+        let mut ledger = Ledger::new(printer, ResultStyle::Digest, true, Instant::now());
+        run(&mut ledger, vec![started("a"), Event::Finished(report("a"))]);
+        assert_eq!(stdout.text(), format!("{}\n", Digest::of(b"")));
+        assert_eq!(stderr.text(), "");
+    }
+
+    #[test]
+    fn one_image_needs_no_summary_and_several_get_one() {
+        let (printer, ..) = captured::printer();
+        let now = Instant::now();
+        let mut ledger = Ledger::new(printer, ResultStyle::Silent, true, now);
+        run(&mut ledger, vec![started("a"), Event::Finished(report("a"))]);
+        assert_eq!(ledger.summary(now), None);
+
+        let failed = Event::Failed {
+            image: "b".to_owned(),
+            error: "not found".to_owned(),
+            failure: Failure::NotFound,
+            exit_code: 3,
+            hint: None,
+        };
+        run(&mut ledger, vec![started("b"), failed]);
+        let summary = ledger.summary(now + Duration::from_secs(4)).unwrap();
+        assert_eq!(
+            summary.text(),
+            "1 of 2 images pulled: fetched 4.00 MiB, reused 1.00 MiB in 4.0 s (1.00 MiB/s)\n\
+             failed: b"
+        );
+        assert_eq!(
+            serde_json::to_value(&summary).unwrap(),
+            serde_json::json!({
+                "event": "summary",
+                "images": 2,
+                "pulled": 1,
+                "failed": ["b"],
+                "fetched_bytes": 4 << 20,
+                "reused_bytes": 1 << 20,
+                "duration_ms": 4000,
+            })
+        );
+    }
+
+    #[test]
+    fn a_warning_is_written_once() {
+        let (printer, _, stderr) = captured::printer();
+        let mut ledger = Ledger::new(printer, ResultStyle::Line, true, Instant::now());
+        let warning = Event::Warning {
+            code: "unknown-key",
+            message: "hosts.toml: unknown key capabilites".to_owned(),
+            hint: None,
+        };
+        run(&mut ledger, vec![warning.clone(), warning]);
+        assert_eq!(stderr.text(), "warning: hosts.toml: unknown key capabilites\n");
+    }
+}

@@ -1,0 +1,121 @@
+//! Why an image could not be pulled.
+
+use crate::failure::{Diagnose, Failure};
+use crate::oci::{Digest, ManifestError, MediaType};
+use crate::{containerd, layout, registry, unpack};
+
+/// Why an image could not be pulled.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The registry side.
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
+    /// The daemon's side.
+    #[error(transparent)]
+    Containerd(#[from] containerd::Error),
+    /// Making a layer a snapshot.
+    #[error(transparent)]
+    Unpack(#[from] unpack::Error),
+    /// The layout directory's side.
+    #[error(transparent)]
+    Layout(#[from] layout::Error),
+    /// A document is not what it should be.
+    #[error("cannot use {digest}")]
+    Manifest {
+        /// The document.
+        digest: Digest,
+        /// What is wrong with it.
+        source: ManifestError,
+    },
+    /// The manifest describes something else.
+    #[error("{0} is no container image configuration: this is a chart, a signature or the like")]
+    NotAnImage(MediaType),
+    /// Nothing for the platform.
+    #[error("no image for {wanted}; there is {}", list(available))]
+    NoPlatform {
+        /// What was asked for.
+        wanted: String,
+        /// What the index has.
+        available: Vec<String>,
+    },
+    /// Indexes nested beyond reason.
+    #[error("index {0} is nested too deeply")]
+    IndexTooDeep(Digest),
+    /// An index of unreasonable length.
+    #[error("the index lists more than {0} manifests")]
+    TooManyManifests(usize),
+    /// A manifest or configuration beyond reason.
+    #[error("document {digest} has {size_bytes} bytes, more than is accepted")]
+    DocumentTooLarge {
+        /// Which one.
+        digest: Digest,
+        /// Its size by its descriptor.
+        size_bytes: u64,
+    },
+    /// Bytes that do not hash to the blob's digest, from every host.
+    #[error("blob {digest} arrives damaged from {}", list(hosts))]
+    WrongBlob {
+        /// The blob.
+        digest: Digest,
+        /// The hosts that gave the last bytes.
+        hosts: Vec<String>,
+    },
+    /// A task ended without a result.
+    #[error("a download task stopped")]
+    Task(#[source] tokio::task::JoinError),
+    /// The run is over.
+    #[error("the pull was ended")]
+    Closed,
+}
+
+fn list(items: &[String]) -> String {
+    if items.is_empty() { "nothing".to_owned() } else { items.join(", ") }
+}
+
+impl Diagnose for Error {
+    fn failure(&self) -> Failure {
+        match self {
+            Self::Registry(error) => error.failure(),
+            Self::Containerd(error) => error.failure(),
+            Self::Unpack(error) => error.failure(),
+            Self::Layout(error) => error.failure(),
+            Self::NoPlatform { .. } => Failure::NoPlatform,
+            Self::Manifest { .. }
+            | Self::NotAnImage(_)
+            | Self::IndexTooDeep(_)
+            | Self::TooManyManifests(_)
+            | Self::DocumentTooLarge { .. }
+            | Self::WrongBlob { .. } => Failure::Verification,
+            Self::Task(_) | Self::Closed => Failure::Other,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Registry(error) => error.hint(),
+            Self::Containerd(error) => error.hint(),
+            Self::Unpack(error) => error.hint(),
+            Self::Layout(error) => error.hint(),
+            Self::NoPlatform { available, .. } => available
+                .first()
+                .map(|first| format!("choose one of them, for instance --platform {first}")),
+            Self::Manifest { source: ManifestError::Html { .. }, .. } => Some(
+                "a proxy or login page answers in the registry's place: check HTTPS_PROXY and the host name".into(),
+            ),
+            Self::Manifest { source: ManifestError::Schema1, .. } => {
+                Some("push the image again with a current docker, or copy it with skopeo --format oci".into())
+            }
+            Self::Manifest { .. } | Self::DocumentTooLarge { .. } => {
+                Some("the image was pushed broken: ask its publisher to push it again".into())
+            }
+            Self::WrongBlob { .. } => Some(
+                "a proxy or mirror between here and the registry alters or truncates data: try another mirror or network".into(),
+            ),
+            Self::NotAnImage(_)
+            | Self::IndexTooDeep(_)
+            | Self::TooManyManifests(_)
+            | Self::Task(_)
+            | Self::Closed => None,
+        }
+    }
+}

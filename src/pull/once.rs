@@ -1,0 +1,56 @@
+//! Work that several images share and one of them does.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::OnceCell;
+
+/// A map of work done once a key. A failure is not kept: the next to come tries again.
+#[derive(Debug)]
+pub(super) struct OnceMap<K> {
+    cells: Mutex<HashMap<K, Arc<OnceCell<()>>>>,
+}
+
+impl<K: Eq + Hash> OnceMap<K> {
+    pub(super) fn new() -> Self {
+        Self { cells: Mutex::new(HashMap::new()) }
+    }
+
+    /// Runs `work` unless it was done for `key`; waits while another does it.
+    pub(super) async fn run<E, F>(&self, key: K, work: impl FnOnce() -> F) -> Result<(), E>
+    where
+        F: Future<Output = Result<(), E>>,
+    {
+        let cell = {
+            let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(cells.entry(key).or_default())
+        };
+        cell.get_or_try_init(work).await.copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn work_is_shared_and_a_failure_is_tried_again() {
+        let map = OnceMap::new();
+        let runs = AtomicUsize::new(0);
+        let work = |fail: bool| {
+            let runs = &runs;
+            move || async move {
+                runs.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+                if fail { Err("broken") } else { Ok(()) }
+            }
+        };
+        assert_eq!(map.run("a", work(true)).await, Err("broken"));
+        let (first, second) = tokio::join!(map.run("a", work(false)), map.run("a", work(false)));
+        assert_eq!((first, second), (Ok(()), Ok(())));
+        assert_eq!(runs.load(Ordering::Relaxed), 2);
+    }
+}

@@ -1,0 +1,13 @@
+//! Image references as docker and containerd write them, parsed and normalised.
+//!
+//! The grammar is that of <https://github.com/distribution/reference>, its surprises included
+//! (`localhost:5000` is an image with the tag `5000`). What is refused is refused with the rule that
+//! it breaks, and where the intention is plain, with the form that would have been accepted.
+
+mod error;
+mod grammar;
+#[cfg(test)]
+mod tests;
+
+pub use error::{ReferenceError, ReferenceRule};
+pub use grammar::Reference;

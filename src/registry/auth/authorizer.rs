@@ -1,0 +1,178 @@
+//! The logins and tokens in use at one host. Each token is fetched by one task, whatever the number
+//! that wait for it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use http::HeaderValue;
+use tokio::sync::{Mutex as AsyncMutex, OnceCell};
+
+use super::challenge::{Bearer, Challenge};
+use super::token::{self, Form, Token};
+use crate::config::{Credential, RegistryHost};
+use crate::registry::Fault;
+use crate::registry::context::lock;
+use crate::registry::endpoint::Endpoint;
+
+/// What a request wants to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Access {
+    /// The repository as logins know it: `library/busybox`.
+    pub(crate) repository: String,
+    /// The scope that the host most likely asks for: `repository:library/busybox:pull`. The host's
+    /// own challenge has the last word.
+    pub(crate) scope: String,
+}
+
+/// What to send along with a request.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Grant {
+    /// The `Authorization` header, where there is one.
+    pub(crate) header: Option<HeaderValue>,
+    /// Whether a login of the user stands behind it.
+    pub(crate) with_login: bool,
+}
+
+type Slot = Arc<AsyncMutex<Option<Token>>>;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Authorizer {
+    /// By repository. Looking a login up may start a credential helper, so once is enough.
+    logins: Mutex<HashMap<String, Arc<OnceCell<Option<Credential>>>>>,
+    /// By the scope in [`Access`].
+    tokens: Mutex<HashMap<String, Slot>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// The host's last challenge for each scope; `None` is any scope.
+    challenges: HashMap<Option<String>, Challenge>,
+    refuses_post: bool,
+}
+
+impl Authorizer {
+    /// What to send with a first request: what the host is known to ask for, nothing otherwise.
+    pub(crate) async fn grant(&self, endpoint: &Endpoint, access: &Access) -> Result<Grant, Fault> {
+        let login = self.login(endpoint, access).await;
+        if let Some(Credential::RegistryToken(token)) = &login {
+            return Ok(Grant { header: token::bearer(token), with_login: true });
+        }
+        let (challenge, certain) = {
+            let known = lock(&self.known);
+            let own = known.challenges.get(&Some(access.scope.clone())).cloned();
+            let certain = own.is_some();
+            (own.or_else(|| known.challenges.get(&None).cloned()), certain)
+        };
+        match challenge {
+            None => Ok(Grant::default()),
+            Some(Challenge::Basic) => Ok(basic_grant(login.as_ref())),
+            Some(Challenge::Bearer(bearer)) => {
+                match self.token(endpoint, access, &bearer, login.as_ref(), None).await {
+                    Err(fault) if !certain && !fault.is_retryable() => Ok(Grant::default()),
+                    granted => granted,
+                }
+            }
+        }
+    }
+
+    /// What to send instead of `refused`, which the host answered with `challenges`; `None` when we
+    /// have nothing better.
+    pub(crate) async fn answer(
+        &self,
+        endpoint: &Endpoint,
+        access: &Access,
+        challenges: Vec<Challenge>,
+        refused: &Grant,
+    ) -> Result<Option<Grant>, Fault> {
+        let login = self.login(endpoint, access).await;
+        if matches!(login, Some(Credential::RegistryToken(_))) {
+            return Ok(None);
+        }
+        let wanted = challenges
+            .iter()
+            .find(|challenge| matches!(challenge, Challenge::Bearer(_)))
+            .or(challenges.first())
+            .cloned();
+        let Some(challenge) = wanted else { return Ok(None) };
+        self.remember(access, &challenge);
+        let grant = match &challenge {
+            Challenge::Basic => basic_grant(login.as_ref()),
+            Challenge::Bearer(bearer) => {
+                let refused = refused.header.as_ref();
+                self.token(endpoint, access, bearer, login.as_ref(), refused).await?
+            }
+        };
+        Ok(Some(grant).filter(|grant| grant.header.is_some() && grant.header != refused.header))
+    }
+
+    fn remember(&self, access: &Access, challenge: &Challenge) {
+        let mut known = lock(&self.known);
+        known.challenges.insert(Some(access.scope.clone()), challenge.clone());
+        let general = match challenge.clone() {
+            Challenge::Bearer(bearer) => Challenge::Bearer(Bearer { scope: None, ..bearer }),
+            Challenge::Basic => Challenge::Basic,
+        };
+        known.challenges.insert(None, general);
+    }
+
+    async fn login(&self, endpoint: &Endpoint, access: &Access) -> Option<Credential> {
+        let cell = {
+            let mut logins = lock(&self.logins);
+            Arc::clone(logins.entry(access.repository.clone()).or_default())
+        };
+        let host: &RegistryHost = endpoint.settings();
+        let keychain = &endpoint.context().keychain;
+        cell.get_or_init(|| keychain.lookup(host, &access.repository)).await.clone()
+    }
+
+    /// The token for `access`, other than `refused`.
+    async fn token(
+        &self,
+        endpoint: &Endpoint,
+        access: &Access,
+        bearer: &Bearer,
+        login: Option<&Credential>,
+        refused: Option<&HeaderValue>,
+    ) -> Result<Grant, Fault> {
+        let slot = Arc::clone(lock(&self.tokens).entry(access.scope.clone()).or_default());
+        // Held while the token is fetched: whoever comes meanwhile waits for it and takes it.
+        let mut slot = slot.lock().await;
+        let with_login = login.is_some();
+        let current =
+            slot.as_ref().and_then(Token::header).filter(|header| Some(*header) != refused);
+        if let Some(header) = current {
+            return Ok(Grant { header: Some(header.clone()), with_login });
+        }
+        let form = if lock(&self.known).refuses_post { Form::Get } else { Form::Post };
+        let scope = bearer.scope.as_deref().unwrap_or(&access.scope);
+        let fetched = token::fetch(endpoint, bearer, scope, login, form).await;
+        let fetched = fetched.map_err(|fault| match fault {
+            Fault::Challenge(_) => fault,
+            fault => Fault::Token { realm: authority(bearer), fault: Box::new(fault) },
+        })?;
+        if login.is_some() && fetched.form == Form::Get {
+            lock(&self.known).refuses_post = true;
+        }
+        let header = slot.insert(fetched.token).header().cloned();
+        Ok(Grant { header, with_login })
+    }
+}
+
+fn basic_grant(login: Option<&Credential>) -> Grant {
+    match login {
+        Some(Credential::Basic { username, password }) => {
+            Grant { header: token::basic(username, password), with_login: true }
+        }
+        _ => Grant::default(),
+    }
+}
+
+fn authority(bearer: &Bearer) -> String {
+    let host = bearer.realm.host_str().unwrap_or_default();
+    match bearer.realm.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}

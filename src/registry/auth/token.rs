@@ -1,0 +1,244 @@
+//! Fetching a token. See <https://distribution.github.io/distribution/spec/auth/token/> and
+//! <https://distribution.github.io/distribution/spec/auth/oauth/>.
+
+use std::fmt;
+use std::time::Duration;
+
+use base64::Engine as _;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use tokio::time::Instant;
+use url::form_urlencoded;
+
+use super::challenge::Bearer;
+use crate::config::Credential;
+use crate::registry::Fault;
+use crate::registry::clients::Lane;
+use crate::registry::content;
+use crate::registry::endpoint::{Endpoint, Exchange};
+
+/// Largest answer of a token endpoint that is read, in bytes (1 MiB); tokens are a few KiB.
+const MAX_TOKEN_BODY: u64 = 1024 * 1024;
+
+/// Lifetime of a token whose answer does not say; the specification's.
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
+
+/// Who we are to token endpoints.
+const CLIENT_ID: &str = "pullctl";
+
+/// A token and how long it may be used.
+pub(crate) struct Token {
+    header: HeaderValue,
+    expires: Instant,
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token").field("expires", &self.expires).finish_non_exhaustive()
+    }
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    token: Option<String>,
+    access_token: Option<String>,
+    expires_in: Option<u64>,
+}
+
+impl Token {
+    /// The `Authorization` value, while the token is valid.
+    pub(crate) fn header(&self) -> Option<&HeaderValue> {
+        (Instant::now() < self.expires).then_some(&self.header)
+    }
+
+    fn read(body: &[u8]) -> Result<Self, Fault> {
+        let malformed = || Fault::Malformed("the answer holds no token".to_owned());
+        let answer: Answer = serde_json::from_slice(body).map_err(|_| malformed())?;
+        let token = [answer.token, answer.access_token]
+            .into_iter()
+            .flatten()
+            .find(|token| !token.is_empty())
+            .map(SecretString::from)
+            .ok_or_else(malformed)?;
+        let lifetime = answer.expires_in.map_or(DEFAULT_LIFETIME, Duration::from_secs);
+        // A tenth early, for requests under way; a day bounds absurd values.
+        let usable = lifetime.min(Duration::from_secs(24 * 3600)).mul_f32(0.9);
+        Ok(Self { header: bearer(&token).ok_or_else(malformed)?, expires: Instant::now() + usable })
+    }
+}
+
+/// `Bearer <token>`; `None` when the token can't stand in a header.
+pub(crate) fn bearer(token: &SecretString) -> Option<HeaderValue> {
+    sensitive(&format!("Bearer {}", token.expose_secret()))
+}
+
+/// `Basic <base64 of user:password>`.
+pub(crate) fn basic(username: &str, password: &SecretString) -> Option<HeaderValue> {
+    let pair = format!("{username}:{}", password.expose_secret());
+    sensitive(&format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)))
+}
+
+fn sensitive(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// How a token endpoint wants to be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// OAuth2's POST, not known to be refused.
+    Post,
+    /// The older GET with Basic credentials.
+    Get,
+}
+
+/// A token fetched, and the form that the endpoint took.
+pub(crate) struct Fetched {
+    pub(crate) token: Token,
+    pub(crate) form: Form,
+}
+
+/// Fetches a token for `scope` from the endpoint that `bearer` names.
+///
+/// With a password, POST comes first (unless `form` says that it is refused) and GET follows where
+/// POST is not understood.
+///
+/// # Errors
+/// The endpoint's refusal, or a realm that must not be sent a password.
+pub(crate) async fn fetch(
+    endpoint: &Endpoint,
+    bearer: &Bearer,
+    scope: &str,
+    credential: Option<&Credential>,
+    form: Form,
+) -> Result<Fetched, Fault> {
+    if credential.is_some() && endpoint.scheme() == "https" && bearer.realm.scheme() == "http" {
+        return Err(Fault::Challenge(
+            "the token endpoint would take the login over plain HTTP".to_owned(),
+        ));
+    }
+    let with_login = credential.is_some();
+    let mut taken = Form::Get;
+    let answer = match credential {
+        Some(Credential::IdentityToken(token)) => {
+            let fields =
+                [("grant_type", "refresh_token"), ("refresh_token", token.expose_secret())];
+            post(endpoint, bearer, scope, &fields).await?
+        }
+        Some(Credential::Basic { username, password }) => {
+            let posted = match form {
+                Form::Get => None,
+                Form::Post => {
+                    let fields = [
+                        ("grant_type", "password"),
+                        ("username", username.as_str()),
+                        ("password", password.expose_secret()),
+                    ];
+                    Some(post(endpoint, bearer, scope, &fields).await?)
+                }
+            };
+            match posted {
+                Some(answer) if !is_post_unknown(answer.status()) => {
+                    taken = Form::Post;
+                    answer
+                }
+                _ => get(endpoint, bearer, scope, basic(username, password)).await?,
+            }
+        }
+        Some(Credential::RegistryToken(_)) | None => get(endpoint, bearer, scope, None).await?,
+    };
+    if !answer.status().is_success() {
+        return Err(content::refusal(endpoint.context(), answer, with_login).await);
+    }
+    let body = content::read_bounded(endpoint.context(), answer, MAX_TOKEN_BODY).await?;
+    Ok(Fetched { token: Token::read(&body)?, form: taken })
+}
+
+/// Whether a refused POST says that the endpoint knows GET only. A 403 or 500 is an answer.
+fn is_post_unknown(status: StatusCode) -> bool {
+    status.is_redirection()
+        || matches!(
+            status,
+            StatusCode::BAD_REQUEST
+                | StatusCode::UNAUTHORIZED
+                | StatusCode::NOT_FOUND
+                | StatusCode::METHOD_NOT_ALLOWED
+        )
+}
+
+async fn post(
+    endpoint: &Endpoint,
+    bearer: &Bearer,
+    scope: &str,
+    fields: &[(&str, &str)],
+) -> Result<reqwest::Response, Fault> {
+    let mut headers = endpoint.custom_headers().clone();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+    endpoint
+        .exchange(Exchange {
+            method: Method::POST,
+            url: bearer.realm.clone(),
+            headers,
+            body: Some(form(bearer, scope, fields)),
+            lane: Lane::Api,
+            label: "token",
+        })
+        .await
+}
+
+fn form(bearer: &Bearer, scope: &str, fields: &[(&str, &str)]) -> SecretString {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.extend_pairs(fields).append_pair("client_id", CLIENT_ID).append_pair("scope", scope);
+    form.extend_pairs(bearer.service.iter().map(|service| ("service", service)));
+    SecretString::from(form.finish())
+}
+
+async fn get(
+    endpoint: &Endpoint,
+    bearer: &Bearer,
+    scope: &str,
+    authorization: Option<HeaderValue>,
+) -> Result<reqwest::Response, Fault> {
+    let mut url = bearer.realm.clone();
+    url.query_pairs_mut().append_pair("scope", scope);
+    if let Some(service) = &bearer.service {
+        url.query_pairs_mut().append_pair("service", service);
+    }
+    let mut headers: HeaderMap = endpoint.custom_headers().clone();
+    headers.extend(authorization.map(|value| (AUTHORIZATION, value)));
+    let exchange =
+        Exchange { method: Method::GET, url, headers, body: None, lane: Lane::Api, label: "token" };
+    Ok(endpoint.follow(exchange).await?.response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn stops_using_a_token_before_it_expires() {
+        let token = Token::read(br#"{"token":"","access_token":"abc","expires_in":100}"#).unwrap();
+        assert_eq!(token.header().unwrap(), "Bearer abc");
+        tokio::time::advance(Duration::from_secs(89)).await;
+        assert!(token.header().is_some());
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(token.header().is_none());
+    }
+
+    #[tokio::test]
+    async fn refuses_answers_without_a_token() {
+        for body in ["", "{}", "<html>", r#"{"token":""}"#, r#"{"token":"a\nb"}"#, r#"{"token":1}"#]
+        {
+            assert!(matches!(Token::read(body.as_bytes()), Err(Fault::Malformed(_))), "{body}");
+        }
+    }
+
+    #[test]
+    fn shows_no_secret_when_printed_for_debugging() {
+        let header = basic("user", &SecretString::from("hunter2".to_owned())).unwrap();
+        assert_eq!(format!("{header:?}"), "Sensitive");
+    }
+}

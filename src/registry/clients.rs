@@ -1,0 +1,72 @@
+//! The HTTP clients of one host.
+
+use std::time::Duration;
+
+use reqwest::Client;
+use reqwest::redirect::Policy as RedirectPolicy;
+
+use super::error::SetupError;
+use super::{proxy, tls};
+use crate::config::RegistryHost;
+
+/// Wait for a connection where hosts.toml gives no `dial_timeout`.
+const DEFAULT_DIAL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a request is for, which decides the connections it uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Small answers: manifests, tokens. HTTP/2 where the host has it.
+    Api,
+    /// Blob bytes. HTTP/1.1, so that each range has a TCP connection, and a congestion window, of
+    /// its own; one HTTP/2 connection carries them slower than several HTTP/1.1 ones.
+    Blob,
+}
+
+/// One client a lane, with the TLS settings of one host.
+#[derive(Debug)]
+pub(crate) struct Clients {
+    api: Client,
+    blob: Client,
+    /// Longest wait for a connection.
+    pub(crate) dial_timeout: Duration,
+}
+
+impl Clients {
+    /// Builds the clients for `host`.
+    ///
+    /// # Errors
+    /// [`SetupError`] when a file or an environment variable can't be used.
+    pub(crate) fn new(host: &RegistryHost) -> Result<Self, SetupError> {
+        let dial_timeout = host.dial_timeout.unwrap_or(DEFAULT_DIAL_TIMEOUT);
+        let config = tls::client_config(host)?;
+        let build = |protocols: &[&[u8]]| {
+            let mut config = config.clone();
+            config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+            let builder = Client::builder()
+                .tls_backend_preconfigured(config)
+                .user_agent(concat!("pullctl/", env!("CARGO_PKG_VERSION")))
+                // Followed by hand: a client's own policy would carry custom headers to other hosts.
+                .redirect(RedirectPolicy::none())
+                .retry(reqwest::retry::never())
+                .connect_timeout(dial_timeout)
+                .tcp_keepalive(Duration::from_secs(30));
+            proxy::with_environment(builder)
+        };
+        let finish = |builder: reqwest::ClientBuilder| {
+            builder.build().map_err(|error| SetupError(format!("HTTP can't be set up: {error}")))
+        };
+        Ok(Self {
+            api: finish(build(&[b"h2", b"http/1.1"])?.http2_adaptive_window(true))?,
+            blob: finish(build(&[b"http/1.1"])?.http1_only())?,
+            dial_timeout,
+        })
+    }
+
+    /// The client for `lane`.
+    pub(crate) fn lane(&self, lane: Lane) -> &Client {
+        match lane {
+            Lane::Api => &self.api,
+            Lane::Blob => &self.blob,
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Reading response bodies: bounded ones into memory, refusals into faults, encoded ones decoded.
+
+use std::io::Write as _;
+use std::time::{Duration, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use flate2::write::{MultiGzDecoder, ZlibDecoder};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, StatusCode};
+use reqwest::Response;
+
+use super::context::Context;
+use super::envelope::{self, MAX_ERROR_BODY};
+use super::fault::{Fault, Phase};
+
+/// How much encoded input is decoded in one go, in bytes. Deflate grows at most 1032-fold, so this
+/// bounds what one step can put into memory to about 4 MiB.
+const DECODER_STEP: usize = 4 * 1024;
+
+/// The next bytes of `response`, `None` at its end.
+pub(crate) async fn next_frame(
+    context: &Context,
+    response: &mut Response,
+) -> Result<Option<Bytes>, Fault> {
+    let frame = context.within(Phase::Body, Duration::ZERO, response.chunk()).await?;
+    frame.map_err(|error| Fault::from_client(&error, Duration::ZERO))
+}
+
+/// Reads a body of at most `limit` bytes, decoded.
+pub(crate) async fn read_bounded(
+    context: &Context,
+    mut response: Response,
+    limit: u64,
+) -> Result<Bytes, Fault> {
+    let too_large = |size| Fault::TooLarge { size, limit };
+    if let Some(size) = response.content_length().filter(|size| *size > limit) {
+        return Err(too_large(size));
+    }
+    let mut decoder = Decoder::for_response(response.headers())?;
+    let mut body = BytesMut::new();
+    while let Some(frame) = next_frame(context, &mut response).await? {
+        let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(body.len());
+        match &mut decoder {
+            None => body.extend_from_slice(&frame),
+            Some(decoder) => body.extend_from_slice(&decoder.decode(&frame, room)?),
+        }
+        if body.len() as u64 > limit {
+            return Err(too_large(body.len() as u64));
+        }
+    }
+    Ok(body.freeze())
+}
+
+/// What a response that is no success means.
+pub(crate) async fn refusal(context: &Context, response: Response, with_login: bool) -> Fault {
+    let status = response.status();
+    let retry_after = retry_after(response.headers(), SystemTime::now());
+    let reason = read_reason(context, response).await;
+    match status {
+        StatusCode::NOT_FOUND => Fault::NotFound { reason },
+        StatusCode::UNAUTHORIZED => Fault::Unauthorized { with_login, reason },
+        StatusCode::FORBIDDEN => Fault::Denied { with_login, reason },
+        StatusCode::TOO_MANY_REQUESTS => Fault::RateLimited { retry_after, reason },
+        status => Fault::Status { status, retry_after, reason },
+    }
+}
+
+/// The registry's words; none when its body is cut, slow, or something else.
+async fn read_reason(context: &Context, mut response: Response) -> Option<String> {
+    let mut body = BytesMut::new();
+    while body.len() < MAX_ERROR_BODY {
+        match next_frame(context, &mut response).await {
+            Ok(Some(frame)) => body.extend_from_slice(&frame),
+            Ok(None) => break,
+            Err(_) => return None,
+        }
+    }
+    envelope::reason(&body)
+}
+
+/// `Retry-After`, in seconds or as a date. See RFC 9110 §10.2.3.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => {
+            let date = httpdate::parse_http_date(text).ok()?;
+            Some(date.duration_since(now).unwrap_or_default())
+        }
+    }
+}
+
+/// Whether the body is a web page, which no registry answer is.
+pub(crate) fn is_html(headers: &HeaderMap) -> bool {
+    media_type(headers).is_some_and(|text| text.eq_ignore_ascii_case("text/html"))
+}
+
+/// `Content-Type` without its parameters.
+pub(crate) fn media_type(headers: &HeaderMap) -> Option<&str> {
+    headers.get(CONTENT_TYPE)?.to_str().ok()?.split(';').next().map(str::trim)
+}
+
+/// Undoes a `Content-Encoding` that a proxy applied although `identity` was asked for.
+pub(crate) enum Decoder {
+    Gzip(MultiGzDecoder<Vec<u8>>),
+    Deflate(ZlibDecoder<Vec<u8>>),
+    Zstd(Box<zstd::stream::write::Decoder<'static, Vec<u8>>>),
+}
+
+impl Decoder {
+    /// The decoder that the response needs; `None` for a plain one.
+    ///
+    /// # Errors
+    /// [`Fault::Malformed`] for an encoding that nobody asked for and we do not know.
+    pub(crate) fn for_response(headers: &HeaderMap) -> Result<Option<Self>, Fault> {
+        let unknown = |text: &str| {
+            let shown: String = text.chars().take(50).collect();
+            Fault::Malformed(format!("unknown Content-Encoding {shown:?}"))
+        };
+        let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(None) };
+        let text = value.to_str().unwrap_or("?").trim().to_ascii_lowercase();
+        match text.as_str() {
+            "" | "identity" => Ok(None),
+            "gzip" | "x-gzip" => Ok(Some(Self::Gzip(MultiGzDecoder::new(Vec::new())))),
+            "deflate" => Ok(Some(Self::Deflate(ZlibDecoder::new(Vec::new())))),
+            "zstd" => zstd::stream::write::Decoder::new(Vec::new())
+                .map(|decoder| Some(Self::Zstd(Box::new(decoder))))
+                .map_err(|error| Fault::Malformed(error.to_string())),
+            other => Err(unknown(other)),
+        }
+    }
+
+    /// Decodes `input`, whose output may have at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`Fault::Malformed`] when it is not what it claims to be, [`Fault::Excess`] beyond `limit`.
+    pub(crate) fn decode(&mut self, input: &[u8], limit: usize) -> Result<Bytes, Fault> {
+        let mut output = Vec::new();
+        for step in input.chunks(DECODER_STEP) {
+            self.write(step)
+                .map_err(|error| Fault::Malformed(format!("body can't be decoded: {error}")))?;
+            output.append(self.decoded());
+            if output.len() > limit {
+                return Err(Fault::Excess { expected: limit as u64 });
+            }
+        }
+        Ok(output.into())
+    }
+
+    fn write(&mut self, input: &[u8]) -> std::io::Result<()> {
+        match self {
+            Self::Gzip(decoder) => decoder.write_all(input).and_then(|()| decoder.flush()),
+            Self::Deflate(decoder) => decoder.write_all(input).and_then(|()| decoder.flush()),
+            Self::Zstd(decoder) => decoder.write_all(input).and_then(|()| decoder.flush()),
+        }
+    }
+
+    fn decoded(&mut self) -> &mut Vec<u8> {
+        match self {
+            Self::Gzip(decoder) => decoder.get_mut(),
+            Self::Deflate(decoder) => decoder.get_mut(),
+            Self::Zstd(decoder) => decoder.get_mut(),
+        }
+    }
+}

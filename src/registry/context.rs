@@ -1,0 +1,95 @@
+//! What all requests of a run share: the policy, the deadline, the event sink, the login store, and
+//! who has lost our trust.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::fault::{Fault, Phase};
+use super::policy::Policy;
+use super::window::Budget;
+use crate::config::Keychain;
+use crate::progress::{Event, HostAttempt, Sink};
+
+/// Shared by every endpoint and repository of a [`super::Registry`].
+pub(crate) struct Context {
+    pub(crate) policy: Policy,
+    pub(crate) keychain: Arc<Keychain>,
+    pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) budget: Budget,
+    deadline: Option<Instant>,
+    distrusted: Mutex<BTreeSet<String>>,
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+impl Context {
+    /// Starts the run's clock.
+    pub(crate) fn new(policy: Policy, keychain: Arc<Keychain>, sink: Arc<dyn Sink>) -> Self {
+        let deadline = policy.timeout.map(|timeout| Instant::now() + timeout);
+        let budget = Budget::new(&policy);
+        Self { policy, keychain, sink, budget, deadline, distrusted: Mutex::default() }
+    }
+
+    /// Runs `operation` within the stall timeout, `extra` on top, and the run's deadline.
+    pub(crate) async fn within<T>(
+        &self,
+        phase: Phase,
+        extra: Duration,
+        operation: impl Future<Output = T>,
+    ) -> Result<T, Fault> {
+        let after = self.policy.stall_timeout + extra;
+        let stalled = Instant::now() + after;
+        let end = self.deadline.map_or(stalled, |deadline| deadline.min(stalled));
+        timeout_at(end, operation)
+            .await
+            .map_err(|_elapsed| self.expired().unwrap_or(Fault::Stalled { phase, after }))
+    }
+
+    /// The fault to give up with when the run's time is up.
+    pub(crate) fn expired(&self) -> Option<Fault> {
+        self.leaves_no_time_for(Duration::ZERO)
+    }
+
+    /// The fault to give up with when the run's time would be up after `wait`.
+    pub(crate) fn leaves_no_time_for(&self, wait: Duration) -> Option<Fault> {
+        let over = self.deadline.is_some_and(|deadline| Instant::now() + wait >= deadline);
+        over.then(|| Fault::Deadline(self.policy.timeout.unwrap_or_default()))
+    }
+
+    /// Reports one request.
+    pub(crate) fn attempt(&self, host: &str, request: &str, outcome: String, started: Instant) {
+        let duration = started.elapsed();
+        tracing::debug!(host, request, outcome, ?duration, "request");
+        self.sink.event(Event::Attempt(HostAttempt {
+            host: host.to_owned(),
+            request: request.to_owned(),
+            outcome,
+            duration,
+        }));
+    }
+
+    /// Leaves `hosts` out for the rest of the run.
+    pub(crate) fn distrust(&self, hosts: &[String]) {
+        lock(&self.distrusted).extend(hosts.iter().cloned());
+    }
+
+    /// Whether `host` was left out by [`Context::distrust`].
+    pub(crate) fn is_distrusted(&self, host: &str) -> bool {
+        lock(&self.distrusted).contains(host)
+    }
+}
+
+/// Locks `mutex`. A panic while it was held leaves plain values behind that are still valid, so
+/// poisoning is of no concern.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,301 @@
+//! One registry host: sending it requests, with logins, redirects and the fallback from https to
+//! http.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, LOCATION, RANGE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use reqwest::Response;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::Instant;
+use url::Url;
+
+use super::auth::{self, Access, Authorizer, Grant};
+use super::clients::{Clients, Lane};
+use super::context::Context;
+use super::error::SetupError;
+use super::fault::{Fault, Phase, TlsFault};
+use super::health::Health;
+use super::ranges::ByteRange;
+use crate::config::RegistryHost;
+
+/// Most redirects that are followed for one request.
+const MAX_REDIRECTS: usize = 10;
+
+/// A host with its connections, tokens and health, shared by all repositories on it.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    settings: RegistryHost,
+    custom_headers: HeaderMap,
+    clients: Clients,
+    context: Arc<Context>,
+    authorizer: Authorizer,
+    health: Health,
+    /// Set once a host with `http_fallback` turned out to speak no TLS.
+    plain: AtomicBool,
+}
+
+/// A request to a registry host.
+#[derive(Debug, Clone)]
+pub(crate) struct Call<'a> {
+    pub(crate) method: Method,
+    /// Path and query.
+    pub(crate) path: &'a str,
+    /// Absolute URL to ask in place of the host's path: a redirect target learnt before. It gets no
+    /// login and no custom header.
+    pub(crate) target: Option<&'a Url>,
+    pub(crate) lane: Lane,
+    pub(crate) accept: Option<&'static str>,
+    pub(crate) range: Option<ByteRange>,
+    /// What people are shown: `manifests/3.6`.
+    pub(crate) label: &'a str,
+    /// For the login; `None` asks anonymously.
+    pub(crate) access: Option<&'a Access>,
+}
+
+/// A response and where it came from.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) response: Response,
+    /// Where a redirect led.
+    pub(crate) target: Option<Url>,
+    /// Whether a login of the user was sent.
+    pub(crate) with_login: bool,
+}
+
+/// One request on the wire.
+#[derive(Debug, Clone)]
+pub(crate) struct Exchange<'a> {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Option<SecretString>,
+    pub(crate) lane: Lane,
+    pub(crate) label: &'a str,
+}
+
+impl Endpoint {
+    /// Prepares connections to `settings`; opens none.
+    ///
+    /// # Errors
+    /// [`SetupError`] when a certificate file, a header or a proxy variable can't be used.
+    pub(crate) fn new(settings: RegistryHost, context: Arc<Context>) -> Result<Self, SetupError> {
+        Ok(Self {
+            custom_headers: header_map(&settings)?,
+            clients: Clients::new(&settings)?,
+            settings,
+            context,
+            authorizer: Authorizer::default(),
+            health: Health::default(),
+            plain: AtomicBool::new(false),
+        })
+    }
+
+    /// What the host was configured with.
+    pub(crate) fn settings(&self) -> &RegistryHost {
+        &self.settings
+    }
+
+    /// `host[:port]`, its name in messages.
+    pub(crate) fn name(&self) -> &str {
+        &self.settings.authority
+    }
+
+    /// What all requests of the run share.
+    pub(crate) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Whether it is worth asking.
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// The headers of hosts.toml, for this host and its token endpoint.
+    pub(crate) fn custom_headers(&self) -> &HeaderMap {
+        &self.custom_headers
+    }
+
+    /// `https` or `http`, as now known.
+    pub(crate) fn scheme(&self) -> &str {
+        if self.plain.load(Ordering::Relaxed) { "http" } else { &self.settings.scheme }
+    }
+
+    /// Sends `call`, logging in as the host asks, and returns its final response, whatever its
+    /// status.
+    ///
+    /// # Errors
+    /// A [`Fault`] when there is no response, or no token.
+    pub(crate) async fn send(&self, call: &Call<'_>) -> Result<Answer, Fault> {
+        if let Some(target) = call.target {
+            let exchange = self.prepare(call, target.clone(), HeaderMap::new(), &Grant::default());
+            return self.follow(exchange).await;
+        }
+        let grant = match call.access {
+            Some(access) => self.authorizer.grant(self, access).await?,
+            None => Grant::default(),
+        };
+        let answer = self.send_as(call, &grant).await?;
+        let refused = answer.response.status() == StatusCode::UNAUTHORIZED;
+        let Some(access) = call.access.filter(|_| refused && answer.target.is_none()) else {
+            return Ok(answer);
+        };
+        let challenges = auth::challenges(answer.response.headers())?;
+        match self.authorizer.answer(self, access, challenges, &grant).await? {
+            Some(better) => self.send_as(call, &better).await,
+            None => Ok(answer),
+        }
+    }
+
+    async fn send_as(&self, call: &Call<'_>, grant: &Grant) -> Result<Answer, Fault> {
+        let attempt = async || {
+            let url = self.url(call.path)?;
+            self.follow(self.prepare(call, url, self.custom_headers.clone(), grant)).await
+        };
+        let answer = match attempt().await {
+            Err(fault) if self.falls_back(&fault) => {
+                tracing::debug!(host = self.name(), %fault, "going on over plain HTTP");
+                self.plain.store(true, Ordering::Relaxed);
+                attempt().await
+            }
+            answer => answer,
+        };
+        let answer = answer?;
+        self.health.reached();
+        Ok(Answer { with_login: grant.with_login, ..answer })
+    }
+
+    /// Whether `fault` means that the host, for which http is allowed, speaks no https.
+    fn falls_back(&self, fault: &Fault) -> bool {
+        let without_port = !self.settings.authority.ends_with(|last: char| last.is_ascii_digit())
+            || Url::parse(&format!("https://{}", self.settings.authority))
+                .is_ok_and(|url| url.port().is_none());
+        self.settings.http_fallback
+            && !self.plain.load(Ordering::Relaxed)
+            && match fault {
+                Fault::Tls(TlsFault::PlainHttp) => true,
+                // Without a port, http is another port, where something may listen.
+                Fault::Refused => without_port,
+                _ => false,
+            }
+    }
+
+    fn url(&self, path: &str) -> Result<Url, Fault> {
+        Url::parse(&format!("{}://{}{path}", self.scheme(), self.settings.authority))
+            .map_err(|error| Fault::Connect(format!("the host's name is unusable: {error}")))
+    }
+
+    fn prepare<'a>(
+        &self,
+        call: &Call<'a>,
+        url: Url,
+        mut headers: HeaderMap,
+        grant: &Grant,
+    ) -> Exchange<'a> {
+        headers.extend(grant.header.clone().map(|value| (AUTHORIZATION, value)));
+        headers.extend(call.accept.map(|accept| (ACCEPT, HeaderValue::from_static(accept))));
+        headers.extend(call.range.map(|range| (RANGE, range.header())));
+        // A range of an encoded body is useless, and decoding costs more than it saves.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let Call { method, lane, label, .. } = call.clone();
+        Exchange { method, url, headers, body: None, lane, label }
+    }
+
+    /// Sends `exchange` and follows redirects. What is meant for this host, logins and custom headers,
+    /// stays with the origin: scheme, host and port.
+    pub(crate) async fn follow(&self, mut exchange: Exchange<'_>) -> Result<Answer, Fault> {
+        let mut target = None;
+        for _ in 0..=MAX_REDIRECTS {
+            let response = self.exchange(exchange.clone()).await?;
+            if !is_redirect(response.status()) {
+                return Ok(Answer { response, target, with_login: false });
+            }
+            let next = location(&exchange.url, response.headers())?;
+            if next.origin() != exchange.url.origin() {
+                exchange.headers.remove(AUTHORIZATION);
+                for name in self.custom_headers.keys() {
+                    if !is_ours(name) {
+                        exchange.headers.remove(name);
+                    }
+                }
+            }
+            exchange.url = next.clone();
+            target = Some(next);
+        }
+        Err(Fault::RedirectLoop(MAX_REDIRECTS))
+    }
+
+    /// Sends one request and waits for the response's head.
+    pub(crate) async fn exchange(&self, exchange: Exchange<'_>) -> Result<Response, Fault> {
+        let Exchange { method, url, headers, body, lane, label } = exchange;
+        let host = authority(&url);
+        let request = format!("{method} {label}");
+        let mut builder = self.clients.lane(lane).request(method, url).headers(headers);
+        if let Some(body) = &body {
+            builder = builder.body(body.expose_secret().to_owned());
+        }
+        let started = Instant::now();
+        let dial_timeout = self.clients.dial_timeout;
+        let sent = self.context.within(Phase::Response, dial_timeout, builder.send()).await;
+        let response = sent.and_then(|response| {
+            response.map_err(|error| Fault::from_client(&error, dial_timeout))
+        });
+        let outcome = match &response {
+            Ok(response) => response.status().to_string(),
+            Err(fault) => fault.to_string(),
+        };
+        self.context.attempt(&host, &request, outcome, started);
+        response
+    }
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::MOVED_PERMANENTLY
+            | StatusCode::FOUND
+            | StatusCode::SEE_OTHER
+            | StatusCode::TEMPORARY_REDIRECT
+            | StatusCode::PERMANENT_REDIRECT
+    )
+}
+
+fn location(base: &Url, headers: &HeaderMap) -> Result<Url, Fault> {
+    headers
+        .get(LOCATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| base.join(text).ok())
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        .ok_or(Fault::BadRedirect)
+}
+
+/// Headers that every request has of its own, so that a redirect keeps them.
+fn is_ours(name: &HeaderName) -> bool {
+    [ACCEPT, ACCEPT_ENCODING, RANGE].contains(name)
+}
+
+/// `host[:port]` of a URL; never its user info.
+fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+fn header_map(settings: &RegistryHost) -> Result<HeaderMap, SetupError> {
+    let mut map = HeaderMap::new();
+    for (name, values) in &settings.headers {
+        let parsed: HeaderName =
+            name.parse().map_err(|_| SetupError(format!("{name:?} is no header name")))?;
+        for value in values {
+            let mut value = HeaderValue::from_str(value)
+                .map_err(|_| SetupError(format!("header {name} has an unusable value")))?;
+            // It may well be a key.
+            value.set_sensitive(true);
+            map.append(parsed.clone(), value);
+        }
+    }
+    Ok(map)
+}

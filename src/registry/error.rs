@@ -1,0 +1,136 @@
+//! What an operation came to when no host gave what was asked for.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::fault::Fault;
+use crate::failure::{Diagnose, Failure};
+use crate::progress::HostAttempt;
+
+/// An operation on a repository failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The configuration allows no host to be asked.
+    #[error("cannot {what}: no configured host may be asked")]
+    NoHost {
+        /// `resolve docker.io/library/busybox:latest`.
+        what: String,
+    },
+    /// A host's settings can't be used, so that nobody is asked: going on silently with the next
+    /// host would defeat them.
+    #[error("cannot use the settings of {host}")]
+    Setup {
+        /// Whose settings.
+        host: String,
+        /// What is wrong with them.
+        source: SetupError,
+    },
+    /// Every host that may be asked failed.
+    #[error("cannot {what}")]
+    AllHostsFailed {
+        /// `resolve docker.io/library/busybox:latest`.
+        what: String,
+        /// One entry a host: its last fault, and how often and how long it was tried.
+        attempts: Vec<HostAttempt>,
+        /// The same with the faults themselves.
+        #[source]
+        failures: HostFailures,
+    },
+}
+
+/// Why a host's settings can't be used.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct SetupError(pub(crate) String);
+
+/// The hosts that failed, in the order they were asked; never empty.
+#[derive(Debug, Clone)]
+pub struct HostFailures(pub(crate) Vec<HostFailure>);
+
+/// What one host came to.
+#[derive(Debug, Clone)]
+pub(crate) struct HostFailure {
+    pub(crate) host: String,
+    pub(crate) fault: Fault,
+    pub(crate) tries: u32,
+    pub(crate) duration: Duration,
+}
+
+impl HostFailure {
+    fn outcome(&self) -> String {
+        if self.tries > 1 {
+            format!("{} after {} attempts", self.fault, self.tries)
+        } else {
+            self.fault.to_string()
+        }
+    }
+}
+
+impl fmt::Display for HostFailures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, failure) in self.0.iter().enumerate() {
+            let separator = if index > 0 { "; " } else { "" };
+            write!(f, "{separator}{}: {}", failure.host, failure.outcome())?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for HostFailures {}
+
+impl HostFailures {
+    /// The one that decides the operation's kind: of the hosts, the last one is the registry itself,
+    /// and knows best whether the image exists and who may have it. One left out for the bytes it
+    /// sent decides only when there is no other.
+    fn decisive(&self) -> Option<&HostFailure> {
+        let trusted = self.0.iter().rev().find(|failure| failure.fault != Fault::Distrusted);
+        trusted.or_else(|| self.0.last())
+    }
+}
+
+impl Error {
+    pub(crate) fn all_hosts_failed(
+        what: String,
+        request: &str,
+        failures: Vec<HostFailure>,
+    ) -> Self {
+        let attempts = failures
+            .iter()
+            .map(|failure| HostAttempt {
+                host: failure.host.clone(),
+                request: request.to_owned(),
+                outcome: failure.outcome(),
+                duration: failure.duration,
+            })
+            .collect();
+        Self::AllHostsFailed { what, attempts, failures: HostFailures(failures) }
+    }
+
+    /// The fault that decides the operation's kind.
+    pub fn fault(&self) -> Option<&Fault> {
+        match self {
+            Self::AllHostsFailed { failures, .. } => {
+                failures.decisive().map(|failure| &failure.fault)
+            }
+            Self::NoHost { .. } | Self::Setup { .. } => None,
+        }
+    }
+}
+
+impl Diagnose for Error {
+    fn failure(&self) -> Failure {
+        self.fault().map_or(Failure::Other, Fault::failure)
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoHost { .. } => {
+                Some("give one host in hosts.toml the capabilities pull and resolve".to_owned())
+            }
+            Self::Setup { .. } => None,
+            Self::AllHostsFailed { failures, .. } => {
+                failures.decisive().and_then(|failure| failure.fault.hint(&failure.host))
+            }
+        }
+    }
+}

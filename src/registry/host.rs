@@ -1,0 +1,79 @@
+//! The hosts of one repository: who may be asked for what, and under which URL.
+
+use std::sync::Arc;
+
+use super::auth::Access;
+use super::endpoint::Endpoint;
+use crate::config::{Capability, RegistryHost};
+use crate::reference::Reference;
+
+/// One host as one repository sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Host {
+    settings: RegistryHost,
+    endpoint: Arc<Endpoint>,
+    access: Arc<Access>,
+    repository: String,
+}
+
+impl Host {
+    /// `settings` may differ from the endpoint's in what concerns the repository only.
+    pub(crate) fn new(
+        settings: RegistryHost,
+        endpoint: Arc<Endpoint>,
+        reference: &Reference,
+    ) -> Self {
+        // A path beyond /v2 (a Harbor proxy project) is part of the repository's name there.
+        let prefix = settings.path.strip_prefix("/v2").unwrap_or_default().trim_matches('/');
+        let separator = if prefix.is_empty() { "" } else { "/" };
+        let repository = format!("{prefix}{separator}{}", reference.path());
+        let scope = format!("repository:{repository}:pull");
+        Self {
+            settings,
+            endpoint,
+            access: Arc::new(Access { repository, scope }),
+            repository: reference.path().to_owned(),
+        }
+    }
+
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+
+    pub(crate) fn access(&self) -> &Arc<Access> {
+        &self.access
+    }
+
+    /// Path and query of `manifests/<tag or digest>` or `blobs/<digest>` of the repository.
+    pub(crate) fn path(&self, document: &str) -> String {
+        let query = match &self.settings.ns {
+            None => String::new(),
+            Some(ns) => {
+                let mut query = url::form_urlencoded::Serializer::new(String::new());
+                format!("?{}", query.append_pair("ns", ns).finish())
+            }
+        };
+        format!("{}/{}/{document}{query}", self.settings.path, self.repository)
+    }
+
+    fn may(&self, capability: Capability) -> bool {
+        let capabilities = self.settings.capabilities;
+        // A tag that resolves where nothing may be pulled is of no use.
+        capabilities.has(Capability::Pull) && capabilities.has(capability)
+    }
+}
+
+/// All hosts of one repository, in the order of preference.
+#[derive(Debug, Clone)]
+pub(crate) struct Hosts(Vec<Host>);
+
+impl Hosts {
+    pub(crate) fn new(hosts: Vec<Host>) -> Self {
+        Self(hosts)
+    }
+
+    /// The hosts that may be asked for what needs `capability`. There is no way to any other.
+    pub(crate) fn with(&self, capability: Capability) -> Vec<Host> {
+        self.0.iter().filter(|host| host.may(capability)).cloned().collect()
+    }
+}

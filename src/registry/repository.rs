@@ -1,0 +1,199 @@
+//! The way in: a [`Registry`] for the run, a [`Repository`] for each image.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use url::Url;
+
+use super::context::{Context, lock};
+use super::endpoint::Endpoint;
+use super::error::{Error, SetupError};
+use super::host::{Host, Hosts};
+use super::policy::Policy;
+use super::resolver::{self, Resolved};
+use super::source::{Location, Source};
+use super::stream::BlobStream;
+use crate::config::{Capabilities, Capability, Keychain, RegistryHost, Source as ConfigSource};
+use crate::oci::{Descriptor, MediaKind};
+use crate::progress::Sink;
+use crate::reference::Reference;
+
+/// Most URLs of a foreign layer that are tried.
+const MAX_FOREIGN_URLS: usize = 8;
+
+/// All registries of one run: connections, tokens, and what was learnt about the hosts. Cloning it
+/// is cheap and shares everything.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    context: Arc<Context>,
+    endpoints: Arc<Mutex<Vec<Arc<Endpoint>>>>,
+}
+
+impl Registry {
+    /// Starts the run's clock: `policy.timeout` counts from here.
+    ///
+    /// # Errors
+    /// [`Error`] is reserved for settings that no host could be asked with.
+    pub fn new(
+        policy: Policy,
+        keychain: Arc<Keychain>,
+        sink: Arc<dyn Sink>,
+    ) -> Result<Self, Error> {
+        let context = Arc::new(Context::new(policy, keychain, sink));
+        Ok(Self { context, endpoints: Arc::default() })
+    }
+
+    /// The repository of `reference` at `hosts`, which are asked in this order. Nothing is sent.
+    pub fn repository(&self, hosts: Vec<RegistryHost>, reference: &Reference) -> Repository {
+        let hosts = hosts
+            .into_iter()
+            .map(|settings| {
+                let endpoint = self.endpoint(&settings)?;
+                Ok(Host::new(settings, endpoint, reference))
+            })
+            .collect::<Result<Vec<_>, Error>>()
+            .map(Hosts::new);
+        Repository { registry: self.clone(), hosts, reference: reference.clone() }
+    }
+
+    /// The endpoint for `settings`, shared with every repository that reaches the host in the same
+    /// way.
+    fn endpoint(&self, settings: &RegistryHost) -> Result<Arc<Endpoint>, Error> {
+        let mut endpoints = lock(&self.endpoints);
+        let known = endpoints.iter().find(|known| connects_alike(known.settings(), settings));
+        if let Some(known) = known {
+            return Ok(Arc::clone(known));
+        }
+        let endpoint = Endpoint::new(settings.clone(), Arc::clone(&self.context))
+            .map_err(|source| setup_error(settings, source))?;
+        let endpoint = Arc::new(endpoint);
+        endpoints.push(Arc::clone(&endpoint));
+        Ok(endpoint)
+    }
+}
+
+fn setup_error(settings: &RegistryHost, source: SetupError) -> Error {
+    Error::Setup { host: settings.authority.clone(), source }
+}
+
+/// Whether two hosts can share connections and logins: their paths, `ns` and capabilities may differ.
+fn connects_alike(a: &RegistryHost, b: &RegistryHost) -> bool {
+    a.scheme == b.scheme
+        && a.authority == b.authority
+        && a.ca == b.ca
+        && a.client == b.client
+        && a.skip_verify == b.skip_verify
+        && a.headers == b.headers
+        && a.dial_timeout == b.dial_timeout
+        && a.http_fallback == b.http_fallback
+}
+
+/// One repository, read-only, at the hosts that have it.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    registry: Registry,
+    hosts: Result<Hosts, Error>,
+    reference: Reference,
+}
+
+impl Repository {
+    /// Finds out what the reference points to.
+    ///
+    /// # Errors
+    /// [`Error::NoHost`] if no host may resolve; otherwise [`Error::AllHostsFailed`], with one
+    /// attempt a host.
+    pub async fn resolve(&self) -> Result<Resolved, Error> {
+        resolver::resolve(&self.registry.context, self.hosts()?, &self.reference).await
+    }
+
+    /// Reads a manifest or an index, of at most [`crate::oci::MAX_MANIFEST_BYTES`], its size and
+    /// digest checked.
+    ///
+    /// # Errors
+    /// As [`Repository::resolve`].
+    pub async fn manifest(&self, descriptor: &Descriptor) -> Result<Bytes, Error> {
+        let context = &self.registry.context;
+        resolver::manifest(context, self.hosts()?, &self.reference, descriptor).await
+    }
+
+    /// Opens a blob at byte `offset`, trying pull-capable hosts in order; a foreign layer's own
+    /// URLs come first.
+    ///
+    /// The stream is unverified: whoever stores it checks the digest.
+    ///
+    /// # Errors
+    /// As [`Repository::resolve`].
+    pub async fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
+        let digest = descriptor.digest;
+        let mut locations = self.foreign_locations(descriptor);
+        locations.extend(self.hosts()?.with(Capability::Pull).into_iter().map(|host| {
+            let path = host.path(&format!("blobs/{digest}"));
+            Location::new(Arc::clone(host.endpoint()), path, Some(Arc::clone(host.access())))
+        }));
+        let what = format!("read blob {digest} of {}", self.reference.name());
+        let context = Arc::clone(&self.registry.context);
+        BlobStream::open(Source::new(context, descriptor, locations, what), offset).await
+    }
+
+    /// Leaves `hosts` out for the rest of the run, since bytes from them failed verification, and
+    /// tells whether another host may be asked for blobs. The last one is never left out: one bad
+    /// blob must not cost a run all the images of its only registry.
+    pub fn distrust(&self, hosts: &[String]) -> bool {
+        let context = &self.registry.context;
+        let another_left = self.hosts().is_ok_and(|known| {
+            known.with(Capability::Pull).iter().any(|host| {
+                let name = host.endpoint().name();
+                !context.is_distrusted(name) && hosts.iter().all(|wrong| wrong != name)
+            })
+        });
+        if another_left {
+            context.distrust(hosts);
+        }
+        another_left
+    }
+
+    fn hosts(&self) -> Result<&Hosts, Error> {
+        self.hosts.as_ref().map_err(Clone::clone)
+    }
+
+    /// Where a foreign layer's own `urls` lead. A URL that can't be used is passed over: the registry
+    /// may have the layer as well.
+    fn foreign_locations(&self, descriptor: &Descriptor) -> Vec<Location> {
+        if !matches!(descriptor.kind(), MediaKind::Layer { foreign: true, .. }) {
+            return Vec::new();
+        }
+        let urls = descriptor.urls.iter().take(MAX_FOREIGN_URLS);
+        urls.filter_map(|text| self.foreign_location(text)).collect()
+    }
+
+    fn foreign_location(&self, text: &str) -> Option<Location> {
+        let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+        let endpoint = self.registry.endpoint(&anonymous(&url)?).ok()?;
+        let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+        Some(Location::new(endpoint, format!("{}{query}", url.path()), None))
+    }
+}
+
+/// A host that nothing is configured for.
+fn anonymous(url: &Url) -> Option<RegistryHost> {
+    let host = url.host_str()?;
+    let authority = match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    };
+    Some(RegistryHost {
+        scheme: url.scheme().to_owned(),
+        authority,
+        path: String::new(),
+        capabilities: Capabilities::ALL,
+        ca: Vec::new(),
+        client: Vec::new(),
+        skip_verify: false,
+        headers: Vec::new(),
+        override_path: true,
+        dial_timeout: None,
+        http_fallback: false,
+        ns: None,
+        source: ConfigSource::Default,
+    })
+}

@@ -1,0 +1,229 @@
+//! Who is asked next, after what wait, and when to give up.
+//!
+//! A *round* asks every host that may still help, once, without waiting in between. When a round is
+//! over, the next one waits: exponentially longer each time, with jitter, or as long as the hosts
+//! ask for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::context::Context;
+use super::endpoint::Endpoint;
+use super::error::{Error, HostFailure};
+use super::fault::Fault;
+
+/// Wait before the second round; it doubles from there.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+
+/// Longest wait that is our own choice.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// Longest `Retry-After` that is waited for (2 min); beyond it, failing now tells the user more.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(120);
+
+/// Where jitter comes from: numbers in `0.0..1.0`.
+pub(crate) type Random = fn() -> f64;
+
+/// The tries of one operation over its hosts.
+#[derive(Debug)]
+pub(crate) struct Tries {
+    context: Arc<Context>,
+    candidates: Vec<Candidate>,
+    /// Candidates still to be asked in this round, the next one last.
+    queue: Vec<usize>,
+    /// Asked first in every round.
+    preferred: usize,
+    round: u32,
+    random: Random,
+    started: Instant,
+}
+
+#[derive(Debug)]
+struct Candidate {
+    endpoint: Arc<Endpoint>,
+    last: Option<Fault>,
+    tries: u32,
+    duration: Duration,
+    /// Asking again is futile.
+    hopeless: bool,
+}
+
+/// No host is left to ask, or no time.
+#[derive(Debug)]
+pub(crate) struct GivenUp(Vec<HostFailure>);
+
+impl GivenUp {
+    /// The error of the operation `what`, which sends `request`.
+    pub(crate) fn error(self, what: String, request: &str) -> Error {
+        if self.0.is_empty() {
+            Error::NoHost { what }
+        } else {
+            Error::all_hosts_failed(what, request, self.0)
+        }
+    }
+}
+
+impl Tries {
+    /// Will ask `endpoints` in their order, but `preferred` first.
+    pub(crate) fn new(
+        context: Arc<Context>,
+        endpoints: impl IntoIterator<Item = Arc<Endpoint>>,
+        preferred: usize,
+    ) -> Self {
+        let candidates = endpoints
+            .into_iter()
+            .map(|endpoint| Candidate {
+                endpoint,
+                last: None,
+                tries: 0,
+                duration: Duration::ZERO,
+                hopeless: false,
+            })
+            .collect();
+        let mut tries = Self {
+            context,
+            candidates,
+            queue: Vec::new(),
+            preferred,
+            round: 0,
+            random: fastrand::f64,
+            started: Instant::now(),
+        };
+        tries.fill();
+        tries
+    }
+
+    /// The index of the endpoint to ask now; waits between rounds.
+    pub(crate) async fn next(&mut self) -> Result<usize, GivenUp> {
+        if let Some(fault) = self.context.expired() {
+            return Err(self.give_up(Some(fault)));
+        }
+        if let Some(next) = self.pop() {
+            return Ok(next);
+        }
+        // The first round may have passed over hosts that are down: they are the only ones now.
+        let wait = if self.candidates.iter().all(|candidate| candidate.tries == 0) {
+            Duration::ZERO
+        } else {
+            self.round += 1;
+            match self.wait() {
+                Ok(wait) => wait,
+                Err(fault) => return Err(self.give_up(fault)),
+            }
+        };
+        tokio::time::sleep(wait).await;
+        self.fill();
+        self.pop().ok_or_else(|| self.give_up(None))
+    }
+
+    /// Takes note that the endpoint `index` failed with `fault`.
+    pub(crate) fn failed(&mut self, index: usize, fault: Fault) {
+        let Some(candidate) = self.candidates.get_mut(index) else { return };
+        if fault.is_unreachable() {
+            candidate.endpoint.health().unreachable();
+        }
+        candidate.tries += 1;
+        candidate.duration += self.started.elapsed();
+        candidate.hopeless |= !fault.is_retryable();
+        candidate.last = Some(fault);
+    }
+
+    /// Takes note that the endpoint `index` delivered something before it failed, which renews the
+    /// patience with all of them. The others are asked before it.
+    pub(crate) fn progressed(&mut self, index: usize) {
+        self.round = 0;
+        self.fill();
+        if let Some(position) = self.queue.iter().position(|queued| *queued == index) {
+            self.queue.remove(position);
+            self.queue.insert(0, index);
+        }
+    }
+
+    fn pop(&mut self) -> Option<usize> {
+        self.started = Instant::now();
+        while let Some(index) = self.queue.pop() {
+            let Some(candidate) = self.candidates.get_mut(index) else { continue };
+            if self.context.is_distrusted(candidate.endpoint.name()) {
+                candidate.hopeless = true;
+                candidate.last = Some(Fault::Distrusted);
+            } else if !candidate.hopeless {
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    /// Queues the hosts for a round: those in good health, or all when none is.
+    fn fill(&mut self) {
+        let hopeful =
+            || self.candidates.iter().enumerate().filter(|(_, candidate)| !candidate.hopeless);
+        let mut queue: Vec<usize> = hopeful()
+            .filter(|(_, candidate)| candidate.endpoint.health().admits())
+            .map(|(index, _)| index)
+            .collect();
+        if queue.is_empty() {
+            queue = hopeful().map(|(index, _)| index).collect();
+        }
+        queue.sort_by_key(|index| *index != self.preferred);
+        queue.reverse();
+        self.queue = queue;
+    }
+
+    /// How long to wait before the round that begins; `Err` when it is not worth it.
+    fn wait(&self) -> Result<Duration, Option<Fault>> {
+        let hopeful = || self.candidates.iter().filter(|candidate| !candidate.hopeless);
+        if self.round > self.context.policy.retries || hopeful().next().is_none() {
+            return Err(None);
+        }
+        // Hosts that ask for time get it; the one that asks for the least decides.
+        let asked = hopeful()
+            .map(|candidate| candidate.last.as_ref().and_then(Fault::retry_after))
+            .min()
+            .flatten();
+        let wait = match asked {
+            Some(asked) if asked > LONGEST_RETRY_AFTER => return Err(None),
+            Some(asked) => asked.max(backoff(self.round, self.random)),
+            None => backoff(self.round, self.random),
+        };
+        match self.context.leaves_no_time_for(wait) {
+            Some(fault) => Err(Some(fault)),
+            None => Ok(wait),
+        }
+    }
+
+    /// What every host came to. `instead` stands in for hosts that were never asked.
+    pub(crate) fn give_up(&self, instead: Option<Fault>) -> GivenUp {
+        let failures = self.candidates.iter().filter_map(|candidate| {
+            Some(HostFailure {
+                host: candidate.endpoint.name().to_owned(),
+                fault: instead.clone().or_else(|| candidate.last.clone())?,
+                tries: candidate.tries,
+                duration: candidate.duration,
+            })
+        });
+        GivenUp(failures.collect())
+    }
+}
+
+/// The wait before round `round` (the first retry is round 1): doubling, capped, and between half
+/// and the whole of that, so that many clients do not come back at one moment.
+fn backoff(round: u32, random: Random) -> Duration {
+    let doubled = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(round.saturating_sub(1)));
+    doubled.min(LONGEST_WAIT).mul_f64(0.5 + random() / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_longer_each_round_and_never_more_than_the_cap() {
+        let longest: Random = || 1.0;
+        let waits: Vec<_> = (1..=8).map(|round| backoff(round, longest).as_millis()).collect();
+        assert_eq!(waits, [250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
+        assert_eq!(backoff(1, || 0.0).as_millis(), 125);
+        assert_eq!(backoff(u32::MAX, longest), LONGEST_WAIT);
+    }
+}

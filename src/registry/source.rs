@@ -1,0 +1,215 @@
+//! Where a blob's bytes are to be had: its hosts, and what was learnt about each.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use http::header::CONTENT_ENCODING;
+use http::{Method, StatusCode};
+use reqwest::Response;
+use url::Url;
+
+use super::auth::Access;
+use super::clients::Lane;
+use super::content::{self, Decoder};
+use super::context::{Context, lock};
+use super::endpoint::{Answer, Call, Endpoint};
+use super::fault::Fault;
+use super::ranges::{self, ByteRange};
+use crate::oci::{Descriptor, Digest};
+use crate::progress::Event;
+
+/// One blob and all places that may have it.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) context: Arc<Context>,
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    pub(crate) locations: Vec<Location>,
+    /// `read blob sha256:… of docker.io/library/busybox`, for errors.
+    pub(crate) what: String,
+    /// Index of the location to ask first: the one that delivered last.
+    preferred: AtomicUsize,
+    contributors: Mutex<BTreeSet<String>>,
+}
+
+/// One place that may have the blob.
+#[derive(Debug)]
+pub(crate) struct Location {
+    pub(crate) endpoint: Arc<Endpoint>,
+    path: String,
+    access: Option<Arc<Access>>,
+    /// Where the host redirected to; asked directly from then on.
+    target: Mutex<Option<Url>>,
+    /// The host's answers are encoded, so that ranges of them are useless.
+    encoded: AtomicBool,
+}
+
+impl Location {
+    /// `path` at `endpoint`, with a login for `access`, anonymously without.
+    pub(crate) fn new(endpoint: Arc<Endpoint>, path: String, access: Option<Arc<Access>>) -> Self {
+        Self { endpoint, path, access, target: Mutex::default(), encoded: AtomicBool::new(false) }
+    }
+}
+
+/// An open response, positioned at the byte asked for after `skip` bytes.
+pub(crate) struct Opened {
+    pub(crate) response: Response,
+    pub(crate) decoder: Option<Decoder>,
+    /// Bytes of the blob before the one asked for, sent by a server without ranges.
+    pub(crate) skip: u64,
+    /// Whether this is the range asked for, rather than the whole blob.
+    pub(crate) ranged: bool,
+}
+
+impl Source {
+    /// Blob `descriptor`, to be had at `locations`.
+    pub(crate) fn new(
+        context: Arc<Context>,
+        descriptor: &Descriptor,
+        locations: Vec<Location>,
+        what: String,
+    ) -> Self {
+        let Descriptor { digest, size, .. } = *descriptor;
+        Self {
+            context,
+            digest,
+            size,
+            locations,
+            what,
+            preferred: AtomicUsize::new(0),
+            contributors: Mutex::default(),
+        }
+    }
+
+    /// What requests for it are called in errors.
+    pub(crate) fn request(&self) -> String {
+        format!("blobs/{}", self.digest)
+    }
+
+    /// The location to ask first.
+    pub(crate) fn preferred(&self) -> usize {
+        self.preferred.load(Ordering::Relaxed)
+    }
+
+    /// Asks the location `index` first from now on.
+    pub(crate) fn prefer(&self, index: usize) {
+        self.preferred.store(index, Ordering::Relaxed);
+    }
+
+    /// Asks `location` for `range`, and for the whole where ranges are useless.
+    pub(crate) async fn open(
+        &self,
+        location: &Location,
+        range: ByteRange,
+    ) -> Result<Opened, Fault> {
+        let whole = range == ByteRange { start: 0, end: self.size };
+        if !whole && !location.encoded.load(Ordering::Relaxed) {
+            let answer = self.ask(location, Some(range)).await?;
+            if answer.response.status() != StatusCode::PARTIAL_CONTENT
+                || !answer.response.headers().contains_key(CONTENT_ENCODING)
+            {
+                return self.accept(answer, range).await;
+            }
+            location.encoded.store(true, Ordering::Relaxed);
+        }
+        let answer = self.ask(location, None).await?;
+        self.accept(answer, range).await
+    }
+
+    /// Takes note that `count` bytes came from `location`.
+    pub(crate) fn received(&self, location: &Location, count: usize) {
+        let name = location.endpoint.name();
+        let mut contributors = lock(&self.contributors);
+        if !contributors.contains(name) {
+            contributors.insert(name.to_owned());
+        }
+        drop(contributors);
+        let delta_bytes = count as u64;
+        self.context.sink.event(Event::Received { digest: self.digest, delta_bytes });
+    }
+
+    /// The hosts that bytes came from.
+    pub(crate) fn contributors(&self) -> Vec<String> {
+        lock(&self.contributors).iter().cloned().collect()
+    }
+
+    async fn ask(&self, location: &Location, range: Option<ByteRange>) -> Result<Answer, Fault> {
+        let known = lock(&location.target).clone();
+        let label = match range {
+            None => self.request(),
+            Some(range) => format!("{} bytes {range}", self.request()),
+        };
+        let call = |target| Call {
+            method: Method::GET,
+            path: &location.path,
+            target,
+            lane: Lane::Blob,
+            accept: None,
+            range,
+            label: &label,
+            access: location.access.as_deref(),
+        };
+        if let Some(target) = &known {
+            let answer = location.endpoint.send(&call(Some(target))).await;
+            match answer {
+                Ok(answer) if !is_stale(answer.response.status()) => return Ok(answer),
+                // The signature in the URL expired, or its host is gone: the registry knows another.
+                _ => forget(&location.target, target),
+            }
+        }
+        let answer = location.endpoint.send(&call(None)).await?;
+        if answer.target.is_some() && answer.response.status().is_success() {
+            lock(&location.target).clone_from(&answer.target);
+        }
+        Ok(answer)
+    }
+
+    async fn accept(&self, answer: Answer, range: ByteRange) -> Result<Opened, Fault> {
+        let Answer { response, with_login, .. } = answer;
+        let headers = response.headers();
+        let skip = match response.status() {
+            StatusCode::PARTIAL_CONTENT => {
+                range.check(headers, self.size)?;
+                0
+            }
+            StatusCode::OK => range.start,
+            StatusCode::RANGE_NOT_SATISFIABLE => {
+                let actual = ranges::unsatisfied_total(headers).unwrap_or(0);
+                return Err(Fault::SizeMismatch { expected: self.size, actual });
+            }
+            _ => return Err(content::refusal(&self.context, response, with_login).await),
+        };
+        if content::is_html(headers) {
+            return Err(Fault::Html);
+        }
+        let decoder = Decoder::for_response(headers)?;
+        let ranged = response.status() == StatusCode::PARTIAL_CONTENT;
+        let promised = if ranged { range.length() } else { self.size };
+        match response.content_length() {
+            Some(actual) if actual != promised && decoder.is_none() => {
+                Err(Fault::SizeMismatch { expected: promised, actual })
+            }
+            _ => Ok(Opened { response, decoder, skip, ranged }),
+        }
+    }
+}
+
+/// Whether a redirect's target says that its URL is no longer good.
+fn is_stale(status: StatusCode) -> bool {
+    status.is_client_error()
+        && !matches!(
+            status,
+            StatusCode::REQUEST_TIMEOUT
+                | StatusCode::TOO_MANY_REQUESTS
+                | StatusCode::RANGE_NOT_SATISFIABLE
+        )
+}
+
+/// Drops `stale`, unless another task has replaced it meanwhile.
+fn forget(target: &Mutex<Option<Url>>, stale: &Url) {
+    let mut target = lock(target);
+    if target.as_ref() == Some(stale) {
+        *target = None;
+    }
+}

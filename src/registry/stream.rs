@@ -1,0 +1,109 @@
+//! A blob's bytes as its consumer sees them: in order, each once.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::error::Error;
+use super::parallel::{First, Parallel, Piece};
+use super::ranges::ByteRange;
+use super::segment::Segment;
+use super::source::Source;
+
+/// Yields exactly the bytes from the offset asked for to the blob's end, or an error, after which
+/// the stream is over. Their digest is not checked.
+///
+/// A large blob arrives over several connections at once, in the background and as far ahead as the
+/// policy's window allows; a small one, or one whose host serves no ranges, is read from its only
+/// connection as the consumer asks.
+pub struct BlobStream {
+    source: Arc<Source>,
+    way: Way,
+    /// The next byte to hand on.
+    position: u64,
+}
+
+enum Way {
+    One(Box<Segment>),
+    Several(Parallel),
+    Over,
+}
+
+impl BlobStream {
+    pub(crate) async fn open(source: Source, offset: u64) -> Result<Self, Error> {
+        let source = Arc::new(source);
+        let rest = ByteRange { start: offset, end: source.size };
+        let way = if rest.start >= rest.end {
+            Way::Over
+        } else if rest.length() <= source.context.policy.chunk_bytes {
+            Way::One(Box::new(opened(&source, rest).await?))
+        } else {
+            begin(&source, rest).await?
+        };
+        Ok(Self { source, way, position: offset })
+    }
+
+    /// The next bytes; `None` when all have come.
+    pub async fn next(&mut self) -> Option<Result<Bytes, Error>> {
+        let next = loop {
+            match &mut self.way {
+                Way::Over => break None,
+                Way::One(segment) => break segment.next().await,
+                Way::Several(parallel) => match parallel.next().await {
+                    Piece::Frame(bytes) => break Some(Ok(bytes)),
+                    Piece::End => break None,
+                    Piece::Failed(error) => break Some(Err(error)),
+                    Piece::Rangeless => {
+                        let rest = ByteRange { start: self.position, end: self.source.size };
+                        let segment = Segment::new(Arc::clone(&self.source), rest);
+                        self.way = Way::One(Box::new(segment));
+                    }
+                },
+            }
+        };
+        match &next {
+            Some(Ok(bytes)) => self.position += bytes.len() as u64,
+            Some(Err(_)) | None => self.way = Way::Over,
+        }
+        next
+    }
+
+    /// The hosts that bytes came from so far, for [`super::Repository::distrust`].
+    pub fn hosts(&self) -> Vec<String> {
+        self.source.contributors()
+    }
+}
+
+impl std::fmt::Debug for BlobStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BlobStream")
+            .field("source", &self.source)
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}
+
+async fn opened(source: &Arc<Source>, range: ByteRange) -> Result<Segment, Error> {
+    let mut segment = Segment::new(Arc::clone(source), range);
+    segment.open().await?;
+    Ok(segment)
+}
+
+/// Asks for the first chunk, and learns from the answer whether the host serves ranges and where it
+/// redirects to.
+async fn begin(source: &Arc<Source>, rest: ByteRange) -> Result<Way, Error> {
+    let chunk_bytes = source.context.policy.chunk_bytes;
+    let range = ByteRange { start: rest.start, end: rest.start + chunk_bytes };
+    let room = source.context.budget.reserve(range.length()).await;
+    let mut segment = opened(source, range).await?;
+    match room {
+        Some(room) if segment.is_ranged() => {
+            Ok(Way::Several(Parallel::start(Arc::clone(source), First { segment, range, room })))
+        }
+        _ => {
+            // The whole blob is on its way: take it.
+            segment.extend_to(rest.end);
+            Ok(Way::One(Box::new(segment)))
+        }
+    }
+}

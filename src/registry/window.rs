@@ -1,0 +1,99 @@
+//! How much may be under way at once, over all blobs of a run: connections, and bytes asked for but
+//! not yet handed on.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::policy::Policy;
+
+/// The window is counted in units of this many bytes (64 KiB).
+const UNIT: u64 = 64 * 1024;
+
+/// See the module. Whoever waits is served in order of arrival, so that no blob starves another.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    connections: Arc<Semaphore>,
+    window: Arc<Semaphore>,
+    window_units: u32,
+}
+
+/// The right to use one connection.
+pub(crate) type Connection = OwnedSemaphorePermit;
+
+/// Memory set aside for bytes that were asked for; given back piece by piece, as they are handed on.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    units: OwnedSemaphorePermit,
+    bytes: u64,
+}
+
+impl Budget {
+    /// Room for at least one connection and one unit, whatever `policy` says.
+    pub(crate) fn new(policy: &Policy) -> Self {
+        let window_units = units(policy.window_bytes).max(1);
+        Self {
+            connections: Arc::new(Semaphore::new(policy.connections.clamp(1, 1024))),
+            window: Arc::new(Semaphore::new(window_units as usize)),
+            window_units,
+        }
+    }
+
+    /// Waits for a connection. The semaphore is never closed, so there always is one in the end.
+    pub(crate) async fn connection(&self) -> Option<Connection> {
+        Arc::clone(&self.connections).acquire_owned().await.ok()
+    }
+
+    /// Waits for room for `bytes`; more than the whole window counts as the whole.
+    pub(crate) async fn reserve(&self, bytes: u64) -> Option<Reservation> {
+        let wanted = units(bytes).min(self.window_units);
+        let units = Arc::clone(&self.window).acquire_many_owned(wanted).await.ok()?;
+        Some(Reservation { units, bytes })
+    }
+}
+
+impl Reservation {
+    /// Gives back what `bytes` took.
+    pub(crate) fn release(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        let held = self.units.num_permits();
+        drop(self.units.split(held.saturating_sub(units(self.bytes) as usize)));
+    }
+}
+
+fn units(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budget(window_bytes: u64) -> Budget {
+        Budget::new(&Policy { window_bytes, ..Policy::default() })
+    }
+
+    #[tokio::test]
+    async fn gives_back_room_as_bytes_are_handed_on() {
+        let budget = budget(4 * UNIT);
+        let mut reservation = budget.reserve(3 * UNIT).await.unwrap();
+        assert_eq!(budget.window.available_permits(), 1);
+        reservation.release(UNIT - 1);
+        assert_eq!(budget.window.available_permits(), 1, "a unit in use stays taken");
+        reservation.release(1);
+        assert_eq!(budget.window.available_permits(), 2);
+        drop(reservation);
+        assert_eq!(budget.window.available_permits(), 4);
+    }
+
+    #[tokio::test]
+    async fn takes_the_whole_window_for_what_is_larger() {
+        let budget = budget(2 * UNIT);
+        let mut reservation = budget.reserve(100 * UNIT).await.unwrap();
+        assert_eq!(budget.window.available_permits(), 0);
+        reservation.release(98 * UNIT);
+        assert_eq!(budget.window.available_permits(), 0);
+        reservation.release(UNIT);
+        assert_eq!(budget.window.available_permits(), 1);
+    }
+}

@@ -1,0 +1,335 @@
+//! Entries into files: what containerd's unpacker makes of each kind of entry, beneath the root.
+
+use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timestamps, XattrFlags};
+use rustix::io::Errno;
+
+use super::archive::Archive;
+use super::attributes::{self, CreationDefaults};
+use super::entry::{DeviceNumber, Entry, EntryKind};
+use super::error::ExtractError;
+use super::implied::ImpliedDirectory;
+use super::path::{clean, is_within, split};
+use super::tree::{Directory, Missing, Tree, open_directory};
+use super::whiteout::{Whiteout, Whiteouts};
+
+/// Most bytes that the notes on directories' times may take (64 MiB): half a million directories
+/// with long paths, far beyond any real layer.
+const MAX_DIRECTORY_NOTES_BYTES: usize = 64 << 20;
+
+/// Puts entries beneath a root.
+pub(crate) struct Applier {
+    tree: Tree,
+    whiteouts: Whiteouts,
+    defaults: CreationDefaults,
+    /// Directories whose times are set at the end, when nothing is put into them any more.
+    dated: Vec<DatedDirectory>,
+    dated_bytes: usize,
+    /// Directories that a base layer has emptied already, resolved.
+    emptied: BTreeSet<Vec<u8>>,
+}
+
+struct DatedDirectory {
+    path: Vec<u8>,
+    times: Timestamps,
+}
+
+/// Where an entry goes: a name in an open directory.
+struct Place<'entry> {
+    parent: Rc<Directory>,
+    base: &'entry [u8],
+    /// The entry's clean path.
+    path: &'entry [u8],
+}
+
+impl Applier {
+    /// Puts entries beneath `root`.
+    ///
+    /// # Errors
+    /// [`ExtractError::File`] when the root is unusable.
+    pub(crate) fn new(root: OwnedFd, whiteouts: Whiteouts) -> Result<Self, ExtractError> {
+        Ok(Self {
+            tree: Tree::new(root).map_err(ExtractError::file("use the root", b"/"))?,
+            whiteouts,
+            defaults: CreationDefaults::of_process(),
+            dated: Vec::new(),
+            dated_bytes: 0,
+            emptied: BTreeSet::new(),
+        })
+    }
+
+    /// Puts `entry`, whose content `archive` holds ready.
+    ///
+    /// # Errors
+    /// Any [`ExtractError`].
+    pub(crate) fn apply(
+        &mut self,
+        entry: &Entry,
+        archive: &mut Archive,
+    ) -> Result<(), ExtractError> {
+        let path = clean(&entry.name);
+        // The root itself is the snapshotter's.
+        let Some((parent, base)) = split(&path) else { return Ok(()) };
+        let parent = self
+            .tree
+            .open(parent, Missing::Create)
+            .map_err(failed("reach the directory of", entry))?;
+        let place = Place { parent, base, path: &path };
+        if let Some(whiteout) = Whiteout::of(base, &entry.name)? {
+            return self.whiteout(&place, whiteout, entry);
+        }
+        match &entry.kind {
+            EntryKind::File => self.file(&place, entry, archive),
+            EntryKind::Directory => self.directory(&place, entry),
+            EntryKind::Symlink(target) => self.symlink(&place, entry, target),
+            EntryKind::HardLink(target) => self.hard_link(&place, entry, target),
+            EntryKind::CharacterDevice(number) => {
+                self.node(&place, entry, FileType::CharacterDevice, *number)
+            }
+            EntryKind::BlockDevice(number) => {
+                self.node(&place, entry, FileType::BlockDevice, *number)
+            }
+            EntryKind::Fifo => {
+                self.node(&place, entry, FileType::Fifo, DeviceNumber { major: 0, minor: 0 })
+            }
+            EntryKind::GlobalHeader => self.clear(&place, entry),
+        }
+    }
+
+    /// Sets the directories' times and returns the directories that nothing described.
+    ///
+    /// # Errors
+    /// [`ExtractError::File`].
+    pub(crate) fn finish(mut self) -> Result<Vec<ImpliedDirectory>, ExtractError> {
+        for directory in std::mem::take(&mut self.dated) {
+            self.date(&directory)
+                .map_err(ExtractError::file(attributes::SET_TIMES, &directory.path))?;
+        }
+        Ok(self.tree.implied().map(ImpliedDirectory::from).collect())
+    }
+
+    fn file(
+        &mut self,
+        place: &Place<'_>,
+        entry: &Entry,
+        archive: &mut Archive,
+    ) -> Result<(), ExtractError> {
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = self.make(place, entry, "create", |_, place| {
+            rustix::fs::openat(&place.parent, place.base, flags, attributes::creation_mode(entry))
+        })?;
+        archive.read_content(|piece| write_all(&file, piece).map_err(failed("write", entry)))?;
+        attributes::set_on_open(&file, entry, &place.parent, self.defaults, true)?;
+        attributes::set_times_on_open(&file, entry)
+    }
+
+    fn directory(&mut self, place: &Place<'_>, entry: &Entry) -> Result<(), ExtractError> {
+        let (fd, is_new) = self.make(place, entry, "create the directory", |_, place| {
+            let Place { parent, base, .. } = place;
+            match rustix::fs::mkdirat(parent, *base, attributes::creation_mode(entry)) {
+                Ok(()) => open_directory(parent, base).map(|fd| (fd, true)),
+                // A directory that is there is kept, with what is in it.
+                Err(Errno::EXIST) => match open_directory(parent, base) {
+                    Ok(fd) => Ok((fd, false)),
+                    Err(Errno::NOTDIR | Errno::LOOP) => Err(Errno::EXIST),
+                    Err(error) => Err(error),
+                },
+                Err(error) => Err(error),
+            }
+        })?;
+        attributes::set_on_open(&fd, entry, &place.parent, self.defaults, is_new)?;
+        let resolved = place.parent.path_of(place.base);
+        if !is_new {
+            self.tree.describe(&resolved);
+            // What is known of it may no longer hold.
+            self.tree.forget();
+        }
+        let directory = Directory::new(fd, resolved).map_err(failed("look at", entry))?;
+        self.tree.remember(place.path, Rc::new(directory));
+        self.date_at_the_end(place.path, entry)
+    }
+
+    fn symlink(
+        &mut self,
+        place: &Place<'_>,
+        entry: &Entry,
+        target: &[u8],
+    ) -> Result<(), ExtractError> {
+        self.make(place, entry, "create the symbolic link", |_, place| {
+            rustix::fs::symlinkat(target, &place.parent, place.base)
+        })?;
+        attributes::set_on_name(&place.parent, place.base, entry, self.defaults, true)
+    }
+
+    fn hard_link(
+        &mut self,
+        place: &Place<'_>,
+        entry: &Entry,
+        target: &[u8],
+    ) -> Result<(), ExtractError> {
+        let (directory, target) = match target.iter().rposition(|&byte| byte == b'/') {
+            Some(slash) => target.split_at(slash + 1),
+            None => (&b""[..], target),
+        };
+        if matches!(target, b"" | b"." | b"..") {
+            return Err(ExtractError::unusable(&entry.name, "it is a hard link to a directory"));
+        }
+        self.make(place, entry, "create the hard link", |tree, place| {
+            // Found anew when something was in the way, which may have been on the way.
+            let directory = tree.open_as_written(directory)?;
+            rustix::fs::linkat(&*directory, target, &place.parent, place.base, AtFlags::empty())
+        })?;
+        // All names of a file share its attributes; those of the last name stand, as in containerd.
+        attributes::set_on_name(&place.parent, place.base, entry, self.defaults, false)
+    }
+
+    fn node(
+        &mut self,
+        place: &Place<'_>,
+        entry: &Entry,
+        file_type: FileType,
+        number: DeviceNumber,
+    ) -> Result<(), ExtractError> {
+        let device = rustix::fs::makedev(number.major, number.minor);
+        let mode = attributes::creation_mode(entry);
+        self.make(place, entry, "create the device", |_, place| {
+            rustix::fs::mknodat(&place.parent, place.base, file_type, mode, device)
+        })?;
+        attributes::set_on_name(&place.parent, place.base, entry, self.defaults, true)
+    }
+
+    fn whiteout(
+        &mut self,
+        place: &Place<'_>,
+        whiteout: Whiteout<'_>,
+        entry: &Entry,
+    ) -> Result<(), ExtractError> {
+        match (self.whiteouts, whiteout) {
+            (Whiteouts::Overlay, Whiteout::Opaque) => {
+                let name = c"trusted.overlay.opaque";
+                rustix::fs::fsetxattr(&*place.parent, name, b"y", XattrFlags::empty())
+                    .map_err(failed("make the directory opaque for", entry))
+            }
+            (Whiteouts::Overlay, Whiteout::Hides(hidden)) => {
+                let (none, device) = (Mode::empty(), rustix::fs::makedev(0, 0));
+                let (owner, group) = attributes::ids(entry);
+                let follow = AtFlags::SYMLINK_NOFOLLOW;
+                // Something of that name in the same layer is an error here as in containerd.
+                rustix::fs::mknodat(&place.parent, hidden, FileType::CharacterDevice, none, device)
+                    .and_then(|()| rustix::fs::chownat(&place.parent, hidden, owner, group, follow))
+                    .map_err(failed("create the whiteout", entry))
+            }
+            (Whiteouts::Remove, Whiteout::Hides(hidden)) => {
+                self.tree.remove(&place.parent, hidden).map_err(failed("remove for", entry))
+            }
+            (Whiteouts::Remove, Whiteout::Opaque) => self.empty(&place.parent, entry),
+        }
+    }
+
+    /// Removes from `directory` what lay in it before this layer. The root was empty, so that can
+    /// only be directories which the layer implies: containerd counts those as older.
+    fn empty(&mut self, directory: &Directory, entry: &Entry) -> Result<(), ExtractError> {
+        let emptied = directory.path_of(b"");
+        if !self.emptied.insert(emptied.clone()) {
+            return Ok(());
+        }
+        let undescribed: Vec<Vec<u8>> = self
+            .tree
+            .implied()
+            .filter(|(path, is_described)| !is_described && is_within(path, &emptied))
+            .map(|(path, _)| path.to_vec())
+            .filter(|path| *path != emptied)
+            .collect();
+        for path in undescribed {
+            let Some((parent, base)) = split(&path) else { continue };
+            match self.tree.open(parent, Missing::Refuse) {
+                Ok(parent) => self.tree.remove(&parent, base).map_err(failed("empty", entry))?,
+                // It went with the one above it.
+                Err(Errno::NOENT) => {}
+                Err(error) => return Err(failed("empty", entry)(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes something at `place` by `create`; what is there already gives way.
+    fn make<T>(
+        &mut self,
+        place: &Place<'_>,
+        entry: &Entry,
+        action: &'static str,
+        mut create: impl FnMut(&mut Tree, &Place<'_>) -> rustix::io::Result<T>,
+    ) -> Result<T, ExtractError> {
+        match create(&mut self.tree, place) {
+            Err(Errno::EXIST) => {
+                self.clear(place, entry)?;
+                create(&mut self.tree, place).map_err(failed(action, entry))
+            }
+            result => result.map_err(failed(action, entry)),
+        }
+    }
+
+    fn clear(&mut self, place: &Place<'_>, entry: &Entry) -> Result<(), ExtractError> {
+        self.tree
+            .remove(&place.parent, place.base)
+            .map_err(failed("remove what is in the way of", entry))
+    }
+
+    fn date_at_the_end(&mut self, path: &[u8], entry: &Entry) -> Result<(), ExtractError> {
+        self.dated_bytes += path.len() + size_of::<DatedDirectory>();
+        if self.dated_bytes > MAX_DIRECTORY_NOTES_BYTES {
+            return Err(ExtractError::unusable(&entry.name, "the layer has too many directories"));
+        }
+        self.dated.push(DatedDirectory { path: path.to_vec(), times: attributes::times(entry) });
+        Ok(())
+    }
+
+    fn date(&mut self, directory: &DatedDirectory) -> rustix::io::Result<()> {
+        let DatedDirectory { path, times } = directory;
+        if self.tree.has_removed() {
+            // The path may lead elsewhere by now, and containerd follows it there.
+            match self.tree.open(path, Missing::Refuse) {
+                Ok(directory) => return rustix::fs::futimens(&*directory, times),
+                // A later entry has replaced it, or one above it.
+                Err(Errno::NOENT | Errno::NOTDIR) => return self.date_replacement(directory),
+                Err(error) => return Err(error),
+            }
+        }
+        let Some((parent, base)) = split(path) else { return Ok(()) };
+        let parent = self.tree.open(parent, Missing::Refuse)?;
+        attributes::set_times_on_name(&*parent, base, times)
+    }
+
+    /// What has replaced a directory gets its times, as in containerd; which fails where we go on,
+    /// when nothing has.
+    fn date_replacement(&mut self, directory: &DatedDirectory) -> rustix::io::Result<()> {
+        let Some((parent, base)) = split(&directory.path) else { return Ok(()) };
+        let dated = self
+            .tree
+            .open(parent, Missing::Refuse)
+            .and_then(|parent| attributes::set_times_on_name(&*parent, base, &directory.times));
+        match dated {
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
+            result => result,
+        }
+    }
+}
+
+fn failed(action: &'static str, entry: &Entry) -> impl FnOnce(Errno) -> ExtractError {
+    ExtractError::file(action, &entry.name)
+}
+
+fn write_all(file: &OwnedFd, mut piece: &[u8]) -> rustix::io::Result<()> {
+    while !piece.is_empty() {
+        match rustix::io::write(file, piece) {
+            Ok(written) => piece = piece.get(written..).unwrap_or_default(),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

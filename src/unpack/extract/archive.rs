@@ -1,0 +1,394 @@
+//! The archive as a sequence of entries and their contents, read once from front to back.
+//!
+//! Merges the extension headers (PAX, GNU long names) into the entry that follows them and expands
+//! sparse files. What is accepted is what Go's `archive/tar`, the daemon's reader, accepts, within
+//! the same bounds. Creates no files.
+
+use super::entry::{DeviceNumber, Entry, EntryKind};
+use super::error::{ArchiveProblem, ExtractError};
+use super::header::{BLOCK_BYTES, Block, Header, text};
+use super::pax::PaxRecords;
+use super::sparse::{self, ContentMap, PaxSparse, SparseMap};
+use super::stream::Stream;
+
+/// Longest extension header or sparse map, in bytes (1 MiB, the daemon's bound too).
+const MAX_EXTENSION_BYTES: usize = 1 << 20;
+
+/// Longest path, in bytes: Linux takes no longer one.
+const MAX_PATH_BYTES: usize = 4096;
+
+/// What holes are filled with, a piece at a time.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+/// Reads entries from an uncompressed stream.
+pub(crate) struct Archive {
+    stream: Stream,
+    /// Bytes of the current entry's content still in the stream.
+    content: u64,
+    /// Bytes between the content's end and the next header.
+    padding: u64,
+    /// The current entry's map, where it is sparse.
+    sparse: Option<SparseMap>,
+}
+
+/// Extension headers collected for the next entry.
+#[derive(Default)]
+struct Extensions {
+    pax: PaxRecords,
+    long_name: Option<Vec<u8>>,
+    long_link: Option<Vec<u8>>,
+}
+
+impl Archive {
+    /// Reads from the beginning of `stream`.
+    pub(crate) fn new(stream: Stream) -> Self {
+        Self { stream, content: 0, padding: 0, sparse: None }
+    }
+
+    /// The next entry; content of the last one that was not read is skipped. `None` at the end.
+    ///
+    /// # Errors
+    /// [`ExtractError::Archive`] on a malformed archive, or the stream's errors.
+    pub(crate) fn next_entry(&mut self) -> Result<Option<Entry>, ExtractError> {
+        let mut extensions = Extensions::default();
+        loop {
+            let Some((block, mut header)) = self.next_header()? else { return Ok(None) };
+            match header.type_flag {
+                b'x' => extensions.pax = self.pax_records()?,
+                b'L' => extensions.long_name = Some(text(&self.extension()?).to_vec()),
+                b'K' => extensions.long_link = Some(text(&self.extension()?).to_vec()),
+                b'g' => {
+                    // Only the name is of use: other records of a global header are ignored.
+                    let records = self.pax_records()?;
+                    self.merge(&records, &mut header)?;
+                    return self.global_header(&records, header).map(Some);
+                }
+                _ => return self.finish_entry(extensions, header, &block).map(Some),
+            }
+        }
+    }
+
+    /// Passes the current entry's content to `sink`, piece by piece, holes as zeros.
+    ///
+    /// # Errors
+    /// [`ExtractError::Archive`] when the stream ends early, or what `sink` returns.
+    pub(crate) fn read_content(
+        &mut self,
+        mut sink: impl FnMut(&[u8]) -> Result<(), ExtractError>,
+    ) -> Result<(), ExtractError> {
+        let Some(map) = self.sparse.take() else { return self.copy(self.content, &mut sink) };
+        let mut position = 0;
+        for run in map.runs() {
+            fill_hole(run.offset - position, &mut sink)?;
+            self.copy(run.length, &mut sink)?;
+            position = run.offset + run.length;
+        }
+        fill_hole(map.file_bytes() - position, &mut sink)
+    }
+
+    /// Reads whatever follows the archive's end and gives the stream back for its digest.
+    pub(crate) fn into_stream(self) -> Stream {
+        self.stream
+    }
+
+    fn copy(
+        &mut self,
+        length: u64,
+        sink: &mut impl FnMut(&[u8]) -> Result<(), ExtractError>,
+    ) -> Result<(), ExtractError> {
+        let mut left = length;
+        while left > 0 {
+            let available = self.stream.fill()?;
+            let amount = usize::try_from(left).map_or(available.len(), |l| l.min(available.len()));
+            let Some(piece) = available.get(..amount).filter(|piece| !piece.is_empty()) else {
+                return Err(self.stream.problem(ArchiveProblem::Truncated));
+            };
+            sink(piece)?;
+            self.stream.consume(amount);
+            self.content -= amount as u64;
+            left -= amount as u64;
+        }
+        Ok(())
+    }
+
+    /// The next header that is not all zeros, with its block; `None` at the archive's end.
+    fn next_header(&mut self) -> Result<Option<(Block, Header)>, ExtractError> {
+        if !self.skip_to_header()? {
+            return Ok(None);
+        }
+        let Some(block) = self.next_block()? else { return Ok(None) };
+        if is_zero(&block) {
+            // One block of zeros ends an archive if nothing follows it, two end it in any case.
+            return match self.next_block()? {
+                None => Ok(None),
+                Some(block) if is_zero(&block) => Ok(None),
+                Some(_) => Err(self.stream.problem(ArchiveProblem::Header)),
+            };
+        }
+        let header = Header::parse(&block).map_err(|problem| {
+            let is_first = self.stream.offset() == BLOCK_BYTES as u64;
+            self.stream.problem(if is_first { ArchiveProblem::NotAnArchive } else { problem })
+        })?;
+        self.expect_content(&header)?;
+        Ok(Some((block, header)))
+    }
+
+    /// Drops what is left of the last entry. Returns whether the stream goes on after it.
+    fn skip_to_header(&mut self) -> Result<bool, ExtractError> {
+        let content = std::mem::take(&mut self.content);
+        let padding = std::mem::take(&mut self.padding);
+        self.sparse = None;
+        if self.stream.skip(content)? < content {
+            return Err(self.stream.problem(ArchiveProblem::Truncated));
+        }
+        Ok(self.stream.skip(padding)? == padding)
+    }
+
+    fn next_block(&mut self) -> Result<Option<Block>, ExtractError> {
+        let mut block = [0; BLOCK_BYTES];
+        match self.stream.read_up_to(&mut block)? {
+            0 => Ok(None),
+            BLOCK_BYTES => Ok(Some(block)),
+            _ => Err(self.stream.problem(ArchiveProblem::Truncated)),
+        }
+    }
+
+    /// Notes how much content follows `header`.
+    fn expect_content(&mut self, header: &Header) -> Result<(), ExtractError> {
+        let size = if header.has_no_content() { 0 } else { header.size };
+        self.content =
+            u64::try_from(size).map_err(|_| self.stream.problem(ArchiveProblem::Header))?;
+        self.padding = self.content.wrapping_neg() % BLOCK_BYTES as u64;
+        Ok(())
+    }
+
+    /// The whole content of an extension header.
+    fn extension(&mut self) -> Result<Vec<u8>, ExtractError> {
+        let length = usize::try_from(self.content)
+            .ok()
+            .filter(|length| *length <= MAX_EXTENSION_BYTES)
+            .ok_or_else(|| {
+                self.stream.problem(ArchiveProblem::TooLong {
+                    what: "extension header",
+                    limit_bytes: MAX_EXTENSION_BYTES,
+                })
+            })?;
+        let mut content = Vec::with_capacity(length);
+        self.copy(self.content, &mut |piece| {
+            content.extend_from_slice(piece);
+            Ok(())
+        })?;
+        Ok(content)
+    }
+
+    fn pax_records(&mut self) -> Result<PaxRecords, ExtractError> {
+        let content = self.extension()?;
+        PaxRecords::parse(&content).map_err(|problem| self.stream.problem(problem))
+    }
+
+    fn merge(&self, records: &PaxRecords, header: &mut Header) -> Result<(), ExtractError> {
+        records.merge_into(header).map_err(|problem| self.stream.problem(problem))
+    }
+
+    fn global_header(&self, records: &PaxRecords, header: Header) -> Result<Entry, ExtractError> {
+        let mut entry = self.entry(records, header, EntryKind::GlobalHeader)?;
+        entry.attributes.clear();
+        Ok(entry)
+    }
+
+    fn finish_entry(
+        &mut self,
+        extensions: Extensions,
+        mut header: Header,
+        block: &Block,
+    ) -> Result<Entry, ExtractError> {
+        self.merge(&extensions.pax, &mut header)?;
+        if let Some(name) = extensions.long_name {
+            header.name = name;
+        }
+        if let Some(link) = extensions.long_link {
+            header.link = link;
+        }
+        self.expect_content(&header)?;
+        self.sparse = self.sparse_map(&extensions.pax, &mut header, block)?;
+        let kind = self.kind(&header)?;
+        self.entry(&extensions.pax, header, kind)
+    }
+
+    fn entry(
+        &self,
+        records: &PaxRecords,
+        header: Header,
+        kind: EntryKind,
+    ) -> Result<Entry, ExtractError> {
+        if header.name.len() > MAX_PATH_BYTES {
+            let problem = ArchiveProblem::TooLong { what: "path", limit_bytes: MAX_PATH_BYTES };
+            return Err(self.stream.problem(problem));
+        }
+        Ok(Entry {
+            name: header.name,
+            kind,
+            mode: permission_bits(header.mode),
+            owner: numeric_id(header.uid),
+            group: numeric_id(header.gid),
+            modified: header.modified,
+            accessed: header.accessed,
+            attributes: records.attributes(),
+        })
+    }
+
+    fn kind(&self, header: &Header) -> Result<EntryKind, ExtractError> {
+        Ok(match header.type_flag {
+            // Before ustar, a trailing slash made a directory.
+            0 if header.name.ends_with(b"/") => EntryKind::Directory,
+            // Go leaves old GNU sparse files to its callers, and containerd refuses them; their
+            // content is as plain as that of any other file.
+            0 | b'0' | b'S' => EntryKind::File,
+            b'1' => EntryKind::HardLink(header.link.clone()),
+            b'2' => EntryKind::Symlink(header.link.clone()),
+            b'3' => EntryKind::CharacterDevice(self.device(header)?),
+            b'4' => EntryKind::BlockDevice(self.device(header)?),
+            b'5' => EntryKind::Directory,
+            b'6' => EntryKind::Fifo,
+            unknown => return Err(self.stream.problem(ArchiveProblem::UnknownType(unknown))),
+        })
+    }
+
+    fn device(&self, header: &Header) -> Result<DeviceNumber, ExtractError> {
+        let (major, minor) = header.device;
+        match (u32::try_from(major), u32::try_from(minor)) {
+            (Ok(major), Ok(minor)) => Ok(DeviceNumber { major, minor }),
+            _ => Err(self.stream.problem(ArchiveProblem::Header)),
+        }
+    }
+
+    /// The current entry's sparse map, if it has one; reads it from the stream where it lies there.
+    fn sparse_map(
+        &mut self,
+        records: &PaxRecords,
+        header: &mut Header,
+        block: &Block,
+    ) -> Result<Option<SparseMap>, ExtractError> {
+        let runs = if header.type_flag == b'S' {
+            self.gnu_sparse_runs(header, block)?
+        } else {
+            let Some(format) = sparse::pax_format(records) else { return Ok(None) };
+            self.pax_sparse_runs(records, header, format)?
+        };
+        if header.has_no_content() {
+            return Err(self.stream.problem(ArchiveProblem::SparseMap));
+        }
+        SparseMap::new(runs, header.size, self.content)
+            .map(Some)
+            .map_err(|problem| self.stream.problem(problem))
+    }
+
+    fn gnu_sparse_runs(
+        &mut self,
+        header: &mut Header,
+        block: &Block,
+    ) -> Result<Vec<(i64, i64)>, ExtractError> {
+        let problem = |archive: &Self, problem| archive.stream.problem(problem);
+        if !header.is_gnu {
+            return Err(problem(self, ArchiveProblem::SparseMap));
+        }
+        header.size = sparse::gnu_file_bytes(block).map_err(|source| problem(self, source))?;
+        let mut part = sparse::gnu_header_runs(block).map_err(|source| problem(self, source))?;
+        let mut runs = part.runs;
+        let mut blocks = 0;
+        // Extension blocks lie between the header and the content, and no size counts them.
+        while part.is_continued {
+            self.bound_sparse_map(&mut blocks)?;
+            let block =
+                self.next_block()?.ok_or_else(|| problem(self, ArchiveProblem::Truncated))?;
+            part = sparse::gnu_extension_runs(&block).map_err(|source| problem(self, source))?;
+            runs.append(&mut part.runs);
+        }
+        Ok(runs)
+    }
+
+    fn pax_sparse_runs(
+        &mut self,
+        records: &PaxRecords,
+        header: &mut Header,
+        format: PaxSparse,
+    ) -> Result<Vec<(i64, i64)>, ExtractError> {
+        if let Some(name) = records.get("GNU.sparse.name") {
+            header.name = name.to_vec();
+        }
+        let number = |key| records.number(key).map_err(|problem| self.stream.problem(problem));
+        let file_bytes = match number("GNU.sparse.size")? {
+            Some(size) => Some(size),
+            None => number("GNU.sparse.realsize")?,
+        };
+        header.size = file_bytes.unwrap_or(header.size);
+        match format {
+            PaxSparse::MapInRecords => {
+                sparse::map_in_records(records).map_err(|problem| self.stream.problem(problem))
+            }
+            PaxSparse::MapInContent => self.sparse_runs_in_content(),
+        }
+    }
+
+    fn sparse_runs_in_content(&mut self) -> Result<Vec<(i64, i64)>, ExtractError> {
+        let mut map = ContentMap::default();
+        let mut blocks = 0;
+        loop {
+            self.bound_sparse_map(&mut blocks)?;
+            let length = BLOCK_BYTES as u64;
+            if self.content < length {
+                return Err(self.stream.problem(ArchiveProblem::SparseMap));
+            }
+            let block =
+                self.next_block()?.ok_or_else(|| self.stream.problem(ArchiveProblem::Truncated))?;
+            self.content -= length;
+            let runs = map.push(&block).map_err(|problem| self.stream.problem(problem))?;
+            if let Some(runs) = runs {
+                return Ok(runs);
+            }
+        }
+    }
+
+    /// Counts one more block of a sparse map.
+    fn bound_sparse_map(&self, blocks: &mut usize) -> Result<(), ExtractError> {
+        *blocks += 1;
+        if *blocks > MAX_EXTENSION_BYTES / BLOCK_BYTES {
+            let problem =
+                ArchiveProblem::TooLong { what: "sparse map", limit_bytes: MAX_EXTENSION_BYTES };
+            return Err(self.stream.problem(problem));
+        }
+        Ok(())
+    }
+}
+
+fn is_zero(block: &Block) -> bool {
+    block.iter().all(|&byte| byte == 0)
+}
+
+/// The lowest twelve bits; a header's mode may hold the file type as well.
+fn permission_bits(mode: i64) -> u32 {
+    u32::try_from(mode & 0o7777).unwrap_or_default()
+}
+
+/// The low 32 bits, as the system call takes them from the daemon; −1 means "leave it".
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "an ID beyond 32 bits is cut off by the daemon too"
+)]
+fn numeric_id(id: i64) -> Option<u32> {
+    Some(id as u32).filter(|id| *id != u32::MAX)
+}
+
+fn fill_hole(
+    length: u64,
+    sink: &mut impl FnMut(&[u8]) -> Result<(), ExtractError>,
+) -> Result<(), ExtractError> {
+    let mut left = length;
+    while left > 0 {
+        let zeros = usize::try_from(left).ok().and_then(|left| ZEROS.get(..left)).unwrap_or(&ZEROS);
+        sink(zeros)?;
+        left -= zeros.len() as u64;
+    }
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! Why a layer could not be unpacked.
+
+use std::io;
+
+use super::entry::EntryName;
+use crate::failure::{Diagnose, Failure};
+use crate::unpack::inflate::Format;
+
+/// Why a layer could not be unpacked.
+#[derive(Debug, thiserror::Error)]
+pub enum ExtractError {
+    /// The compressed stream is damaged, truncated, or followed by something else.
+    #[error("the layer's {format} data is damaged")]
+    Inflate {
+        /// What it is packed with.
+        format: Format,
+        /// What the decoder says.
+        source: io::Error,
+    },
+    /// The layer's bytes can't be had, or whoever sends them went away before the end.
+    #[error("cannot read the layer")]
+    Source(#[source] io::Error),
+    /// The uncompressed stream is no tar archive, or one outside the bounds.
+    #[error("the layer's tar archive is unusable at byte {offset}")]
+    Archive {
+        /// Where in the uncompressed stream the trouble was found, in bytes.
+        offset: u64,
+        /// What it is.
+        source: ArchiveProblem,
+    },
+    /// An entry asks for what no unpacker may or can do.
+    #[error("the layer's entry {entry} is unusable: {problem}")]
+    Unusable {
+        /// The entry.
+        entry: EntryName,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The file system refuses.
+    #[error("cannot {action} {entry} of the layer")]
+    File {
+        /// What was attempted: `create the file`, `set the owner of`.
+        action: &'static str,
+        /// The entry it was attempted for.
+        entry: EntryName,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A thread could not be started.
+    #[error("cannot start a thread that unpacks")]
+    Thread(#[source] io::Error),
+}
+
+/// What is wrong with a tar archive.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ArchiveProblem {
+    /// The very first block is no tar header, so something else was packed or named a layer.
+    #[error("the content is neither gzip, zstd nor tar")]
+    NotAnArchive,
+    /// A block that should be a header has a wrong checksum or a malformed number.
+    #[error("the header block is malformed")]
+    Header,
+    /// An extension record is not of the form `<length> <key>=<value>`, or has a malformed value.
+    #[error("a PAX record is malformed")]
+    PaxRecord,
+    /// A sparse file's map is malformed, or does not fit the file.
+    #[error("the sparse map is malformed")]
+    SparseMap,
+    /// The stream ends within an entry.
+    #[error("it ends within an entry")]
+    Truncated,
+    /// More bytes than are accepted.
+    #[error("the {what} is longer than {limit_bytes} bytes")]
+    TooLong {
+        /// `extension header`, `path`, `list of directories`.
+        what: &'static str,
+        /// The bound, in bytes.
+        limit_bytes: usize,
+    },
+    /// An entry type that layers do not have.
+    #[error("the entry type {0:#04x} is none that layers have")]
+    UnknownType(u8),
+}
+
+impl ExtractError {
+    /// A system call's failure on behalf of `entry`.
+    pub(crate) fn file(
+        action: &'static str,
+        entry: &[u8],
+    ) -> impl FnOnce(rustix::io::Errno) -> Self {
+        move |errno| Self::File { action, entry: EntryName::new(entry), source: errno.into() }
+    }
+
+    /// An unusable entry.
+    pub(crate) fn unusable(entry: &[u8], problem: &'static str) -> Self {
+        Self::Unusable { entry: EntryName::new(entry), problem }
+    }
+}
+
+impl Diagnose for ExtractError {
+    fn failure(&self) -> Failure {
+        match self {
+            Self::Inflate { .. } | Self::Archive { .. } | Self::Unusable { .. } => {
+                Failure::Verification
+            }
+            Self::File { source, .. } if is_disk_full(source) => Failure::DiskFull,
+            Self::Source(_) | Self::File { .. } | Self::Thread(_) => Failure::Other,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::File { source, .. } if is_disk_full(source) => {
+                Some("free space (or inodes) where containerd keeps its snapshots".to_owned())
+            }
+            Self::Inflate { .. } | Self::Archive { .. } | Self::Unusable { .. } => {
+                Some("build and push the image again; no unpacker can use this layer".to_owned())
+            }
+            Self::Source(_) | Self::File { .. } | Self::Thread(_) => None,
+        }
+    }
+}
+
+fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_a_full_disk_from_other_refusals() {
+        let error = |errno| ExtractError::file("write", b"a")(errno);
+        assert_eq!(error(rustix::io::Errno::NOSPC).failure(), Failure::DiskFull);
+        assert_eq!(error(rustix::io::Errno::DQUOT).failure(), Failure::DiskFull);
+        assert_eq!(error(rustix::io::Errno::ACCESS).failure(), Failure::Other);
+        assert_eq!(error(rustix::io::Errno::NOSPC).to_string(), "cannot write \"a\" of the layer");
+    }
+
+    #[test]
+    fn counts_a_malformed_layer_as_a_failed_verification() {
+        let error = ExtractError::Archive { offset: 512, source: ArchiveProblem::Header };
+        assert_eq!(error.failure(), Failure::Verification);
+        assert!(error.hint().is_some());
+    }
+}

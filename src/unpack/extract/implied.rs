@@ -1,0 +1,125 @@
+//! Directories that an archive implies without describing them: they take after the same directory
+//! in the layers below.
+//!
+//! containerd copies owner, mode and attributes from below at the moment it makes such a directory.
+//! A layer that is extracted before the ones below it are there can only do so afterwards.
+
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{Dir, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
+use rustix::io::Errno;
+
+use super::error::ExtractError;
+use super::tree::{Directory, Missing, Tree};
+
+/// Most bytes of attribute names that a directory can have, in bytes: the kernel's own bound.
+const MAX_ATTRIBUTE_LIST: usize = 64 * 1024;
+
+/// Longest attribute value, in bytes: the kernel's own bound.
+const MAX_ATTRIBUTE_VALUE: usize = 64 * 1024;
+
+/// A directory that was made because something lies in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImpliedDirectory {
+    path: Vec<u8>,
+    /// Whether the archive described it after all, later on.
+    is_described: bool,
+}
+
+impl From<(&[u8], bool)> for ImpliedDirectory {
+    fn from((path, is_described): (&[u8], bool)) -> Self {
+        Self { path: path.to_vec(), is_described }
+    }
+}
+
+/// Gives the `implied` directories of the layer extracted to `upper` the owner, mode, access time
+/// and attributes that they have in the topmost of the layers below, `lowers` (topmost first). A
+/// directory that none of them has stays as it is: owned by root, mode 0755.
+///
+/// # Errors
+/// [`ExtractError::File`].
+pub fn inherit(
+    implied: &[ImpliedDirectory],
+    upper: OwnedFd,
+    lowers: Vec<OwnedFd>,
+) -> Result<(), ExtractError> {
+    let open = |root| Tree::new(root).map_err(ExtractError::file("use the layer's root", b"/"));
+    let mut upper = open(upper)?;
+    let mut lowers = lowers.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    for directory in implied {
+        inherit_one(directory, &mut upper, &mut lowers)
+            .map_err(ExtractError::file("copy owner, mode and attributes to", &directory.path))?;
+    }
+    Ok(())
+}
+
+fn inherit_one(
+    implied: &ImpliedDirectory,
+    upper: &mut Tree,
+    lowers: &mut [Tree],
+) -> rustix::io::Result<()> {
+    let target = upper.open(&implied.path, Missing::Refuse)?;
+    for lower in lowers {
+        match lower.open(&implied.path, Missing::Refuse) {
+            Ok(source) => return copy(&source, &target, implied.is_described),
+            Err(Errno::NOENT) => {}
+            // Something else, or its whiteout, hides what lies further below.
+            Err(Errno::NOTDIR) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn copy(source: &Directory, target: &Directory, is_described: bool) -> rustix::io::Result<()> {
+    if !is_described {
+        let stat = rustix::fs::fstat(source)?;
+        let (owner, group) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+        rustix::fs::fchown(target, Some(owner), Some(group))?;
+        rustix::fs::fchmod(target, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
+        rustix::fs::futimens(target, &inherited_times(&stat, target)?)?;
+    }
+    copy_attributes(source, target)
+}
+
+/// The access time from below; the modification time only where nothing was put in since.
+fn inherited_times(stat: &Stat, target: &Directory) -> rustix::io::Result<Timestamps> {
+    let is_empty = Dir::read_from(target)?
+        .filter_map(Result::ok)
+        .all(|entry| matches!(entry.file_name().to_bytes(), b"." | b".."));
+    let modified = Timespec { tv_sec: stat.st_mtime, tv_nsec: nanoseconds(stat.st_mtime_nsec) };
+    Ok(Timestamps {
+        last_access: Timespec { tv_sec: stat.st_atime, tv_nsec: nanoseconds(stat.st_atime_nsec) },
+        last_modification: if is_empty {
+            modified
+        } else {
+            Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }
+        },
+    })
+}
+
+fn nanoseconds(value: impl TryInto<i64>) -> i64 {
+    value.try_into().unwrap_or_default()
+}
+
+/// Copies the attributes that the target does not have, but for the administrator's.
+fn copy_attributes(source: &Directory, target: &Directory) -> rustix::io::Result<()> {
+    let mut names = vec![0; MAX_ATTRIBUTE_LIST];
+    let length = match rustix::fs::flistxattr(source, &mut names[..]) {
+        Err(Errno::NOTSUP) => 0,
+        result => result?,
+    };
+    let names = names.get(..length).unwrap_or_default().split(|&byte| byte == 0);
+    for name in names.filter(|name| !name.is_empty() && !name.starts_with(b"trusted.")) {
+        let mut value = vec![0; MAX_ATTRIBUTE_VALUE];
+        let copied = rustix::fs::fgetxattr(source, name, &mut value[..]).and_then(|length| {
+            let value = value.get(..length).unwrap_or_default();
+            rustix::fs::fsetxattr(target, name, value, XattrFlags::CREATE)
+        });
+        match copied {
+            Ok(()) | Err(Errno::NOTSUP | Errno::NODATA | Errno::EXIST) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,42 @@
+//! Extraction of a layer while it streams in: inflate, hash, untar, all in one pass.
+//!
+//! [`Extractor`] takes a layer's compressed bytes in order; the files appear beneath one directory
+//! exactly as containerd's own unpacker would leave them, and the diff ID comes out at the end. It
+//! knows no registry, no snapshot and no daemon.
+//!
+//! | part | does |
+//! |---|---|
+//! | `chunks`, `pipeline`, `stream` | bytes: queue, read-ahead, digest |
+//! | `header`, `pax`, `sparse`, `archive`, `entry` | the tar format, into entries |
+//! | `path`, `tree`, `removal` | directories beneath the root, by descriptor |
+//! | `apply`, `attributes`, `whiteout`, `implied` | entries into files |
+//! | `relocate` | an extracted layer to another directory |
+//! | `worker` | the threads and the handle |
+
+mod apply;
+mod archive;
+mod attributes;
+mod chunks;
+mod entry;
+mod error;
+mod header;
+mod implied;
+mod path;
+mod pax;
+mod pipeline;
+mod relocate;
+mod removal;
+mod sparse;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod whiteout;
+mod worker;
+
+pub use entry::EntryName;
+pub use error::{ArchiveProblem, ExtractError};
+pub use implied::{ImpliedDirectory, inherit};
+pub use relocate::move_tree;
+pub use whiteout::Whiteouts;
+pub use worker::{ExtractOptions, Extracted, ExtractionEnded, Extractor, extract};

@@ -1,0 +1,138 @@
+//! The extractor: one layer's threads, and the handle by which a download feeds them.
+
+use std::io::BufRead;
+use std::os::fd::OwnedFd;
+use std::thread;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::apply::Applier;
+use super::archive::Archive;
+use super::chunks::{ChunkSender, queue};
+use super::error::ExtractError;
+use super::implied::ImpliedDirectory;
+use super::pipeline::ReadAhead;
+use super::stream::Stream;
+use super::whiteout::Whiteouts;
+use crate::oci::{Compression, DiffId};
+use crate::unpack::inflate::Decoder;
+
+/// How a layer is to be extracted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExtractOptions {
+    /// How the layer is packed, by its media type. A layer declared gzip or zstd is looked at, and
+    /// unpacked as what it is; one declared uncompressed is taken at its word.
+    pub compression: Compression,
+    /// What to make of whiteouts.
+    pub whiteouts: Whiteouts,
+}
+
+/// A layer that was extracted in full.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extracted {
+    /// Digest of the uncompressed stream, all of it; the caller compares it.
+    pub diff_id: DiffId,
+    /// Length of the uncompressed stream, in bytes.
+    pub uncompressed_bytes: u64,
+    /// Entries of the archive.
+    pub entries: u64,
+    /// Directories that [`inherit`](super::inherit) has to complete when there are layers below.
+    pub implied: Vec<ImpliedDirectory>,
+}
+
+/// Extracts the layer that `source` holds beneath `root`, an overlayfs upper directory or the
+/// directory of a snapshot without parent.
+///
+/// Blocks until the layer's end; compressed layers are inflated on a thread of their own. Nothing
+/// outside `root` is touched, whatever the archive says. After an error, `root` holds what was
+/// extracted so far.
+///
+/// # Errors
+/// [`ExtractError`]: a damaged stream, an unusable archive, a file system that refuses.
+pub fn extract(
+    source: impl BufRead + Send + 'static,
+    root: OwnedFd,
+    options: ExtractOptions,
+) -> Result<Extracted, ExtractError> {
+    let mut archive = Archive::new(open_stream(source, options.compression)?);
+    let mut applier = Applier::new(root, options.whiteouts)?;
+    let mut entries = 0;
+    while let Some(entry) = archive.next_entry()? {
+        applier.apply(&entry, &mut archive)?;
+        entries += 1;
+    }
+    // What follows the archive's end belongs to the diff ID too.
+    let (diff_id, uncompressed_bytes) = archive.into_stream().finish()?;
+    Ok(Extracted { diff_id, uncompressed_bytes, entries, implied: applier.finish()? })
+}
+
+fn open_stream(
+    source: impl BufRead + Send + 'static,
+    compression: Compression,
+) -> Result<Stream, ExtractError> {
+    let decoder = Decoder::new(source, compression).map_err(ExtractError::Source)?;
+    let format = decoder.format();
+    let content: Box<dyn BufRead + Send> = match decoder {
+        Decoder::Plain(plain) => Box::new(plain),
+        compressed => Box::new(ReadAhead::spawn(compressed).map_err(ExtractError::Thread)?),
+    };
+    Ok(Stream::new(content, format))
+}
+
+/// A layer being extracted on threads of its own while its bytes come in.
+#[derive(Debug)]
+pub struct Extractor {
+    chunks: ChunkSender,
+    result: oneshot::Receiver<Result<Extracted, ExtractError>>,
+}
+
+/// The extraction has ended already; [`Extractor::finish`] says why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the extraction has ended")]
+pub struct ExtractionEnded;
+
+impl Extractor {
+    /// Starts to extract beneath `root`. At most `capacity` chunks wait in memory.
+    ///
+    /// # Errors
+    /// [`ExtractError::Thread`].
+    pub fn spawn(
+        root: OwnedFd,
+        options: ExtractOptions,
+        capacity: usize,
+    ) -> Result<Self, ExtractError> {
+        let (chunks, reader) = queue(capacity);
+        let (sender, result) = oneshot::channel();
+        thread::Builder::new()
+            .name("extract".to_owned())
+            .spawn(move || {
+                // Whoever dropped the handle does not want the result.
+                let _ = sender.send(extract(reader, root, options));
+            })
+            .map_err(ExtractError::Thread)?;
+        Ok(Self { chunks, result })
+    }
+
+    /// Hands over the layer's next bytes, waiting until there is room for them.
+    ///
+    /// # Errors
+    /// [`ExtractionEnded`] when nothing more is wanted, because of an error.
+    pub async fn send(&self, chunk: Bytes) -> Result<(), ExtractionEnded> {
+        self.chunks.send(chunk).await.map_err(|_| ExtractionEnded)
+    }
+
+    /// Says that the layer is complete and waits until it is extracted.
+    ///
+    /// Dropping the extractor instead abandons the layer: its threads end by themselves.
+    ///
+    /// # Errors
+    /// What [`extract`] fails with.
+    pub async fn finish(self) -> Result<Extracted, ExtractError> {
+        // An extraction that has ended already left its result.
+        let _ = self.chunks.finish().await;
+        self.result.await.unwrap_or_else(|_| {
+            Err(ExtractError::Thread(std::io::Error::other("the thread stopped without a result")))
+        })
+    }
+}

@@ -1,0 +1,220 @@
+//! Decompression of a layer: gzip, zstd or none, as one stream of uncompressed bytes.
+//!
+//! Owns what a compressed layer may look like (several members, nothing after them) and telling a
+//! damaged stream from a source that failed. Knows nothing of tar.
+
+use std::fmt;
+use std::io::{self, BufRead, Chain, Cursor, Read};
+
+use flate2::bufread::MultiGzDecoder;
+
+use crate::oci::Compression;
+
+/// Bytes that tell gzip, zstd and anything else apart.
+const MAGIC_BYTES: usize = 4;
+
+/// How the stream is really packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Not at all.
+    Plain,
+    /// RFC 1952; one or more members.
+    Gzip,
+    /// RFC 8878; one or more frames.
+    Zstd,
+}
+
+/// The source behind the few bytes that were read ahead of it.
+type Rewound<R> = Chain<Cursor<Vec<u8>>, Source<R>>;
+
+/// A layer being decompressed.
+pub(crate) enum Decoder<R: BufRead> {
+    /// Bytes pass as they are.
+    Plain(Rewound<R>),
+    /// Members until the end of the source; anything else after a member is an error, as in Go.
+    Gzip(Box<MultiGzDecoder<Rewound<R>>>),
+    /// Frames until the end of the source.
+    Zstd(zstd::stream::read::Decoder<'static, Rewound<R>>),
+}
+
+impl<R: BufRead> Decoder<R> {
+    /// Looks at the first bytes of `source` and picks the decoder.
+    ///
+    /// An uncompressed layer is taken at its word. For the others the content decides, since
+    /// containerd does so too and mislabelled layers are in the wild.
+    ///
+    /// # Errors
+    /// What the source fails with, marked by [`is_source_error`].
+    pub(crate) fn new(source: R, declared: Compression) -> io::Result<Self> {
+        let mut source = Source(source);
+        let mut magic = Vec::with_capacity(MAGIC_BYTES);
+        if declared != Compression::None {
+            source.by_ref().take(MAGIC_BYTES as u64).read_to_end(&mut magic)?;
+        }
+        let format = Format::of(&magic);
+        let rewound = Cursor::new(magic).chain(source);
+        Ok(match format {
+            Format::Plain => Self::Plain(rewound),
+            Format::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(rewound))),
+            Format::Zstd => Self::Zstd(zstd::stream::read::Decoder::with_buffer(rewound)?),
+        })
+    }
+
+    /// How the stream is packed.
+    pub(crate) fn format(&self) -> Format {
+        match self {
+            Self::Plain(_) => Format::Plain,
+            Self::Gzip(_) => Format::Gzip,
+            Self::Zstd(_) => Format::Zstd,
+        }
+    }
+}
+
+impl<R: BufRead> Read for Decoder<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(plain) => plain.read(buffer),
+            Self::Gzip(gzip) => gzip.read(buffer),
+            Self::Zstd(zstd) => zstd.read(buffer),
+        }
+    }
+}
+
+impl Format {
+    fn of(magic: &[u8]) -> Self {
+        match *magic {
+            [0x1f, 0x8b, 0x08, ..] => Self::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+            // A skippable frame, which zstd streams may begin with.
+            [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
+            _ => Self::Plain,
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plain => "uncompressed",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        })
+    }
+}
+
+/// Marks the errors of the source, so that they are not taken for those of a decoder.
+pub(crate) struct Source<R>(R);
+
+/// A failure of the source itself.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct SourceError(io::Error);
+
+/// Whether `error` came from the source rather than from a decoder.
+pub(crate) fn is_source_error(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<SourceError>())
+}
+
+impl<R: Read> Read for Source<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).map_err(mark)
+    }
+}
+
+impl<R: BufRead> BufRead for Source<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.0.fill_buf().map_err(mark)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.0.consume(amount);
+    }
+}
+
+fn mark(error: io::Error) -> io::Error {
+    // Readers retry an interrupted call by its kind.
+    if error.kind() == io::ErrorKind::Interrupted {
+        return error;
+    }
+    io::Error::other(SourceError(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufReader, Write};
+
+    use super::*;
+
+    fn gzip(content: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zstd(content: &[u8]) -> Vec<u8> {
+        zstd::encode_all(content, 1).unwrap()
+    }
+
+    fn decode(packed: &[u8], declared: Compression) -> io::Result<Vec<u8>> {
+        // A tiny buffer puts every boundary within a header, a trailer and the content.
+        let source = BufReader::with_capacity(3, Cursor::new(packed.to_vec()));
+        let mut content = Vec::new();
+        Decoder::new(source, declared)?.read_to_end(&mut content)?;
+        Ok(content)
+    }
+
+    #[test]
+    fn joins_members_and_frames() {
+        let members = [gzip(b"one "), gzip(b""), gzip(b"two")].concat();
+        assert_eq!(decode(&members, Compression::Gzip).unwrap(), b"one two");
+        let skippable = b"\x5a\x2a\x4d\x18\x03\0\0\0abc".to_vec();
+        let frames = [skippable.clone(), zstd(b"one "), skippable, zstd(b"two")].concat();
+        assert_eq!(decode(&frames, Compression::Zstd).unwrap(), b"one two");
+    }
+
+    #[test]
+    fn lets_the_content_decide_unless_it_is_declared_plain() {
+        assert_eq!(decode(&zstd(b"tar"), Compression::Gzip).unwrap(), b"tar");
+        assert_eq!(decode(&gzip(b"tar"), Compression::Zstd).unwrap(), b"tar");
+        assert_eq!(decode(b"tar", Compression::Gzip).unwrap(), b"tar");
+        assert_eq!(decode(&gzip(b"tar"), Compression::None).unwrap(), gzip(b"tar"));
+        assert_eq!(decode(b"", Compression::Gzip).unwrap(), b"");
+    }
+
+    #[test]
+    fn refuses_what_follows_or_is_missing() {
+        for packed in [
+            [gzip(b"tar"), b"x".to_vec()].concat(),
+            [gzip(b"tar"), vec![0; 512]].concat(),
+            [zstd(b"tar"), b"garbage".to_vec()].concat(),
+            gzip(b"tar")[..15].to_vec(),
+            gzip(b"tar")[..gzip(b"tar").len() - 1].to_vec(),
+            zstd(b"tar")[..zstd(b"tar").len() - 1].to_vec(),
+        ] {
+            let error = decode(&packed, Compression::Gzip).unwrap_err();
+            assert!(!is_source_error(&error), "{packed:x?}");
+        }
+    }
+
+    #[test]
+    fn refuses_a_wrong_checksum() {
+        let mut packed = gzip(b"content");
+        let crc = packed.len() - 8;
+        packed[crc] ^= 1;
+        assert!(decode(&packed, Compression::Gzip).is_err());
+    }
+
+    #[test]
+    fn tells_a_failing_source_from_a_damaged_stream() {
+        struct Failing;
+        impl Read for Failing {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::from(io::ErrorKind::ConnectionReset))
+            }
+        }
+        let begin = Cursor::new(gzip(b"content")[..12].to_vec());
+        let mut decoder =
+            Decoder::new(BufReader::new(begin.chain(Failing)), Compression::Gzip).unwrap();
+        assert!(is_source_error(&decoder.read_to_end(&mut Vec::new()).unwrap_err()));
+    }
+}

@@ -1,0 +1,97 @@
+//! What pullctl leaves in containerd equals what `ctr images pull` of the same daemon leaves: labels
+//! of the content, snapshots with their parents, and the files.
+
+use std::collections::BTreeMap;
+
+use crate::support::cli::Pullctl;
+use crate::support::image::{Family, Image, Layer, Packing, Recipe};
+use crate::support::registry::Registry;
+use crate::support::store::{SnapshotRecord, Store};
+use crate::support::tree::{Tree, curious, curious_above};
+use crate::support::walk::walk;
+use crate::support::{each_version, unique};
+
+/// Everything comparable that a pull leaves in a namespace.
+#[derive(Debug, PartialEq, Eq)]
+struct Left {
+    /// Labels of each blob.
+    content: BTreeMap<String, BTreeMap<String, String>>,
+    /// Parent of each committed snapshot.
+    snapshots: BTreeMap<String, SnapshotRecord>,
+    /// The mounted tree of each of the image's chain IDs.
+    trees: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl Left {
+    fn in_namespace(store: &Store<'_>) -> Self {
+        let content = store.content().into_iter().map(|(digest, blob)| (digest, blob.labels));
+        let snapshots = store.snapshots();
+        let trees = snapshots
+            .keys()
+            .map(|chain_id| (chain_id.clone(), store.with_mounted(chain_id, walk)))
+            .collect();
+        Self { content: content.collect(), snapshots, trees }
+    }
+}
+
+/// Three layers over each other: one of everything, things taken away, things replaced.
+fn curious_image(packing: Packing, family: Family) -> Image {
+    let replaced = Tree::new()
+        .file("etc", b"a file where a directory was")
+        .directory("empty")
+        .file("empty/now-a-directory", b"")
+        .whiteout("usr")
+        .symlink("usr", "bin");
+    let own = curious().file(&unique("own"), b"");
+    let layers = [own, curious_above(), replaced]
+        .map(|tree| Layer::pack(&tree.into_tar(), packing))
+        .to_vec();
+    Recipe::new(layers).family(family).build()
+}
+
+each_version! {
+    fn what_is_left_equals_what_ctr_leaves(daemon) {
+        let registry = Registry::start();
+        for (packing, family) in [
+            (Packing::Gzip, Family::Docker),
+            (Packing::Gzip, Family::Oci),
+            (Packing::Zstd, Family::Oci),
+            (Packing::Plain, Family::Oci),
+        ] {
+            let reference = registry.push_new(&curious_image(packing, family));
+            let (ours, theirs) = (unique("ours"), unique("theirs"));
+            Pullctl::pull(daemon, &reference).args(["-n", &ours]).run().succeeded();
+            daemon.ctr(&theirs, &["images", "pull", "--plain-http", &reference]);
+
+            let [ours, theirs] = [ours, theirs]
+                .map(|namespace| Left::in_namespace(&Store::new(daemon, &namespace)));
+            assert_eq!(ours.content, theirs.content, "{packing:?} {family:?}");
+            assert_eq!(ours.snapshots, theirs.snapshots, "{packing:?} {family:?}");
+            assert_eq!(ours.trees, theirs.trees, "{packing:?} {family:?}");
+        }
+    }
+
+    fn what_is_left_of_an_index_equals_what_ctr_leaves(daemon) {
+        let registry = Registry::start();
+        let name = unique("arm");
+        let arm = Recipe::new(vec![Layer::file(&name, b"arm")]).platform("linux/arm64/v8").build();
+        let index = Image::index(Family::Oci, vec![Image::small(), arm]);
+        let reference = registry.push_new(&index);
+        let (ours, theirs) = (unique("ours"), unique("theirs"));
+        Pullctl::pull(daemon, &reference).args(["-n", &ours]).run().succeeded();
+        daemon.ctr(&theirs, &["images", "pull", "--plain-http", &reference]);
+        let [ours, theirs] =
+            [ours, theirs].map(|namespace| Left::in_namespace(&Store::new(daemon, &namespace)));
+        assert_eq!(ours, theirs);
+    }
+
+    fn ctr_takes_a_pulled_image_for_complete_and_unpacked(daemon) {
+        let registry = Registry::start();
+        let reference = registry.push_new(&curious_image(Packing::Gzip, Family::Oci));
+        let namespace = unique("checked");
+        Pullctl::pull(daemon, &reference).args(["-n", &namespace]).run().succeeded();
+        let said = daemon.ctr(&namespace, &["images", "check"]);
+        let line = said.lines().find(|line| line.contains(&reference)).unwrap_or_default();
+        assert!(line.contains("complete (4/4)") && line.trim_end().ends_with("true"), "{said}");
+    }
+}

@@ -1,0 +1,122 @@
+//! Daemons that are missing, refuse, die or have no room. Each ends in its own exit code and says
+//! what to do.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
+use crate::support::cli::Pullctl;
+use crate::support::containerd::{Containerd, KUBERNETES, Version};
+use crate::support::faulty::{Fault, FaultyRegistry, Gate};
+use crate::support::image::{Image, Layer, Packing, Recipe};
+use crate::support::store::Store;
+use crate::support::tree::Tree;
+use crate::support::unique;
+
+const VERSIONS: [Version; 3] = [Version::V1_6, Version::V1_7, Version::V2_1];
+
+#[test]
+fn without_a_daemon_the_error_names_the_socket_and_the_way_out() {
+    let registry = FaultyRegistry::start();
+    let reference = registry.add_new(&Image::small());
+    let outcome = Pullctl::new()
+        .args(["-a", "/nowhere/containerd.sock", "pull", &reference])
+        .run()
+        .ended_with(9)
+        .says("/nowhere/containerd.sock");
+    assert!(outcome.stderr.contains("--to oci:"), "{}", outcome.stderr);
+    assert_eq!(registry.requests(), [], "nothing is asked of a registry in vain");
+}
+
+#[test]
+fn a_socket_that_nobody_listens_to_is_told_from_a_missing_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("containerd.sock");
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    let outcome = Pullctl::new().args(["-a", socket.to_str().unwrap(), "images"]).run();
+    outcome.ended_with(9).says("refused").says(socket.to_str().unwrap());
+}
+
+#[test]
+fn a_socket_without_permission_asks_for_root() {
+    let daemon = Containerd::shared(Version::V1_7);
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), open.clone()).unwrap();
+    // The build folder may be out of reach for nobody.
+    let program = folder.path().join("pullctl");
+    std::fs::copy(env!("CARGO_BIN_EXE_pullctl"), &program).unwrap();
+    std::fs::set_permissions(daemon.socket().parent().unwrap(), open).unwrap();
+    let output = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(&program)
+        .arg("-a")
+        .arg(daemon.socket())
+        .arg("images")
+        .env_clear()
+        .env("HOME", folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(9), "{said}");
+    assert!(said.contains("denied") && said.contains("root"), "{said}");
+}
+
+/// A pull whose layer stalls while the daemon is killed.
+fn kill_in_mid_pull(version: Version) {
+    let daemon = Containerd::private(version);
+    let image = Recipe::new(vec![Layer::noise(&unique("layer"), 4_000_000)]).build();
+    let layer = image.layers()[0].digest.to_string();
+    let registry = FaultyRegistry::start();
+    let reference = registry.add_new(&image);
+    let gate = Gate::new();
+    registry.script(&layer, vec![None, None, Some(Fault::Stall(1000, gate.clone()))]);
+    let pull = || Pullctl::pull(&daemon, &reference).args(["--chunk-size", "1MiB"]);
+
+    let running = pull().spawn();
+    gate.wait_until_reached();
+    daemon.kill();
+    gate.open();
+    running.wait().ended_with(9).says("containerd");
+
+    daemon.restart();
+    assert!(!Store::new(&daemon, KUBERNETES).images().contains_key(&reference));
+    pull().run().succeeded();
+    let store = Store::new(&daemon, KUBERNETES);
+    assert!(store.images().contains_key(&reference));
+    assert!(store.snapshots()[&image.chain_id()].committed);
+}
+
+#[test]
+fn a_daemon_killed_in_mid_pull_ends_it_and_the_next_one_succeeds() {
+    for version in VERSIONS {
+        kill_in_mid_pull(version);
+    }
+}
+
+/// Pulls `layer` into a daemon whose disk is too small for it.
+fn fill_the_disk(version: Version, layer: Layer) {
+    let daemon = Containerd::with_small_disk(version, "12m");
+    let image = Recipe::new(vec![layer]).build();
+    let registry = FaultyRegistry::start();
+    let reference = registry.add_new(&image);
+    let outcome = Pullctl::pull(&daemon, &reference).run();
+    assert_eq!(outcome.code, Some(10), "containerd {version}: {}", outcome.stderr);
+    assert!(outcome.stderr.contains("hint: "), "containerd {version}: {}", outcome.stderr);
+    let images = Store::new(&daemon, KUBERNETES).images();
+    assert!(images.is_empty(), "containerd {version}: {images:?}");
+}
+
+#[test]
+fn a_disk_too_small_for_a_layers_blob_is_named_as_the_cause() {
+    for version in VERSIONS {
+        fill_the_disk(version, Layer::noise(&unique("large"), 20_000_000));
+    }
+}
+
+#[test]
+fn a_disk_too_small_for_a_layers_files_is_named_as_the_cause() {
+    for version in VERSIONS {
+        let tar = Tree::new().file(&unique("zeros"), &vec![0; 20_000_000]).into_tar();
+        fill_the_disk(version, Layer::pack(&tar, Packing::Gzip));
+    }
+}

@@ -1,0 +1,129 @@
+//! Registries that want to know who asks.
+
+use crate::support::cli::Pullctl;
+use crate::support::containerd::{Containerd, KUBERNETES, Version};
+use crate::support::faulty::{Fault, FaultyRegistry, Gate, Login, dead_authority};
+use crate::support::image::{Image, Layer, Recipe};
+use crate::support::registry::Registry;
+use crate::support::store::Store;
+use crate::support::{each_version, unique};
+
+fn with_tokens(login: Option<(&str, &str)>) -> FaultyRegistry {
+    let registry = FaultyRegistry::start();
+    let login = login.map(|(user, password)| (user.to_owned(), password.to_owned()));
+    registry.require(Login::Token { login });
+    registry
+}
+
+fn is_there(daemon: &Containerd, reference: &str) -> bool {
+    Store::new(daemon, KUBERNETES).images().contains_key(reference)
+}
+
+each_version! {
+    fn basic_credentials_open_a_registry(daemon) {
+        let registry = Registry::with_login("ann", "s:e:c");
+        let reference = registry.push_new(&Image::small());
+        let pull = |login: &[&str]| Pullctl::pull(daemon, &reference).args(login).run();
+        pull(&[]).ended_with(4);
+        let wrong = pull(&["-u", "ann:wrong"]).ended_with(4);
+        assert!(!wrong.stderr.contains("wrong"), "the password is shown: {}", wrong.stderr);
+        pull(&["-u", "ann:s:e:c"]).succeeded();
+        assert!(is_there(daemon, &reference));
+    }
+
+    fn tokens_are_fetched_once_for_a_whole_pull(daemon) {
+        let registry = with_tokens(None);
+        let names = [(); 8].map(|()| unique("token"));
+        let layers = names.iter().map(|name| Layer::file(name, name.as_bytes())).collect();
+        let reference = registry.add_new(&Recipe::new(layers).build());
+        Pullctl::pull(daemon, &reference).run().succeeded();
+        let tokens = registry.requests_for("/token");
+        assert_eq!(tokens.len(), 1, "{tokens:?}");
+        assert!(tokens[0].query.contains("service=test"), "{tokens:?}");
+        assert!(tokens[0].query.contains("pull"), "{tokens:?}");
+    }
+}
+
+/// What does not depend on the daemon's version is tried with one.
+fn daemon() -> &'static Containerd {
+    Containerd::shared(Version::V1_7)
+}
+
+#[test]
+fn a_token_endpoint_gets_the_login_and_the_registry_only_the_token() {
+    let registry = with_tokens(Some(("ann", "secret")));
+    let reference = registry.add_new(&Image::small());
+    Pullctl::pull(daemon(), &reference).run().ended_with(4);
+    Pullctl::pull(daemon(), &reference).args(["-u", "ann:wrong"]).run().ended_with(4);
+    registry.forget_requests();
+    Pullctl::pull(daemon(), &reference).args(["-u", "ann:secret"]).run().succeeded();
+    for request in registry.requests_for("/v2/test") {
+        let given = request.header("authorization").unwrap_or("Bearer ");
+        assert!(given.starts_with("Bearer "), "{given}");
+    }
+}
+
+#[test]
+fn a_token_that_expires_in_mid_pull_is_replaced() {
+    let registry = with_tokens(None);
+    let image = Recipe::new(vec![Layer::noise(&unique("expires"), 4_000_000)]).build();
+    let layer = image.layers()[0].digest.to_string();
+    let reference = registry.add_new(&image);
+    let gate = Gate::new();
+    registry.script(&layer, vec![None, None, Some(Fault::Stall(1000, gate.clone()))]);
+    // A broken body afterwards makes a further request certain.
+    registry.script("GET /v2", vec![]);
+    let running = Pullctl::pull(daemon(), &reference)
+        .args(["--chunk-size", "512KiB", "--concurrency", "1"])
+        .spawn();
+    gate.wait_until_reached();
+    registry.revoke_tokens();
+    gate.open();
+    running.wait().succeeded();
+    assert!(is_there(daemon(), &reference));
+}
+
+#[test]
+fn a_token_endpoint_that_fails_is_named() {
+    let registry = with_tokens(None);
+    registry.always("/token", Fault::Status(500, Vec::new()));
+    let reference = registry.add_new(&Image::small());
+    let outcome = Pullctl::pull(daemon(), &reference).args(["--retries", "1"]).run();
+    outcome.ended_with(5).says("/token").says("500");
+}
+
+#[test]
+fn no_secret_is_ever_shown() {
+    let registry = with_tokens(Some(("ann", "hunter2-secret")));
+    let reference = registry.add_new(&Image::small());
+    for arguments in [&["-vv"][..], &["--progress", "json"], &["--progress", "plain", "-v"]] {
+        for user in ["ann:hunter2-secret", "ann:hunter2-wrong"] {
+            let pull = Pullctl::pull(daemon(), &reference).args(["-u", user]).args(arguments);
+            let outcome = pull.env("RUST_LOG", "trace").run();
+            let said = outcome.stdout + &outcome.stderr;
+            for secret in ["hunter2", "YW5uOmh1bnRlcjI", "token-"] {
+                assert!(!said.contains(secret), "{secret} with {arguments:?}: {said}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_proxy_is_asked_for_other_hosts_and_not_for_loopback() {
+    let proxy = FaultyRegistry::start();
+    let image = Image::small();
+    let repository = unique("proxied/image");
+    proxy.add(&image, &repository, "v1");
+    let reference = format!("registry.example/{repository}:v1");
+    Pullctl::pull(daemon(), &reference)
+        .env("http_proxy", format!("http://{}", proxy.authority()))
+        .run()
+        .succeeded();
+    let asked = proxy.requests();
+    assert!(asked.iter().all(|request| request.proxied), "{asked:?}");
+    assert_eq!(asked[0].header("host"), Some("registry.example"));
+
+    let local = proxy.add_new(&Image::small());
+    let dead = format!("http://{}", dead_authority());
+    Pullctl::pull(daemon(), &local).env("http_proxy", dead).run().succeeded();
+}

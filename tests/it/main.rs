@@ -1,0 +1,21 @@
+//! Behaviour of the built binary on real parts: containerd 1.6, 1.7 and 2.1, docker-registry,
+//! nginx, and a registry in the test's process that breaks on purpose.
+//!
+//! One file a behaviour; `support` is the test bed and tests itself.
+
+mod batch;
+mod cri_sees_it;
+mod differential;
+mod exit_codes;
+mod faults_daemon;
+mod faults_registry;
+mod images_rm;
+mod layers;
+mod layout;
+mod logins;
+mod memory;
+mod platforms;
+mod progress;
+mod pull_basics;
+mod resume;
+mod support;

@@ -1,0 +1,72 @@
+//! Memory stays bounded, however large an image is.
+
+use pullctl::oci::{Digest, Hasher};
+use serde_json::json;
+
+use crate::support::cli::Pullctl;
+use crate::support::faulty::{Body, FaultyRegistry};
+use crate::support::image::{Blob, Image, Layer, OCI_LAYER, Recipe};
+use crate::support::{each_version, unique};
+
+/// Most that a pull may need, in bytes (100 MiB).
+const LIMIT: u64 = 100 << 20;
+const GIB: u64 = 1 << 30;
+
+/// An image whose one layer has `length` bytes that are made while they are sent.
+fn serve_large(registry: &FaultyRegistry, length: u64) -> String {
+    let fill = |offset: u64, buffer: &mut [u8]| {
+        // Each piece of 64 KiB differs from the next, so that misplaced bytes are noticed.
+        buffer.fill((offset >> 16).to_le_bytes()[0]);
+    };
+    let digest = digest_of(length, fill);
+    let rootfs = json!({ "type": "layers", "diff_ids": [digest.to_string()] });
+    let placeholder = Layer {
+        blob: Blob { media_type: OCI_LAYER.to_owned(), digest, bytes: Vec::new() },
+        diff_id: digest,
+    };
+    let mut image: Image = Recipe::new(vec![placeholder])
+        .config("rootfs", rootfs)
+        .build()
+        .edit_manifest(|manifest| manifest["layers"][0]["size"] = json!(length));
+    image.blobs.truncate(1);
+    let repository = unique("large/image");
+    let reference = registry.add(&image, &repository, "v1");
+    let path = format!("/v2/{repository}/blobs/{digest}");
+    registry.serve(&path, "application/octet-stream", None, Body::generated(length, fill));
+    reference
+}
+
+fn digest_of(length: u64, fill: impl Fn(u64, &mut [u8])) -> Digest {
+    let mut hasher = Hasher::new();
+    let mut piece = vec![0; 64 * 1024];
+    for offset in (0..length).step_by(piece.len()) {
+        fill(offset, &mut piece);
+        hasher.update(&piece);
+    }
+    hasher.finish()
+}
+
+#[test]
+fn a_layer_of_5_gib_needs_less_than_100_mib() {
+    let registry = FaultyRegistry::start();
+    let reference = serve_large(&registry, 5 * GIB);
+    let folder = tempfile::tempdir().unwrap();
+    let to = format!("oci:{}", folder.path().display());
+    let outcome = Pullctl::measured().args(["pull", "--plain-http", "--to", &to, &reference]);
+    let outcome = outcome.run().succeeded();
+    assert!(outcome.peak_memory_bytes() < LIMIT, "{} bytes", outcome.peak_memory_bytes());
+}
+
+each_version! {
+    fn importing_a_large_layer_needs_less_than_100_mib(daemon) {
+        let registry = FaultyRegistry::start();
+        // A size of its own for each daemon is not needed: each has its own store.
+        let reference = serve_large(&registry, GIB / 2);
+        let outcome = Pullctl::measured()
+            .on(daemon)
+            .args(["pull", "--plain-http", "--no-unpack", "-n", &unique("memory"), &reference])
+            .run()
+            .succeeded();
+        assert!(outcome.peak_memory_bytes() < LIMIT, "{} bytes", outcome.peak_memory_bytes());
+    }
+}

@@ -1,0 +1,199 @@
+//! The built binary as users run it, in an environment that holds nothing of this machine's.
+
+use std::ffi::OsStr;
+use std::io::{Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::containerd::Containerd;
+
+/// Longest run of a command; a hang fails its test then, instead of the whole suite.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
+
+/// A command line under construction.
+pub(crate) struct Pullctl {
+    command: Command,
+    input: String,
+    home: TempDir,
+}
+
+/// What a finished run left.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// The exit code; `None` when a signal ended it.
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) duration: Duration,
+}
+
+/// A run that goes on.
+pub(crate) struct Running {
+    child: Child,
+    started: Instant,
+    stdout: Receiver<String>,
+    stderr: Receiver<String>,
+    /// Lives as long as the command.
+    home: TempDir,
+}
+
+impl Pullctl {
+    /// `pullctl` without arguments.
+    pub(crate) fn new() -> Self {
+        Self::of(Command::new(env!("CARGO_BIN_EXE_pullctl")))
+    }
+
+    /// `pullctl` below GNU time, which writes the peak resident set size in KiB as the last line of
+    /// standard error.
+    pub(crate) fn measured() -> Self {
+        let mut command = Command::new("/usr/bin/time");
+        command.args(["-q", "-f", "%M", env!("CARGO_BIN_EXE_pullctl")]);
+        Self::of(command)
+    }
+
+    fn of(mut command: Command) -> Self {
+        let home = tempfile::tempdir().expect("a temporary folder can be made");
+        command
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", home.path())
+            .env("DOCKER_CONFIG", home.path().join("docker"));
+        Self { command, input: String::new(), home }
+    }
+
+    /// `pullctl -a … pull --plain-http reference`, which leaves out the https try that loopback
+    /// registries get otherwise.
+    pub(crate) fn pull(daemon: &Containerd, reference: &str) -> Self {
+        Self::new().on(daemon).args(["pull", "--plain-http", reference])
+    }
+
+    /// Towards this daemon.
+    pub(crate) fn on(mut self, daemon: &Containerd) -> Self {
+        self.command.arg("-a").arg(daemon.socket());
+        self
+    }
+
+    /// More arguments.
+    pub(crate) fn args<A: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        self.command.args(arguments);
+        self
+    }
+
+    /// A variable of the environment.
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Standard input, which is empty otherwise.
+    pub(crate) fn input(mut self, text: &str) -> Self {
+        text.clone_into(&mut self.input);
+        self
+    }
+
+    /// Starts it and waits for its end.
+    pub(crate) fn run(self) -> Outcome {
+        self.spawn().wait()
+    }
+
+    /// Starts it.
+    pub(crate) fn spawn(mut self) -> Running {
+        let started = Instant::now();
+        let mut child = self
+            .command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary has been built");
+        let mut stdin = child.stdin.take().expect("stdin is piped");
+        let input = self.input;
+        // A command that does not read its input may leave it.
+        std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+        let stdout = collect(child.stdout.take().expect("stdout is piped"));
+        let stderr = collect(child.stderr.take().expect("stderr is piped"));
+        Running { child, started, stdout, stderr, home: self.home }
+    }
+}
+
+fn collect(mut pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = pipe.read_to_end(&mut bytes);
+        sender.send(String::from_utf8_lossy(&bytes).into_owned())
+    });
+    receiver
+}
+
+impl Running {
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).expect("the process is there");
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(mut self) -> Outcome {
+        // Both pipes end with the process, so waiting for them is waiting for it, with a deadline.
+        let stdout = self.stdout.recv_timeout(DEADLINE);
+        let stderr = self.stderr.recv_timeout(DEADLINE.saturating_sub(self.started.elapsed()));
+        let late = |result: &Result<_, _>| matches!(result, Err(RecvTimeoutError::Timeout));
+        let hangs = late(&stdout) || late(&stderr);
+        if hangs {
+            let _ = self.child.kill();
+        }
+        let status = self.child.wait().expect("the process ends");
+        let duration = self.started.elapsed();
+        drop(self.home);
+        let text = |result: Result<String, _>, pipe: &Receiver<String>| {
+            result.or_else(|_| pipe.recv_timeout(DEADLINE)).unwrap_or_default()
+        };
+        let outcome = Outcome {
+            code: status.code(),
+            stdout: text(stdout, &self.stdout),
+            stderr: text(stderr, &self.stderr),
+            duration,
+        };
+        assert!(!hangs, "pullctl hangs: {outcome:?}");
+        outcome
+    }
+}
+
+impl Outcome {
+    /// Itself, if it succeeded.
+    #[track_caller]
+    pub(crate) fn succeeded(self) -> Self {
+        self.ended_with(0)
+    }
+
+    /// Itself, if it ended with this exit code.
+    #[track_caller]
+    pub(crate) fn ended_with(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Itself, if standard error says `text`.
+    #[track_caller]
+    pub(crate) fn says(self, text: &str) -> Self {
+        assert!(self.stderr.contains(text), "no \"{text}\" in: {}", self.stderr);
+        self
+    }
+
+    /// The events of `--progress json`: every line of standard error that is an object.
+    pub(crate) fn events(&self) -> Vec<Value> {
+        self.stderr.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Peak resident set size of a measured run, in bytes.
+    pub(crate) fn peak_memory_bytes(&self) -> u64 {
+        let kibibytes = self.stderr.lines().last().and_then(|line| line.trim().parse::<u64>().ok());
+        kibibytes.expect("GNU time ends standard error with a number") * 1024
+    }
+}

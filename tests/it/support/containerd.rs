@@ -1,0 +1,259 @@
+//! containerd 1.6, 1.7 and 2.1 as daemons of our own: everything below one temporary folder, the
+//! CRI plugin on, no CNI, overlayfs.
+
+use std::fmt::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use containerd_client::services::v1::version_client::VersionClient;
+use containerd_client::tonic::transport::Channel;
+
+use super::supervisor::{Supervised, fresh_directory};
+use super::{block_on, cri};
+
+/// The namespace in which Kubernetes looks for images.
+pub(crate) const KUBERNETES: &str = "k8s.io";
+
+/// A release of containerd under test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    V1_6,
+    V1_7,
+    V2_1,
+}
+
+impl Version {
+    fn bin(self) -> PathBuf {
+        let parts = Path::new(env!("CARGO_MANIFEST_DIR")).join(".parts");
+        match self {
+            Self::V1_6 => PathBuf::from("/usr/bin"),
+            Self::V1_7 => parts.join("containerd-1.7/usr/bin"),
+            Self::V2_1 => parts.join("containerd-2.1/usr/bin"),
+        }
+    }
+
+    /// Path of one of the release's programs.
+    pub(crate) fn program(self, name: &str) -> PathBuf {
+        let program = self.bin().join(name);
+        assert!(program.exists(), "{} is missing: run `make setup`", program.display());
+        program
+    }
+
+    fn config(self, directory: &Path) -> String {
+        let below = directory.display();
+        let common = format!(
+            "root = '{below}/root'\n\
+             state = '{below}/state'\n\
+             [grpc]\n\
+             address = '{below}/containerd.sock'\n\
+             [plugins.'io.containerd.internal.v1.opt']\n\
+             path = '{below}/opt'\n"
+        );
+        let cni = format!("bin_dir = '{below}/cni/bin'\nconf_dir = '{below}/cni/net.d'\n");
+        match self {
+            Self::V1_6 | Self::V1_7 => format!(
+                "version = 2\n{common}\
+                 [plugins.'io.containerd.grpc.v1.cri'.cni]\n{cni}"
+            ),
+            Self::V2_1 => format!(
+                "version = 3\n{common}\
+                 [plugins.'io.containerd.cri.v1.runtime'.cni]\n{cni}\
+                 [plugins.'io.containerd.nri.v1.nri']\n\
+                 disable = true\n"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V1_6 => "1.6",
+            Self::V1_7 => "1.7",
+            Self::V2_1 => "2.1",
+        })
+    }
+}
+
+/// A running daemon.
+pub(crate) struct Containerd {
+    version: Version,
+    daemon: Supervised,
+}
+
+impl Containerd {
+    /// The one daemon of this version that all tests of the process share.
+    pub(crate) fn shared(version: Version) -> &'static Self {
+        static DAEMONS: [OnceLock<Containerd>; 3] = [const { OnceLock::new() }; 3];
+        DAEMONS[version as usize].get_or_init(|| Self::private(version))
+    }
+
+    /// A daemon for a test that does something unkind to it.
+    pub(crate) fn private(version: Version) -> Self {
+        Self::start(version, |_| {})
+    }
+
+    /// A private daemon whose `root` is a file system of `size` (as `mount -o size=` has it).
+    pub(crate) fn with_small_disk(version: Version, size: &str) -> Self {
+        Self::start(version, |directory| {
+            let root = directory.join("root");
+            std::fs::create_dir(&root).expect("the root folder can be made");
+            let mounted = Command::new("mount")
+                .args(["-t", "tmpfs", "-o", &format!("size={size}"), "none"])
+                .arg(&root)
+                .status()
+                .expect("mount runs");
+            assert!(mounted.success(), "a tmpfs can be mounted");
+        })
+    }
+
+    fn start(version: Version, prepare: impl FnOnce(&Path)) -> Self {
+        let directory = fresh_directory(&format!("containerd-{version}"));
+        let config = directory.join("config.toml");
+        std::fs::write(&config, version.config(&directory)).expect("the config can be written");
+        prepare(&directory);
+        let program = version.program("containerd");
+        // The shims are looked up beside the daemon.
+        let path = format!("PATH={}:/usr/sbin:/usr/bin:/sbin:/bin", version.bin().display());
+        let daemon = Supervised::start(
+            directory,
+            &["env", &path, text(&program), "--config", text(&config), "--log-level", "info"],
+        );
+        let containerd = Self { version, daemon };
+        containerd.wait_until_ready();
+        containerd
+    }
+
+    fn wait_until_ready(&self) {
+        let what = format!("readiness of containerd {}", self.version);
+        self.daemon.wait_until(&what, || {
+            let version = block_on(async { self.answers().await });
+            let cri_ready = || cri::Cri::new(self).runtime_is_ready();
+            version.filter(|_| cri_ready())
+        });
+    }
+
+    async fn answers(&self) -> Option<String> {
+        let channel = containerd_client::connect(self.socket()).await.ok()?;
+        let version = VersionClient::new(channel).version(()).await.ok()?;
+        Some(version.into_inner().version)
+    }
+
+    /// Which release this is.
+    pub(crate) fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The version that the daemon itself tells.
+    pub(crate) fn reported_version(&self) -> String {
+        block_on(self.answers()).expect("the daemon answers")
+    }
+
+    /// Path of the gRPC socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.daemon.directory().join("containerd.sock")
+    }
+
+    /// A folder for a test's own files and mounts on the daemon's file system, cleaned up with it.
+    pub(crate) fn scratch(&self, name: &str) -> PathBuf {
+        let scratch = self.daemon.directory().join(super::unique(name));
+        std::fs::create_dir(&scratch).expect("the scratch folder can be made");
+        scratch
+    }
+
+    /// A gRPC channel to the daemon.
+    pub(crate) async fn channel(&self) -> Channel {
+        containerd_client::connect(self.socket()).await.expect("the daemon accepts connections")
+    }
+
+    /// Kills the daemon with SIGKILL and waits until it is gone.
+    pub(crate) fn kill(&self) {
+        self.daemon.order("kill");
+    }
+
+    /// Starts a killed daemon again and waits until it answers.
+    pub(crate) fn restart(&self) {
+        self.daemon.order("start");
+        self.wait_until_ready();
+    }
+
+    /// Runs the release's own `ctr` in `namespace`.
+    pub(crate) fn ctr(&self, namespace: &str, arguments: &[&str]) -> String {
+        let output = self.try_ctr(namespace, arguments);
+        let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() {
+            let _ = write!(said, "{}", String::from_utf8_lossy(&output.stderr));
+            panic!("ctr {} with containerd {}: {said}", arguments.join(" "), self.version);
+        }
+        said
+    }
+
+    /// The same, for a `ctr` that may fail.
+    pub(crate) fn try_ctr(&self, namespace: &str, arguments: &[&str]) -> Output {
+        Command::new(self.version.program("ctr"))
+            .arg("--address")
+            .arg(self.socket())
+            .args(["--namespace", namespace])
+            .args(arguments)
+            .output()
+            .expect("ctr runs")
+    }
+
+    /// Looks until `ready` finds what it waits for.
+    pub(crate) fn wait_until<T>(&self, what: &str, ready: impl FnMut() -> Option<T>) -> T {
+        self.daemon.wait_until(what, ready)
+    }
+
+    /// What the daemon has logged.
+    pub(crate) fn log(&self) -> String {
+        self.daemon.log()
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("temporary paths are UTF-8")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::each_version;
+    use crate::support::store::Store;
+
+    each_version! {
+        fn the_daemon_is_the_version_that_it_is_called(daemon) {
+            let reported = daemon.reported_version();
+            let reported = reported.trim_start_matches('v');
+            assert!(reported.starts_with(&daemon.version().to_string()), "{reported}");
+        }
+
+        fn the_daemon_offers_overlayfs_snapshots(daemon) {
+            let plugins = daemon.ctr("default", &["plugins", "ls"]);
+            let overlay = plugins.lines().find(|line| line.contains(" overlayfs ")).unwrap_or("");
+            assert!(overlay.trim_end().ends_with("ok"), "{plugins}");
+        }
+    }
+
+    #[test]
+    fn a_killed_daemon_comes_back_with_what_it_had() {
+        let daemon = Containerd::private(Version::V1_6);
+        let file = daemon.scratch("content").join("blob");
+        std::fs::write(&file, "kept").unwrap();
+        let digest = pullctl::oci::Digest::of(b"kept").to_string();
+        let ingest = "cat \"$0\" | \"$1\" --address \"$2\" content ingest kept";
+        let stored = Command::new("sh")
+            .args(["-c", ingest])
+            .args([&file, &daemon.version().program("ctr"), &daemon.socket()])
+            .status()
+            .unwrap();
+        assert!(stored.success());
+
+        daemon.kill();
+        assert!(block_on(daemon.answers()).is_none(), "the daemon is still there");
+        daemon.restart();
+
+        assert!(Store::new(&daemon, "default").content().contains_key(&digest));
+        assert!(daemon.log().contains("containerd successfully booted"));
+    }
+}

@@ -1,0 +1,40 @@
+//! The test bed: real daemons, real and faulty registries, images made from code, and the built
+//! binary. Knows the product only as a command, apart from its gRPC client crates.
+
+pub(crate) mod cli;
+pub(crate) mod containerd;
+pub(crate) mod cri;
+pub(crate) mod faulty;
+pub(crate) mod image;
+pub(crate) mod nginx;
+pub(crate) mod registry;
+pub(crate) mod store;
+pub(crate) mod supervisor;
+pub(crate) mod tree;
+pub(crate) mod walk;
+
+mod certificates;
+mod each_version;
+
+pub(crate) use each_version::each_version;
+pub(crate) use supervisor::wait_until;
+
+use std::future::Future;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tokio::runtime::Runtime;
+
+/// Runs `future` to its end from a test's own thread; for the gRPC clients.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    static RUNTIME: LazyLock<Runtime> =
+        LazyLock::new(|| Runtime::new().expect("a tokio runtime starts"));
+    RUNTIME.block_on(future)
+}
+
+/// A word that no other test of this process gets. Tests share daemons, and containerd shares
+/// content between namespaces, so an image that must not be there yet needs bytes of its own.
+pub(crate) fn unique(prefix: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("{prefix}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}

@@ -1,0 +1,171 @@
+//! nginx in front of a registry: TLS, speed limits, and an access log that knows connections.
+
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde::Deserialize;
+
+use super::certificates::{Certificates, Validity};
+use super::faulty::dead_authority;
+use super::supervisor::{Supervised, fresh_directory};
+
+/// How often a port that someone else took in between is replaced by another one.
+const PORT_TRIES: usize = 5;
+
+/// A running nginx with one server.
+pub(crate) struct Nginx {
+    daemon: Supervised,
+    authority: String,
+    certificates: Option<Certificates>,
+}
+
+/// One line of the access log.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Access {
+    /// nginx's number of the connection.
+    pub(crate) connection: u64,
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) status: u16,
+    /// Bytes of the body that were sent.
+    pub(crate) bytes: u64,
+}
+
+impl Nginx {
+    /// A plain server with `locations` in its `server` block.
+    pub(crate) fn start(locations: &str) -> Self {
+        Self::with(locations, None)
+    }
+
+    /// A TLS server with a certificate for 127.0.0.1 and localhost from a private authority.
+    pub(crate) fn start_tls(locations: &str, validity: Validity) -> Self {
+        Self::with(locations, Some(validity))
+    }
+
+    /// `locations` that hand everything on to the registry at `authority`.
+    pub(crate) fn proxy(authority: &str, directives: &str) -> String {
+        format!(
+            "location / {{\n proxy_pass http://{authority};\n proxy_set_header Host $http_host;\n \
+             proxy_max_temp_file_size 0;\n client_max_body_size 0;\n {directives}\n}}"
+        )
+    }
+
+    fn with(locations: &str, tls: Option<Validity>) -> Self {
+        (0..PORT_TRIES)
+            .find_map(|_| Self::try_start(locations, tls))
+            .expect("nginx starts on one of several ports")
+    }
+
+    fn try_start(locations: &str, tls: Option<Validity>) -> Option<Self> {
+        let directory = fresh_directory("nginx");
+        let authority = dead_authority();
+        let certificates = tls
+            .map(|validity| Certificates::issue(&directory, &["127.0.0.1", "localhost"], validity));
+        let (ssl, files) = match &certificates {
+            Some(files) => (
+                " ssl",
+                format!(
+                    "ssl_certificate {};\nssl_certificate_key {};\n",
+                    files.certificate.display(),
+                    files.key.display()
+                ),
+            ),
+            None => ("", String::new()),
+        };
+        let below = directory.display();
+        let config = format!(
+            "daemon off;\nmaster_process off;\npid {below}/pid;\nerror_log stderr notice;\n\
+             events {{}}\n\
+             http {{\n\
+             client_body_temp_path {below}/body;\nproxy_temp_path {below}/proxy;\n\
+             fastcgi_temp_path {below}/fastcgi;\nuwsgi_temp_path {below}/uwsgi;\n\
+             scgi_temp_path {below}/scgi;\n\
+             log_format json escape=json '{{\"connection\":$connection,\"method\":\
+             \"$request_method\",\"path\":\"$uri\",\"status\":$status,\"bytes\":$body_bytes_sent}}';\n\
+             access_log {below}/access.log json;\n\
+             server {{\nlisten {authority}{ssl};\n{files}{locations}\n}}\n}}\n"
+        );
+        let path = directory.join("nginx.conf");
+        std::fs::write(&path, config).expect("the config can be written");
+        let path = path.to_str().expect("temporary paths are UTF-8").to_owned();
+        let daemon = Supervised::start(directory, &["nginx", "-e", "stderr", "-c", &path]);
+        let bound = daemon.wait_until("readiness of nginx", || {
+            let refused = daemon.log().contains("[emerg]");
+            (refused || TcpStream::connect(&authority).is_ok()).then_some(!refused)
+        });
+        let in_use = daemon.log().contains("Address already in use");
+        assert!(bound || in_use, "nginx refuses its config: {}", daemon.log());
+        bound.then_some(Self { daemon, authority, certificates })
+    }
+
+    /// `host:port`.
+    pub(crate) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// The private authority's certificate, for a TLS server.
+    pub(crate) fn ca(&self) -> PathBuf {
+        let certificates = self.certificates.as_ref().expect("the server speaks TLS");
+        certificates.authority.clone()
+    }
+
+    /// All requests so far, without that of this call.
+    pub(crate) fn requests(&self) -> Vec<Access> {
+        // nginx is one thread here, and writes a request's line before it turns to the next
+        // request: once this request's line is there, those of all answers before it are.
+        let marker = super::unique("/marker");
+        let scheme = if self.certificates.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}{marker}", self.authority);
+        let asked = Command::new("curl").args(["-sk", "-o", "/dev/null", &url]).status();
+        assert!(asked.expect("curl runs").success());
+        let log = self.daemon.directory().join("access.log");
+        self.daemon.wait_until("nginx's access log", || {
+            let log = std::fs::read_to_string(&log).unwrap_or_default();
+            log.contains(&marker).then(|| {
+                log.lines()
+                    .filter(|line| !line.contains("\"/marker-"))
+                    .map(|line| serde_json::from_str(line).expect("the log format is JSON"))
+                    .collect()
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::image::{Image, OCI_MANIFEST};
+    use crate::support::registry::Registry;
+
+    #[test]
+    fn nginx_logs_bytes_and_connections_of_the_registry_behind_it() {
+        let registry = Registry::start();
+        let reference = registry.push(&Image::small(), "behind/nginx", "v1");
+        assert!(reference.ends_with("/behind/nginx:v1"));
+        let nginx = Nginx::start(&Nginx::proxy(registry.authority(), "limit_rate 1024m;"));
+        let url = format!("http://{}/v2/behind/nginx/manifests/v1", nginx.authority());
+        let mut answer = ureq::get(url).header("accept", OCI_MANIFEST).call().unwrap();
+        let manifest = answer.body_mut().read_to_vec().unwrap();
+        let requests = nginx.requests();
+        assert_eq!(requests.len(), 1, "{requests:?}");
+        assert_eq!(requests[0].path, "/v2/behind/nginx/manifests/v1");
+        assert_eq!((requests[0].method.as_str(), requests[0].status), ("GET", 200));
+        assert_eq!(requests[0].bytes, manifest.len() as u64);
+        assert!(requests[0].connection > 0);
+    }
+
+    #[test]
+    fn tls_servers_have_certificates_of_their_own_authority() {
+        let curl = |nginx: &Nginx| {
+            let url = format!("https://{}/", nginx.authority());
+            let mut command = Command::new("curl");
+            command.args(["-s", "-o", "/dev/null", "--cacert"]).arg(nginx.ca()).arg(url);
+            command.status().unwrap().code()
+        };
+        let answer = "location / { return 200 hello; }";
+        assert_eq!(curl(&Nginx::start_tls(answer, Validity::Now)), Some(0));
+        // curl's code for a certificate that does not verify.
+        assert_eq!(curl(&Nginx::start_tls(answer, Validity::Expired)), Some(60));
+    }
+}

@@ -1,0 +1,223 @@
+//! What a daemon holds in one namespace, read over gRPC independently of the product: images,
+//! content, snapshots, leases and unfinished ingests.
+
+use std::collections::{BTreeMap, HashMap};
+
+use containerd_client::services::v1::content_client::ContentClient;
+use containerd_client::services::v1::images_client::ImagesClient;
+use containerd_client::services::v1::leases_client::LeasesClient;
+use containerd_client::services::v1::snapshots::snapshots_client::SnapshotsClient;
+use containerd_client::services::v1::snapshots::{
+    ListSnapshotsRequest, MountsRequest, PrepareSnapshotRequest, RemoveSnapshotRequest,
+};
+use containerd_client::services::v1::{
+    ListContentRequest, ListImagesRequest, ListStatusesRequest, ReadContentRequest,
+};
+use containerd_client::tonic::metadata::MetadataValue;
+use containerd_client::tonic::{Request, Streaming};
+use containerd_client::types::Mount;
+
+use super::block_on;
+use super::containerd::Containerd;
+
+/// The snapshotter under test.
+const SNAPSHOTTER: &str = "overlayfs";
+
+/// An image's record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ImageRecord {
+    pub(crate) target: String,
+    pub(crate) labels: BTreeMap<String, String>,
+}
+
+/// A blob's record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ContentRecord {
+    pub(crate) size: i64,
+    pub(crate) labels: BTreeMap<String, String>,
+}
+
+/// A snapshot's record; `committed` is false for one that is still being written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SnapshotRecord {
+    pub(crate) parent: String,
+    pub(crate) committed: bool,
+    pub(crate) labels: BTreeMap<String, String>,
+}
+
+/// One namespace of one daemon.
+pub(crate) struct Store<'a> {
+    daemon: &'a Containerd,
+    namespace: String,
+}
+
+impl<'a> Store<'a> {
+    pub(crate) fn new(daemon: &'a Containerd, namespace: &str) -> Self {
+        Self { daemon, namespace: namespace.to_owned() }
+    }
+
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let namespace: MetadataValue<_> = self.namespace.parse().expect("the namespace is ASCII");
+        request.metadata_mut().insert("containerd-namespace", namespace);
+        request
+    }
+
+    /// Images by name.
+    pub(crate) fn images(&self) -> BTreeMap<String, ImageRecord> {
+        let answer = block_on(async {
+            let mut client = ImagesClient::new(self.daemon.channel().await);
+            client.list(self.request(ListImagesRequest::default())).await
+        });
+        let images = answer.expect("images can be listed").into_inner().images;
+        images
+            .into_iter()
+            .map(|image| {
+                let target = image.target.map(|target| target.digest).unwrap_or_default();
+                (image.name, ImageRecord { target, labels: sorted(image.labels) })
+            })
+            .collect()
+    }
+
+    /// Committed blobs by digest.
+    pub(crate) fn content(&self) -> BTreeMap<String, ContentRecord> {
+        let pages = block_on(async {
+            let mut client = ContentClient::new(self.daemon.channel().await);
+            let answer = client.list(self.request(ListContentRequest::default())).await;
+            collect(answer.expect("content can be listed").into_inner()).await
+        });
+        pages
+            .into_iter()
+            .flat_map(|page| page.info)
+            .map(|info| {
+                (info.digest, ContentRecord { size: info.size, labels: sorted(info.labels) })
+            })
+            .collect()
+    }
+
+    /// Bytes of a committed blob.
+    pub(crate) fn blob(&self, digest: &str) -> Vec<u8> {
+        let pages = block_on(async {
+            let mut client = ContentClient::new(self.daemon.channel().await);
+            let wanted = ReadContentRequest { digest: digest.to_owned(), offset: 0, size: 0 };
+            let answer = client.read(self.request(wanted)).await;
+            collect(answer.expect("the blob can be read").into_inner()).await
+        });
+        pages.into_iter().flat_map(|page| page.data).collect()
+    }
+
+    /// Offsets of unfinished ingests by their ref.
+    pub(crate) fn ingests(&self) -> BTreeMap<String, i64> {
+        let answer = block_on(async {
+            let mut client = ContentClient::new(self.daemon.channel().await);
+            client.list_statuses(self.request(ListStatusesRequest::default())).await
+        });
+        let statuses = answer.expect("ingests can be listed").into_inner().statuses;
+        statuses.into_iter().map(|status| (status.r#ref, status.offset)).collect()
+    }
+
+    /// Snapshots by key.
+    pub(crate) fn snapshots(&self) -> BTreeMap<String, SnapshotRecord> {
+        let pages = block_on(async {
+            let mut client = SnapshotsClient::new(self.daemon.channel().await);
+            let wanted = ListSnapshotsRequest {
+                snapshotter: SNAPSHOTTER.to_owned(),
+                ..ListSnapshotsRequest::default()
+            };
+            let answer = client.list(self.request(wanted)).await;
+            collect(answer.expect("snapshots can be listed").into_inner()).await
+        });
+        let committed = containerd_client::services::v1::snapshots::Kind::Committed as i32;
+        pages
+            .into_iter()
+            .flat_map(|page| page.info)
+            .map(|info| {
+                let record = SnapshotRecord {
+                    parent: info.parent,
+                    committed: info.kind == committed,
+                    labels: sorted(info.labels),
+                };
+                (info.name, record)
+            })
+            .collect()
+    }
+
+    /// Ids of the leases that exist.
+    pub(crate) fn leases(&self) -> Vec<String> {
+        let answer = block_on(async {
+            let mut client = LeasesClient::new(self.daemon.channel().await);
+            client.list(self.request(Default::default())).await
+        });
+        let leases = answer.expect("leases can be listed").into_inner().leases;
+        leases.into_iter().map(|lease| lease.id).collect()
+    }
+
+    /// Mounts a writable snapshot on top of the committed `parent`, hands its folder to `look`, and
+    /// takes it away again.
+    pub(crate) fn with_mounted<T>(
+        &self,
+        parent: &str,
+        look: impl FnOnce(&std::path::Path) -> T,
+    ) -> T {
+        let key = super::unique("mounted");
+        let mounts = self.prepare(&key, parent);
+        let point = self.daemon.scratch("mount");
+        for mount in &mounts {
+            bind_or_overlay(mount, &point);
+        }
+        let seen = look(&point);
+        let unmounted = std::process::Command::new("umount").arg(&point).status();
+        assert!(unmounted.expect("umount runs").success());
+        self.remove(&key);
+        seen
+    }
+
+    fn prepare(&self, key: &str, parent: &str) -> Vec<Mount> {
+        let request = PrepareSnapshotRequest {
+            snapshotter: SNAPSHOTTER.to_owned(),
+            key: key.to_owned(),
+            parent: parent.to_owned(),
+            // Without it the daemon's garbage collection may take the snapshot from under us.
+            labels: HashMap::from([("containerd.io/gc.root".to_owned(), "test".to_owned())]),
+        };
+        let wanted = MountsRequest { snapshotter: SNAPSHOTTER.to_owned(), key: key.to_owned() };
+        block_on(async {
+            let mut client = SnapshotsClient::new(self.daemon.channel().await);
+            client.prepare(self.request(request)).await.expect("a snapshot can be prepared");
+            let mounts = client.mounts(self.request(wanted)).await;
+            mounts.expect("its mounts can be had").into_inner().mounts
+        })
+    }
+
+    fn remove(&self, key: &str) {
+        let request =
+            RemoveSnapshotRequest { snapshotter: SNAPSHOTTER.to_owned(), key: key.to_owned() };
+        block_on(async {
+            let mut client = SnapshotsClient::new(self.daemon.channel().await);
+            client.remove(self.request(request)).await.expect("the snapshot can be removed");
+        });
+    }
+}
+
+fn bind_or_overlay(mount: &Mount, point: &std::path::Path) {
+    let mut command = std::process::Command::new("mount");
+    // A snapshot without a parent is a bind mount, which mount(8) knows as an option.
+    if mount.r#type != "bind" {
+        command.args(["-t", &mount.r#type]);
+    }
+    let options = mount.options.join(",");
+    let done = command.args(["-o", &options, &mount.source]).arg(point).status();
+    assert!(done.expect("mount runs").success(), "{mount:?}");
+}
+
+fn sorted(labels: HashMap<String, String>) -> BTreeMap<String, String> {
+    labels.into_iter().collect()
+}
+
+async fn collect<T>(mut pages: Streaming<T>) -> Vec<T> {
+    let mut all = Vec::new();
+    while let Some(page) = pages.message().await.expect("the list arrives") {
+        all.push(page);
+    }
+    all
+}
