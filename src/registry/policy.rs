@@ -1,5 +1,6 @@
 //! What one run may spend on its registries.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Limits and sizes for all requests of a run together.
@@ -18,6 +19,25 @@ pub struct Policy {
     pub chunk_bytes: u64,
     /// Most bytes that are requested but not yet handed on, over all blobs.
     pub window_bytes: u64,
+    /// A connection slower than this is left for another one, in bytes per second.
+    pub min_speed: Option<u64>,
+    /// Shortest time after which a chunk that lags behind is asked for on a second connection.
+    pub hedge_after: Duration,
+    /// Most bytes per second over all blobs and hosts.
+    pub limit_rate: Option<u64>,
+    /// Addresses to use in place of what the system's resolver says.
+    pub resolve: Vec<AddressOverride>,
+}
+
+/// The address of a host name, as given by hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddressOverride {
+    /// Host name, without port.
+    pub host: String,
+    /// Where to connect.
+    pub address: IpAddr,
+    /// Port to connect to where the host is written without one; `None` is the scheme's own.
+    pub port: Option<u16>,
 }
 
 impl Default for Policy {
@@ -27,8 +47,24 @@ impl Default for Policy {
             timeout: None,
             stall_timeout: Duration::from_secs(30),
             connections: 12,
-            chunk_bytes: 4 * 1024 * 1024,
-            window_bytes: 48 * 1024 * 1024,
+            chunk_bytes: 2 * 1024 * 1024,
+            window_bytes: 32 * 1024 * 1024,
+            min_speed: None,
+            hedge_after: Duration::from_millis(500),
+            limit_rate: None,
+            resolve: Vec::new(),
         }
+    }
+}
+
+impl Policy {
+    /// Where a chunk that begins at byte `start` ends, in a blob without end.
+    pub(crate) fn chunk_end(&self, start: u64) -> u64 {
+        start.saturating_add(self.chunk_bytes.max(1))
+    }
+
+    /// How many workers a blob with `bytes` to come has use for.
+    pub(crate) fn workers(&self, bytes: u64) -> u64 {
+        bytes.div_ceil(self.chunk_bytes.max(1)).clamp(1, self.connections.max(1) as u64)
     }
 }

@@ -122,7 +122,7 @@ impl Tries {
     pub(crate) fn failed(&mut self, index: usize, fault: Fault) {
         let Some(candidate) = self.candidates.get_mut(index) else { return };
         if fault.is_unreachable() {
-            candidate.endpoint.health().unreachable();
+            candidate.endpoint.health().unreachable(fault.clone());
         }
         candidate.tries += 1;
         candidate.duration += self.started.elapsed();
@@ -174,7 +174,9 @@ impl Tries {
     /// How long to wait before the round that begins; `Err` when it is not worth it.
     fn wait(&self) -> Result<Duration, Option<Fault>> {
         let hopeful = || self.candidates.iter().filter(|candidate| !candidate.hopeless);
-        if self.round > self.context.policy.retries || hopeful().next().is_none() {
+        let given_up = hopeful().all(|candidate| candidate.endpoint.health().is_given_up());
+        if given_up || self.round > self.context.policy.retries {
+            hopeful().for_each(|candidate| candidate.endpoint.health().give_up());
             return Err(None);
         }
         // Hosts that ask for time get it; the one that asks for the least decides.
@@ -193,12 +195,20 @@ impl Tries {
         }
     }
 
-    /// What every host came to. `instead` stands in for hosts that were never asked.
-    pub(crate) fn give_up(&self, instead: Option<Fault>) -> GivenUp {
+    /// What every host came to, one that was passed over because it is down included. `limit` is
+    /// why there is no time left.
+    pub(crate) fn give_up(&self, limit: Option<Fault>) -> GivenUp {
         let failures = self.candidates.iter().filter_map(|candidate| {
+            let last = candidate.last.clone().or_else(|| candidate.endpoint.health().fault());
+            let fault = match &limit {
+                Some(Fault::Deadline { limit, .. }) => {
+                    Some(Fault::Deadline { limit: *limit, after: last.map(Box::new) })
+                }
+                _ => last,
+            };
             Some(HostFailure {
                 host: candidate.endpoint.name().to_owned(),
-                fault: instead.clone().or_else(|| candidate.last.clone())?,
+                fault: fault?,
                 tries: candidate.tries,
                 duration: candidate.duration,
             })

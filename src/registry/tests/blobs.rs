@@ -21,6 +21,7 @@ pub(super) fn small_chunks() -> Policy {
         window_bytes: 256 * KIB as u64,
         // A paused clock runs ahead whenever all tasks wait for the network.
         stall_timeout: Duration::from_secs(3600),
+        hedge_after: Duration::from_secs(3600),
         ..Policy::default()
     }
 }
@@ -35,6 +36,12 @@ pub(super) async fn collect(stream: &mut BlobStream) -> Result<Bytes, Error> {
 
 pub(super) async fn read(repository: &Repository, descriptor: &Descriptor) -> Result<Bytes, Error> {
     collect(&mut repository.blob(descriptor, 0).await?).await
+}
+
+/// The error of a read that must not succeed.
+pub(super) async fn failure(repository: &Repository, descriptor: &Descriptor) -> Error {
+    let read = read(repository, descriptor).await;
+    read.map(|bytes| bytes.len()).unwrap_err()
 }
 
 /// A server that answers every request about `blob` as `answer` says, its well-behaved reply given.
@@ -244,7 +251,7 @@ async fn refuses_answers_that_are_not_what_was_asked_for() {
     for (name, answer, expected) in cases {
         let server = serving(&blob, move |request, _, reply| answer(request, reply)).await;
         let repository = Setup::policy(small_chunks()).repository(vec![server.host()]);
-        let error = read(&repository, &layer(&blob)).await.unwrap_err();
+        let error = failure(&repository, &layer(&blob)).await;
         assert!(error.fault().is_some_and(expected), "{name}: {error:?}");
         assert_eq!(error.failure(), Failure::Verification, "{name}");
     }
@@ -280,7 +287,7 @@ async fn a_body_that_inflates_beyond_the_blob_is_refused() {
     let server =
         Server::start(move |_, _| Reply::ok(bomb.clone()).header("Content-Encoding", "zstd")).await;
     let repository = Setup::policy(small_chunks()).repository(vec![server.host()]);
-    let error = read(&repository, &layer(&blob)).await.unwrap_err();
+    let error = failure(&repository, &layer(&blob)).await;
     assert!(matches!(error.fault(), Some(Fault::Excess { .. })), "{error:?}");
 }
 
@@ -311,7 +318,7 @@ async fn the_time_limit_ends_retries() {
     let server = Server::start(|_, _| Reply::status(500)).await;
     let policy = Policy { timeout: Some(Duration::from_secs(1)), retries: 1000, ..small_chunks() };
     let repository = Setup::policy(policy).repository(vec![server.host()]);
-    let error = read(&repository, &layer(b"x")).await.unwrap_err();
-    assert!(matches!(error.fault(), Some(Fault::Deadline(_))), "{error:?}");
+    let error = failure(&repository, &layer(b"x")).await;
+    assert!(matches!(error.fault(), Some(Fault::Deadline { .. })), "{error:?}");
     assert_eq!(error.failure(), Failure::Unreachable);
 }
