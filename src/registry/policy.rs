@@ -9,6 +9,9 @@ pub struct Policy {
     /// How often a failed request is tried again, after it was tried at every host. Progress of a
     /// blob renews it.
     pub retries: u32,
+    /// Wait before the first retry; each further one waits twice as long, up to a limit. What it is
+    /// multiplied by for jitter is at least a half.
+    pub first_wait: Duration,
     /// Longest time for the whole run; `None` is no limit.
     pub timeout: Option<Duration>,
     /// Longest wait for a response to begin, or for its next byte.
@@ -44,6 +47,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             retries: 5,
+            first_wait: Duration::from_millis(250),
             timeout: None,
             stall_timeout: Duration::from_secs(30),
             connections: 12,

@@ -14,9 +14,6 @@ use super::endpoint::Endpoint;
 use super::error::{Error, HostFailure};
 use super::fault::Fault;
 
-/// Wait before the second round; it doubles from there.
-const FIRST_WAIT: Duration = Duration::from_millis(250);
-
 /// Longest wait that is our own choice.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
@@ -184,10 +181,11 @@ impl Tries {
             .map(|candidate| candidate.last.as_ref().and_then(Fault::retry_after))
             .min()
             .flatten();
+        let own = backoff(self.context.policy.first_wait, self.round, self.random);
         let wait = match asked {
             Some(asked) if asked > LONGEST_RETRY_AFTER => return Err(None),
-            Some(asked) => asked.max(backoff(self.round, self.random)),
-            None => backoff(self.round, self.random),
+            Some(asked) => asked.max(own),
+            None => own,
         };
         match self.context.leaves_no_time_for(wait) {
             Some(fault) => Err(Some(fault)),
@@ -219,8 +217,8 @@ impl Tries {
 
 /// The wait before round `round` (the first retry is round 1): doubling, capped, and between half
 /// and the whole of that, so that many clients do not come back at one moment.
-fn backoff(round: u32, random: Random) -> Duration {
-    let doubled = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(round.saturating_sub(1)));
+fn backoff(first: Duration, round: u32, random: Random) -> Duration {
+    let doubled = first.saturating_mul(2_u32.saturating_pow(round.saturating_sub(1)));
     doubled.min(LONGEST_WAIT).mul_f64(0.5 + random() / 2.0)
 }
 
@@ -230,10 +228,12 @@ mod tests {
 
     #[test]
     fn waits_longer_each_round_and_never_more_than_the_cap() {
+        let first = Duration::from_millis(250);
         let longest: Random = || 1.0;
-        let waits: Vec<_> = (1..=8).map(|round| backoff(round, longest).as_millis()).collect();
+        let waits: Vec<_> =
+            (1..=8).map(|round| backoff(first, round, longest).as_millis()).collect();
         assert_eq!(waits, [250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
-        assert_eq!(backoff(1, || 0.0).as_millis(), 125);
-        assert_eq!(backoff(u32::MAX, longest), LONGEST_WAIT);
+        assert_eq!(backoff(first, 1, || 0.0).as_millis(), 125);
+        assert_eq!(backoff(first, u32::MAX, longest), LONGEST_WAIT);
     }
 }

@@ -5,7 +5,7 @@ use crate::registry::testing::{Reply, Request, Server, Setup, dead_authority, ho
 
 const KIB: usize = 1024;
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_blob_goes_on_at_the_next_host_at_the_byte_where_the_mirror_broke_off() {
     let blob = noise(60 * KIB);
     let content = blob.clone();
