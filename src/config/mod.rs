@@ -18,7 +18,7 @@ mod warning;
 pub use authority::RegistryKey;
 pub use containerd::ContainerdConfig;
 pub use credentials::{Credential, Keychain, Login};
-pub use docker::LoginFile;
+pub use docker::{Kept, LoginFile, LoginStore, StoreError};
 pub use environment::Environment;
 pub use error::{Error, Location};
 pub use hosts::{
