@@ -302,8 +302,12 @@ pub struct CompletionArgs {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::BTreeSet;
+
     use clap::CommandFactory;
+
+    use super::*;
+    use crate::failure::Failure;
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(std::iter::once("pullctl").chain(line.split_whitespace()))
@@ -408,5 +412,78 @@ mod tests {
         for code in (0..=11).chain([130]) {
             assert!(EXAMPLES.contains(&format!(" {code} ")), "{code}");
         }
+    }
+
+    const README: &str = include_str!("../../README.md");
+
+    /// The lines of README's section whose heading begins with `heading`.
+    fn readme_section(heading: &str) -> impl Iterator<Item = &'static str> {
+        let mut lines = README.lines().skip_while(move |line| !line.starts_with(heading));
+        assert!(lines.next().is_some(), "README has no {heading:?}");
+        lines.take_while(|line| !line.starts_with('#'))
+    }
+
+    /// The flags in the tables of a section: `-f`, `--file`.
+    fn readme_flags(heading: &str) -> BTreeSet<String> {
+        readme_section(heading)
+            .filter(|line| line.starts_with("| `-"))
+            .filter_map(|line| line.split(" | ").next())
+            .flat_map(|cell| cell.split([' ', ',', '`']))
+            .filter(|word| word.starts_with('-'))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn flags(command: &clap::Command) -> BTreeSet<String> {
+        let arguments = command.get_arguments().filter(|argument| !argument.is_positional());
+        arguments
+            .filter(|argument| !matches!(argument.get_id().as_str(), "help" | "version"))
+            .flat_map(|argument| {
+                let short = argument.get_short().map(|short| format!("-{short}"));
+                short.into_iter().chain(argument.get_long().map(|long| format!("--{long}")))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn readme_lists_every_flag_and_no_other() {
+        let command = Cli::command();
+        assert_eq!(readme_flags("### Every command"), flags(&command));
+        for subcommand in command.get_subcommands() {
+            let flags = flags(subcommand);
+            if !flags.is_empty() {
+                let heading = format!("### `pullctl {}", subcommand.get_name());
+                assert_eq!(readme_flags(&heading), flags, "{heading}");
+            }
+        }
+    }
+
+    #[test]
+    fn readme_lists_every_exit_code_with_its_name() {
+        use Failure::{
+            Authentication, Batch, Containerd, DiskFull, Interrupted, NoPlatform, NotFound, Other,
+            RateLimited, Unreachable, Usage, Verification,
+        };
+        let rows: Vec<&str> = readme_section("## Exit codes").collect();
+        let failures = [
+            Other,
+            Usage,
+            NotFound,
+            Authentication,
+            Unreachable,
+            RateLimited,
+            Verification,
+            NoPlatform,
+            Containerd,
+            DiskFull,
+            Batch,
+            Interrupted,
+        ];
+        for failure in failures {
+            let row = format!("| {} | `{}` |", failure.exit_code(), failure.code());
+            assert!(rows.iter().any(|line| line.starts_with(&row)), "README has no row {row}");
+        }
+        // A heading, a rule, 0, and one for each failure.
+        assert_eq!(rows.iter().filter(|line| line.starts_with('|')).count(), failures.len() + 3);
     }
 }

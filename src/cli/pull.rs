@@ -73,8 +73,7 @@ async fn destination(
     if let Some(To::Layout(directory)) = &args.destination.to {
         return Ok(Arc::new(LayoutDestination::new(Layout::open(directory)?)));
     }
-    let address = containerd::find_address(global.address())?;
-    let client = Client::connect(&address, global.namespace()).await?;
+    let client = super::connect(global).await?;
     let unpack = match args.destination.no_unpack {
         true => None,
         false => Some(UnpackOptions {
