@@ -15,7 +15,7 @@ mod named_file;
 mod node;
 mod warning;
 
-pub use authority::RegistryKey;
+pub use authority::{RegistryKey, authority_in};
 pub use containerd::ContainerdConfig;
 pub use credentials::{Credential, Keychain, Login};
 pub use docker::{Kept, LoginFile, LoginStore, StoreError};
