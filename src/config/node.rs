@@ -72,9 +72,7 @@ impl NodeConfig {
     ///
     /// # Errors
     /// As [`hosts`](Self::hosts).
-    pub fn hosts_of(
-        &self,
-        domain: &str, options: &HostOptions) -> Result<HostsConfig, Error> {
+    pub fn hosts_of(&self, domain: &str, options: &HostOptions) -> Result<HostsConfig, Error> {
         if let Some(directory) = hosts::find_directory(&self.hosts_directories, domain)? {
             let mut config = hosts::load_directory(&directory, domain, options)?;
             let containerd = self.containerd.as_ref();
@@ -91,9 +89,9 @@ impl NodeConfig {
         Ok(HostsConfig { hosts, warnings: Vec::new() })
     }
 
-    /// Adds every login of this node to `keychain`, to be asked after those that it has.
-    pub fn add_logins_to(&mut self, keychain: Keychain) -> Keychain {
-        keychain.with_files(std::mem::take(&mut self.login_files))
+    /// `keychain` and every login of this node, asked after those that it has.
+    pub fn with_logins(self, keychain: Keychain) -> Keychain {
+        keychain.with_files(self.login_files)
     }
 
     /// What looks wrong, but for what [`hosts`](Self::hosts) finds.
@@ -109,7 +107,10 @@ fn named_config(path: &Path) -> Result<ContainerdConfig, Error> {
     ContainerdConfig::read(path)?.ok_or_else(|| Error::not_found(path))
 }
 
-fn hosts_directories(locations: &Locations, containerd: Option<&ContainerdConfig>) -> Result<Vec<PathBuf>, Error> {
+fn hosts_directories(
+    locations: &Locations,
+    containerd: Option<&ContainerdConfig>,
+) -> Result<Vec<PathBuf>, Error> {
     if !locations.hosts_directories.is_empty() {
         return match locations.hosts_directories.iter().find(|directory| !directory.is_dir()) {
             Some(missing) => Err(Error::not_found(missing)),
@@ -226,12 +227,12 @@ mod tests {
             containerd_config: Some(fixtures().join("containerd-config/logins.toml")),
             ..Locations::default()
         };
-        let mut node = NodeConfig::read(&locations, &environment).unwrap();
+        let node = NodeConfig::read(&locations, &environment).unwrap();
         assert_eq!(node.warnings().len(), 5);
         let password = "command-line-secret".to_owned().into();
         let typed = crate::config::Credential::Basic { username: "typed".to_owned(), password };
         let keychain = Keychain::from_command_line("quay.io".to_owned(), typed);
-        let keychain = node.add_logins_to(keychain);
+        let keychain = node.with_logins(keychain);
         for (authority, repository, source, username) in [
             ("quay.io", "a/b", "command line", Some("typed")),
             ("harbor.example", "a/b", "secret/data.yaml", Some("robot$k8s")),
