@@ -26,9 +26,9 @@ const RETRIES: u32 = 1;
 /// Why nobody is logged in, or out.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// What was typed for the server names none.
-    #[error("{0:?} is no registry")]
-    Server(String),
+    /// What was typed for the server names none. It is not shown: it may hold a password.
+    #[error("the server's name is no host[:port]")]
+    Server,
     /// Nobody is there to be asked.
     #[error("cannot ask for the {0}: standard input is no terminal")]
     NoTerminal(&'static str),
@@ -63,7 +63,7 @@ pub(super) enum Error {
 impl Diagnose for Error {
     fn failure(&self) -> Failure {
         match self {
-            Self::Server(_) | Self::NoTerminal(_) | Self::Empty(_) => Failure::Usage,
+            Self::Server | Self::NoTerminal(_) | Self::Empty(_) => Failure::Usage,
             Self::NotRead { .. } | Self::NoHome => Failure::Other,
             Self::Config(error) => error.failure(),
             Self::Registry(error) => error.failure(),
@@ -74,7 +74,7 @@ impl Diagnose for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Server(_) => Some("write it as host[:port]".to_owned()),
+            Self::Server => Some("write the registry alone, and the user name with -u".to_owned()),
             Self::NoTerminal(_) => Some("use -u USER --password-stdin".to_owned()),
             Self::NotRead { .. } | Self::Empty(_) => None,
             Self::NoHome => Some("set $DOCKER_CONFIG to a directory".to_owned()),
@@ -114,7 +114,7 @@ pub(super) async fn run(
 
 /// The registry's name in what was typed.
 pub(super) fn server(typed: &str) -> Result<String, Error> {
-    let authority = config::authority_in(typed).ok_or_else(|| Error::Server(typed.to_owned()))?;
+    let authority = config::authority_in(typed).ok_or(Error::Server)?;
     Ok(RegistryKey::of(&authority).to_string())
 }
 
