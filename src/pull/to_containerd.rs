@@ -74,34 +74,40 @@ impl ContainerdDestination {
         for (position, layer) in layers.iter().enumerate().rev() {
             let Some(identity) = &layer.identity else { continue };
             let chain_id = identity.chain_id.to_string();
-            if snapshots.stat(&chain_id).await?.is_some() {
+            if snapshots.stat(&chain_id).await?.is_none() {
+                continue;
+            }
+            // When nothing is missing the image is named at once, most often for the second time:
+            // a lease would only cost.
+            if position + 1 < layers.len() {
                 self.lease.hold(&format!("snapshots/{snapshotter}"), &chain_id).await?;
                 if let Some(unpacker) = self.unpacker().await? {
                     unpacker.know(identity.chain_id);
                 }
-                return Ok(position + 1);
             }
+            return Ok(position + 1);
         }
         Ok(0)
     }
 
+    /// How many layers from the base have their blob.
     async fn present_layers(&self, layers: &[Layer]) -> Result<usize, Error> {
         for (position, layer) in layers.iter().enumerate() {
-            if !self.holds(&layer.descriptor).await? {
-                return Ok(position);
+            if self.holds(&layer.descriptor).await? {
+                continue;
             }
+            for present in &layers[..position] {
+                self.lease.hold("content", &present.descriptor.digest.to_string()).await?;
+            }
+            return Ok(position);
         }
         Ok(layers.len())
     }
 
-    /// Whether the blob is there, which the lease then keeps.
+    /// Whether the blob is there.
     async fn holds(&self, descriptor: &Descriptor) -> Result<bool, Error> {
         let found = self.content().info(&descriptor.digest).await?;
-        let complete = found.is_some_and(|info| info.size == descriptor.size);
-        if complete {
-            self.lease.hold("content", &descriptor.digest.to_string()).await?;
-        }
-        Ok(complete)
+        Ok(found.is_some_and(|info| info.size == descriptor.size))
     }
 
     /// Writes a document, or completes the labels of one that is there.
@@ -288,7 +294,10 @@ impl BlobIngest for ContainerdIngest {
     async fn commit(mut self: Box<Self>) -> Result<(), Error> {
         let committed = self.ingest.commit(self.labels).await;
         match (self.unpacked.take(), committed) {
-            (Some(Unpacked { unpacker, sink }), Ok(())) => Ok(unpacker.complete(sink).await?),
+            (Some(Unpacked { unpacker, sink }), Ok(())) => {
+                unpacker.take_back(sink);
+                Ok(())
+            }
             (Some(Unpacked { sink, .. }), Err(error)) => {
                 sink.abandon().await;
                 Err(error.into())

@@ -49,6 +49,8 @@ pub struct Unpacker {
 struct State {
     /// Chains whose snapshot is known to be there.
     committed: HashSet<ChainId>,
+    /// Layers whose blobs came in while they were extracted.
+    arrived: HashMap<ChainId, LayerSink>,
     staged: HashMap<ChainId, Staged>,
     has_warned: bool,
 }
@@ -159,11 +161,13 @@ impl Unpacker {
         }
     }
 
-    /// Takes back a sink that was given the whole blob.
-    ///
-    /// # Errors
-    /// As [`Unpacker::begin`].
-    pub async fn complete(&self, sink: LayerSink) -> Result<(), Error> {
+    /// Takes back a sink that was given the whole blob, which proved to be the right one.
+    pub fn take_back(&self, sink: LayerSink) {
+        self.state().arrived.insert(sink.chain_id, sink);
+    }
+
+    /// Waits for the last file of a layer, and checks that it is the right one.
+    async fn complete(&self, sink: LayerSink) -> Result<(), Error> {
         let staged = match sink.target {
             Target::Memory(held) => Staged::Held(held),
             Target::Extraction(extraction) => match extraction.finish().await {
@@ -180,6 +184,10 @@ impl Unpacker {
     /// # Errors
     /// As [`Unpacker::begin`].
     pub async fn stage(&self, layer: &Layer) -> Result<(), Error> {
+        let arrived = self.state().arrived.remove(&layer.identity.chain_id);
+        if let Some(sink) = arrived {
+            return self.complete(sink).await;
+        }
         let Some(mut sink) = self.begin(layer).await? else { return Ok(()) };
         let mut blob = self.content.reader(&layer.descriptor.digest, 0).await?;
         while let Some(chunk) = blob.next().await {
@@ -221,8 +229,11 @@ impl Unpacker {
 
     /// Removes what was extracted and is of no use any more.
     pub async fn close(&self) {
-        let left: Vec<_> = self.state().staged.drain().map(|(_, staged)| staged).collect();
-        for staged in left {
+        let State { arrived, staged, .. } = std::mem::take(&mut *self.state());
+        for sink in arrived.into_values() {
+            sink.abandon().await;
+        }
+        for staged in staged.into_values() {
             if let Staged::Filled(filled) = staged {
                 filled.abandon().await;
             }
