@@ -8,6 +8,7 @@
 //! | `endpoint` | one host: sending, redirects, the https → http fallback |
 //! | `clients`, `tls`, `proxy` | connections |
 //! | `auth` | challenges, tokens, who to be |
+//! | `login` | proving a login |
 //! | `retry`, `health` | who is asked next, when, and when to give up |
 //! | `resolver` | references to descriptors, manifests |
 //! | `source`, `segment` | a blob's bytes from a byte on, over any failure |
@@ -33,6 +34,7 @@ mod error;
 mod fault;
 mod health;
 mod host;
+mod login;
 mod parallel;
 mod policy;
 mod proxy;

@@ -58,7 +58,7 @@ impl Registry {
 
     /// The endpoint for `settings`, shared with every repository that reaches the host in the same
     /// way.
-    fn endpoint(&self, settings: &RegistryHost) -> Result<Arc<Endpoint>, Error> {
+    pub(super) fn endpoint(&self, settings: &RegistryHost) -> Result<Arc<Endpoint>, Error> {
         let mut endpoints = lock(&self.endpoints);
         let known = endpoints.iter().find(|known| connects_alike(known.settings(), settings));
         if let Some(known) = known {
