@@ -78,9 +78,7 @@ impl Diagnose for Error {
             Self::SeveralRegistries(..) => {
                 Some("pull the images of each registry by a command of its own".into())
             }
-            Self::Password { .. } => {
-                Some("where no terminal is, write -u USER:PASSWORD".into())
-            }
+            Self::Password { .. } => Some("where no terminal is, write -u USER:PASSWORD".into()),
             Self::Pull { source, .. } => source.hint(),
             Self::Interrupted => {
                 Some("run the same command again: the pull goes on where it stopped".into())

@@ -156,11 +156,8 @@ mod tests {
     #[test]
     fn a_list_may_have_blank_lines_and_comments() {
         let text = "\n# for kubeadm\nregistry.k8s.io/pause:3.6  \n\tbusybox\n";
-        let names: Vec<_> = parse_list(Path::new("list"), text)
-            .unwrap()
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let names: Vec<_> =
+            parse_list(Path::new("list"), text).unwrap().iter().map(ToString::to_string).collect();
         assert_eq!(names, ["registry.k8s.io/pause:3.6", "docker.io/library/busybox:latest"]);
     }
 

@@ -171,6 +171,7 @@ pub(crate) fn curious() -> Tree {
         .mode(0o750)
         .modified(1_600_000_000, 123_456_789)
         .directory("etc")
+        .modified(1_600_000_000, 987_654_321)
         .file("etc/passwd", b"root:x:0:0::/:/bin/sh\n")
         .owner(1000, 2000)
         .mode(0o4755)
