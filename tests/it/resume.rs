@@ -29,18 +29,18 @@ struct Stalled {
 
 impl Stalled {
     fn new() -> Self {
-        Self::with(|gate| Fault::Stall(1000, gate), None)
+        Self::with(|gate| Fault::Stall(1000, gate))
     }
 
-    /// `fault` befalls the request after the answered ones, `then` all that follow.
-    fn with(fault: impl FnOnce(Gate) -> Fault, then: Option<Fault>) -> Self {
+    /// `fault` befalls the request after the answered ones.
+    fn with(fault: impl FnOnce(Gate) -> Fault) -> Self {
         let image = Recipe::new(vec![Layer::noise(&unique("layer"), SIZE)]).build();
         let registry = FaultyRegistry::start();
         let reference = registry.add_new(&image);
         let gate = Gate::new();
         let mut script = vec![None; ANSWERED];
         script.push(Some(fault(gate.clone())));
-        registry.script_then(&image.layers()[0].digest.to_string(), script, then);
+        registry.script(&image.layers()[0].digest.to_string(), script);
         Self { registry, reference, image, gate }
     }
 
@@ -126,7 +126,7 @@ each_version! {
 
     fn a_failed_pull_leaves_what_the_next_one_needs(daemon) {
         let break_off = |gate| Fault::Break(1000, gate);
-        let stalled = Stalled::with(break_off, Some(Fault::Reset(0)));
+        let stalled = Stalled::with(break_off);
         let running = stalled.pull(daemon).args(["--retries", "0"]).spawn();
         let offset = stalled.wait_for_bytes(daemon);
         stalled.gate.open();

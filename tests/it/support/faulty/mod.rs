@@ -129,11 +129,6 @@ impl FaultyRegistry {
         self.rule(line, script, None);
     }
 
-    /// The same, and after the script every request gets `then`.
-    pub(crate) fn script_then(&self, line: &str, script: Vec<Option<Fault>>, then: Option<Fault>) {
-        self.rule(line, script, then);
-    }
-
     /// Every request whose `METHOD /path` contains `line` gets `fault`.
     pub(crate) fn always(&self, line: &str, fault: Fault) {
         self.rule(line, Vec::new(), Some(fault));
