@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::values::{ByteCount, Destination, Label, Login, duration, platform};
 use crate::output::ProgressMode;
 use crate::platform::Platform;
+use crate::unpack::Way;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -174,9 +175,35 @@ pub struct DestinationArgs {
     #[arg(long)]
     pub no_unpack: bool,
 
+    /// Who unpacks the layers: pullctl while they come in, or containerd afterwards
+    #[arg(long, value_enum, value_name = "WAY", default_value_t, conflicts_with = "no_unpack")]
+    pub unpacker: UnpackWay,
+
     /// Write an OCI image layout into a directory instead; needs no containerd
-    #[arg(long, value_name = "oci:DIR", conflicts_with_all = ["pin", "labels", "no_unpack"])]
+    #[arg(long, value_name = "oci:DIR", conflicts_with_all = ["pin", "labels", "no_unpack", "unpacker"])]
     pub to: Option<Destination>,
+}
+
+/// Who unpacks layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum UnpackWay {
+    /// pullctl where that is sound (as root, overlayfs, the daemon on this machine), else containerd
+    #[default]
+    Auto,
+    /// pullctl, or fail
+    Direct,
+    /// containerd
+    Daemon,
+}
+
+impl From<UnpackWay> for Way {
+    fn from(way: UnpackWay) -> Self {
+        match way {
+            UnpackWay::Auto => Self::Auto,
+            UnpackWay::Direct => Self::Direct,
+            UnpackWay::Daemon => Self::Daemon,
+        }
+    }
 }
 
 /// How registries are reached.
@@ -275,8 +302,12 @@ pub struct CompletionArgs {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::BTreeSet;
+
     use clap::CommandFactory;
+
+    use super::*;
+    use crate::failure::Failure;
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(std::iter::once("pullctl").chain(line.split_whitespace()))
@@ -381,5 +412,78 @@ mod tests {
         for code in (0..=11).chain([130]) {
             assert!(EXAMPLES.contains(&format!(" {code} ")), "{code}");
         }
+    }
+
+    const README: &str = include_str!("../../README.md");
+
+    /// The lines of README's section whose heading begins with `heading`.
+    fn readme_section(heading: &str) -> impl Iterator<Item = &'static str> {
+        let mut lines = README.lines().skip_while(move |line| !line.starts_with(heading));
+        assert!(lines.next().is_some(), "README has no {heading:?}");
+        lines.take_while(|line| !line.starts_with('#'))
+    }
+
+    /// The flags in the tables of a section: `-f`, `--file`.
+    fn readme_flags(heading: &str) -> BTreeSet<String> {
+        readme_section(heading)
+            .filter(|line| line.starts_with("| `-"))
+            .filter_map(|line| line.split(" | ").next())
+            .flat_map(|cell| cell.split([' ', ',', '`']))
+            .filter(|word| word.starts_with('-'))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn flags(command: &clap::Command) -> BTreeSet<String> {
+        let arguments = command.get_arguments().filter(|argument| !argument.is_positional());
+        arguments
+            .filter(|argument| !matches!(argument.get_id().as_str(), "help" | "version"))
+            .flat_map(|argument| {
+                let short = argument.get_short().map(|short| format!("-{short}"));
+                short.into_iter().chain(argument.get_long().map(|long| format!("--{long}")))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn readme_lists_every_flag_and_no_other() {
+        let command = Cli::command();
+        assert_eq!(readme_flags("### Every command"), flags(&command));
+        for subcommand in command.get_subcommands() {
+            let flags = flags(subcommand);
+            if !flags.is_empty() {
+                let heading = format!("### `pullctl {}", subcommand.get_name());
+                assert_eq!(readme_flags(&heading), flags, "{heading}");
+            }
+        }
+    }
+
+    #[test]
+    fn readme_lists_every_exit_code_with_its_name() {
+        use Failure::{
+            Authentication, Batch, Containerd, DiskFull, Interrupted, NoPlatform, NotFound, Other,
+            RateLimited, Unreachable, Usage, Verification,
+        };
+        let rows: Vec<&str> = readme_section("## Exit codes").collect();
+        let failures = [
+            Other,
+            Usage,
+            NotFound,
+            Authentication,
+            Unreachable,
+            RateLimited,
+            Verification,
+            NoPlatform,
+            Containerd,
+            DiskFull,
+            Batch,
+            Interrupted,
+        ];
+        for failure in failures {
+            let row = format!("| {} | `{}` |", failure.exit_code(), failure.code());
+            assert!(rows.iter().any(|line| line.starts_with(&row)), "README has no row {row}");
+        }
+        // A heading, a rule, 0, and one for each failure.
+        assert_eq!(rows.iter().filter(|line| line.starts_with('|')).count(), failures.len() + 3);
     }
 }

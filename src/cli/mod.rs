@@ -5,12 +5,17 @@
 //! |---|---|
 //! | `args`, `values` | what can be typed |
 //! | `settings` | what it means: files, variables and flags into typed requests |
-//! | `pull`, … | one subcommand each: wires and prints |
+//! | `pull`, `images`, `rm`, `completion` | one subcommand each: wires and prints |
+//! | `inventory` | the images in containerd, for those that list or remove them |
 //! | `error` | what can go wrong before a subcommand's own work begins |
 
 pub mod args;
+mod completion;
 mod error;
+mod images;
+mod inventory;
 mod pull;
+mod rm;
 mod settings;
 pub mod values;
 
@@ -20,9 +25,10 @@ use std::time::Duration;
 use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::containerd::{self, Client};
 use crate::failure::{Diagnose, Failure};
 use crate::output::{self, Printer};
-use args::{Cli, Command};
+use args::{Cli, Command, GlobalArgs};
 pub use error::Error;
 
 /// Longest wait for threads that still write a file when the process ends. What they write is
@@ -64,8 +70,21 @@ async fn run(cli: &Cli, printer: &Printer) -> Option<Failure> {
     };
     match &cli.command {
         Command::Pull(args) => pull::run(&cli.global, args, printer, interrupted).await,
-        _ => None,
+        Command::Images(args) => told(printer, images::run(&cli.global, args, printer).await),
+        Command::Rm(args) => told(printer, rm::run(&cli.global, args, printer).await),
+        Command::Completion(args) => told(printer, completion::run(args, printer)),
     }
+}
+
+/// The daemon and the namespace that the flags of every command name.
+async fn connect(global: &GlobalArgs) -> Result<Client, containerd::Error> {
+    let address = containerd::find_address(global.address())?;
+    Client::connect(&address, global.namespace()).await
+}
+
+/// Prints what went wrong, if anything did, and tells its kind.
+fn told(printer: &Printer, outcome: Result<(), impl Diagnose>) -> Option<Failure> {
+    outcome.err().and_then(|error| fail(printer, &error))
 }
 
 /// Prints `error` and tells its kind.

@@ -19,9 +19,17 @@ use crate::progress::{BlobState, Event};
 /// Lines of the terminal that are left to the shell's prompt, the last log line and the total.
 const RESERVED_LINES: usize = 3;
 
-const DOWNLOAD: &str = "{prefix} {msg:11} {wide_bar:.cyan/blue} {binary_bytes:>10}/{binary_total_bytes:10} {binary_bytes_per_sec:>12} {eta:>4}";
-const PLAIN: &str = "{prefix} {msg}";
-const TOTAL: &str = "{prefix:.bold} {wide_bar:.green/blue} {binary_bytes:>10}/{binary_total_bytes:10} {binary_bytes_per_sec:>12} {eta:>4}";
+/// Narrowest terminal, in columns, for the full form of a blob's line and of the total.
+const WIDE_ROW: u16 = 80;
+const WIDE_TOTAL: u16 = 100;
+
+const DOWNLOAD: &str = "{prefix} {msg:11} {wide_bar:.cyan/blue} \
+    {binary_bytes:>10}/{binary_total_bytes:10} {binary_bytes_per_sec:>12} {eta:>4}";
+const DOWNLOAD_NARROW: &str = "{prefix} {msg:11} {percent:>3}% {binary_bytes_per_sec:>12}";
+const STATE: &str = "{prefix} {msg}";
+const TOTAL: &str = "{prefix:.bold} {wide_bar:.green/blue} \
+    {binary_bytes:>10}/{binary_total_bytes:10} {binary_bytes_per_sec:>12} {eta:>4}";
+const TOTAL_NARROW: &str = "{prefix:.bold} {percent:>3}% {binary_bytes_per_sec:>12}";
 
 /// Where bars are drawn: nowhere, until a run shows them.
 pub(super) struct Screen(MultiProgress);
@@ -45,19 +53,14 @@ pub(super) struct Bars {
     screen: MultiProgress,
     rows: Vec<Row>,
     total: ProgressBar,
-    styles: Styles,
-}
-
-struct Styles {
-    download: ProgressStyle,
-    plain: ProgressStyle,
+    width: u16,
 }
 
 /// A blob's line.
 struct Row {
     digest: Digest,
     bar: ProgressBar,
-    state: BlobState,
+    template: &'static str,
 }
 
 impl Bars {
@@ -65,9 +68,9 @@ impl Bars {
     pub(super) fn new(printer: Printer, attempts: bool) -> Self {
         let screen = printer.screen().0.clone();
         screen.set_draw_target(ProgressDrawTarget::stderr());
-        let total = screen.add(ProgressBar::new(0).with_style(style(TOTAL)));
-        let styles = Styles { download: style(DOWNLOAD), plain: style(PLAIN) };
-        Self { printer, attempts, board: Board::default(), screen, rows: Vec::new(), total, styles }
+        let total = screen.add(ProgressBar::new(0).with_style(style(TOTAL_NARROW)));
+        let (board, rows, width) = (Board::default(), Vec::new(), 0);
+        Self { printer, attempts, board, screen, rows, total, width }
     }
 
     /// Makes the rows those of `visible`, keeping the bars (and so the speeds) of rows that stay.
@@ -84,8 +87,7 @@ impl Bars {
             let Some(blob) = self.board.blob(*digest) else { continue };
             let row = kept.remove(digest).unwrap_or_else(|| {
                 let bar = self.screen.insert(line, new_bar(digest, blob));
-                bar.set_style(self.styles.of(blob.state));
-                Row { digest: *digest, bar, state: blob.state }
+                Row { digest: *digest, bar, template: "" }
             });
             self.rows.push(row);
         }
@@ -94,9 +96,10 @@ impl Bars {
     fn draw(&mut self) {
         for row in &mut self.rows {
             let Some(blob) = self.board.blob(row.digest) else { continue };
-            if row.state != blob.state {
-                row.state = blob.state;
-                row.bar.set_style(self.styles.of(blob.state));
+            let template = row_template(blob.state, self.width);
+            if row.template != template {
+                row.template = template;
+                row.bar.set_style(style(template));
             }
             row.bar.set_message(message(blob));
             row.bar.set_position(blob.position());
@@ -105,15 +108,6 @@ impl Bars {
         self.total.set_prefix(total_prefix(&totals));
         self.total.set_length(totals.size_bytes);
         self.total.set_position(totals.position_bytes);
-    }
-}
-
-impl Styles {
-    fn of(&self, state: BlobState) -> ProgressStyle {
-        match state {
-            BlobState::Downloading => self.download.clone(),
-            _ => self.plain.clone(),
-        }
     }
 }
 
@@ -128,7 +122,11 @@ impl Renderer for Bars {
     }
 
     fn tick(&mut self, _now: Instant) {
-        let (height, _) = console::Term::stderr().size();
+        let (height, width) = console::Term::stderr().size();
+        if self.width != width {
+            self.width = width;
+            self.total.set_style(style(if width < WIDE_TOTAL { TOTAL_NARROW } else { TOTAL }));
+        }
         let visible = self.board.visible(usize::from(height).saturating_sub(RESERVED_LINES));
         if !self.rows.iter().map(|row| &row.digest).eq(&visible) {
             self.arrange(&visible);
@@ -154,6 +152,14 @@ fn new_bar(digest: &Digest, blob: &Blob) -> ProgressBar {
     bar.tick();
     bar.reset_eta();
     bar
+}
+
+fn row_template(state: BlobState, width: u16) -> &'static str {
+    match state {
+        BlobState::Downloading if width < WIDE_ROW => DOWNLOAD_NARROW,
+        BlobState::Downloading => DOWNLOAD,
+        _ => STATE,
+    }
 }
 
 fn message(blob: &Blob) -> String {
@@ -188,7 +194,7 @@ mod tests {
 
     #[test]
     fn the_templates_are_valid() {
-        for template in [DOWNLOAD, PLAIN, TOTAL] {
+        for template in [DOWNLOAD, DOWNLOAD_NARROW, STATE, TOTAL, TOTAL_NARROW] {
             assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }
     }

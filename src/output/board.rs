@@ -28,10 +28,6 @@ impl Blob {
         }
     }
 
-    pub(super) fn is_active(&self) -> bool {
-        matches!(self.state, BlobState::Downloading | BlobState::Verifying | BlobState::Unpacking)
-    }
-
     pub(super) fn is_finished(&self) -> bool {
         matches!(self.state, BlobState::Done | BlobState::Exists)
     }
@@ -128,26 +124,36 @@ impl Board {
         totals
     }
 
-    /// The blobs to show where there is room for `lines`: all if they fit, otherwise the active ones
-    /// and as many of the waiting as fit, in the order of announcement.
+    /// The blobs to show where there is room for `lines`: all if they fit, otherwise those that the
+    /// most is happening with, in the order of announcement.
     pub(super) fn visible(&self, lines: usize) -> Vec<Digest> {
         if self.order.len() <= lines {
             return self.order.clone();
         }
-        let is = |wanted: fn(&Blob) -> bool| {
-            move |digest: &&Digest| self.blobs.get(*digest).is_some_and(wanted)
-        };
-        let mut room = lines;
-        let mut chosen = std::collections::HashSet::new();
-        for wanted in
-            [Blob::is_active as fn(&Blob) -> bool, |blob| blob.state == BlobState::Waiting]
-        {
-            let picked: Vec<Digest> =
-                self.order.iter().filter(is(wanted)).take(room).copied().collect();
-            room -= picked.len();
-            chosen.extend(picked);
-        }
-        self.order.iter().filter(|digest| chosen.contains(*digest)).copied().collect()
+        let mut ranked: Vec<(u8, usize, Digest)> = self
+            .order
+            .iter()
+            .enumerate()
+            .filter_map(|(position, digest)| {
+                Some((interest(self.blobs.get(digest)?.state)?, position, *digest))
+            })
+            .collect();
+        ranked.sort_unstable();
+        ranked.truncate(lines);
+        ranked.sort_unstable_by_key(|(_, position, _)| *position);
+        ranked.into_iter().map(|(.., digest)| digest).collect()
+    }
+}
+
+/// Which blobs get the lines that there are, lowest first; `None` for those that are finished and
+/// counted only.
+fn interest(state: BlobState) -> Option<u8> {
+    match state {
+        BlobState::Downloading => Some(0),
+        BlobState::Unpacking => Some(1),
+        BlobState::Verifying => Some(2),
+        BlobState::Waiting => Some(3),
+        BlobState::Done | BlobState::Exists => None,
     }
 }
 
@@ -223,6 +229,7 @@ mod tests {
         assert_eq!(board.visible(6), names(&["a", "b", "c", "d", "e", "f"]));
         assert_eq!(board.visible(5), names(&["b", "c", "e", "f"]));
         assert_eq!(board.visible(3), names(&["b", "c", "f"]));
+        assert_eq!(board.visible(2), names(&["c", "f"]));
         assert_eq!(board.visible(1), names(&["c"]));
         assert_eq!(board.visible(0), names(&[]));
     }

@@ -26,6 +26,17 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
+/// How long ago, roughly: `45 s`, `12 min`, `5 h`, `3 d`.
+pub fn age(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,5 +62,14 @@ mod tests {
         assert_eq!(speed(8 << 20, Duration::from_secs(2)).as_deref(), Some("4.00 MiB/s"));
         assert_eq!(speed(0, Duration::from_secs(2)), None);
         assert_eq!(speed(1, Duration::ZERO), None);
+    }
+
+    #[test]
+    fn ages_are_rough() {
+        for (seconds, text) in
+            [(0, "0 s"), (59, "59 s"), (3599, "59 min"), (3600, "1 h"), (86_400, "1 d")]
+        {
+            assert_eq!(age(Duration::from_secs(seconds)), text);
+        }
     }
 }

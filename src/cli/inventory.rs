@@ -1,0 +1,165 @@
+//! The images of a namespace: which names stand for the same image, and what it weighs.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::containerd::{Client, ContentStore, Error, Image, labels};
+use crate::oci::{Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, ManifestKind, MediaKind};
+use crate::platform::{Matcher, Platform};
+use crate::reference::Reference;
+
+/// Images looked at side by side: each costs the daemon two or three short reads.
+const CONCURRENT_LOOKS: usize = 16;
+
+/// Most manifests tried for one image whose index lists them; it bounds what a forged index makes
+/// us read.
+const MAX_CANDIDATES: usize = 64;
+
+/// One image under all its names.
+#[derive(Debug, Clone)]
+pub(super) struct StoredImage {
+    /// Digest of the configuration, which the kubelet calls the image ID; `None` when the content
+    /// is not there.
+    pub(super) id: Option<Digest>,
+    /// The store's entries, by name.
+    pub(super) names: Vec<Image>,
+    /// Size of manifest, configuration and layers as stored, for the platform that runs here.
+    pub(super) size_bytes: Option<u64>,
+}
+
+/// What a name in the store is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum NameKind {
+    /// `repository:tag`, or any name that is none of the others.
+    Tag,
+    /// `repository@sha256:…`.
+    RepositoryDigest,
+    /// `sha256:…`, the image ID.
+    Id,
+}
+
+impl NameKind {
+    pub(super) fn of(name: &str) -> Self {
+        if name.parse::<Digest>().is_ok() {
+            Self::Id
+        } else if name.parse::<Reference>().is_ok_and(|reference| reference.digest().is_some()) {
+            Self::RepositoryDigest
+        } else {
+            Self::Tag
+        }
+    }
+}
+
+impl StoredImage {
+    /// The ID, or what stands for it when the content is not there: the first target.
+    pub(super) fn identity(&self) -> Option<Digest> {
+        self.id.or_else(|| self.names.first().map(|name| name.target.digest))
+    }
+
+    /// The indexes and manifests that its names point to.
+    pub(super) fn digests(&self) -> BTreeSet<Digest> {
+        self.names.iter().map(|name| name.target.digest).collect()
+    }
+
+    /// The kubelet takes an image for pinned when one of its names is.
+    pub(super) fn is_pinned(&self) -> bool {
+        let (key, value) = labels::PINNED;
+        self.names.iter().any(|name| name.labels.get(key).is_some_and(|found| found == value))
+    }
+}
+
+/// Every image of the client's namespace, by its first name.
+///
+/// # Errors
+/// When the daemon refuses. Content that is missing or unreadable is no error.
+pub(super) async fn load(client: &Client) -> Result<Vec<StoredImage>, Error> {
+    let names = client.images().list().await?;
+    let targets: BTreeMap<Digest, Descriptor> =
+        names.iter().map(|name| (name.target.digest, name.target.clone())).collect();
+    let content = client.content();
+    let looks = targets.into_values().map(|target| {
+        let content = &content;
+        async move { Ok::<_, Error>((target.digest, look(content, target).await?)) }
+    });
+    let found: BTreeMap<Digest, Option<Found>> =
+        stream::iter(looks).buffer_unordered(CONCURRENT_LOOKS).try_collect().await?;
+    Ok(group(names, &found))
+}
+
+/// What a target's content tells.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    id: Digest,
+    size_bytes: u64,
+}
+
+/// Two targets with one configuration are one image: an index that was pushed again, for instance.
+fn group(names: Vec<Image>, found: &BTreeMap<Digest, Option<Found>>) -> Vec<StoredImage> {
+    let mut images: BTreeMap<Digest, StoredImage> = BTreeMap::new();
+    for name in names {
+        let found = found.get(&name.target.digest).copied().flatten();
+        let key = found.map_or(name.target.digest, |found| found.id);
+        let image = images.entry(key).or_insert_with(|| StoredImage {
+            id: found.map(|found| found.id),
+            names: Vec::new(),
+            size_bytes: found.map(|found| found.size_bytes),
+        });
+        image.names.push(name);
+    }
+    let mut images: Vec<StoredImage> = images.into_values().collect();
+    for image in &mut images {
+        image.names.sort_by_cached_key(|name| (NameKind::of(&name.name), name.name.clone()));
+    }
+    images.sort_by_cached_key(|image| image.names.first().map(|name| name.name.clone()));
+    images
+}
+
+/// Finds the manifest behind `target` that a container here would use: the best of those whose
+/// content is there.
+async fn look(content: &ContentStore, target: Descriptor) -> Result<Option<Found>, Error> {
+    let mut candidates = VecDeque::from([target]);
+    for _ in 0..MAX_CANDIDATES {
+        let Some(candidate) = candidates.pop_front() else { break };
+        let bytes = match content.read(&candidate.digest, MAX_MANIFEST_BYTES).await {
+            Ok(bytes) => bytes,
+            Err(Error::NotFound { .. }) => continue,
+            Err(error) => return Err(error),
+        };
+        match ManifestKind::parse(&candidate.media_type, &bytes) {
+            Ok(ManifestKind::Manifest(manifest)) => {
+                return Ok(Some(Found {
+                    id: manifest.config.digest,
+                    size_bytes: size(&candidate, &manifest),
+                }));
+            }
+            Ok(ManifestKind::Index(index)) => {
+                let entries = by_preference(index.manifests);
+                candidates.extend(entries.into_iter().take(MAX_CANDIDATES));
+            }
+            Err(error) => tracing::debug!(digest = %candidate.digest, %error, "no manifest"),
+        }
+    }
+    Ok(None)
+}
+
+/// The entries that may be images: those that run here first, best first.
+fn by_preference(entries: Vec<Descriptor>) -> Vec<Descriptor> {
+    let matcher = Matcher::default_for(&Platform::host());
+    let mut ranked: Vec<(usize, Descriptor)> = entries
+        .into_iter()
+        .filter(|entry| matches!(entry.kind(), MediaKind::Index | MediaKind::Manifest))
+        .filter(|entry| entry.platform.as_ref().is_none_or(|platform| platform.os != "unknown"))
+        .map(|entry| {
+            let rank = entry.platform.as_ref().and_then(|platform| matcher.rank(platform));
+            (rank.unwrap_or(usize::MAX), entry)
+        })
+        .collect();
+    ranked.sort_by_key(|(rank, _)| *rank);
+    ranked.into_iter().map(|(_, entry)| entry).collect()
+}
+
+fn size(manifest: &Descriptor, content: &Manifest) -> u64 {
+    let parts = content.layers.iter().chain([manifest, &content.config]);
+    parts.fold(0, |sum: u64, part| sum.saturating_add(part.size))
+}
