@@ -19,3 +19,4 @@ mod progress;
 mod pull_basics;
 mod resume;
 mod support;
+mod tls;
