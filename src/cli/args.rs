@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::values::{ByteCount, Destination, Label, Login, duration, platform};
 use crate::output::ProgressMode;
 use crate::platform::Platform;
+use crate::unpack::Way;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -174,9 +175,35 @@ pub struct DestinationArgs {
     #[arg(long)]
     pub no_unpack: bool,
 
+    /// Who unpacks the layers: pullctl while they come in, or containerd afterwards
+    #[arg(long, value_enum, value_name = "WAY", default_value_t, conflicts_with = "no_unpack")]
+    pub unpacker: UnpackWay,
+
     /// Write an OCI image layout into a directory instead; needs no containerd
-    #[arg(long, value_name = "oci:DIR", conflicts_with_all = ["pin", "labels", "no_unpack"])]
+    #[arg(long, value_name = "oci:DIR", conflicts_with_all = ["pin", "labels", "no_unpack", "unpacker"])]
     pub to: Option<Destination>,
+}
+
+/// Who unpacks layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum UnpackWay {
+    /// pullctl where that is sound (as root, overlayfs, the daemon on this machine), else containerd
+    #[default]
+    Auto,
+    /// pullctl, or fail
+    Direct,
+    /// containerd
+    Daemon,
+}
+
+impl From<UnpackWay> for Way {
+    fn from(way: UnpackWay) -> Self {
+        match way {
+            UnpackWay::Auto => Self::Auto,
+            UnpackWay::Direct => Self::Direct,
+            UnpackWay::Daemon => Self::Daemon,
+        }
+    }
 }
 
 /// How registries are reached.

@@ -11,7 +11,7 @@ use crate::layout::Layout;
 use crate::output::{self, Options, Printer, Progress, ProgressMode};
 use crate::progress::Sink;
 use crate::pull::{
-    self, ContainerdDestination, Destination, LayoutDestination, PullRequest, Puller,
+    self, ContainerdDestination, Destination, LayoutDestination, PullRequest, Puller, UnpackOptions,
 };
 use crate::registry::Registry;
 
@@ -40,8 +40,8 @@ pub(super) async fn run(
     };
     let progress = Progress::start(printer, &options);
     let work = async {
-        let destination = destination(global, args, &requests).await?;
         let sink = Arc::clone(&progress) as Arc<dyn Sink>;
+        let destination = destination(global, args, &requests, &sink).await?;
         let registry = Registry::new(settings::policy(args), keychain, Arc::clone(&sink))
             .map_err(pull::Error::from)?;
         let puller = Puller::new(registry, destination, args.download.concurrency, sink);
@@ -68,17 +68,21 @@ async fn destination(
     global: &GlobalArgs,
     args: &PullArgs,
     requests: &[PullRequest],
+    sink: &Arc<dyn Sink>,
 ) -> Result<Arc<dyn Destination>, pull::Error> {
     if let Some(To::Layout(directory)) = &args.destination.to {
         return Ok(Arc::new(LayoutDestination::new(Layout::open(directory)?)));
     }
     let client = super::connect(global).await?;
-    let snapshotter = match args.destination.no_unpack {
+    let unpack = match args.destination.no_unpack {
         true => None,
-        false => Some(snapshotter(global, &client).await?),
+        false => Some(UnpackOptions {
+            snapshotter: snapshotter(global, &client).await?,
+            way: args.destination.unpacker.into(),
+        }),
     };
     let images = requests.iter().map(|request| request.reference.to_string());
-    Ok(Arc::new(ContainerdDestination::new(client, snapshotter, images)))
+    Ok(Arc::new(ContainerdDestination::new(client, unpack, images, Arc::clone(sink))))
 }
 
 /// The snapshotter as typed, else the one that containers of the kubelet are started from.

@@ -1,8 +1,12 @@
 //! Who to be towards a registry host.
 
+use std::collections::HashMap;
+
 use secrecy::SecretString;
+use tokio::sync::Mutex;
 
 use super::authority::RegistryKey;
+use super::docker::{Helper, LoginFile};
 use super::hosts::RegistryHost;
 
 /// What proves who we are to one host. `Debug` shows no secret.
@@ -21,27 +25,121 @@ pub enum Credential {
     RegistryToken(SecretString),
 }
 
+impl Credential {
+    /// The user name, where there is one: tokens have none.
+    pub fn username(&self) -> Option<&str> {
+        match self {
+            Self::Basic { username, .. } => Some(username),
+            Self::IdentityToken(_) | Self::RegistryToken(_) => None,
+        }
+    }
+}
+
+/// A credential, and where it was found.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// What to show the host.
+    pub credential: Credential,
+    /// For people: `command line`, a file, or a file and the helper it names.
+    pub source: String,
+}
+
 /// Every login that this run knows, looked up by the host that is contacted.
+///
+/// | asked first to last | for |
+/// |---|---|
+/// | the command line | the image's own registry only |
+/// | each file in turn: `credHelpers`, `credsStore`, `auths` | any host |
 #[derive(Debug, Default)]
 pub struct Keychain {
-    /// `-u`: for the image's own registry only.
     command_line: Option<(RegistryKey, Credential)>,
+    files: Vec<LoginFile>,
+    /// What helpers answered: asking one starts a program, which may ask a person.
+    answers: Mutex<HashMap<(Helper, String), Option<Credential>>>,
 }
 
 impl Keychain {
     /// A keychain that knows only the login from the command line, valid for the registry
     /// `authority`: the domain of a reference, or `host[:port]` as contacted.
     pub fn from_command_line(authority: String, credential: Credential) -> Self {
-        Self { command_line: Some((RegistryKey::of(&authority), credential)) }
+        Self { command_line: Some((RegistryKey::of(&authority), credential)), ..Self::default() }
+    }
+
+    /// The same keychain with the logins of `files`, the first to be asked first.
+    pub fn with_files(mut self, files: impl IntoIterator<Item = LoginFile>) -> Self {
+        self.files.extend(files);
+        self
     }
 
     /// The credential for `repository` (for keys scoped to a path) at `host`.
-    pub async fn lookup(&self, host: &RegistryHost, _repository: &str) -> Option<Credential> {
+    pub async fn lookup(&self, host: &RegistryHost, repository: &str) -> Option<Credential> {
+        self.find(host, repository).await.map(|login| login.credential)
+    }
+
+    /// As [`lookup`](Self::lookup), and where it was found.
+    ///
+    /// A helper that fails is logged and passed over: a public image needs none.
+    pub async fn find(&self, host: &RegistryHost, repository: &str) -> Option<Login> {
         let contacted = RegistryKey::of(&host.authority);
-        self.command_line
-            .as_ref()
-            .filter(|(registry, _)| *registry == contacted)
-            .map(|(_, credential)| credential.clone())
+        if let Some((registry, credential)) = &self.command_line
+            && *registry == contacted
+        {
+            let source = "command line".to_owned();
+            return Some(Login { credential: credential.clone(), source });
+        }
+        let repository = repository_at(host, repository);
+        for file in &self.files {
+            let found = self.find_in(file, &contacted, &host.authority, &repository).await;
+            if found.is_some() {
+                return found;
+            }
+        }
+        None
+    }
+
+    async fn find_in(
+        &self,
+        file: &LoginFile,
+        registry: &RegistryKey,
+        authority: &str,
+        repository: &str,
+    ) -> Option<Login> {
+        let path = file.path().display();
+        for question in file.helpers(registry, authority) {
+            for server in question.servers {
+                if let Some(credential) = self.ask(question.helper, server).await {
+                    let source = format!("{path} ({})", question.helper.program());
+                    return Some(Login { credential, source });
+                }
+            }
+        }
+        let credential = file.login(registry, authority, repository)?.clone();
+        Some(Login { credential, source: path.to_string() })
+    }
+
+    /// What `helper` keeps for `server`. The lock is held while it runs, so that requests that
+    /// come at once start it once.
+    async fn ask(&self, helper: &Helper, server: String) -> Option<Credential> {
+        let mut answers = self.answers.lock().await;
+        let question = (helper.clone(), server);
+        if let Some(answer) = answers.get(&question) {
+            return answer.clone();
+        }
+        let answer = helper.get(&question.1).await.unwrap_or_else(|error| {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::warn!(server = question.1, cause, "{error}");
+            None
+        });
+        answers.insert(question, answer.clone());
+        answer
+    }
+}
+
+/// The repository as `host` knows it: below the project that its path names, if it names one.
+fn repository_at(host: &RegistryHost, repository: &str) -> String {
+    match host.path.strip_prefix("/v2/") {
+        Some(project) => format!("{project}/{repository}"),
+        None => repository.to_owned(),
     }
 }
 

@@ -35,6 +35,11 @@ impl Document {
         }
     }
 
+    /// Where it was read from.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Whether the file holds no byte at all.
     pub(super) fn is_empty(&self) -> bool {
         self.content.is_empty()
@@ -78,6 +83,27 @@ impl<'a> Table<'a> {
     /// The setting called `name`.
     pub(super) fn get(&self, name: &str) -> Option<Setting<'a>> {
         self.settings().find(|setting| setting.name == name)
+    }
+
+    /// The table at the end of `names`, each a table in the one before.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if one of them is no table.
+    pub(super) fn descend(&self, names: &[&str]) -> Result<Option<Self>, Error> {
+        let mut table = *self;
+        for name in names {
+            match table.get(name) {
+                Some(setting) => table = setting.table()?,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(table))
+    }
+
+    /// The text called `name`; one that is empty says nothing, as in Go.
+    pub(super) fn text(&self, name: &str) -> Result<Option<&'a str>, Error> {
+        let text = self.get(name).map(|setting| setting.string()).transpose()?;
+        Ok(text.filter(|text| !text.is_empty()))
     }
 
     /// Every setting, in the order of the file.
@@ -133,6 +159,15 @@ impl<'a> Setting<'a> {
         }
     }
 
+    /// The value as a number that is not negative.
+    pub(super) fn number(&self) -> Result<u64, Error> {
+        match self.value.get_ref() {
+            DeValue::Integer(value) => u64::from_str_radix(value.as_str(), value.radix())
+                .map_err(|_| self.mismatch("a number that is not negative")),
+            _ => Err(self.mismatch("a number")),
+        }
+    }
+
     /// The value as a table.
     pub(super) fn table(&self) -> Result<Table<'a>, Error> {
         match self.value.get_ref() {
@@ -174,6 +209,11 @@ impl<'a> Setting<'a> {
     /// The line of the name, counted from 1.
     pub(super) fn line(&self) -> usize {
         self.document.location(self.key.clone()).line
+    }
+
+    /// The line of the value, counted from 1.
+    pub(super) fn value_line(&self) -> usize {
+        self.location().line
     }
 
     /// The file.

@@ -60,6 +60,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// `path` was named, and is not there.
+    pub(super) fn not_found(path: &Path) -> Self {
+        Self::Unreadable { path: path.to_owned(), source: io::ErrorKind::NotFound.into() }
+    }
+
     /// The place in a file that the error is about, where there is one.
     pub fn location(&self) -> Option<&Location> {
         match self {
@@ -76,6 +81,9 @@ impl Diagnose for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Invalid { location, expected, .. } if location.text.is_empty() => {
+                Some(format!("expected {expected}"))
+            }
             Self::Invalid { location, expected, .. } => {
                 Some(format!("the line reads `{}`; expected {expected}", location.text))
             }
@@ -84,8 +92,8 @@ impl Diagnose for Error {
             }
             Self::Unreadable { .. } => None,
             Self::MissingFile { location, setting, path, .. } => Some(format!(
-                "put the certificate at {}, or correct `{setting}` in {}; a relative path starts \
-                 at that file's directory",
+                "put the file at {}, or correct `{setting}` in {}; a relative path starts at that \
+                 file's directory",
                 path.display(),
                 location.path.display()
             )),
@@ -102,7 +110,8 @@ pub struct Location {
     pub line: usize,
     /// Column in characters, counted from 1.
     pub column: usize,
-    /// The line itself, shortened; values of secret settings are blotted out.
+    /// The line itself, shortened; values of secret settings are blotted out. Empty for a file of
+    /// logins, which is quoted nowhere.
     pub text: String,
 }
 
@@ -121,6 +130,20 @@ impl Location {
             column: line_before.chars().count() + 1,
             text: quotable(before, content.get(start..end).unwrap_or_default().trim()),
         }
+    }
+}
+
+impl Location {
+    /// A place in a file of logins.
+    pub(crate) fn unquoted(path: &Path, line: usize, column: usize) -> Self {
+        let (line, column) = (line.max(1), column.max(1));
+        Self { path: path.to_owned(), line, column, text: String::new() }
+    }
+
+    /// The place in a file of logins where `text` first stands, or else its beginning.
+    pub(crate) fn unquoted_of(path: &Path, content: &str, text: &str) -> Self {
+        let found = Self::of(path, content, content.find(text).unwrap_or_default());
+        Self { text: String::new(), ..found }
     }
 }
 

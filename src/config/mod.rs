@@ -1,17 +1,29 @@
 //! What the machine's owner configured, read once and handed on as plain values. Builds no clients.
+//!
+//! [`NodeConfig`] reads it all. A file that cannot be obeyed as a whole is an [`Error`] with its
+//! place; what in it looks wrong is a [`Warning`].
 
 mod authority;
+pub mod containerd;
 pub mod credentials;
+pub mod docker;
 mod document;
+mod environment;
 pub mod error;
 pub mod hosts;
+mod named_file;
+mod node;
 mod warning;
 
 pub use authority::RegistryKey;
-pub use credentials::{Credential, Keychain};
+pub use containerd::ContainerdConfig;
+pub use credentials::{Credential, Keychain, Login};
+pub use docker::LoginFile;
+pub use environment::Environment;
 pub use error::{Error, Location};
 pub use hosts::{
     Capabilities, Capability, ClientCertificate, HostOptions, HostsConfig, RegistryHost, Source,
     defaults,
 };
+pub use node::{Locations, NodeConfig};
 pub use warning::{Warning, WarningKind};

@@ -14,6 +14,14 @@ pub enum WarningKind {
     DockerHubServer,
     /// A `*.key` in docker's layout without its `*.cert`.
     KeyWithoutCertificate,
+    /// A login in a file that cannot be decoded.
+    UnusableLogin,
+    /// Settings with which containerd's CRI plugin does not start.
+    CriWillNotStart,
+    /// Settings that some versions of containerd pass over.
+    IgnoredSection,
+    /// Mirrors that a hosts directory takes the place of.
+    MirrorsNotUsed,
 }
 
 /// Something that the owner of a file should know, and that does not stop a pull.

@@ -18,15 +18,23 @@ pub trait Destination: Send + Sync {
     /// How many layers of the image, counted from the base, need neither their blob nor unpacking.
     async fn ready_layers(&self, image: &PlatformImage) -> Result<usize, Error>;
 
-    /// Begins or continues a layer's blob, which belongs to `image`; waits while another client
-    /// writes it.
-    async fn open(&self, descriptor: &Descriptor, image: &Reference) -> Result<Opened, Error>;
+    /// Begins or continues the blob of `layer`, which belongs to `image`; waits while another client
+    /// writes it. What is written may be unpacked on the way if the layer `is_unpacked`.
+    async fn open(
+        &self,
+        layer: &Layer,
+        is_unpacked: bool,
+        image: &Reference,
+    ) -> Result<Opened, Error>;
 
-    /// Makes the layer, whose blob is there and whose parent is unpacked, part of the file system.
-    /// Does nothing in a place that does not unpack.
+    /// Does what unpacking a layer, whose blob is there, needs before the layers below are unpacked.
+    /// Layers are staged side by side.
+    async fn stage(&self, layer: &Layer) -> Result<(), Error>;
+
+    /// Makes the layer, which is staged and whose parent is unpacked, part of the file system.
     async fn unpack(&self, layer: &Layer) -> Result<(), Error>;
 
-    /// Whether [`Destination::unpack`] does anything.
+    /// Whether layers are unpacked here at all.
     fn unpacks(&self) -> bool;
 
     /// Makes the image visible under its names, after all of it is in place.
@@ -52,9 +60,6 @@ pub trait BlobIngest: Send {
 
     /// Appends bytes.
     async fn write(&mut self, bytes: Bytes) -> Result<(), Error>;
-
-    /// Throws away what is there.
-    async fn restart(&mut self) -> Result<(), Error>;
 
     /// Checks size and digest and keeps the blob; a blob that fails is thrown away.
     ///

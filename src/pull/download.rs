@@ -28,6 +28,7 @@ pub(super) struct Blobs {
     sink: Arc<dyn Sink>,
     slots: Semaphore,
     fetched: OnceMap<Digest>,
+    staged: OnceMap<ChainId>,
     unpacked: OnceMap<ChainId>,
 }
 
@@ -66,6 +67,7 @@ impl Blobs {
             sink,
             slots: Semaphore::new(concurrency.max(1)),
             fetched: OnceMap::new(),
+            staged: OnceMap::new(),
             unpacked: OnceMap::new(),
         }
     }
@@ -83,16 +85,18 @@ impl Blobs {
         for layer in present {
             self.state(&layer.descriptor, BlobState::Exists, 0);
         }
-        let (downloads, arrivals) = self.start_downloads(missing, source, tally);
-        let unpacking = self.unpack_in_order(image.unpack, missing, arrivals);
+        let is_unpacked = image.unpack && self.destination.unpacks();
+        let (downloads, arrivals) = self.start_downloads(missing, is_unpacked, source, tally);
+        let unpacking = self.unpack_in_order(is_unpacked, missing, arrivals);
         tokio::try_join!(join_all(downloads), unpacking)?;
         Ok(())
     }
 
-    /// One task a blob, and for each layer the news that its blob has come.
+    /// One task a layer, and for each the news that it is ready for those below it.
     fn start_downloads(
         self: &Arc<Self>,
         layers: &[Layer],
+        is_unpacked: bool,
         source: &Source,
         tally: &Tally,
     ) -> (JoinSet<Result<(), Error>>, Vec<oneshot::Receiver<()>>) {
@@ -100,17 +104,15 @@ impl Blobs {
         let mut arrivals = Vec::with_capacity(layers.len());
         let mut seen = HashSet::new();
         for layer in layers {
-            let descriptor = layer.descriptor.clone();
-            if seen.insert(descriptor.digest) {
-                self.state(&descriptor, BlobState::Waiting, 0);
+            if seen.insert(layer.descriptor.digest) {
+                self.state(&layer.descriptor, BlobState::Waiting, 0);
             }
             let (arrived, arrival) = oneshot::channel();
             arrivals.push(arrival);
-            let (blobs, source, tally) = (Arc::clone(self), source.clone(), tally.clone());
+            let (blobs, layer) = (Arc::clone(self), layer.clone());
+            let (source, tally) = (source.clone(), tally.clone());
             downloads.spawn(async move {
-                let digest = descriptor.digest;
-                let fetch = async || blobs.fetch(&descriptor, &source, &tally).await;
-                blobs.fetched.run(digest, fetch).await?;
+                blobs.bring(&layer, is_unpacked, &source, &tally).await?;
                 // Nobody listens any more when unpacking has failed.
                 let _ = arrived.send(());
                 Ok(())
@@ -121,7 +123,7 @@ impl Blobs {
 
     async fn unpack_in_order(
         &self,
-        wanted: bool,
+        is_unpacked: bool,
         layers: &[Layer],
         arrivals: Vec<oneshot::Receiver<()>>,
     ) -> Result<(), Error> {
@@ -130,43 +132,55 @@ impl Blobs {
                 // The download failed, and it is the download that tells why.
                 return std::future::pending().await;
             }
-            match &layer.identity {
-                Some(identity) if wanted && self.destination.unpacks() => {
-                    let unpack = async || {
-                        self.state(&layer.descriptor, BlobState::Unpacking, 0);
-                        self.destination.unpack(layer).await
-                    };
-                    self.unpacked.run(identity.chain_id, unpack).await?;
-                }
-                _ => {}
+            if let Some(identity) = layer.identity.filter(|_| is_unpacked) {
+                let unpack = async || {
+                    self.state(&layer.descriptor, BlobState::Unpacking, 0);
+                    self.destination.unpack(layer).await
+                };
+                self.unpacked.run(identity.chain_id, unpack).await?;
             }
             self.state(&layer.descriptor, BlobState::Done, 0);
         }
         Ok(())
     }
 
-    /// Brings one blob into the destination.
-    async fn fetch(
+    /// Brings a layer into the destination, so far that only the layers below are missing.
+    async fn bring(
         &self,
-        descriptor: &Descriptor,
+        layer: &Layer,
+        is_unpacked: bool,
         source: &Source,
         tally: &Tally,
     ) -> Result<(), Error> {
         let Ok(_slot) = self.slots.acquire().await else {
             return Err(Error::Closed);
         };
+        let fetch = || self.fetch(layer, is_unpacked, source, tally);
+        self.fetched.run(layer.descriptor.digest, fetch).await?;
+        match layer.identity.filter(|_| is_unpacked) {
+            Some(identity) => {
+                self.staged.run(identity.chain_id, || self.destination.stage(layer)).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Brings a layer's blob into the destination.
+    async fn fetch(
+        &self,
+        layer: &Layer,
+        is_unpacked: bool,
+        source: &Source,
+        tally: &Tally,
+    ) -> Result<(), Error> {
+        let descriptor = &layer.descriptor;
         let mut wrong = None;
         for _ in 0..ATTEMPTS_AT_A_BLOB {
-            let mut ingest = match self.destination.open(descriptor, &source.image).await? {
-                Opened::Exists => {
-                    self.state(descriptor, BlobState::Exists, 0);
-                    return Ok(());
-                }
-                Opened::Ingest(ingest) => ingest,
+            let opened = self.destination.open(layer, is_unpacked, &source.image).await?;
+            let Opened::Ingest(mut ingest) = opened else {
+                self.state(descriptor, BlobState::Exists, 0);
+                return Ok(());
             };
-            if ingest.offset() > descriptor.size {
-                ingest.restart().await?;
-            }
             let resumed = ingest.offset();
             self.state(descriptor, BlobState::Downloading, resumed);
             let hosts = self.transfer(descriptor, source, &mut *ingest, tally).await?;

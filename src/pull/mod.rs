@@ -22,7 +22,7 @@ use futures_util::{StreamExt as _, stream};
 pub use destination::Destination;
 pub use error::Error;
 pub use request::{PlatformChoice, PullRequest};
-pub use to_containerd::ContainerdDestination;
+pub use to_containerd::{ContainerdDestination, UnpackOptions};
 pub use to_layout::LayoutDestination;
 
 use crate::failure::{Diagnose as _, Failure};

@@ -11,6 +11,7 @@ use crate::oci::{
 };
 use crate::platform::{Matcher, Platform};
 use crate::progress::{BlobKind, Event, Sink};
+use crate::unpack;
 
 /// Indexes inside indexes that are followed. Real images have one level, rarely two.
 const MAX_INDEX_DEPTH: usize = 4;
@@ -69,6 +70,14 @@ pub struct Layer {
     /// Digest of the uncompressed tar and the chain with the layers below; absent where the
     /// manifest is no file system image.
     pub identity: Option<LayerIdentity>,
+}
+
+impl Layer {
+    /// The layer as it is unpacked, if it is one of a file system.
+    pub(super) fn unpackable(&self) -> Option<unpack::Layer> {
+        let identity = self.identity?;
+        Some(unpack::Layer { descriptor: self.descriptor.clone(), identity })
+    }
 }
 
 impl ImagePlan {

@@ -1,8 +1,11 @@
 //! containerd as a destination: content, snapshots and names, as the kubelet's own pulls leave
 //! them.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::OnceCell;
 
 use super::destination::{BlobIngest, Destination, Opened};
 use super::plan::{Document, ImagePlan, Layer, PlatformImage};
@@ -11,27 +14,53 @@ use super::{Error, PullRequest};
 use crate::containerd::labels::{self, Labels};
 use crate::containerd::{self, Client, ContentStore, Ingest, ingest_reference};
 use crate::oci::{Descriptor, MAX_MANIFEST_BYTES};
-use crate::progress::BlobKind;
+use crate::progress::{BlobKind, Sink};
 use crate::reference::Reference;
-use crate::unpack::{self, DaemonUnpacker};
+use crate::unpack::{self, LayerSink, Unpacker};
 
 /// Puts images into a containerd namespace.
-#[derive(Debug)]
 pub struct ContainerdDestination {
     client: Client,
     lease: RunLease,
-    /// Snapshotter to unpack with; `None` leaves snapshots out.
-    snapshotter: Option<String>,
+    unpack: Option<UnpackOptions>,
+    /// Made when it is first needed, since it works under the lease.
+    unpacker: OnceCell<Arc<Unpacker>>,
+    sink: Arc<dyn Sink>,
+}
+
+/// How layers become snapshots.
+#[derive(Debug, Clone)]
+pub struct UnpackOptions {
+    /// The snapshotter.
+    pub snapshotter: String,
+    /// Who writes the files.
+    pub way: unpack::Way,
 }
 
 impl ContainerdDestination {
-    /// A destination for one run over the images named; with a `snapshotter` they are unpacked.
+    /// A destination for one run over the images named; without `unpack`, snapshots are left out.
     pub fn new(
         client: Client,
-        snapshotter: Option<String>,
+        unpack: Option<UnpackOptions>,
         images: impl IntoIterator<Item = String>,
+        sink: Arc<dyn Sink>,
     ) -> Self {
-        Self { lease: RunLease::new(&client, images), client, snapshotter }
+        let lease = RunLease::new(&client, images);
+        Self { client, lease, unpack, unpacker: OnceCell::new(), sink }
+    }
+
+    fn snapshotter(&self) -> Option<&str> {
+        self.unpack.as_ref().map(|unpack| unpack.snapshotter.as_str())
+    }
+
+    async fn unpacker(&self) -> Result<Option<Arc<Unpacker>>, Error> {
+        let Some(UnpackOptions { snapshotter, way }) = &self.unpack else { return Ok(None) };
+        let unpacker = self.unpacker.get_or_try_init(async || {
+            let client = self.lease.client().await?;
+            let unpacker = Unpacker::new(client, snapshotter, *way, Arc::clone(&self.sink))?;
+            Ok::<_, Error>(Arc::new(unpacker))
+        });
+        Ok(Some(Arc::clone(unpacker.await?)))
     }
 
     fn content(&self) -> ContentStore {
@@ -47,6 +76,9 @@ impl ContainerdDestination {
             let chain_id = identity.chain_id.to_string();
             if snapshots.stat(&chain_id).await?.is_some() {
                 self.lease.hold(&format!("snapshots/{snapshotter}"), &chain_id).await?;
+                if let Some(unpacker) = self.unpacker().await? {
+                    unpacker.know(identity.chain_id);
+                }
                 return Ok(position + 1);
             }
         }
@@ -100,7 +132,7 @@ impl ContainerdDestination {
     fn document_labels(&self, document: &Document, plan: &ImagePlan, image: &Reference) -> Labels {
         let mut labels = labels::gc_references(&document.children);
         labels.extend(labels::distribution_source(image, &Labels::new()));
-        if let (BlobKind::Config, Some(snapshotter)) = (document.kind, &self.snapshotter) {
+        if let (BlobKind::Config, Some(snapshotter)) = (document.kind, self.snapshotter()) {
             let digest = document.descriptor.digest;
             let image = plan.images.iter().find(|i| i.unpack && i.config.digest == digest);
             let top = image.and_then(|i| i.layers.last()).and_then(|layer| layer.identity);
@@ -120,7 +152,7 @@ impl ContainerdDestination {
                 }
                 let mut wanted = Labels::new();
                 wanted.extend(labels::distribution_source(image, &Labels::new()));
-                if platform_image.unpack && self.snapshotter.is_some() {
+                if platform_image.unpack && self.unpack.is_some() {
                     let identity = layer.identity.as_ref();
                     wanted.extend(identity.map(|identity| labels::uncompressed(&identity.diff_id)));
                 }
@@ -144,7 +176,7 @@ impl Destination for ContainerdDestination {
     }
 
     async fn ready_layers(&self, image: &PlatformImage) -> Result<usize, Error> {
-        match &self.snapshotter {
+        match self.snapshotter() {
             Some(snapshotter) if image.unpack => {
                 self.unpacked_layers(&image.layers, snapshotter).await
             }
@@ -152,38 +184,46 @@ impl Destination for ContainerdDestination {
         }
     }
 
-    async fn open(&self, descriptor: &Descriptor, image: &Reference) -> Result<Opened, Error> {
+    async fn open(
+        &self,
+        layer: &Layer,
+        is_unpacked: bool,
+        image: &Reference,
+    ) -> Result<Opened, Error> {
+        let descriptor = &layer.descriptor;
         let content = self.lease.client().await?.content();
-        let reference = ingest_reference(descriptor);
-        Ok(match content.ingest(&reference, descriptor).await? {
-            containerd::Opened::Exists => Opened::Exists,
-            containerd::Opened::Ingest(ingest) => {
-                let labels = labels::distribution_source(image, &Labels::new());
-                Opened::Ingest(Box::new(LabelledIngest {
-                    ingest,
-                    labels: labels.into_iter().collect(),
-                }))
-            }
-        })
+        let ingest = match content.ingest(&ingest_reference(descriptor), descriptor).await? {
+            containerd::Opened::Exists => return Ok(Opened::Exists),
+            containerd::Opened::Ingest(ingest) => ingest,
+        };
+        // What an earlier run left would be missing at the layer's beginning: a layer that is
+        // resumed is read back from the store when it is whole.
+        let unpacker = self.unpacker().await?.filter(|_| is_unpacked && ingest.offset() == 0);
+        let sink = match (&unpacker, layer.unpackable()) {
+            (Some(unpacker), Some(layer)) => unpacker.begin(&layer).await?,
+            _ => None,
+        };
+        let labels = labels::distribution_source(image, &Labels::new()).into_iter().collect();
+        let unpacked = unpacker.zip(sink).map(|(unpacker, sink)| Unpacked { unpacker, sink });
+        Ok(Opened::Ingest(Box::new(ContainerdIngest { ingest, labels, unpacked })))
+    }
+
+    async fn stage(&self, layer: &Layer) -> Result<(), Error> {
+        match (self.unpacker().await?, layer.unpackable()) {
+            (Some(unpacker), Some(layer)) => Ok(unpacker.stage(&layer).await?),
+            _ => Ok(()),
+        }
     }
 
     async fn unpack(&self, layer: &Layer) -> Result<(), Error> {
-        let (Some(snapshotter), Some(identity)) = (&self.snapshotter, &layer.identity) else {
-            return Ok(());
-        };
-        let unpacker = DaemonUnpacker::new(self.lease.client().await?, snapshotter);
-        let layer = unpack::Layer {
-            descriptor: layer.descriptor.clone(),
-            diff_id: identity.diff_id,
-            chain_id: identity.chain_id,
-            parent: identity.parent,
-        };
-        unpacker.unpack(&layer, &Labels::new()).await?;
-        Ok(())
+        match (self.unpacker().await?, layer.unpackable()) {
+            (Some(unpacker), Some(layer)) => Ok(unpacker.unpack(&layer).await?),
+            _ => Ok(()),
+        }
     }
 
     fn unpacks(&self) -> bool {
-        self.snapshotter.is_some()
+        self.unpack.is_some()
     }
 
     async fn publish(&self, request: &PullRequest, plan: &ImagePlan) -> Result<(), Error> {
@@ -207,6 +247,9 @@ impl Destination for ContainerdDestination {
     }
 
     async fn close(&self, requests: &[PullRequest], complete: bool) -> Result<(), Error> {
+        if let Some(unpacker) = self.unpacker.get() {
+            unpacker.close().await;
+        }
         if complete {
             self.lease.release(requests).await?;
         }
@@ -214,27 +257,43 @@ impl Destination for ContainerdDestination {
     }
 }
 
-/// A content ingest with the labels that go with its commit, which saves a transaction.
-struct LabelledIngest {
+/// A blob on its way into the content store, and into files at the same time.
+struct ContainerdIngest {
     ingest: Ingest,
+    /// They go with the commit, which saves a transaction.
     labels: Labels,
+    unpacked: Option<Unpacked>,
+}
+
+/// A layer that is unpacked while its blob comes in.
+struct Unpacked {
+    unpacker: Arc<Unpacker>,
+    sink: LayerSink,
 }
 
 #[async_trait]
-impl BlobIngest for LabelledIngest {
+impl BlobIngest for ContainerdIngest {
     fn offset(&self) -> u64 {
         self.ingest.offset()
     }
 
     async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
-        Ok(self.ingest.write(bytes).await?)
+        self.ingest.write(bytes.clone()).await?;
+        if let Some(unpacked) = &mut self.unpacked {
+            unpacked.sink.write(bytes).await;
+        }
+        Ok(())
     }
 
-    async fn restart(&mut self) -> Result<(), Error> {
-        Ok(self.ingest.restart().await?)
-    }
-
-    async fn commit(self: Box<Self>) -> Result<(), Error> {
-        Ok(self.ingest.commit(self.labels).await?)
+    async fn commit(mut self: Box<Self>) -> Result<(), Error> {
+        let committed = self.ingest.commit(self.labels).await;
+        match (self.unpacked.take(), committed) {
+            (Some(Unpacked { unpacker, sink }), Ok(())) => Ok(unpacker.complete(sink).await?),
+            (Some(Unpacked { sink, .. }), Err(error)) => {
+                sink.abandon().await;
+                Err(error.into())
+            }
+            (None, committed) => Ok(committed?),
+        }
     }
 }

@@ -39,11 +39,20 @@ impl Destination for LayoutDestination {
         Ok(missing.unwrap_or(image.layers.len()))
     }
 
-    async fn open(&self, descriptor: &Descriptor, _image: &Reference) -> Result<Opened, Error> {
-        Ok(match self.layout.ingest(descriptor).await? {
+    async fn open(
+        &self,
+        layer: &Layer,
+        _is_unpacked: bool,
+        _image: &Reference,
+    ) -> Result<Opened, Error> {
+        Ok(match self.layout.ingest(&layer.descriptor).await? {
             layout::Opened::Exists => Opened::Exists,
             layout::Opened::Ingest(ingest) => Opened::Ingest(Box::new(ingest)),
         })
+    }
+
+    async fn stage(&self, _layer: &Layer) -> Result<(), Error> {
+        Ok(())
     }
 
     async fn unpack(&self, _layer: &Layer) -> Result<(), Error> {
@@ -95,10 +104,6 @@ impl BlobIngest for layout::Ingest {
 
     async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
         Ok(self.write(bytes).await?)
-    }
-
-    async fn restart(&mut self) -> Result<(), Error> {
-        Ok(self.restart().await?)
     }
 
     async fn commit(self: Box<Self>) -> Result<(), Error> {

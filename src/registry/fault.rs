@@ -95,11 +95,8 @@ pub enum Fault {
     #[error("connection broke: {0}")]
     Broken(String),
     /// The body ended early.
-    #[error("response broke off {missing} bytes before its end")]
-    Truncated {
-        /// Bytes that did not come.
-        missing: u64,
-    },
+    #[error("response ended before its announced end")]
+    Truncated,
     /// No byte for the policy's stall timeout.
     #[error("no {} for {after:?}", .phase.awaited())]
     Stalled {
@@ -218,7 +215,7 @@ impl Fault {
             | Self::Connect(_)
             | Self::ConnectTimeout(_)
             | Self::Broken(_)
-            | Self::Truncated { .. }
+            | Self::Truncated
             | Self::Stalled { .. } => true,
             Self::NameNotFound { temporary, .. } => *temporary,
             Self::Status { status, .. } => {
@@ -267,7 +264,7 @@ impl Fault {
             Self::Html
             | Self::SizeMismatch { .. }
             | Self::Excess { .. }
-            | Self::Truncated { .. }
+            | Self::Truncated
             | Self::DigestMismatch { .. }
             | Self::WrongRange(_)
             | Self::Malformed(_)
@@ -370,6 +367,8 @@ impl Fault {
             Self::Broken("reset by the host".to_owned())
         } else if error.is_connect() {
             Self::Connect(deepest)
+        } else if kinds().any(|kind| kind == io::ErrorKind::UnexpectedEof) {
+            Self::Truncated
         } else {
             Self::Broken(deepest)
         }

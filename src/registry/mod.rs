@@ -41,6 +41,10 @@ mod retry;
 mod segment;
 mod source;
 mod stream;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod window;
 

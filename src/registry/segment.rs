@@ -127,7 +127,7 @@ async fn read(source: &Source, opened: &mut Opened, rest: ByteRange) -> Result<B
     let missing = rest.end - rest.start;
     loop {
         let Some(frame) = content::next_frame(&source.context, &mut opened.response).await? else {
-            return Err(Fault::Truncated { missing });
+            return Err(Fault::Truncated);
         };
         let room = usize::try_from(opened.skip.saturating_add(missing)).unwrap_or(usize::MAX);
         let mut bytes = match &mut opened.decoder {

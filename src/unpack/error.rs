@@ -1,8 +1,10 @@
 //! Why a layer did not become a snapshot.
 
+use super::extract::ExtractError;
+use super::ground::Unsound;
 use crate::containerd;
 use crate::failure::{Diagnose, Failure};
-use crate::oci::{DiffId, Digest};
+use crate::oci::{DiffId, Digest, MediaType};
 
 /// A layer that could not be unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +32,23 @@ pub enum Error {
         /// What the blob is, uncompressed.
         actual: DiffId,
     },
+    /// The layer can't be extracted by us.
+    #[error(transparent)]
+    Extract(#[from] ExtractError),
+    /// The snapshot is not ours to write to.
+    #[error(transparent)]
+    Unsound(#[from] Unsound),
+    /// A blob among the layers that is no layer.
+    #[error("layer {layer} has media type {media_type}, which can't be unpacked")]
+    NotALayer {
+        /// The blob.
+        layer: Digest,
+        /// As the manifest has it.
+        media_type: MediaType,
+    },
+    /// A thread ended without a result.
+    #[error("unpacking stopped")]
+    Stopped(#[source] tokio::task::JoinError),
     /// Preparing says that the snapshot exists, looking it up says that it does not, again and again.
     #[error("containerd both has and has not the snapshot of layer {layer}")]
     Undecided {
@@ -42,7 +61,11 @@ impl Diagnose for Error {
     fn failure(&self) -> Failure {
         match self {
             Self::Containerd(error) => error.failure(),
-            Self::Malformed { .. } | Self::DiffId { .. } => Failure::Verification,
+            Self::Malformed { .. } | Self::DiffId { .. } | Self::NotALayer { .. } => {
+                Failure::Verification
+            }
+            Self::Extract(error) => error.failure(),
+            Self::Unsound(_) | Self::Stopped(_) => Failure::Other,
             Self::Undecided { .. } => Failure::Containerd,
         }
     }
@@ -54,7 +77,9 @@ impl Diagnose for Error {
                 "the image was built or copied wrongly: push it again from where it is intact"
                     .to_owned(),
             ),
-            Self::Undecided { .. } => None,
+            Self::Extract(error) => error.hint(),
+            Self::NotALayer { .. } => Some("pull it with --no-unpack to store it only".to_owned()),
+            Self::Unsound(_) | Self::Stopped(_) | Self::Undecided { .. } => None,
         }
     }
 }

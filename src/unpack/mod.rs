@@ -1,35 +1,55 @@
-//! Layers into snapshots. Each way of doing it is handed one layer at a time, base first, as soon as
-//! the layer's bytes are at hand, and leaves a snapshot committed under the layer's chain ID.
+//! Layers into snapshots. Each way of doing it leaves a snapshot committed under the layer's chain
+//! ID, with containerd's labels.
 //!
-//! | file | way |
+//! | file | owns |
 //! |---|---|
-//! | `daemon` | containerd's own: stored content, applied by its diff service |
+//! | `daemon` | containerd's own way: stored content, applied by its diff service |
+//! | `direct` | our way: the files are written by us while the blob streams in |
+//! | `ground` | whether, and where, files may be written by us |
+//! | `unpacker` | the choice between them, and layers that wait for those below |
+//! | `active` | snapshots that are being filled, by either |
+//! | [`extract`], [`inflate`] | a stream of bytes into files, beneath one directory |
 //!
 //! Knows nothing of registries and of images' names.
 
-mod chain_locks;
+mod active;
 mod daemon;
+mod direct;
 mod error;
 pub mod extract;
+mod ground;
 pub mod inflate;
+mod unpacker;
 
-pub use daemon::DaemonUnpacker;
+use daemon::DaemonUnpacker;
+use direct::{DirectUnpacker, Extraction, Filled};
 pub use error::Error;
+pub use ground::Unsound;
+pub use unpacker::{LayerSink, Unpacker, Way};
 
-use crate::containerd::{self, SnapshotKind, Snapshots};
-use crate::oci::{ChainId, Descriptor, DiffId};
+use crate::oci::{Descriptor, DiffId, LayerIdentity};
 
 /// One layer of an image, and where it belongs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Layer {
     /// The blob.
     pub descriptor: Descriptor,
-    /// What it must hash to uncompressed.
-    pub diff_id: DiffId,
-    /// The snapshot that it makes.
-    pub chain_id: ChainId,
-    /// The snapshot that it is stacked on; `None` for the base layer.
-    pub parent: Option<ChainId>,
+    /// What it must hash to uncompressed, the snapshot that it makes, and the one below.
+    pub identity: LayerIdentity,
+}
+
+impl Layer {
+    /// Compares what the layer is, uncompressed, with what the image configuration says.
+    fn check(&self, actual: DiffId) -> Result<(), Error> {
+        if actual == self.identity.diff_id {
+            return Ok(());
+        }
+        Err(Error::DiffId {
+            layer: self.descriptor.digest,
+            expected: self.identity.diff_id,
+            actual,
+        })
+    }
 }
 
 /// The outcome of unpacking one layer.
@@ -39,22 +59,4 @@ pub enum Unpacked {
     Done,
     /// It was there already, or another client was quicker.
     Exists,
-}
-
-/// How many of `layers`, counted from the base, have their snapshot. A snapshot implies those below
-/// it, so the topmost one is asked for first.
-///
-/// # Errors
-/// When the daemon does not answer.
-pub async fn count_unpacked(
-    snapshots: &Snapshots,
-    layers: &[Layer],
-) -> Result<usize, containerd::Error> {
-    for (below, layer) in layers.iter().enumerate().rev() {
-        let found = snapshots.stat(&layer.chain_id.to_string()).await?;
-        if found.is_some_and(|snapshot| snapshot.kind == SnapshotKind::Committed) {
-            return Ok(below + 1);
-        }
-    }
-    Ok(0)
 }

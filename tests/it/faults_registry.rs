@@ -10,7 +10,6 @@ use crate::support::containerd::{Containerd, KUBERNETES};
 use crate::support::faulty::{Body, Fault, FaultyRegistry, Login, dead_authority};
 use crate::support::image::{Image, Layer, OCI_MANIFEST, Packing, Recipe};
 use crate::support::store::Store;
-use crate::support::tree::Tree;
 use crate::support::{each_version, unique};
 
 /// A fault that no retry cures.

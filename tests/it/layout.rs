@@ -169,14 +169,13 @@ fn a_folder_with_other_things_is_left_alone() {
 #[test]
 fn a_full_disk_is_named_as_the_cause() {
     let folder = tempfile::tempdir().unwrap();
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "none"]);
-    let mounted = { mounted }.arg(folder.path()).status().unwrap();
-    assert!(mounted.success());
+    let directory = folder.path().to_str().unwrap();
+    run("mount", &["-t", "tmpfs", "-o", "size=1m", "none", directory]);
     let registry = FaultyRegistry::start();
     let image = with_file("noise", &noise("full disk", 3_000_000));
     let reference = registry.add_new(&image);
     let outcome = pull_to(folder.path(), &[&reference]).run();
-    run("umount", &[folder.path().to_str().unwrap()]);
+    run("umount", &[directory]);
     assert!(outcome.ended_with(10).stderr.contains("hint: "));
 }
 

@@ -15,7 +15,7 @@ const FALLBACK_DIRECTORY: &str = "_default";
 ///
 /// # Errors
 /// [`Error::Unreadable`] if one of them cannot be looked at: what it says would be passed over.
-pub(super) fn find(roots: &[PathBuf], domain: &str) -> Result<Option<PathBuf>, Error> {
+pub(in crate::config) fn find(roots: &[PathBuf], domain: &str) -> Result<Option<PathBuf>, Error> {
     for candidate in roots.iter().flat_map(|root| candidates(root, domain)) {
         if exists(&candidate)? {
             return Ok(Some(candidate));

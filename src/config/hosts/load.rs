@@ -2,14 +2,15 @@
 
 use std::path::{Path, PathBuf, absolute};
 
-use crate::config::authority::{DOCKER_HUB, DOCKER_HUB_REGISTRY, split_port};
+use crate::config::authority::DOCKER_HUB_REGISTRY;
 use crate::config::document::{Document, Setting, Table};
 use crate::config::error::Error;
 use crate::config::warning::{Warning, WarningKind};
 use crate::reference::Reference;
 
+use super::configure::{configure, configure_own};
 use super::defaults::{HostOptions, own_registry};
-use super::host::{Capabilities, RegistryHost, Source};
+use super::host::{RegistryHost, Source};
 use super::settings::{self, HostSettings};
 use super::url::HostUrl;
 use super::{certificates, directory};
@@ -45,14 +46,22 @@ pub(super) fn load_domain(
     domain: &str,
     options: &HostOptions,
 ) -> Result<HostsConfig, Error> {
-    let Some(directory) = directory::find(directories, domain)? else {
-        return Ok(HostsConfig {
-            hosts: vec![own_registry(domain, options)],
-            warnings: Vec::new(),
-        });
-    };
-    let directory = absolute(&directory)
-        .map_err(|source| Error::Unreadable { path: directory.clone(), source })?;
+    match directory::find(directories, domain)? {
+        Some(directory) => load_directory(&directory, domain, options),
+        None => {
+            Ok(HostsConfig { hosts: vec![own_registry(domain, options)], warnings: Vec::new() })
+        }
+    }
+}
+
+/// The hosts for `domain` as `directory` says, which is its own or the default one.
+pub(in crate::config) fn load_directory(
+    directory: &Path,
+    domain: &str,
+    options: &HostOptions,
+) -> Result<HostsConfig, Error> {
+    let directory = absolute(directory)
+        .map_err(|source| Error::Unreadable { path: directory.to_owned(), source })?;
     match Document::read(&directory.join(HOSTS_FILE))? {
         Some(document) if !document.is_empty() => {
             HostsFile { document: &document, directory: &directory, domain, options }.read()
@@ -147,59 +156,4 @@ impl HostsFile<'_> {
 
 fn source_of(setting: &Setting<'_>) -> Source {
     Source::File(setting.path().to_owned(), setting.line())
-}
-
-/// A host whose URL is written down.
-fn configure(
-    domain: &str,
-    options: &HostOptions,
-    url: HostUrl,
-    settings: HostSettings,
-    source: Source,
-) -> RegistryHost {
-    let mentions_tls = settings.mentions_tls() || options.skip_verify;
-    let plain = url.scheme == "http";
-    // Who speaks of certificates wants TLS, whatever the URL says; port 80 alone leaves no doubt.
-    let http_fallback = plain && mentions_tls && split_port(&url.authority).1 != Some("80");
-    RegistryHost {
-        scheme: if http_fallback { "https" } else { url.scheme }.to_owned(),
-        path: url.api_path(settings.override_path),
-        capabilities: settings.capabilities.unwrap_or(Capabilities::ALL),
-        ca: settings.ca,
-        client: settings.client,
-        skip_verify: settings.skip_verify.unwrap_or(options.skip_verify),
-        headers: settings.headers,
-        override_path: settings.override_path,
-        dial_timeout: settings.dial_timeout,
-        http_fallback,
-        ns: namespace(domain, &url.authority),
-        source,
-        authority: url.authority,
-    }
-}
-
-/// The image's own registry where no URL is written for it: its capabilities and path are its own.
-fn configure_own(
-    domain: &str,
-    options: &HostOptions,
-    settings: HostSettings,
-    source: Source,
-) -> RegistryHost {
-    let own = own_registry(domain, options);
-    RegistryHost {
-        ca: settings.ca,
-        client: settings.client,
-        skip_verify: settings.skip_verify.unwrap_or(own.skip_verify),
-        headers: settings.headers,
-        dial_timeout: settings.dial_timeout,
-        source,
-        ..own
-    }
-}
-
-/// The value of `ns=`, by which a mirror learns whose image is meant. Compared as strings, as
-/// containerd does: `reg:443` is told that `reg` is meant.
-fn namespace(domain: &str, authority: &str) -> Option<String> {
-    let own = authority == domain || (domain == DOCKER_HUB && authority == DOCKER_HUB_REGISTRY);
-    (!own).then(|| domain.to_owned())
 }

@@ -5,6 +5,7 @@
 //! <https://github.com/containerd/containerd/blob/main/docs/hosts.md>.
 
 mod certificates;
+mod configure;
 mod defaults;
 mod directory;
 mod duration;
@@ -16,8 +17,12 @@ mod url;
 #[cfg(test)]
 mod tests;
 
-#[cfg(test)]
+pub(super) use configure::{configure, configure_own};
 pub(super) use defaults::own_registry;
 pub use defaults::{HostOptions, defaults};
+pub(super) use directory::find as find_directory;
 pub use host::{Capabilities, Capability, ClientCertificate, RegistryHost, Source};
+pub(super) use load::load_directory;
 pub use load::{HostsConfig, load};
+pub(super) use settings::HostSettings;
+pub(super) use url::HostUrl;

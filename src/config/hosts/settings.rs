@@ -1,7 +1,5 @@
 //! What one host's table says: everything but its URL.
 
-use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +7,7 @@ use http::{HeaderName, HeaderValue};
 
 use crate::config::document::{Setting, Table};
 use crate::config::error::Error;
+use crate::config::named_file::NamedFile;
 
 use super::duration;
 use super::host::{Capabilities, ClientCertificate};
@@ -22,14 +21,14 @@ const UNLIMITED_DIAL: Duration = Duration::from_secs(3600);
 
 /// The settings of one host; what is not written is `None` or empty.
 #[derive(Debug, Default)]
-pub(super) struct HostSettings {
-    pub(super) capabilities: Option<Capabilities>,
-    pub(super) ca: Vec<PathBuf>,
-    pub(super) client: Vec<ClientCertificate>,
-    pub(super) skip_verify: Option<bool>,
-    pub(super) headers: Vec<(String, Vec<String>)>,
-    pub(super) override_path: bool,
-    pub(super) dial_timeout: Option<Duration>,
+pub(in crate::config) struct HostSettings {
+    pub(in crate::config) capabilities: Option<Capabilities>,
+    pub(in crate::config) ca: Vec<PathBuf>,
+    pub(in crate::config) client: Vec<ClientCertificate>,
+    pub(in crate::config) skip_verify: Option<bool>,
+    pub(in crate::config) headers: Vec<(String, Vec<String>)>,
+    pub(in crate::config) override_path: bool,
+    pub(in crate::config) dial_timeout: Option<Duration>,
 }
 
 impl HostSettings {
@@ -116,34 +115,12 @@ fn client_certificate(item: &Setting<'_>, directory: &Path) -> Result<ClientCert
     Ok(ClientCertificate { cert: readable_file(cert, directory, "client")?, key })
 }
 
-/// The file that `setting` names, absolute; it must be readable, as a pull would fail without it
-/// in a less telling place.
 fn readable_file(
     setting: &Setting<'_>,
     directory: &Path,
     name: &'static str,
 ) -> Result<PathBuf, Error> {
-    let written = setting.string()?;
-    if written.is_empty() {
-        return Err(setting.invalid(format!("`{name}` names no file"), "the path of a PEM file"));
-    }
-    let path = directory.join(written);
-    match check_readable(&path) {
-        Ok(()) => Ok(path),
-        Err(source) => Err(Error::MissingFile {
-            location: Box::new(setting.location()),
-            setting: name,
-            path,
-            source,
-        }),
-    }
-}
-
-fn check_readable(path: &Path) -> io::Result<()> {
-    if File::open(path)?.metadata()?.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
-    }
-    Ok(())
+    NamedFile::of(setting, directory, name)?.readable()
 }
 
 /// `header`: a table of names to one value or several.

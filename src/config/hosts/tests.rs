@@ -425,7 +425,7 @@ fn a_broken_file_stops_the_pull_and_shows_its_place() {
         ("duplicate-host", "3:7", "duplicate key", "TOML"),
         ("missing-ca", "2:9", "cannot read ca file", "missing.pem"),
         ("missing-client-key", "2:24", "cannot read client file", "missing.key"),
-        ("directory-as-ca", "1:6", "cannot read ca file", "put the certificate"),
+        ("directory-as-ca", "1:6", "cannot read ca file", "put the file"),
         ("client-triple", "1:11", "a list of 3 files where a pair belongs", "key.pem"),
         ("host-scheme", "1:7", "host has a scheme other than https and http", no_url),
         ("host-with-login", "1:7", "host carries a user name", no_url),

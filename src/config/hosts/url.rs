@@ -13,10 +13,10 @@ use crate::config::error::Error;
 const API_PATH: &str = "/v2";
 
 /// Where a host is.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct HostUrl {
-    pub(super) scheme: &'static str,
-    pub(super) authority: String,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::config) struct HostUrl {
+    pub(in crate::config) scheme: &'static str,
+    pub(in crate::config) authority: String,
     /// Cleaned: begins with a slash or is empty, does not end in one.
     path: String,
 }
@@ -26,7 +26,7 @@ impl HostUrl {
     ///
     /// # Errors
     /// What is wrong with it, and what was expected.
-    pub(super) fn parse(text: &str) -> Result<Self, UrlError> {
+    pub(in crate::config) fn parse(text: &str) -> Result<Self, UrlError> {
         let (scheme, rest) = match text.split_once("://") {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => ("https", rest),
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => ("http", rest),
@@ -49,20 +49,23 @@ impl HostUrl {
     }
 
     /// The URL in the value of `setting`.
-    pub(super) fn of_value(setting: &Setting<'_>) -> Result<Self, Error> {
-        Self::parse(setting.string()?).map_err(|error| {
-            setting.invalid(format!("`{}` {error}", setting.name), UrlError::EXPECTED)
-        })
+    pub(in crate::config) fn of_value(setting: &Setting<'_>) -> Result<Self, Error> {
+        Self::parse(setting.string()?).map_err(|error| error.at(setting))
     }
 
     /// The URL that is the name of `setting`.
-    pub(super) fn of_name(setting: &Setting<'_>) -> Result<Self, Error> {
+    pub(in crate::config) fn of_name(setting: &Setting<'_>) -> Result<Self, Error> {
         Self::parse(setting.name)
             .map_err(|error| setting.invalid_name(format!("host {error}"), UrlError::EXPECTED))
     }
 
+    /// Whether a path is written, `/v2` apart.
+    pub(in crate::config) fn has_own_path(&self) -> bool {
+        !self.path.is_empty() && self.path != API_PATH
+    }
+
     /// What repositories are appended to.
-    pub(super) fn api_path(&self, override_path: bool) -> String {
+    pub(in crate::config) fn api_path(&self, override_path: bool) -> String {
         if override_path || self.path.ends_with(API_PATH) {
             self.path.clone()
         } else {
@@ -71,7 +74,7 @@ impl HostUrl {
     }
 
     /// Sends `docker.io`, a web site, to the registry it stands for. Says whether it had to.
-    pub(super) fn correct_docker_hub(&mut self) -> bool {
+    pub(in crate::config) fn correct_docker_hub(&mut self) -> bool {
         let wrong = self.authority == DOCKER_HUB;
         if wrong {
             self.authority = DOCKER_HUB_REGISTRY.to_owned();
@@ -82,7 +85,7 @@ impl HostUrl {
 
 /// Why a text is no host's URL. Never shows it: people write passwords into URLs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum UrlError {
+pub(in crate::config) enum UrlError {
     #[error("is no URL of a registry host")]
     Malformed,
     #[error("has a scheme other than https and http")]
@@ -95,6 +98,11 @@ pub(super) enum UrlError {
 
 impl UrlError {
     const EXPECTED: &str = "a URL such as \"https://mirror.example:5000\"";
+
+    /// The error for the value of `setting`.
+    pub(in crate::config) fn at(self, setting: &Setting<'_>) -> Error {
+        setting.invalid(format!("`{}` {self}", setting.name), Self::EXPECTED)
+    }
 }
 
 /// Drops empty and `.` segments, resolves `..`, and with them a slash at the end.

@@ -10,6 +10,7 @@
 //! | `header`, `pax`, `sparse`, `archive`, `entry` | the tar format, into entries |
 //! | `path`, `tree`, `removal` | directories beneath the root, by descriptor |
 //! | `apply`, `attributes`, `whiteout`, `implied` | entries into files |
+//! | `relocate` | an extracted layer to another directory |
 //! | `worker` | the threads and the handle |
 
 mod apply;
@@ -23,6 +24,7 @@ mod implied;
 mod path;
 mod pax;
 mod pipeline;
+mod relocate;
 mod removal;
 mod sparse;
 mod stream;
@@ -35,5 +37,6 @@ mod worker;
 pub use entry::EntryName;
 pub use error::{ArchiveProblem, ExtractError};
 pub use implied::{ImpliedDirectory, inherit};
+pub use relocate::move_tree;
 pub use whiteout::Whiteouts;
 pub use worker::{ExtractOptions, Extracted, ExtractionEnded, Extractor, extract};

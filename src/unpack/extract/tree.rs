@@ -2,9 +2,9 @@
 //!
 //! Every path that an archive names is resolved here, one component at a time from a directory that
 //! is open already, and no system call is ever given more than one component that it could follow.
-//! A symbolic link is read and continued by ourselves, from the root, so neither `..` nor an
-//! absolute target leads out. Where a link leads is what containerd's `fs.RootPath` answers: a
-//! target is cleaned by its spelling before it is followed.
+//! A symbolic link is read and continued by ourselves, so neither `..` nor an absolute target leads
+//! out. A link leads where it would lead a process whose root directory this is; containerd agrees,
+//! but for chains of links with `..` in them, where it sometimes ends elsewhere within the root.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -233,6 +233,12 @@ impl Tree {
             }
             current = match step(&current, &name)? {
                 Step::Directory(directory) => Rc::new(directory),
+                Step::Missing if pending.iter().any(|name| name == b"..") => {
+                    // From what is not there on, `..` can only be taken by its spelling.
+                    pending.push(name);
+                    pending = simplify(pending);
+                    current
+                }
                 Step::Missing if missing == Missing::Create => {
                     Rc::new(self.make_implied(&current, &name)?)
                 }
@@ -242,9 +248,8 @@ impl Tree {
                     if links > MAX_LINKS {
                         return Err(Errno::LOOP);
                     }
-                    let target = clean(&from_root(&current.path, &target));
                     pending.extend(components(&target).rev().map(<[u8]>::to_vec));
-                    Rc::clone(&self.root)
+                    if target.starts_with(b"/") { Rc::clone(&self.root) } else { current }
                 }
             };
         }
@@ -305,7 +310,17 @@ fn step(current: &Directory, name: &[u8]) -> rustix::io::Result<Step> {
     }
 }
 
-/// A link's target as a path from the root, not yet clean.
-fn from_root(directory: &[u8], target: &[u8]) -> Vec<u8> {
-    if target.starts_with(b"/") { target.to_vec() } else { join(directory, target) }
+/// Lets each `..` take back the component before it. The components are in reverse order; those
+/// `..` that are left come first on the way.
+fn simplify(reversed: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    let mut kept: Vec<Vec<u8>> = Vec::new();
+    for name in reversed.into_iter().rev() {
+        if name == b".." && kept.last().is_some_and(|last| last != b"..") {
+            kept.pop();
+        } else {
+            kept.push(name);
+        }
+    }
+    kept.reverse();
+    kept
 }

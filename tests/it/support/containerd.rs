@@ -155,11 +155,6 @@ impl Containerd {
         self.daemon.directory().join("containerd.sock")
     }
 
-    /// The daemon's persistent folder.
-    pub(crate) fn root(&self) -> PathBuf {
-        self.daemon.directory().join("root")
-    }
-
     /// A folder for a test's own files and mounts on the daemon's file system, cleaned up with it.
     pub(crate) fn scratch(&self, name: &str) -> PathBuf {
         let scratch = self.daemon.directory().join(super::unique(name));

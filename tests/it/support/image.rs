@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -324,24 +323,6 @@ impl Image {
             .map(str::to_owned)
             .reduce(|below, own| Digest::of(format!("{below} {own}").as_bytes()).to_string())
             .expect("the image has a layer")
-    }
-
-    /// Writes an OCI image layout with this image under `tag`.
-    pub(crate) fn write_layout(&self, directory: &Path, tag: &str) {
-        let folder = directory.join("blobs/sha256");
-        std::fs::create_dir_all(&folder).expect("the layout's folders can be made");
-        let write = |path: &Path, bytes: &[u8]| {
-            std::fs::write(path, bytes).expect("the layout can be written");
-        };
-        for blob in self.blobs.iter().chain(&self.documents).chain([&self.root]) {
-            let digest = blob.digest.to_string();
-            write(&folder.join(digest.trim_start_matches("sha256:")), &blob.bytes);
-        }
-        let mut entry = self.root.descriptor();
-        entry["annotations"] = json!({ "org.opencontainers.image.ref.name": tag });
-        let index = json!({ "schemaVersion": 2, "manifests": [entry] });
-        write(&directory.join("index.json"), &bytes(&index));
-        write(&directory.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#);
     }
 }
 

@@ -9,12 +9,12 @@ pub(crate) mod image;
 pub(crate) mod nginx;
 pub(crate) mod registry;
 pub(crate) mod store;
+pub(crate) mod supervisor;
 pub(crate) mod tree;
 pub(crate) mod walk;
 
 mod certificates;
 mod each_version;
-mod supervisor;
 
 pub(crate) use each_version::each_version;
 pub(crate) use supervisor::wait_until;

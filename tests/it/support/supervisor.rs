@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Longest wait for something to happen; generous, since machines are shared.
@@ -48,6 +49,7 @@ pub(crate) struct Supervised {
     directory: PathBuf,
     pipes: Mutex<Option<Pipes>>,
     shell: Mutex<Child>,
+    pid: AtomicU32,
 }
 
 struct Pipes {
@@ -80,8 +82,12 @@ impl Supervised {
             orders: shell.stdin.take().expect("stdin is piped"),
             answers: BufReader::new(shell.stdout.take().expect("stdout is piped")),
         };
-        let supervised =
-            Self { directory, pipes: Mutex::new(Some(pipes)), shell: Mutex::new(shell) };
+        let supervised = Self {
+            directory,
+            pipes: Mutex::new(Some(pipes)),
+            shell: Mutex::new(shell),
+            pid: AtomicU32::new(0),
+        };
         supervised.order("start");
         supervised
     }
@@ -99,7 +105,17 @@ impl Supervised {
         writeln!(pipes.orders, "{order}").expect("the supervisor reads its orders");
         let mut answer = String::new();
         pipes.answers.read_line(&mut answer).expect("the supervisor answers");
-        answer.trim().to_owned()
+        let answer = answer.trim().to_owned();
+        if order == "start" {
+            let pid = answer.parse().expect("the shell tells the process id");
+            self.pid.store(pid, Ordering::Relaxed);
+        }
+        answer
+    }
+
+    /// The process id of the daemon that was started last.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.load(Ordering::Relaxed)
     }
 
     /// What the daemon has printed so far.

@@ -107,6 +107,23 @@ fn follows_links_on_the_way_but_not_at_the_end() {
 }
 
 #[test]
+fn follows_parent_components_from_where_a_link_has_led() {
+    let layer = Layer::new()
+        .directory("d/e/")
+        .symlink("s", "d/e")
+        .symlink("above", "s/../f")
+        .file("above/x", "")
+        .symlink("beyond", "missing/../../../g")
+        .file("beyond/x", "")
+        .file("h", "")
+        .hard_link("d/e/h", "s/../../h");
+    let nodes = listing(extracted(&layer).path());
+    assert!(nodes.contains_key("d/f/x") && nodes.contains_key("g/x"));
+    assert!(!nodes.contains_key("f") && !nodes.contains_key("missing"));
+    assert_eq!(nodes["h"].links, 2);
+}
+
+#[test]
 fn makes_hard_links_across_directories_and_to_links() {
     let layer = Layer::new()
         .directory("a/")

@@ -1,0 +1,103 @@
+//! The table of cases: which images, over which network.
+
+use crate::content::{Texture, Tree};
+use crate::network::Network;
+use crate::publish::Recipe;
+
+/// Repository of the image that several cases share.
+const ONE_LAYER: &str = "bench/one-layer";
+
+const MIB: usize = 1 << 20;
+
+/// One race.
+#[derive(Debug, Clone)]
+pub(crate) struct Case {
+    /// Name on the command line.
+    pub(crate) name: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) images: Vec<Recipe>,
+    pub(crate) network: Network,
+    /// The images are there already and are pulled again.
+    pub(crate) again: bool,
+    /// The layer is also taken through `curl | igzip -d | tar x`, which shows what the machine can.
+    pub(crate) limit: bool,
+}
+
+impl Case {
+    fn new(name: &'static str, title: &'static str, images: Vec<Recipe>) -> Self {
+        Self { name, title, images, network: Network::Direct, again: false, limit: false }
+    }
+
+    fn over(mut self, network: Network) -> Self {
+        self.network = network;
+        self
+    }
+
+    /// All cases, in the order of the report.
+    pub(crate) fn all() -> Vec<Self> {
+        vec![
+            Self {
+                limit: true,
+                ..Self::new("one-layer", "one layer of 200 MiB, many files", vec![one_layer()])
+            },
+            Self::new("ten-layers", "ten layers of 100 MiB", vec![layers("ten", 10, 295, 5)]),
+            Self::new(
+                "eight-layers",
+                "eight layers, 750 MB of 1.9 GB",
+                vec![layers("eight", 8, 228, 80)],
+            ),
+            Self::new("incompressible", "512 MB that does not compress", vec![incompressible()]),
+            Self::new("tiny", "100 tiny layers", vec![tiny()]),
+            Self { again: true, ..Self::new("again", "a repeated pull", vec![one_layer()]) },
+            Self::new("capped", "200 MiB at 20 MB/s a connection", vec![one_layer()])
+                .over(Network::Capped),
+            Self::new("far", "the same, 50 ms away and redirected", vec![one_layer()])
+                .over(Network::Far),
+            Self::new("fleet", "50 images that share layers", fleet()),
+            Self::new(
+                "starved",
+                "one connection in eight at 100 KB/s",
+                vec![layers("starved", 8, 12, 5)],
+            )
+            .over(Network::Starved),
+        ]
+    }
+}
+
+fn usr(seed: u64, bytes: usize, pictures: u32) -> Tree {
+    Tree { seed, bytes, texture: Texture::Usr { pictures } }
+}
+
+fn one_layer() -> Recipe {
+    Recipe { repository: ONE_LAYER.to_owned(), layers: vec![usr(0x100, 590 * MIB, 5)] }
+}
+
+/// `count` layers of `mebibytes` of files each.
+fn layers(name: &str, count: u64, mebibytes: usize, pictures: u32) -> Recipe {
+    let seed = 0x1000 * mebibytes as u64;
+    let trees = (0..count).map(|layer| usr(seed + layer, mebibytes * MIB, pictures));
+    Recipe { repository: format!("bench/{name}"), layers: trees.collect() }
+}
+
+fn incompressible() -> Recipe {
+    let tree = Tree { seed: 0x200, bytes: 512_000_000, texture: Texture::Noise };
+    Recipe { repository: "bench/incompressible".to_owned(), layers: vec![tree] }
+}
+
+fn tiny() -> Recipe {
+    let trees = (0..100).map(|layer| usr(0x300 + layer, 1500, 5));
+    Recipe { repository: "bench/tiny".to_owned(), layers: trees.collect() }
+}
+
+/// Services of one team: a base, a runtime, and a small layer of its own each.
+fn fleet() -> Vec<Recipe> {
+    let recipe = |service: u64| Recipe {
+        repository: format!("bench/fleet-{service:02}"),
+        layers: vec![
+            usr(0x400, 90 * MIB, 5),
+            usr(0x401, 60 * MIB, 5),
+            usr(0x500 + service, 3 * MIB, 5),
+        ],
+    };
+    (0..50).map(recipe).collect()
+}

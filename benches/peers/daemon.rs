@@ -1,0 +1,187 @@
+//! A containerd under measure: its settings, its costs, and making it forget.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::process::Process;
+use crate::support::containerd::Version;
+use crate::support::supervisor::{Supervised, fresh_directory};
+
+/// Longest wait until the daemon has removed what nothing refers to.
+const FORGET_DEADLINE: Duration = Duration::from_secs(120);
+
+/// How a daemon is set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flavour {
+    V1_6,
+    V1_7,
+    V2_1,
+    /// 2.1 as its manual says for fast networks: eight downloads at once, and layers fetched in
+    /// pieces of 8 MiB.
+    V2_1Tuned,
+}
+
+impl Flavour {
+    pub(crate) const ALL: [Self; 4] = [Self::V1_6, Self::V1_7, Self::V2_1, Self::V2_1Tuned];
+
+    /// Name on the command line and in tables.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::V1_6 => "1.6",
+            Self::V1_7 => "1.7",
+            Self::V2_1 => "2.1",
+            Self::V2_1Tuned => "2.1-tuned",
+        }
+    }
+
+    fn version(self) -> Version {
+        match self {
+            Self::V1_6 => Version::V1_6,
+            Self::V1_7 => Version::V1_7,
+            Self::V2_1 | Self::V2_1Tuned => Version::V2_1,
+        }
+    }
+
+    fn config(self, directory: &Path) -> String {
+        let below = directory.display();
+        let version = if self.version() == Version::V2_1 { 3 } else { 2 };
+        let mut config = format!(
+            "version = {version}\n\
+             root = '{below}/root'\nstate = '{below}/state'\n\
+             [grpc]\naddress = '{below}/containerd.sock'\n\
+             [plugins.'io.containerd.internal.v1.opt']\npath = '{below}/opt'\n"
+        );
+        if version == 3 {
+            config += "[plugins.'io.containerd.nri.v1.nri']\ndisable = true\n";
+        }
+        if self == Self::V2_1Tuned {
+            // ctr of 2.x pulls through the transfer service, which has these two of its own.
+            for plugin in ["io.containerd.transfer.v1.local", "io.containerd.cri.v1.images"] {
+                let _ = writeln!(
+                    config,
+                    "[plugins.'{plugin}']\n\
+                     max_concurrent_downloads = 8\nconcurrent_layer_fetch_buffer = {}",
+                    8 << 20
+                );
+            }
+        }
+        config
+    }
+}
+
+/// A running daemon.
+pub(crate) struct Daemon {
+    pub(crate) flavour: Flavour,
+    pub(crate) process: Process,
+    supervised: Supervised,
+}
+
+impl Daemon {
+    /// Starts it. There is neither igzip nor unpigz on its `PATH`, as on most nodes: 2.x inflates
+    /// with them where it finds them.
+    pub(crate) fn start(flavour: Flavour) -> Self {
+        let directory = fresh_directory(&format!("bench-{}", flavour.name()));
+        let config = directory.join("config.toml");
+        fs::write(&config, flavour.config(&directory)).expect("the config can be written");
+        let programs = directory.join("programs");
+        fs::create_dir(&programs).expect("a folder can be made");
+        let path = format!("PATH={}", programs.display());
+        let program = flavour.version().program("containerd");
+        let command = ["env", &path, text(&program), "--config", text(&config)];
+        let supervised = Supervised::start(directory, &command);
+        // `env` becomes containerd without another process.
+        let process = Process(supervised.pid());
+        let daemon = Self { flavour, process, supervised };
+        daemon.supervised.wait_until("readiness of containerd", || {
+            let ready = |arguments: &[&str]| daemon.ctr("default", arguments).is_ok();
+            (ready(&["version"]) && ready(&["plugins", "ls"])).then_some(())
+        });
+        daemon
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.supervised.directory().join("containerd.sock")
+    }
+
+    /// A folder on the daemon's file system.
+    pub(crate) fn directory(&self) -> &Path {
+        self.supervised.directory()
+    }
+
+    /// The daemon's own ctr.
+    pub(crate) fn ctr_program(&self) -> PathBuf {
+        self.flavour.version().program("ctr")
+    }
+
+    /// The same in `namespace`, without a command yet.
+    pub(crate) fn ctr_command(&self, namespace: &str) -> Vec<String> {
+        let (program, socket) = (self.ctr_program(), self.socket());
+        let words = [text(&program), "--address", text(&socket), "--namespace", namespace];
+        words.map(str::to_owned).to_vec()
+    }
+
+    fn ctr(&self, namespace: &str, arguments: &[&str]) -> Result<String, String> {
+        let command = self.ctr_command(namespace);
+        let (program, given) = command.split_first().expect("a command has a program");
+        let output = Command::new(program).args(given).args(arguments).output();
+        let output = output.map_err(|error| format!("{program}: {error}"))?;
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        } else {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Err(format!("ctr {}: {}", arguments.join(" "), said.trim()))
+        }
+    }
+
+    /// Finds every image of `references` complete and unpacked, or says which is not.
+    pub(crate) fn check(&self, namespace: &str, references: &[String]) -> Result<(), String> {
+        let listed = self.ctr(namespace, &["images", "check"])?;
+        for reference in references {
+            let line = listed.lines().find(|line| line.starts_with(reference.as_str()));
+            let line = line.ok_or_else(|| format!("{reference} is not there:\n{listed}"))?;
+            if !line.contains("complete") || !line.trim_end().ends_with("true") {
+                return Err(format!("{reference} is not unpacked: {line}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes everything in `namespace`, and waits until none of it is left on disk.
+    pub(crate) fn forget(&self, namespace: &str) -> Result<(), String> {
+        let leases = self.ctr(namespace, &["leases", "ls", "-q"])?;
+        for lease in leases.lines() {
+            self.ctr(namespace, &["leases", "rm", "--sync", lease])?;
+        }
+        let images = self.ctr(namespace, &["images", "ls", "-q"])?;
+        let images: Vec<&str> = images.lines().collect();
+        if !images.is_empty() {
+            self.ctr(namespace, &[&["images", "rm", "--sync"], images.as_slice()].concat())?;
+        }
+        let root = self.supervised.directory().join("root");
+        let folders = [
+            root.join("io.containerd.content.v1.content/blobs/sha256"),
+            root.join("io.containerd.content.v1.content/ingest"),
+            root.join("io.containerd.snapshotter.v1.overlayfs/snapshots"),
+        ];
+        let deadline = Instant::now() + FORGET_DEADLINE;
+        while let Some(folder) = folders.iter().find(|folder| !is_empty(folder)) {
+            if Instant::now() > deadline {
+                return Err(format!("something is left in {}", folder.display()));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+}
+
+/// A folder that was not made yet is empty as well.
+fn is_empty(folder: &Path) -> bool {
+    fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none())
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("temporary paths are UTF-8")
+}

@@ -1,0 +1,73 @@
+//! Layers on disk: a tree, packed as builders pack it, with the digests that an image needs.
+//! Content goes through memory in small pieces, since layers are larger than a laptop likes.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use pullctl::oci::{Digest, Hasher};
+
+use crate::content::Tree;
+
+/// A packed layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Layer {
+    pub(crate) digest: Digest,
+    pub(crate) diff_id: Digest,
+    pub(crate) bytes: u64,
+    pub(crate) file: PathBuf,
+}
+
+impl Layer {
+    /// Packs `tree` into `file` with gzip at its usual level, 6, as docker and buildkit do.
+    pub(crate) fn pack(tree: Tree, file: PathBuf) -> io::Result<Self> {
+        let packed = Hashing::new(BufWriter::with_capacity(1 << 20, create(&file)?));
+        let gzip = GzEncoder::new(packed, Compression::new(6));
+        let mut plain = Hashing::new(gzip);
+        tree.write(&mut plain)?;
+        let (gzip, diff_id, _) = plain.finish();
+        let (mut output, digest, bytes) = gzip.finish()?.finish();
+        output.flush()?;
+        Ok(Self { digest, diff_id, bytes, file })
+    }
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    File::create(path)
+}
+
+/// Hashes and counts what passes through.
+struct Hashing<W> {
+    inner: W,
+    hasher: Hasher,
+    bytes: u64,
+}
+
+impl<W: Write> Hashing<W> {
+    fn new(inner: W) -> Self {
+        Self { inner, hasher: Hasher::new(), bytes: 0 }
+    }
+
+    fn finish(self) -> (W, Digest, u64) {
+        (self.inner, self.hasher.finish(), self.bytes)
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(buffer)?;
+        let accepted = buffer.get(..written).unwrap_or_default();
+        self.hasher.update(accepted);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}

@@ -1,0 +1,131 @@
+//! `make bench`: pullctl beside `ctr` of each containerd, in turn, on one machine, from one registry,
+//! into an empty daemon each time. What each case is and what limits it: `benches/README.md`.
+//!
+//! Everything started and written here is gone when it ends, by Ctrl-C too, apart from
+//! `results.json`, `results.svg` and the folder given with `--store`.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the results go to the terminal")]
+
+#[expect(
+    dead_code,
+    unused_imports,
+    reason = "the test bed offers more, and its own tests are no use here"
+)]
+#[path = "../../tests/it/support/mod.rs"]
+mod support;
+
+mod cases;
+mod chart;
+mod content;
+mod contestant;
+mod daemon;
+mod layer;
+mod link;
+mod measure;
+mod network;
+mod options;
+mod origin;
+mod process;
+mod publish;
+mod report;
+mod results;
+mod traffic;
+
+use std::collections::HashMap;
+use std::fs;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cases::Case;
+use crate::contestant::Contestant;
+use crate::daemon::Daemon;
+use crate::measure::Race;
+use crate::network::Front;
+use crate::options::Options;
+use crate::origin::Origin;
+use crate::publish::{Published, Publisher};
+use crate::results::{Duel, Outcome, Results, wall};
+
+fn main() -> ExitCode {
+    match bench(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench(options: &Options) -> Result<(), String> {
+    let origin = Origin::start(options.store.as_deref());
+    let mut publisher = Publisher::new(origin.authority());
+    let daemons: Vec<Daemon> = options.chosen_daemons().into_iter().map(Daemon::start).collect();
+    let file = options.output.join("results.json");
+    let mut results = Results::load(&file);
+    for case in options.chosen_cases() {
+        eprintln!("{}: {}", case.name, case.title);
+        let images: Vec<Published> =
+            case.images.iter().map(|image| publisher.publish(image)).collect();
+        let front = Front::open(case.network, &origin);
+        let outcome = hold(&case, &images, &front, &daemons, options)?;
+        results.put(outcome);
+        results.save(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+    }
+    let drawing = options.output.join("results.svg");
+    fs::write(&drawing, chart::svg(&results))
+        .map_err(|error| format!("{}: {error}", drawing.display()))?;
+    println!("{}", report::markdown(&results));
+    Ok(())
+}
+
+/// One case on each daemon, the contestants in turn.
+fn hold(
+    case: &Case,
+    images: &[Published],
+    front: &Front<'_>,
+    daemons: &[Daemon],
+    options: &Options,
+) -> Result<Outcome, String> {
+    let mut limit_seconds = Vec::new();
+    let mut duels = Vec::new();
+    for (place, daemon) in daemons.iter().enumerate() {
+        let pullctl_options = &options.pullctl_options;
+        let race = Race { case, images, front, daemon, pullctl_options };
+        let name = daemon.flavour.name().to_owned();
+        let mut duel = Duel { daemon: name, ctr: Vec::new(), pullctl: Vec::new() };
+        for _ in 0..options.pairs {
+            if case.limit && place == 0 {
+                limit_seconds.push(race.limit()?.as_secs_f64());
+            }
+            for contestant in &options.contestants {
+                let sample = race.run(*contestant)?;
+                match contestant {
+                    Contestant::Ctr => duel.ctr.push(sample),
+                    Contestant::Pullctl => duel.pullctl.push(sample),
+                }
+            }
+        }
+        let seconds = |samples| wall(samples).unwrap_or(f64::NAN);
+        let (peer, ours) = (seconds(&duel.ctr), seconds(&duel.pullctl));
+        eprintln!("  containerd {}: ctr {peer:.3} s, pullctl {ours:.3} s", duel.daemon);
+        duels.push(duel);
+    }
+    Ok(Outcome {
+        case: case.name.to_owned(),
+        title: case.title.to_owned(),
+        date: jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M").to_string(),
+        layer_bytes: distinct_bytes(images),
+        limit_seconds,
+        duels,
+    })
+}
+
+fn distinct_bytes(images: &[Published]) -> u64 {
+    let layers: HashMap<&str, u64> = images
+        .iter()
+        .flat_map(|image| &image.layers)
+        .map(|(digest, bytes)| (digest.as_str(), *bytes))
+        .collect();
+    layers.values().sum()
+}

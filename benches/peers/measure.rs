@@ -1,0 +1,77 @@
+//! One run, measured, and what has to be so before and after it.
+
+use std::time::{Duration, Instant};
+
+use crate::cases::Case;
+use crate::contestant::Contestant;
+use crate::daemon::Daemon;
+use crate::network::Front;
+use crate::process;
+use crate::publish::Published;
+use crate::results::Sample;
+use crate::support::unique;
+
+/// A case on one daemon.
+pub(crate) struct Race<'a> {
+    pub(crate) case: &'a Case,
+    pub(crate) images: &'a [Published],
+    pub(crate) front: &'a Front<'a>,
+    pub(crate) daemon: &'a Daemon,
+    pub(crate) pullctl_options: &'a str,
+}
+
+impl Race<'_> {
+    /// Lets `contestant` pull once into a daemon that has nothing of it (or all of it, where the
+    /// case says so), and makes the daemon forget it.
+    pub(crate) fn run(&self, contestant: Contestant) -> Result<Sample, String> {
+        let namespace = unique("bench");
+        let references: Vec<String> =
+            self.images.iter().map(|image| image.reference(self.front.authority())).collect();
+        let command =
+            contestant.command(self.daemon, &namespace, &references, self.pullctl_options);
+        let home = tempfile::tempdir().map_err(|error| error.to_string())?;
+        if self.case.again {
+            process::run(&command, home.path())?;
+        }
+        let sample = self.measure(&command, home.path());
+        let checked = self.daemon.check(&namespace, &references);
+        self.daemon.forget(&namespace)?;
+        checked.map_err(|error| format!("{contestant}: {error}"))?;
+        sample
+    }
+
+    fn measure(&self, command: &[String], home: &std::path::Path) -> Result<Sample, String> {
+        let daemon = self.daemon.process;
+        // What earlier runs wrote and removed is not this one's business.
+        rustix::fs::sync();
+        self.front.begin();
+        daemon.forget_peak().map_err(|error| format!("clear_refs: {error}"))?;
+        let (cpu, traffic) = (daemon.cpu(), self.front.traffic());
+        let costs = process::run(command, home)?;
+        Ok(Sample {
+            wall_seconds: costs.wall.as_secs_f64(),
+            client_cpu_seconds: costs.cpu.as_secs_f64(),
+            daemon_cpu_seconds: daemon.cpu().saturating_sub(cpu).as_secs_f64(),
+            client_peak_bytes: costs.peak_bytes,
+            daemon_peak_bytes: daemon.peak_bytes(),
+            traffic: self.front.traffic() - traffic,
+        })
+    }
+
+    /// Takes the image's only layer through `curl | igzip -d | tar x`, on the daemon's disk.
+    pub(crate) fn limit(&self) -> Result<Duration, String> {
+        let image = self.images.first().ok_or("the case has no image")?;
+        let (digest, _) = image.layers.first().ok_or("the image has no layer")?;
+        let authority = self.front.authority();
+        let url = format!("http://{authority}/v2/{}/blobs/{digest}", image.repository);
+        let target = tempfile::tempdir_in(self.daemon.directory()).map_err(|e| e.to_string())?;
+        let home = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let script = "curl -sSf \"$1\" | igzip -d -c | tar x -C \"$2\"";
+        let target = target.path().display().to_string();
+        let command = ["bash", "-o", "pipefail", "-c", script, "bash", &url, &target];
+        rustix::fs::sync();
+        let started = Instant::now();
+        process::run(&command.map(str::to_owned), home.path())?;
+        Ok(started.elapsed())
+    }
+}

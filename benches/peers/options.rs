@@ -1,0 +1,67 @@
+//! What the command line chooses.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use crate::cases::Case;
+use crate::contestant::Contestant;
+use crate::daemon::Flavour;
+
+/// Races pullctl against ctr, on each containerd.
+#[derive(Debug, Parser)]
+#[command(name = "peers")]
+pub(crate) struct Options {
+    /// Cases by name, comma-joined; all of them otherwise.
+    #[arg(long, value_delimiter = ',', value_parser = case)]
+    pub(crate) cases: Vec<String>,
+    /// Daemons by name, comma-joined; all of them otherwise.
+    #[arg(long, value_delimiter = ',', value_parser = flavour)]
+    pub(crate) daemons: Vec<Flavour>,
+    /// Runs of each contestant, in turn.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pairs: u32,
+    /// Who runs, comma-joined.
+    #[arg(long, value_delimiter = ',', default_values_t = Contestant::BOTH)]
+    pub(crate) contestants: Vec<Contestant>,
+    /// More options for pullctl, as one word to be split at spaces.
+    #[arg(long, default_value = "", allow_hyphen_values = true)]
+    pub(crate) pullctl_options: String,
+    /// Folder that keeps the registry's storage for the next run.
+    #[arg(long)]
+    pub(crate) store: Option<PathBuf>,
+    /// Folder of `results.json` and `results.svg`; a case that runs again replaces its results.
+    #[arg(long, default_value = "benches")]
+    pub(crate) output: PathBuf,
+    /// Given by `cargo bench`.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+impl Options {
+    /// The chosen cases, in their own order.
+    pub(crate) fn chosen_cases(&self) -> Vec<Case> {
+        let all = Case::all().into_iter();
+        all.filter(|case| self.cases.is_empty() || self.cases.iter().any(|name| name == case.name))
+            .collect()
+    }
+
+    /// The chosen daemons, in their own order.
+    pub(crate) fn chosen_daemons(&self) -> Vec<Flavour> {
+        let all = Flavour::ALL.into_iter();
+        all.filter(|flavour| self.daemons.is_empty() || self.daemons.contains(flavour)).collect()
+    }
+}
+
+fn case(name: &str) -> Result<String, String> {
+    let names: Vec<&str> = Case::all().iter().map(|case| case.name).collect();
+    if names.contains(&name) {
+        return Ok(name.to_owned());
+    }
+    Err(format!("there are {}", names.join(", ")))
+}
+
+fn flavour(name: &str) -> Result<Flavour, String> {
+    let found = Flavour::ALL.into_iter().find(|flavour| flavour.name() == name);
+    found.ok_or_else(|| format!("there are {}", Flavour::ALL.map(Flavour::name).join(", ")))
+}

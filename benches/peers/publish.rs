@@ -1,0 +1,176 @@
+//! Images in the registry: their layers are made, pushed once and described.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::sync::Mutex;
+use std::thread;
+
+use pullctl::oci::Digest;
+use serde_json::{Value, json};
+use ureq::http::Response;
+use ureq::{Agent, Body};
+
+use crate::content::Tree;
+use crate::layer::Layer;
+use crate::support::image::{DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST};
+
+/// Layers packed at once.
+const PACKERS: usize = 2;
+
+/// Tag of the images. A kept registry that has it needs no new ones, so another number is due
+/// whenever the trees change.
+const TAG: &str = "v1";
+
+/// An image to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Recipe {
+    pub(crate) repository: String,
+    pub(crate) layers: Vec<Tree>,
+}
+
+/// An image that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Published {
+    pub(crate) repository: String,
+    /// Digests and sizes of its layers, lowest first.
+    pub(crate) layers: Vec<(String, u64)>,
+}
+
+impl Published {
+    /// The image's name at `authority`.
+    pub(crate) fn reference(&self, authority: &str) -> String {
+        format!("{authority}/{}:{TAG}", self.repository)
+    }
+}
+
+/// Makes images and pushes them to one registry.
+pub(crate) struct Publisher<'a> {
+    agent: Agent,
+    authority: &'a str,
+    /// Layers that the registry has, and in which repository.
+    pushed: HashMap<Tree, (Layer, String)>,
+}
+
+impl<'a> Publisher<'a> {
+    pub(crate) fn new(authority: &'a str) -> Self {
+        let config = Agent::config_builder().http_status_as_error(false).build();
+        Self { agent: config.new_agent(), authority, pushed: HashMap::new() }
+    }
+
+    /// Sees to it that the registry has the image.
+    pub(crate) fn publish(&mut self, recipe: &Recipe) -> Published {
+        if let Some(published) = self.find(&recipe.repository) {
+            return published;
+        }
+        let missing: Vec<Tree> =
+            recipe.layers.iter().filter(|tree| !self.pushed.contains_key(tree)).copied().collect();
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let queue = Mutex::new(missing.iter().enumerate());
+        let packed = Mutex::new(Vec::new());
+        thread::scope(|scope| {
+            for _ in 0..PACKERS {
+                scope.spawn(|| {
+                    loop {
+                        let next = queue.lock().expect("no packer panicked").next();
+                        let Some((index, tree)) = next else { break };
+                        let file = folder.path().join(index.to_string());
+                        let layer = Layer::pack(*tree, file).expect("the disk takes the layer");
+                        packed.lock().expect("no packer panicked").push((*tree, layer));
+                    }
+                });
+            }
+        });
+        for (tree, layer) in packed.into_inner().expect("no packer panicked") {
+            let content = File::open(&layer.file).expect("the layer was written");
+            self.push(&recipe.repository, &layer.digest, |request| request.send(content));
+            self.pushed.insert(tree, (layer, recipe.repository.clone()));
+        }
+        self.describe(recipe);
+        self.find(&recipe.repository).expect("the registry has what it was given")
+    }
+
+    fn find(&self, repository: &str) -> Option<Published> {
+        let url = format!("http://{}/v2/{repository}/manifests/{TAG}", self.authority);
+        let request = self.agent.get(url).header("accept", DOCKER_MANIFEST);
+        let mut answer = request.call().expect("the registry answers");
+        if answer.status() != 200 {
+            return None;
+        }
+        let text = answer.body_mut().read_to_string().expect("the manifest arrives");
+        let manifest: Value = serde_json::from_str(&text).expect("the manifest is JSON");
+        let layers = manifest["layers"].as_array().into_iter().flatten();
+        let layers = layers
+            .map(|layer| {
+                let digest = layer["digest"].as_str().expect("a layer has a digest");
+                (digest.to_owned(), layer["size"].as_u64().expect("a layer has a size"))
+            })
+            .collect();
+        Some(Published { repository: repository.to_owned(), layers })
+    }
+
+    fn describe(&self, recipe: &Recipe) {
+        let layers: Vec<&(Layer, String)> =
+            recipe.layers.iter().filter_map(|tree| self.pushed.get(tree)).collect();
+        for (layer, home) in &layers {
+            self.mount(&recipe.repository, &layer.digest, home);
+        }
+        let diff_ids: Vec<String> =
+            layers.iter().map(|(layer, _)| layer.diff_id.to_string()).collect();
+        let config = json!({
+            "architecture": "amd64",
+            "os": "linux",
+            "config": { "Cmd": ["/bin/sh"] },
+            "rootfs": { "type": "layers", "diff_ids": diff_ids },
+        })
+        .to_string();
+        let digest = Digest::of(config.as_bytes());
+        self.push(&recipe.repository, &digest, |request| request.send(config.as_bytes()));
+        let descriptor = |kind: &str, digest: &Digest, size: u64| json!({ "mediaType": kind, "digest": digest.to_string(), "size": size });
+        let kind = format!("{DOCKER_LAYER}.gzip");
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": DOCKER_MANIFEST,
+            "config": descriptor(DOCKER_CONFIG, &digest, config.len() as u64),
+            "layers": layers
+                .iter()
+                .map(|(layer, _)| descriptor(&kind, &layer.digest, layer.bytes))
+                .collect::<Vec<_>>(),
+        });
+        let url = format!("http://{}/v2/{}/manifests/{TAG}", self.authority, recipe.repository);
+        let request = self.agent.put(url).header("content-type", DOCKER_MANIFEST);
+        check(request.send(manifest.to_string()));
+    }
+
+    /// Lets a repository share a blob with another one.
+    fn mount(&self, repository: &str, digest: &Digest, home: &str) {
+        if repository != home {
+            let query = format!("?mount={digest}&from={home}");
+            check(self.agent.post(self.uploads(repository) + &query).send_empty());
+        }
+    }
+
+    fn push(
+        &self,
+        repository: &str,
+        digest: &Digest,
+        send: impl FnOnce(
+            ureq::RequestBuilder<ureq::typestate::WithBody>,
+        ) -> Result<Response<Body>, ureq::Error>,
+    ) {
+        let started = check(self.agent.post(self.uploads(repository)).send_empty());
+        let location = started.headers().get("location").and_then(|value| value.to_str().ok());
+        let location = location.expect("the registry says where to upload");
+        let request = self.agent.put(format!("{location}&digest={digest}"));
+        check(send(request.header("content-type", "application/octet-stream")));
+    }
+
+    fn uploads(&self, repository: &str) -> String {
+        format!("http://{}/v2/{repository}/blobs/uploads/", self.authority)
+    }
+}
+
+fn check(answer: Result<Response<Body>, ureq::Error>) -> Response<Body> {
+    let answer = answer.expect("the registry answers");
+    assert!(answer.status().is_success(), "the registry refuses: {answer:?}");
+    answer
+}

@@ -1,0 +1,107 @@
+//! The results as Markdown tables.
+
+use std::fmt::Write;
+
+use crate::results::{Duel, Outcome, Results, Sample, median, wall};
+
+const MIB: f64 = 1_048_576.0;
+
+/// Times, then costs.
+pub(crate) fn markdown(results: &Results) -> String {
+    let mut text = format!("{}\n\n", results.machine);
+    times(&mut text, results);
+    limits(&mut text, results);
+    costs(&mut text, results);
+    text
+}
+
+fn times(text: &mut String, results: &Results) {
+    let mut daemons: Vec<&str> = Vec::new();
+    for duel in results.outcomes.iter().flat_map(|outcome| &outcome.duels) {
+        if !daemons.contains(&duel.daemon.as_str()) {
+            daemons.push(&duel.daemon);
+        }
+    }
+    daemons.sort_unstable();
+    line(text, ["case".to_owned()].into_iter().chain(daemons.iter().map(|d| format!("ctr {d}"))));
+    line(text, std::iter::repeat_n("---".to_owned(), daemons.len() + 1));
+    for outcome in &results.outcomes {
+        let cells = daemons.iter().map(|daemon| {
+            let duel = outcome.duels.iter().find(|duel| duel.daemon == *daemon);
+            duel.map(time).unwrap_or_default()
+        });
+        line(text, [outcome.title.clone()].into_iter().chain(cells));
+    }
+    text.push('\n');
+}
+
+fn time(duel: &Duel) -> String {
+    let seconds = |samples: &[Sample]| wall(samples).map(|wall| format!("{wall:.2}"));
+    let (peer, ours) = (seconds(&duel.ctr), seconds(&duel.pullctl));
+    let faster = duel.speedup().map(|times| format!(", **{times:.1}×**"));
+    let peer = peer.unwrap_or_else(|| "–".to_owned());
+    format!("{peer} → {} s{}", ours.unwrap_or_else(|| "–".to_owned()), faster.unwrap_or_default())
+}
+
+fn limits(text: &mut String, results: &Results) {
+    for outcome in &results.outcomes {
+        if let Some(limit) = median(outcome.limit_seconds.iter().copied()) {
+            let _ = write!(text, "`curl | igzip -d | tar x` of {}: {limit:.2} s", outcome.title);
+            for duel in &outcome.duels {
+                if let Some(ours) = wall(&duel.pullctl) {
+                    let _ = write!(text, "; with {}: {:.2}×", duel.daemon, ours / limit);
+                }
+            }
+            text.push_str("\n\n");
+        }
+    }
+}
+
+/// Each cell: ctr, then pullctl.
+fn costs(text: &mut String, results: &Results) {
+    let heads = [
+        "case",
+        "daemon",
+        "client CPU s",
+        "daemon CPU s",
+        "client MiB",
+        "daemon MiB",
+        "served ÷ layers",
+        "requests",
+        "connections",
+    ];
+    line(text, heads.map(str::to_owned));
+    line(text, heads.map(|_| "---".to_owned()));
+    for outcome in &results.outcomes {
+        for duel in &outcome.duels {
+            line(text, cost(outcome, duel));
+        }
+    }
+}
+
+fn cost(outcome: &Outcome, duel: &Duel) -> Vec<String> {
+    let both = |digits: usize, value: &dyn Fn(&Sample) -> f64| {
+        let one = |samples: &[Sample]| {
+            let median = median(samples.iter().map(value));
+            median.map_or_else(|| "–".to_owned(), |median| format!("{median:.digits$}"))
+        };
+        format!("{} / {}", one(&duel.ctr), one(&duel.pullctl))
+    };
+    let layers = outcome.layer_bytes.max(1) as f64;
+    vec![
+        outcome.case.clone(),
+        duel.daemon.clone(),
+        both(2, &|sample| sample.client_cpu_seconds),
+        both(2, &|sample| sample.daemon_cpu_seconds),
+        both(0, &|sample| sample.client_peak_bytes as f64 / MIB),
+        both(0, &|sample| sample.daemon_peak_bytes as f64 / MIB),
+        both(3, &|sample| sample.traffic.bytes as f64 / layers),
+        both(0, &|sample| sample.traffic.requests as f64),
+        both(0, &|sample| sample.traffic.connections as f64),
+    ]
+}
+
+fn line(text: &mut String, cells: impl IntoIterator<Item = String>) {
+    let cells: Vec<String> = cells.into_iter().collect();
+    let _ = writeln!(text, "| {} |", cells.join(" | "));
+}

@@ -1,0 +1,112 @@
+//! What was measured, as it is kept in `results.json`.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::traffic::Traffic;
+
+/// One run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Sample {
+    /// The whole process, from its start to its end.
+    pub(crate) wall_seconds: f64,
+    pub(crate) client_cpu_seconds: f64,
+    /// The daemon's, from the client's start to its end.
+    pub(crate) daemon_cpu_seconds: f64,
+    pub(crate) client_peak_bytes: u64,
+    pub(crate) daemon_peak_bytes: u64,
+    pub(crate) traffic: Traffic,
+}
+
+/// Both contestants on one daemon, run in turn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Duel {
+    pub(crate) daemon: String,
+    pub(crate) ctr: Vec<Sample>,
+    pub(crate) pullctl: Vec<Sample>,
+}
+
+/// One case on all its daemons.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Outcome {
+    pub(crate) case: String,
+    pub(crate) title: String,
+    /// When it was measured, in UTC.
+    pub(crate) date: String,
+    /// All distinct layers, as they are served.
+    pub(crate) layer_bytes: u64,
+    /// `curl | igzip -d | tar x` of the layer, where the case has that.
+    pub(crate) limit_seconds: Vec<f64>,
+    pub(crate) duels: Vec<Duel>,
+}
+
+/// All cases, and the machine that they ran on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Results {
+    pub(crate) machine: String,
+    pub(crate) outcomes: Vec<Outcome>,
+}
+
+impl Results {
+    /// What an earlier run left; nothing if there was none.
+    pub(crate) fn load(file: &Path) -> Self {
+        let read = fs::read(file).ok();
+        let kept = read.and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
+        let outcomes = kept.map(|results| results.outcomes).unwrap_or_default();
+        Self { machine: machine(), outcomes }
+    }
+
+    /// Puts `outcome` in the place of the same case's earlier one.
+    pub(crate) fn put(&mut self, outcome: Outcome) {
+        match self.outcomes.iter_mut().find(|kept| kept.case == outcome.case) {
+            Some(kept) => *kept = outcome,
+            None => self.outcomes.push(outcome),
+        }
+    }
+
+    pub(crate) fn save(&self, file: &Path) -> io::Result<()> {
+        fs::write(file, serde_json::to_string_pretty(self)? + "\n")
+    }
+}
+
+impl Duel {
+    /// How many times faster pullctl was, by the medians; `None` unless both ran.
+    pub(crate) fn speedup(&self) -> Option<f64> {
+        let (peer, ours) = (wall(&self.ctr)?, wall(&self.pullctl)?);
+        Some(peer / ours)
+    }
+}
+
+/// Median of the wall time, in seconds.
+pub(crate) fn wall(samples: &[Sample]) -> Option<f64> {
+    median(samples.iter().map(|sample| sample.wall_seconds))
+}
+
+/// The middle value, or the mean of the two in the middle; `None` of nothing.
+pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    let upper = values.len() / 2;
+    let lower = values.len().checked_sub(1)? / 2;
+    Some((values.get(lower)? + values.get(upper)?) / 2.0)
+}
+
+fn machine() -> String {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let cpuinfo = read("/proc/cpuinfo");
+    let models: Vec<&str> = cpuinfo
+        .lines()
+        .filter(|line| line.starts_with("model name"))
+        .filter_map(|line| line.split_once(": ").map(|(_, model)| model))
+        .collect();
+    let meminfo = read("/proc/meminfo");
+    let kibibytes = meminfo.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok());
+    let gibibytes = kibibytes.unwrap_or(0) >> 20;
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let kernel = kernel.split(['-', '\n']).next().unwrap_or_default();
+    let model = models.first().copied().unwrap_or("unknown processor");
+    format!("{} × {model}, {gibibytes} GiB, Linux {kernel}", models.len())
+}

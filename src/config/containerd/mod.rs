@@ -1,0 +1,102 @@
+//! What the node's containerd is told: `config.toml`, versions 1 to 4.
+//!
+//! Only what concerns pulling is read: the rest of the file is the daemon's. Sections of all
+//! versions are looked for in every file, as containerd 2 does when it migrates them.
+
+mod merge;
+mod registry;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use super::docker::LoginFile;
+use super::error::Error;
+use super::hosts::{HostOptions, RegistryHost};
+use super::warning::{Warning, WarningKind};
+
+use registry::RegistrySection;
+
+/// Where the daemon looks for its configuration.
+pub const DEFAULT_PATH: &str = "/etc/containerd/config.toml";
+
+/// What containerd's configuration says about pulling, its imports included. What nothing is said
+/// about is `None` or empty; the daemon's own defaults are not filled in.
+#[derive(Debug, Default)]
+pub struct ContainerdConfig {
+    path: PathBuf,
+    /// `grpc.address`, the daemon's socket.
+    pub address: Option<String>,
+    /// `root`, where the daemon keeps its content.
+    pub root: Option<PathBuf>,
+    /// `sandbox_image`, or `pinned_images.sandbox` as it is called since version 3.
+    pub sandbox_image: Option<String>,
+    /// The snapshotter that the CRI unpacks into.
+    pub snapshotter: Option<String>,
+    registry: RegistrySection,
+    disabled_cri: Option<Warning>,
+    unversioned: Option<Warning>,
+}
+
+impl ContainerdConfig {
+    /// Reads `path` and what it imports; `None` where there is no such file.
+    ///
+    /// # Errors
+    /// [`Error`] for a file that is no TOML, or says what cannot be meant: the daemon would not
+    /// start with it either.
+    pub fn read(path: &Path) -> Result<Option<Self>, Error> {
+        merge::read(path)
+    }
+
+    /// Where it was read from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directories of `config_path`, in which the CRI looks for `hosts.toml`.
+    pub fn hosts_directories(&self) -> &[PathBuf] {
+        &self.registry.config_path
+    }
+
+    /// The hosts for `domain` by the deprecated `mirrors` and `configs`; `None` where neither says
+    /// anything about it.
+    ///
+    /// # Errors
+    /// [`Error::MissingFile`] for a certificate that cannot be read.
+    pub(super) fn hosts(
+        &self,
+        domain: &str,
+        options: &HostOptions,
+    ) -> Result<Option<Vec<RegistryHost>>, Error> {
+        self.registry.hosts(domain, options)
+    }
+
+    /// A warning if `domain` has mirrors here, which `directory` takes the place of.
+    pub(super) fn mirrors_not_used(&self, domain: &str, directory: &Path) -> Option<Warning> {
+        self.registry.mirrors_not_used(domain, directory)
+    }
+
+    /// The deprecated `configs.*.auth` and `auths`.
+    pub(super) fn logins(&self) -> LoginFile {
+        LoginFile::of_logins(&self.path, self.registry.logins())
+    }
+
+    /// What will keep the daemon's CRI from doing what the file means.
+    pub fn warnings(&self) -> Vec<Warning> {
+        let own = [&self.disabled_cri, &self.unversioned].into_iter().flatten().cloned();
+        own.chain(self.registry.warnings()).collect()
+    }
+
+    fn warn_disabled(&mut self, warning: Warning) {
+        self.disabled_cri.get_or_insert(warning.with_hint(
+            "take it out of `disabled_plugins` and restart containerd: until then the kubelet \
+             cannot use this node",
+        ));
+    }
+}
+
+/// A warning's kind and words where the CRI plugin refuses to start.
+fn cri_refuses(message: &str) -> (WarningKind, String) {
+    (WarningKind::CriWillNotStart, format!("{message}: containerd's CRI plugin does not start"))
+}

@@ -1,0 +1,198 @@
+//! What each file of `fixtures/containerd-config` yields.
+
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::config::authority::RegistryKey;
+use crate::config::{Credential, HostOptions, Source};
+use crate::failure::Diagnose;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/containerd-config").join(name)
+}
+
+fn read(name: &str) -> ContainerdConfig {
+    ContainerdConfig::read(&fixture(name)).unwrap().unwrap()
+}
+
+/// One line a host, `None` where the file says nothing about `domain`.
+fn hosts(config: &ContainerdConfig, domain: &str) -> Option<Vec<String>> {
+    let relative = |path: &Path| path.strip_prefix(fixture("")).unwrap().display().to_string();
+    let describe = |host: &RegistryHost| {
+        let mut line = format!("{}://{}{}", host.scheme, host.authority, host.path);
+        for ca in &host.ca {
+            line += &format!(" ca={}", relative(ca));
+        }
+        for client in &host.client {
+            let key = client.key.as_deref().map(relative).unwrap_or_default();
+            line += &format!(" client={}:{key}", relative(&client.cert));
+        }
+        if host.skip_verify {
+            line += " skip-verify";
+        }
+        if host.http_fallback {
+            line += " http-fallback";
+        }
+        line
+    };
+    let hosts = config.hosts(domain, &HostOptions::default()).unwrap()?;
+    Some(hosts.iter().map(describe).collect())
+}
+
+#[test]
+fn every_version_says_the_same_in_its_own_words() {
+    for (version, address) in [(1, "one"), (2, "two"), (3, "three"), (4, "four")] {
+        let config = read(&format!("version-{version}.toml"));
+        assert_eq!(config.root.as_deref(), Some(Path::new("/data/containerd")), "{version}");
+        assert_eq!(config.address, Some(format!("/run/{address}.sock")), "{version}");
+        assert_eq!(config.snapshotter.as_deref(), Some("native"), "{version}");
+        assert_eq!(config.sandbox_image, Some(format!("pause.example/pause:{version}")));
+        assert_eq!(
+            hosts(&config, "docker.io").unwrap(),
+            [
+                "https://mirror.example/v2 ca=ca.pem",
+                "http://plain.example:5000/v2/hub",
+                "https://registry-1.docker.io/v2"
+            ],
+            "{version}"
+        );
+        let key = RegistryKey::of("mirror.example");
+        assert!(config.logins().login(&key, "mirror.example", "a").is_some(), "{version}");
+        assert_eq!(config.warnings(), [], "{version}");
+    }
+}
+
+#[test]
+fn what_the_daemon_writes_by_default_says_nothing_about_registries() {
+    let config = read("default-1.6.toml");
+    assert_eq!(config.hosts_directories(), [] as [PathBuf; 0]);
+    assert_eq!(hosts(&config, "docker.io"), None);
+    assert_eq!(config.sandbox_image.as_deref(), Some("registry.k8s.io/pause:3.6"));
+    assert_eq!(config.warnings(), []);
+}
+
+#[test]
+fn config_path_may_name_several_directories() {
+    let expected = ["/etc/one/certs.d", "/etc/two/certs.d"].map(PathBuf::from);
+    assert_eq!(read("config-path.toml").hosts_directories(), expected);
+}
+
+#[test]
+fn mirrors_are_asked_in_order_and_the_registry_last() {
+    let config = read("mirrors.toml");
+    for (domain, expected) in [
+        (
+            "docker.io",
+            &[
+                "https://a.example/v2 skip-verify",
+                "https://b.example:5000/v2 ca=ca.pem client=client.pem:client.key http-fallback",
+                "https://c.example/v2/hub",
+                "http://127.0.0.1:5000/v2",
+                "https://registry-1.docker.io/v2 ca=ca.pem",
+            ][..],
+        ),
+        ("reg.example", &["https://reg.example/v2", "https://a.example/v2 skip-verify"]),
+        ("none.example", &["https://none.example/v2"]),
+        ("other.example", &["https://any.example/v2", "https://other.example/v2"]),
+    ] {
+        assert_eq!(hosts(&config, domain).unwrap(), expected, "{domain}");
+    }
+    let mirrors = config.hosts("docker.io", &HostOptions::default()).unwrap().unwrap();
+    assert_eq!(mirrors[0].source, Source::File(fixture("mirrors.toml"), 4));
+    assert_eq!(mirrors[0].ns.as_deref(), Some("docker.io"));
+    assert!(!mirrors[0].capabilities.push && mirrors[0].capabilities.resolve);
+    assert!(mirrors[2].override_path && !mirrors[0].override_path);
+}
+
+#[test]
+fn tls_settings_hold_for_the_registry_itself_too() {
+    let config = read("own-tls.toml");
+    let expected = ["https://harbor.example/v2 skip-verify".to_owned()];
+    assert_eq!(hosts(&config, "harbor.example").unwrap(), expected);
+    assert_eq!(hosts(&config, "docker.io"), None);
+}
+
+#[test]
+fn a_missing_certificate_stops_only_pulls_from_its_host() {
+    let config = read("own-tls.toml");
+    let error = config.hosts("missing.example", &HostOptions::default()).unwrap_err();
+    let place = format!("{}:7:13: cannot read ca_file file", fixture("own-tls.toml").display());
+    assert!(error.to_string().starts_with(&place), "{error}");
+}
+
+#[test]
+fn logins_come_as_passwords_as_base64_and_as_tokens() {
+    let logins = read("logins.toml").logins();
+    for (registry, expected) in [
+        ("old.example", "Basic { username: \"old\""),
+        ("password.example", "Basic { username: \"me\""),
+        ("auth.example", "Basic { username: \"me\""),
+        ("token.example", "IdentityToken"),
+        ("empty.example", "None"),
+    ] {
+        let found: Option<&Credential> = logins.login(&RegistryKey::of(registry), registry, "a/b");
+        let printed = found.map_or("None".to_owned(), |credential| format!("{credential:?}"));
+        assert!(printed.starts_with(expected), "{registry}: {printed}");
+        assert!(!printed.contains("secret"), "{registry}: {printed}");
+    }
+}
+
+#[test]
+fn what_keeps_the_cri_from_starting_is_warned_about() {
+    for (name, line, message) in [
+        (
+            "both.toml",
+            6,
+            "`mirrors` and `config_path` are both set: containerd's CRI plugin does not start",
+        ),
+        (
+            "docker-package.toml",
+            2,
+            "`disabled_plugins` holds \"cri\": containerd's CRI plugin does not start",
+        ),
+        (
+            "unversioned.toml",
+            1,
+            "containerd 1.x does not read \"io.containerd.grpc.v1.cri\" in a file of version 1",
+        ),
+    ] {
+        let warnings = read(name).warnings();
+        let found: Vec<_> =
+            warnings.iter().map(|warning| (warning.line, warning.message.as_str())).collect();
+        assert_eq!(found, [(Some(line), message)], "{name}");
+        assert!(warnings[0].hint.is_some(), "{name}");
+    }
+}
+
+#[test]
+fn imports_are_read_over_the_file_that_names_them() {
+    let config = read("imports/config.toml");
+    assert_eq!(config.root.as_deref(), Some(Path::new("/data/main")));
+    assert_eq!(config.sandbox_image.as_deref(), Some("pause.example/extra"));
+    let first = |domain| hosts(&config, domain).unwrap().remove(0);
+    assert_eq!(first("docker.io"), "https://drop-in.example/v2");
+    assert_eq!(first("quay.io"), "https://quay.example/v2");
+}
+
+#[test]
+fn a_broken_file_is_refused_with_its_place() {
+    for (name, expected) in [
+        ("syntax.toml", "syntax.toml:2:9: unclosed table"),
+        ("missing-import.toml", "cannot read"),
+        ("version.toml", "version.toml:1:11: `version` is a string"),
+        ("disabled.toml", "disabled.toml:1:20: `disabled_plugins` is a string"),
+        ("endpoint.toml", "endpoint.toml:2:15: `endpoint` has a scheme other than"),
+        ("endpoint-text.toml", "endpoint-text.toml:2:14: `endpoint` is a string"),
+        ("auth.toml", "auth.toml:1:31: the login for a.example has an `auth` that is not base64"),
+    ] {
+        let error = ContainerdConfig::read(&fixture("broken").join(name)).unwrap_err();
+        let everything = format!("{error} {:?} {error:?}", error.hint());
+        assert!(error.to_string().contains(expected), "{name}: {everything}");
+        assert!(!everything.contains("hunter2"), "{name}: {everything}");
+    }
+}
+
+#[test]
+fn a_node_without_the_file_is_told_nothing() {
+    assert!(ContainerdConfig::read(&fixture("no-such-file")).unwrap().is_none());
+}

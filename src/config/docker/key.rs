@@ -1,0 +1,84 @@
+//! The keys of `auths`: what a login is for.
+
+use crate::config::authority::RegistryKey;
+
+/// Docker Hub's key, as docker writes it.
+pub(crate) const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
+
+/// Paths that docker's keys carry and that say nothing: versions of the API.
+const API_VERSIONS: [&str; 4] = ["", "v1", "v2", "v1/users"];
+
+/// What a login is for: a registry, or with podman a part of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LoginKey {
+    /// The registry.
+    pub(super) registry: RegistryKey,
+    /// The repository, or the path above some, that the login is for; empty for all of them.
+    pub(super) scope: String,
+}
+
+impl LoginKey {
+    /// Reads `host[:port]`, `https://host/v1/`, or podman's `host[:port]/path`.
+    ///
+    /// A path behind a scheme is docker's, which looks at the host alone.
+    pub(super) fn parse(written: &str) -> Self {
+        let (has_scheme, rest) = match written.split_once("://") {
+            Some((_, rest)) => (true, rest),
+            None => (false, written),
+        };
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let path = path.trim_matches('/');
+        let scope = if has_scheme || API_VERSIONS.contains(&path) { "" } else { path };
+        Self { registry: RegistryKey::of(authority), scope: scope.to_owned() }
+    }
+
+    /// Whether the login is for `repository` at `registry`.
+    pub(super) fn matches(&self, registry: &RegistryKey, repository: &str) -> bool {
+        let in_scope = match repository.strip_prefix(&self.scope) {
+            Some(rest) => self.scope.is_empty() || rest.is_empty() || rest.starts_with('/'),
+            None => false,
+        };
+        self.registry == *registry && in_scope
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_read_as_docker_and_podman_write_them() {
+        for (written, registry, scope) in [
+            ("harbor.example", "harbor.example", ""),
+            ("harbor.example:443", "harbor.example", ""),
+            ("https://harbor.example/v1/", "harbor.example", ""),
+            ("https://harbor.example:8443/v2/", "harbor.example:8443", ""),
+            ("http://harbor.example", "harbor.example", ""),
+            ("https://harbor.example/project", "harbor.example", ""),
+            ("https://index.docker.io/v1/", "docker.io", ""),
+            ("index.docker.io/v1/", "docker.io", ""),
+            ("docker.io", "docker.io", ""),
+            ("quay.io/organisation", "quay.io", "organisation"),
+            ("quay.io/organisation/image", "quay.io", "organisation/image"),
+            ("localhost:5000/a/", "localhost:5000", "a"),
+        ] {
+            let expected =
+                LoginKey { registry: RegistryKey::of(registry), scope: scope.to_owned() };
+            assert_eq!(LoginKey::parse(written), expected, "{written}");
+        }
+    }
+
+    #[test]
+    fn a_scope_ends_where_a_path_component_ends() {
+        for (key, repository, expected) in [
+            ("quay.io", "a/b", true),
+            ("quay.io/a", "a", true),
+            ("quay.io/a", "a/b", true),
+            ("quay.io/a", "ab/c", false),
+            ("quay.io/a/b", "a", false),
+        ] {
+            let matches = LoginKey::parse(key).matches(&RegistryKey::of("quay.io"), repository);
+            assert_eq!(matches, expected, "{key} for {repository}");
+        }
+    }
+}

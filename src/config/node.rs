@@ -1,0 +1,247 @@
+//! All that this node has configured about registries, read once.
+
+use std::path::{Path, PathBuf};
+
+use crate::reference::Reference;
+
+use super::containerd::{self, ContainerdConfig};
+use super::credentials::Keychain;
+use super::docker::LoginFile;
+use super::environment::Environment;
+use super::error::Error;
+use super::hosts::{self, HostOptions, HostsConfig};
+use super::warning::Warning;
+
+/// Where hosts are configured if nothing says otherwise, besides the CRI's `config_path`.
+const DEFAULT_HOSTS_DIRECTORIES: [&str; 2] = ["/etc/containerd/certs.d", "/etc/docker/certs.d"];
+
+/// What the command line says about where to look.
+#[derive(Debug, Clone, Default)]
+pub struct Locations {
+    /// `--hosts-dir`; empty for the CRI's `config_path` and then the usual places.
+    pub hosts_directories: Vec<PathBuf>,
+    /// `--auth-file`.
+    pub auth_file: Option<PathBuf>,
+    /// `--containerd-config`; `None` for the usual place, where it need not exist.
+    pub containerd_config: Option<PathBuf>,
+    /// `--ignore-containerd-config`.
+    pub ignore_containerd_config: bool,
+}
+
+/// The node's configuration, except for hosts.toml: that is read for each image.
+#[derive(Debug, Default)]
+pub struct NodeConfig {
+    /// What containerd is told; `None` if it is told nothing, or is not to be asked.
+    pub containerd: Option<ContainerdConfig>,
+    hosts_directories: Vec<PathBuf>,
+    login_files: Vec<LoginFile>,
+}
+
+impl NodeConfig {
+    /// Reads every file that exists, and those that `locations` names.
+    ///
+    /// # Errors
+    /// [`Error`] for one that cannot be read or obeyed.
+    pub fn read(locations: &Locations, environment: &Environment) -> Result<Self, Error> {
+        let containerd = match &locations.containerd_config {
+            _ if locations.ignore_containerd_config => None,
+            Some(path) => Some(named_config(path)?),
+            None => ContainerdConfig::read(Path::new(containerd::DEFAULT_PATH))?,
+        };
+        Ok(Self {
+            hosts_directories: hosts_directories(locations, containerd.as_ref()),
+            login_files: login_files(locations, environment, containerd.as_ref())?,
+            containerd,
+        })
+    }
+
+    /// The hosts to ask for `reference`: as a hosts directory says; else as containerd's
+    /// deprecated `mirrors` do; else its own registry.
+    ///
+    /// # Errors
+    /// [`Error`] for a file that cannot be obeyed as a whole.
+    pub fn hosts(
+        &self,
+        reference: &Reference,
+        options: &HostOptions,
+    ) -> Result<HostsConfig, Error> {
+        self.hosts_of(reference.domain(), options)
+    }
+
+    fn hosts_of(&self, domain: &str, options: &HostOptions) -> Result<HostsConfig, Error> {
+        if let Some(directory) = hosts::find_directory(&self.hosts_directories, domain)? {
+            let mut config = hosts::load_directory(&directory, domain, options)?;
+            let containerd = self.containerd.as_ref();
+            config
+                .warnings
+                .extend(containerd.and_then(|config| config.mirrors_not_used(domain, &directory)));
+            return Ok(config);
+        }
+        let mirrors = match &self.containerd {
+            Some(containerd) => containerd.hosts(domain, options)?,
+            None => None,
+        };
+        let hosts = mirrors.unwrap_or_else(|| vec![hosts::own_registry(domain, options)]);
+        Ok(HostsConfig { hosts, warnings: Vec::new() })
+    }
+
+    /// Adds every login of this node to `keychain`, to be asked after those that it has.
+    pub fn add_logins_to(&mut self, keychain: Keychain) -> Keychain {
+        keychain.with_files(std::mem::take(&mut self.login_files))
+    }
+
+    /// What looks wrong, but for what [`hosts`](Self::hosts) finds.
+    pub fn warnings(&self) -> Vec<Warning> {
+        let containerd = self.containerd.iter().flat_map(ContainerdConfig::warnings);
+        let logins = self.login_files.iter().flat_map(LoginFile::warnings).cloned();
+        containerd.chain(logins).collect()
+    }
+}
+
+/// The file of `--containerd-config`, which must exist.
+fn named_config(path: &Path) -> Result<ContainerdConfig, Error> {
+    ContainerdConfig::read(path)?.ok_or_else(|| Error::not_found(path))
+}
+
+fn hosts_directories(locations: &Locations, containerd: Option<&ContainerdConfig>) -> Vec<PathBuf> {
+    if !locations.hosts_directories.is_empty() {
+        return locations.hosts_directories.clone();
+    }
+    let mut directories =
+        containerd.map(|config| config.hosts_directories().to_vec()).unwrap_or_default();
+    for default in DEFAULT_HOSTS_DIRECTORIES.map(PathBuf::from) {
+        if !directories.contains(&default) {
+            directories.push(default);
+        }
+    }
+    directories
+}
+
+/// In the order in which they are asked: what the command line names, docker's, podman's, and
+/// what the CRI is told.
+fn login_files(
+    locations: &Locations,
+    environment: &Environment,
+    containerd: Option<&ContainerdConfig>,
+) -> Result<Vec<LoginFile>, Error> {
+    let mut files = Vec::new();
+    if let Some(path) = &locations.auth_file {
+        files.push(LoginFile::read_any(path)?);
+    }
+    let usual = environment.docker_config_file().into_iter().chain(environment.podman_auth_files());
+    for path in usual {
+        files.extend(LoginFile::read(&path)?);
+    }
+    files.extend(containerd.map(ContainerdConfig::logins));
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RegistryHost;
+
+    fn fixtures() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
+    }
+
+    /// A node that has `containerd-config/NAME`, and the given hosts directories.
+    fn node(config: &str, directories: &[&str]) -> NodeConfig {
+        let locations = Locations {
+            hosts_directories: directories.iter().map(|name| fixtures().join(name)).collect(),
+            containerd_config: Some(fixtures().join("containerd-config").join(config)),
+            ..Locations::default()
+        };
+        NodeConfig::read(&locations, &Environment::default()).unwrap()
+    }
+
+    fn authorities(node: &NodeConfig, domain: &str) -> Vec<String> {
+        let config = node.hosts_of(domain, &HostOptions::default()).unwrap();
+        config.hosts.into_iter().map(|host| host.authority).collect()
+    }
+
+    #[test]
+    fn a_hosts_directory_comes_before_containerds_mirrors() {
+        let node = node("mirrors.toml", &["hosts/server"]);
+        assert_eq!(authorities(&node, "docker.io"), ["mirror.example"]);
+        assert_eq!(authorities(&node, "reg.example"), ["reg.example", "a.example"]);
+        let config = node.hosts_of("docker.io", &HostOptions::default()).unwrap();
+        let warning = &config.warnings[0];
+        assert!(warning.message.starts_with("mirrors for docker.io are not used"), "{warning:?}");
+        assert_eq!(warning.line, Some(4));
+    }
+
+    #[test]
+    fn where_nothing_is_said_the_registry_itself_is_asked() {
+        let node = node("default-1.6.toml", &["hosts/without-default"]);
+        assert_eq!(authorities(&node, "docker.io"), ["registry-1.docker.io"]);
+    }
+
+    #[test]
+    fn the_cris_hosts_directories_come_before_the_usual_ones() {
+        let node = NodeConfig::read(
+            &Locations {
+                containerd_config: Some(fixtures().join("containerd-config/config-path.toml")),
+                ..Locations::default()
+            },
+            &Environment::default(),
+        );
+        let expected = [
+            "/etc/one/certs.d",
+            "/etc/two/certs.d",
+            "/etc/containerd/certs.d",
+            "/etc/docker/certs.d",
+        ];
+        assert_eq!(node.unwrap().hosts_directories, expected.map(PathBuf::from));
+    }
+
+    #[test]
+    fn containerds_file_may_be_ignored_and_must_exist_where_it_is_named() {
+        let named = Locations {
+            containerd_config: Some(fixtures().join("no-such-file")),
+            ..Locations::default()
+        };
+        let ignored = Locations { ignore_containerd_config: true, ..named.clone() };
+        assert!(NodeConfig::read(&named, &Environment::default()).is_err());
+        assert!(NodeConfig::read(&ignored, &Environment::default()).unwrap().containerd.is_none());
+    }
+
+    #[tokio::test]
+    async fn logins_are_asked_for_in_order() {
+        let logins = fixtures().join("docker-config");
+        let environment = Environment {
+            docker_config: Some(logins.join("docker")),
+            registry_auth_file: Some(logins.join("podman/auth.json")),
+            ..Environment::default()
+        };
+        let locations = Locations {
+            auth_file: Some(logins.join("secret/data.yaml")),
+            containerd_config: Some(fixtures().join("containerd-config/logins.toml")),
+            ..Locations::default()
+        };
+        let mut node = NodeConfig::read(&locations, &environment).unwrap();
+        assert_eq!(node.warnings().len(), 5);
+        let password = "command-line-secret".to_owned().into();
+        let typed = crate::config::Credential::Basic { username: "typed".to_owned(), password };
+        let keychain = Keychain::from_command_line("quay.io".to_owned(), typed);
+        let keychain = node.add_logins_to(keychain);
+        for (authority, path, source, username) in [
+            ("quay.io", "/v2", "command line", Some("typed")),
+            ("harbor.example", "/v2", "secret/data.yaml", Some("robot$k8s")),
+            ("registry-1.docker.io", "/v2", "docker/config.json", Some("hub")),
+            ("token.example", "/v2", "docker/config.json", None),
+            ("only.example", "/v2/team", "podman/auth.json", Some("scoped")),
+            ("password.example", "/v2", "logins.toml", Some("me")),
+        ] {
+            let host = RegistryHost {
+                path: path.to_owned(),
+                ..hosts::own_registry(authority, &HostOptions::default())
+            };
+            let login = keychain.find(&host, "library/busybox").await.unwrap();
+            assert!(login.source.ends_with(source), "{authority}: {}", login.source);
+            assert_eq!(login.credential.username(), username, "{authority}");
+        }
+        let unknown = hosts::own_registry("unknown.example", &HostOptions::default());
+        assert!(keychain.find(&unknown, "a").await.is_none());
+    }
+}

@@ -1,0 +1,114 @@
+//! Several hosts: who is asked next, and from which byte.
+
+use super::blobs::{read, small_chunks};
+use crate::failure::{Diagnose as _, Failure};
+use crate::registry::Fault;
+use crate::registry::testing::{Reply, Request, Server, Setup, dead_authority, host, layer, noise};
+
+const KIB: usize = 1024;
+
+#[tokio::test(start_paused = true)]
+async fn a_blob_goes_on_at_the_next_host_at_the_byte_where_the_mirror_broke_off() {
+    let blob = noise(60 * KIB);
+    let content = blob.clone();
+    let mirror = Server::start(move |request, _| Reply::blob(request, &content).cut_at(5000)).await;
+    let content = blob.clone();
+    let upstream = Server::start(move |request, _| Reply::blob(request, &content)).await;
+    let setup = Setup::policy(small_chunks());
+    let repository = setup.repository(vec![mirror.host(), upstream.host()]);
+    let mut stream = repository.blob(&layer(&blob), 0).await.unwrap();
+    assert_eq!(super::blobs::collect(&mut stream).await.unwrap(), blob);
+    assert_eq!(mirror.requests().len(), 1);
+    let asked: Vec<_> = upstream.requests().iter().map(Request::range).collect();
+    assert_eq!(asked, [Some((5000, 60 * KIB - 1))]);
+    assert_eq!(setup.record.received_bytes(), blob.len() as u64);
+    let mut both = [mirror.authority(), upstream.authority()];
+    both.sort();
+    assert_eq!(stream.hosts(), both);
+}
+
+#[tokio::test]
+async fn the_next_host_is_asked_at_once_when_the_mirror_does_not_have_it() {
+    let blob = noise(500 * KIB);
+    for status in [401, 403, 404, 429, 500, 503] {
+        let mirror = Server::start(move |_, _| Reply::status(status)).await;
+        let content = blob.clone();
+        let upstream = Server::start(move |request, _| Reply::blob(request, &content)).await;
+        let repository =
+            Setup::policy(small_chunks()).repository(vec![mirror.host(), upstream.host()]);
+        assert_eq!(read(&repository, &layer(&blob)).await.unwrap(), blob, "{status}");
+        assert_eq!(mirror.requests().len(), 1, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_dead_host_is_paid_for_once_a_run() {
+    let blob = noise(KIB);
+    let content = blob.clone();
+    let upstream = Server::start(move |request, _| Reply::blob(request, &content)).await;
+    let dead = dead_authority().await;
+    let setup = Setup::policy(small_chunks());
+    let repository = setup.repository(vec![host("http", &dead), upstream.host()]);
+    for _ in 0..5 {
+        assert_eq!(read(&repository, &layer(&blob)).await.unwrap(), blob);
+    }
+    let to_dead = setup.record.attempts().iter().filter(|attempt| attempt.host == dead).count();
+    assert_eq!(to_dead, 1);
+}
+
+#[tokio::test]
+async fn goes_on_with_one_stream_where_only_a_host_without_ranges_is_left() {
+    let blob = noise(1000 * KIB);
+    let content = blob.clone();
+    let mirror = Server::start(move |request, _| match request.range() {
+        Some((first, _)) if first >= 256 * KIB => Reply::status(404),
+        _ => Reply::blob(request, &content),
+    })
+    .await;
+    let content = blob.clone();
+    let upstream = Server::start(move |_, _| Reply::ok(content.clone())).await;
+    let repository = Setup::policy(small_chunks()).repository(vec![mirror.host(), upstream.host()]);
+    assert_eq!(read(&repository, &layer(&blob)).await.unwrap(), blob);
+}
+
+#[tokio::test]
+async fn a_host_whose_bytes_failed_verification_is_left_out() {
+    let blob = noise(KIB);
+    let mirror = Server::start(|_, _| Reply::ok(vec![0; KIB])).await;
+    let content = blob.clone();
+    let upstream = Server::start(move |request, _| Reply::blob(request, &content)).await;
+    let repository = Setup::policy(small_chunks()).repository(vec![mirror.host(), upstream.host()]);
+    let mut stream = repository.blob(&layer(&blob), 0).await.unwrap();
+    assert_ne!(super::blobs::collect(&mut stream).await.unwrap(), blob);
+    assert_eq!(stream.hosts(), [mirror.authority()]);
+    repository.distrust(&stream.hosts());
+    assert_eq!(read(&repository, &layer(&blob)).await.unwrap(), blob);
+    assert_eq!(mirror.requests().len(), 1);
+
+    repository.distrust(&[upstream.authority()]);
+    let error = read(&repository, &layer(&blob)).await.unwrap_err();
+    assert_eq!(error.fault(), Some(&Fault::Distrusted));
+    assert_eq!(error.failure(), Failure::Verification);
+}
+
+#[tokio::test]
+async fn a_foreign_layer_comes_from_its_own_urls_first() {
+    let blob = noise(KIB);
+    let content = blob.clone();
+    let foreign = Server::start(move |request, _| Reply::blob(request, &content)).await;
+    let content = blob.clone();
+    let registry = Server::start(move |request, _| Reply::blob(request, &content)).await;
+    let mut descriptor = layer(&blob);
+    descriptor.media_type =
+        crate::oci::MediaType::new("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip");
+    descriptor.urls = vec!["ftp://x/y".to_owned(), foreign.url("/layers/one?x=y")];
+    let repository = Setup::default().repository(vec![registry.host()]);
+    assert_eq!(read(&repository, &descriptor).await.unwrap(), blob);
+    assert_eq!(foreign.lines(), ["GET /layers/one?x=y"]);
+    assert!(registry.requests().is_empty());
+
+    let dead = dead_authority().await;
+    descriptor.urls = vec![format!("http://{dead}/x")];
+    assert_eq!(read(&repository, &descriptor).await.unwrap(), blob);
+    assert_eq!(registry.requests().len(), 1);
+}

@@ -1,0 +1,7 @@
+//! The module against scripted servers, one file a subject.
+
+mod blobs;
+mod failover;
+mod logins;
+mod redirects;
+mod resolving;

@@ -1,0 +1,238 @@
+//! Unpacking by us: a layer's files are written while its blob streams in, and the snapshot is there
+//! when the last byte is.
+//!
+//! Layers are extracted in any order. One whose parent is not committed yet is extracted apart, into
+//! an active snapshot without parent that belongs to the pull's lease, so that nothing of it outlives
+//! a crash; when the parent is there, its files move over by rename. All others are extracted where
+//! they stay.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use tokio::sync::OnceCell;
+
+use super::active::ActiveSnapshot;
+use super::extract::{self, ExtractOptions, Extractor, ImpliedDirectory, Whiteouts};
+use super::ground::{self, Ground, Unsound};
+use super::{Error, Layer, Unpacked};
+use crate::containerd::{Client, Snapshots};
+use crate::oci::{Compression, MediaKind};
+
+/// Chunks that wait for the extractor's thread. A chunk is what one read from a socket gave, at most
+/// a few hundred KiB.
+const QUEUED_CHUNKS: usize = 16;
+
+/// Unpacks layers into the overlayfs snapshotter of a daemon on this machine.
+#[derive(Debug)]
+pub(super) struct DirectUnpacker {
+    snapshots: Snapshots,
+    /// Whether the daemon and we were seen to mean the same directories.
+    proven: OnceCell<()>,
+}
+
+/// A layer being extracted while its blob comes in.
+#[derive(Debug)]
+pub(super) struct Extraction {
+    layer: Layer,
+    active: ActiveSnapshot,
+    ground: Ground,
+    extractor: Extractor,
+    is_apart: bool,
+}
+
+/// A layer that is extracted in full, and is the one that the image configuration names.
+#[derive(Debug)]
+pub(super) struct Filled {
+    layer: Layer,
+    active: ActiveSnapshot,
+    ground: Ground,
+    implied: Vec<ImpliedDirectory>,
+    is_apart: bool,
+}
+
+impl DirectUnpacker {
+    /// An unpacker into the snapshotter called `snapshotter`, under the lease of `client`.
+    ///
+    /// # Errors
+    /// [`Unsound`] when this process can't do what the daemon does.
+    pub(super) fn new(client: &Client, snapshotter: &str) -> Result<Self, Unsound> {
+        ground::check_process(snapshotter)?;
+        Ok(Self { snapshots: client.snapshots(snapshotter), proven: OnceCell::new() })
+    }
+
+    /// Begins to extract `layer`; `None` when its snapshot is there already. With `parent_is_ready`,
+    /// the layer below is committed.
+    ///
+    /// # Errors
+    /// [`Error::Unsound`] when the snapshot is not ours to write to; otherwise the daemon's.
+    pub(super) async fn begin(
+        &self,
+        layer: &Layer,
+        parent_is_ready: bool,
+    ) -> Result<Option<Extraction>, Error> {
+        let is_apart = !parent_is_ready && layer.identity.parent.is_some();
+        let active = if is_apart {
+            ActiveSnapshot::apart(&self.snapshots, layer).await?
+        } else {
+            match ActiveSnapshot::on_parent(&self.snapshots, layer).await? {
+                Some(active) => active,
+                None => return Ok(None),
+            }
+        };
+        match self.start(layer, &active).await {
+            Ok((ground, extractor)) => {
+                Ok(Some(Extraction { layer: layer.clone(), active, ground, extractor, is_apart }))
+            }
+            Err(error) => {
+                active.remove().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn start(
+        &self,
+        layer: &Layer,
+        active: &ActiveSnapshot,
+    ) -> Result<(Ground, Extractor), Error> {
+        let ground = Ground::of(&active.mounts)?;
+        self.proven.get_or_try_init(|| ground.prove(active)).await?;
+        let options = ExtractOptions {
+            compression: compression(layer)?,
+            whiteouts: match layer.identity.parent {
+                Some(_) => Whiteouts::Overlay,
+                None => Whiteouts::Remove,
+            },
+        };
+        let root = ground::open_directory(&ground.upper)?;
+        let extractor = Extractor::spawn(root, options, QUEUED_CHUNKS)?;
+        Ok((ground, extractor))
+    }
+
+    /// Commits the layer under its chain ID. The parent must be committed.
+    ///
+    /// # Errors
+    /// The daemon's, or [`Error::Extract`] when the files can't be moved into place. Nothing is left
+    /// of the attempt then.
+    pub(super) async fn commit(&self, filled: Filled) -> Result<Unpacked, Error> {
+        if !filled.is_apart {
+            return filled.commit_in_place().await;
+        }
+        let outcome = self.place(&filled).await;
+        filled.active.remove().await;
+        outcome
+    }
+
+    /// Moves files that were extracted apart into a snapshot on the parent, and commits that.
+    async fn place(&self, filled: &Filled) -> Result<Unpacked, Error> {
+        let layer = &filled.layer;
+        let Some(active) = ActiveSnapshot::on_parent(&self.snapshots, layer).await? else {
+            return Ok(Unpacked::Exists);
+        };
+        let moved = match Ground::of(&active.mounts) {
+            Ok(ground) => {
+                let from = filled.ground.upper.clone();
+                let implied = filled.implied.clone();
+                run_blocking(move || {
+                    extract::move_tree(
+                        ground::open_directory(&from)?,
+                        ground::open_directory(&ground.upper)?,
+                    )?;
+                    inherit(&implied, &ground.upper, &ground.lowers)
+                })
+                .await
+            }
+            Err(unsound) => Err(unsound.into()),
+        };
+        match moved {
+            Ok(()) => active.commit(layer).await,
+            Err(error) => {
+                active.remove().await;
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Extraction {
+    /// Hands over the blob's next bytes; waits while the disk is behind. After a failure, bytes are
+    /// let go, and [`Extraction::finish`] says why.
+    pub(super) async fn write(&mut self, bytes: Bytes) {
+        let _ = self.extractor.send(bytes).await;
+    }
+
+    /// Says that the blob is complete, waits for the last file, and compares the diff ID.
+    ///
+    /// # Errors
+    /// [`Error::Extract`], [`Error::DiffId`]; the snapshot is removed then.
+    pub(super) async fn finish(self) -> Result<Filled, Error> {
+        let Self { layer, active, ground, extractor, is_apart } = self;
+        let checked = match extractor.finish().await {
+            Ok(extracted) => layer.check(extracted.diff_id).map(|()| extracted.implied),
+            Err(error) => Err(error.into()),
+        };
+        match checked {
+            Ok(implied) => Ok(Filled { layer, active, ground, implied, is_apart }),
+            Err(error) => {
+                active.remove().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives up: the bytes were not the blob's.
+    pub(super) async fn abandon(self) {
+        // Its thread must have stopped writing before the directory goes.
+        let _ = self.extractor.finish().await;
+        self.active.remove().await;
+    }
+}
+
+impl Filled {
+    /// Gives up: the layer is not needed, because its image failed.
+    pub(super) async fn abandon(self) {
+        self.active.remove().await;
+    }
+
+    async fn commit_in_place(self) -> Result<Unpacked, Error> {
+        let Self { layer, active, ground, implied, .. } = self;
+        let inherited =
+            run_blocking(move || inherit(&implied, &ground.upper, &ground.lowers)).await;
+        match inherited {
+            Ok(()) => active.commit(&layer).await,
+            Err(error) => {
+                active.remove().await;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Completes directories that the layer does not describe from the layers below.
+fn inherit(implied: &[ImpliedDirectory], upper: &Path, lowers: &[PathBuf]) -> Result<(), Error> {
+    if implied.is_empty() || lowers.is_empty() {
+        return Ok(());
+    }
+    let lowers =
+        lowers.iter().map(|lower| ground::open_directory(lower)).collect::<Result<_, _>>()?;
+    Ok(extract::inherit(implied, ground::open_directory(upper)?, lowers)?)
+}
+
+fn compression(layer: &Layer) -> Result<Compression, Error> {
+    match layer.descriptor.kind() {
+        MediaKind::Layer { compression, .. } => Ok(compression),
+        _ => Err(Error::NotALayer {
+            layer: layer.descriptor.digest,
+            media_type: layer.descriptor.media_type.clone(),
+        }),
+    }
+}
+
+/// Runs file work where it may block.
+async fn run_blocking<T, F>(work: F) -> Result<T, Error>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, Error> + Send + 'static,
+{
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|stopped| Err(Error::Stopped(stopped)))
+}

@@ -1,0 +1,172 @@
+//! Whether files may be written into a snapshot by us, and where: what the daemon says of its mounts
+//! is believed only after the daemon was seen to see what we wrote.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Error;
+use super::active::ActiveSnapshot;
+use crate::containerd::Mount;
+
+/// The snapshotter whose directories are known to be plain upper directories.
+const OVERLAYFS: &str = "overlayfs";
+
+/// Mount options that change owners or attributes on the way to the disk, so that files written to
+/// the directory would not be the files that a container sees.
+const FOREIGN_OPTIONS: [&str; 4] = ["uidmap=", "gidmap=", "userxattr", "metacopy=on"];
+
+/// A user namespace that maps nothing: every ID to itself.
+const IDENTITY_MAP: [&str; 3] = ["0", "0", "4294967295"];
+
+/// Name of the file by which the daemon and we find out that we mean the same directory.
+const MARKER: &str = ".pullctl-marker";
+
+/// Why files can't be written into snapshots by us; containerd then does it.
+#[derive(Debug, thiserror::Error)]
+pub enum Unsound {
+    /// Owners, devices and trusted attributes are root's to set.
+    #[error("pullctl does not run as root")]
+    NotRoot,
+    /// In a user namespace, root is not root.
+    #[error("pullctl runs in a user namespace")]
+    UserNamespace,
+    /// Another snapshotter than overlayfs.
+    #[error("snapshotter {0} is not overlayfs")]
+    Snapshotter(String),
+    /// Mounts of another kind than expected.
+    #[error("containerd mounts the snapshot in an unfamiliar way: {0}")]
+    Mounts(String),
+    /// The directory is not there, or not the daemon's: it runs in another mount namespace.
+    #[error("{} is not the directory that containerd means", .0.display())]
+    Elsewhere(PathBuf),
+    /// The directory can't be used.
+    #[error("cannot use {}", path.display())]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+/// Directories of an active snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ground {
+    /// Where the layer's files go.
+    pub(super) upper: PathBuf,
+    /// The layers below, topmost first.
+    pub(super) lowers: Vec<PathBuf>,
+}
+
+/// What can be known before anything is prepared.
+pub(super) fn check_process(snapshotter: &str) -> Result<(), Unsound> {
+    if snapshotter != OVERLAYFS {
+        return Err(Unsound::Snapshotter(snapshotter.to_owned()));
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Err(Unsound::NotRoot);
+    }
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    if map.split_whitespace().eq(IDENTITY_MAP) { Ok(()) } else { Err(Unsound::UserNamespace) }
+}
+
+impl Ground {
+    /// Reads the directories out of a snapshot's mounts.
+    pub(super) fn of(mounts: &[Mount]) -> Result<Self, Unsound> {
+        let unfamiliar = || Unsound::Mounts(format!("{mounts:?}"));
+        let [mount] = mounts else { return Err(unfamiliar()) };
+        let is_foreign =
+            |option: &String| FOREIGN_OPTIONS.iter().any(|foreign| option.starts_with(foreign));
+        if mount.options.iter().any(is_foreign) {
+            return Err(unfamiliar());
+        }
+        let option = |name: &str| mount.options.iter().find_map(|option| option.strip_prefix(name));
+        match mount.kind.as_str() {
+            "bind" => Ok(Self { upper: PathBuf::from(&mount.source), lowers: Vec::new() }),
+            "overlay" => {
+                let upper = option("upperdir=").ok_or_else(unfamiliar)?;
+                let lowers = option("lowerdir=").ok_or_else(unfamiliar)?;
+                Ok(Self {
+                    upper: PathBuf::from(upper),
+                    lowers: lowers.split(':').map(PathBuf::from).collect(),
+                })
+            }
+            _ => Err(unfamiliar()),
+        }
+    }
+
+    /// Shows that the daemon's directory of this name is ours: a file that we make there is one more
+    /// for the daemon.
+    pub(super) async fn prove(&self, active: &ActiveSnapshot) -> Result<(), Error> {
+        let before = active.inodes().await?;
+        let marker = self.upper.join(MARKER);
+        fs::File::create_new(&marker).map_err(|source| self.unusable(source))?;
+        let after = active.inodes().await;
+        fs::remove_file(&marker).map_err(|source| self.unusable(source))?;
+        if after? == before + 1 {
+            Ok(())
+        } else {
+            Err(Unsound::Elsewhere(self.upper.clone()).into())
+        }
+    }
+
+    fn unusable(&self, source: io::Error) -> Unsound {
+        match source.kind() {
+            io::ErrorKind::NotFound => Unsound::Elsewhere(self.upper.clone()),
+            _ => Unsound::Io { path: self.upper.clone(), source },
+        }
+    }
+}
+
+/// Opens a directory for what works beneath it by descriptor.
+pub(super) fn open_directory(path: &Path) -> Result<std::os::fd::OwnedFd, Unsound> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
+        .map_err(|errno| Unsound::Io { path: path.to_owned(), source: errno.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(kind: &str, source: &str, options: &[&str]) -> Mount {
+        Mount {
+            kind: kind.to_owned(),
+            source: source.to_owned(),
+            target: String::new(),
+            options: options.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn reads_the_directories_of_base_and_stacked_snapshots() {
+        let base = Ground::of(&[mount("bind", "/s/1/fs", &["rw", "rbind"])]).unwrap();
+        assert_eq!(base, Ground { upper: "/s/1/fs".into(), lowers: Vec::new() });
+        let options =
+            ["index=off", "workdir=/s/3/work", "upperdir=/s/3/fs", "lowerdir=/s/2/fs:/s/1/fs"];
+        let stacked = Ground::of(&[mount("overlay", "overlay", &options)]).unwrap();
+        assert_eq!(stacked.upper, Path::new("/s/3/fs"));
+        assert_eq!(stacked.lowers, [Path::new("/s/2/fs"), Path::new("/s/1/fs")]);
+    }
+
+    #[test]
+    fn keeps_away_from_mounts_that_it_does_not_know() {
+        for mounts in [
+            vec![],
+            vec![mount("bind", "/a", &[]), mount("bind", "/b", &[])],
+            vec![mount("erofs", "/a", &[])],
+            vec![mount("overlay", "overlay", &["upperdir=/a"])],
+            vec![mount("bind", "/a", &["rbind", "uidmap=0:1000:65536"])],
+            vec![mount("overlay", "overlay", &["upperdir=/a", "lowerdir=/b", "userxattr"])],
+        ] {
+            assert!(matches!(Ground::of(&mounts), Err(Unsound::Mounts(_))), "{mounts:?}");
+        }
+    }
+
+    #[test]
+    fn only_overlayfs_is_ground_to_write_on() {
+        assert!(matches!(check_process("native"), Err(Unsound::Snapshotter(_))));
+    }
+}

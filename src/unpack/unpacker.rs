@@ -1,0 +1,289 @@
+//! The seam behind which layers become snapshots: chooses between our way and containerd's, and keeps
+//! what was extracted until the layers below it are there.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{DaemonUnpacker, DirectUnpacker, Error, Extraction, Filled, Layer};
+use crate::containerd::{Client, ContentStore};
+use crate::failure::{Diagnose as _, Failure};
+use crate::oci::ChainId;
+use crate::progress::{Event, Sink};
+
+/// Largest blob, in bytes, that waits in memory for the layers below instead of being extracted apart
+/// (256 KiB). That saves two of the daemon's transactions and the move, which cost more than
+/// extracting so little.
+const MAX_HELD_BLOB: u64 = 256 * 1024;
+
+/// Most bytes of blobs that wait in memory (8 MiB), whatever the number of layers.
+const MAX_HELD_BYTES: usize = 8 * 1024 * 1024;
+
+/// Which way layers become snapshots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Way {
+    /// Ours where it is sound, otherwise containerd's.
+    #[default]
+    Auto,
+    /// Ours, or fail.
+    Direct,
+    /// containerd's.
+    Daemon,
+}
+
+/// Makes layers snapshots, for all images of a run.
+pub struct Unpacker {
+    content: ContentStore,
+    daemon: DaemonUnpacker,
+    direct: Option<DirectUnpacker>,
+    way: Way,
+    state: Mutex<State>,
+    memory: Arc<Semaphore>,
+    sink: Arc<dyn Sink>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Chains whose snapshot is known to be there.
+    committed: HashSet<ChainId>,
+    staged: HashMap<ChainId, Staged>,
+    has_warned: bool,
+}
+
+/// A layer that only waits for those below it.
+#[derive(Debug)]
+enum Staged {
+    Filled(Filled),
+    Held(Held),
+    /// Our way failed: containerd's is next.
+    Failed(Error),
+}
+
+/// A small blob in memory.
+#[derive(Debug)]
+struct Held {
+    chunks: Vec<Bytes>,
+    _memory: OwnedSemaphorePermit,
+}
+
+/// Takes a layer's blob while it comes in.
+#[derive(Debug)]
+pub struct LayerSink {
+    chain_id: ChainId,
+    target: Target,
+}
+
+#[derive(Debug)]
+enum Target {
+    Extraction(Box<Extraction>),
+    Memory(Held),
+}
+
+impl LayerSink {
+    /// Takes the next bytes; waits while the disk is behind.
+    pub async fn write(&mut self, bytes: Bytes) {
+        match &mut self.target {
+            Target::Extraction(extraction) => extraction.write(bytes).await,
+            Target::Memory(held) => held.chunks.push(bytes),
+        }
+    }
+
+    /// Gives up: the bytes were not the blob's.
+    pub async fn abandon(self) {
+        if let Target::Extraction(extraction) = self.target {
+            extraction.abandon().await;
+        }
+    }
+}
+
+impl Unpacker {
+    /// An unpacker into `snapshotter`, under the lease of `client`. Where our way is chosen but not
+    /// sound, `sink` is told why containerd's is taken.
+    ///
+    /// # Errors
+    /// [`Error::Unsound`] when only our way is allowed and can't be gone.
+    pub fn new(
+        client: &Client,
+        snapshotter: &str,
+        way: Way,
+        sink: Arc<dyn Sink>,
+    ) -> Result<Self, Error> {
+        let direct = match (way, DirectUnpacker::new(client, snapshotter)) {
+            (Way::Daemon, _) => None,
+            (_, Ok(direct)) => Some(direct),
+            (Way::Auto, Err(unsound)) => {
+                tracing::debug!(%unsound, "containerd unpacks");
+                None
+            }
+            (Way::Direct, Err(unsound)) => return Err(unsound.into()),
+        };
+        Ok(Self {
+            content: client.content(),
+            daemon: DaemonUnpacker::new(client, snapshotter),
+            direct,
+            way,
+            state: Mutex::default(),
+            memory: Arc::new(Semaphore::new(MAX_HELD_BYTES)),
+            sink,
+        })
+    }
+
+    /// Takes note that the snapshot of `chain_id` is there.
+    pub fn know(&self, chain_id: ChainId) {
+        self.state().committed.insert(chain_id);
+    }
+
+    /// A sink for the blob of `layer`, which is about to come in; `None` when nothing is to be done
+    /// with its bytes yet.
+    ///
+    /// # Errors
+    /// [`Error`], where containerd's way would fail too or is not allowed.
+    pub async fn begin(&self, layer: &Layer) -> Result<Option<LayerSink>, Error> {
+        let chain_id = layer.identity.chain_id;
+        let Some(direct) = self.direct.as_ref().filter(|_| !self.is_known(&chain_id)) else {
+            return Ok(None);
+        };
+        let parent_is_ready = self.parent_is_ready(layer);
+        if let Some(held) = self.room_for(layer).filter(|_| !parent_is_ready) {
+            return Ok(Some(LayerSink { chain_id, target: Target::Memory(held) }));
+        }
+        match direct.begin(layer, parent_is_ready).await {
+            Ok(extraction) => Ok(extraction.map(|extraction| LayerSink {
+                chain_id,
+                target: Target::Extraction(Box::new(extraction)),
+            })),
+            Err(error) => self.fall_back(chain_id, error).map(|()| None),
+        }
+    }
+
+    /// Takes back a sink that was given the whole blob.
+    ///
+    /// # Errors
+    /// As [`Unpacker::begin`].
+    pub async fn complete(&self, sink: LayerSink) -> Result<(), Error> {
+        let staged = match sink.target {
+            Target::Memory(held) => Staged::Held(held),
+            Target::Extraction(extraction) => match extraction.finish().await {
+                Ok(filled) => Staged::Filled(filled),
+                Err(error) => return self.fall_back(sink.chain_id, error),
+            },
+        };
+        self.state().staged.insert(sink.chain_id, staged);
+        Ok(())
+    }
+
+    /// Does what can be done for a layer whose blob is stored, before the layers below it are there.
+    ///
+    /// # Errors
+    /// As [`Unpacker::begin`].
+    pub async fn stage(&self, layer: &Layer) -> Result<(), Error> {
+        let Some(mut sink) = self.begin(layer).await? else { return Ok(()) };
+        let mut blob = self.content.reader(&layer.descriptor.digest, 0).await?;
+        while let Some(chunk) = blob.next().await {
+            match chunk {
+                Ok(chunk) => sink.write(chunk).await,
+                Err(error) => {
+                    sink.abandon().await;
+                    return Err(error.into());
+                }
+            }
+        }
+        self.complete(sink).await
+    }
+
+    /// Makes the snapshot of `layer`, whose blob is stored and whose parent's snapshot is there.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn unpack(&self, layer: &Layer) -> Result<(), Error> {
+        let chain_id = layer.identity.chain_id;
+        if self.state().committed.contains(&chain_id) {
+            return Ok(());
+        }
+        let staged = self.state().staged.remove(&chain_id);
+        let outcome = match (&self.direct, staged) {
+            (Some(direct), Some(Staged::Filled(filled))) => direct.commit(filled).await.map(drop),
+            (Some(direct), Some(Staged::Held(held))) => unpack_held(direct, layer, held).await,
+            (_, Some(Staged::Failed(error))) => Err(error),
+            _ => self.daemon.unpack(layer).await.map(drop),
+        };
+        if let Err(error) = outcome {
+            self.fall_back(chain_id, error)?;
+            self.warn_of_fallback(&chain_id);
+            self.daemon.unpack(layer).await?;
+        }
+        self.know(chain_id);
+        Ok(())
+    }
+
+    /// Removes what was extracted and is of no use any more.
+    pub async fn close(&self) {
+        let left: Vec<_> = self.state().staged.drain().map(|(_, staged)| staged).collect();
+        for staged in left {
+            if let Staged::Filled(filled) = staged {
+                filled.abandon().await;
+            }
+        }
+    }
+
+    /// Takes note that our way failed for a layer, unless that settles the matter.
+    fn fall_back(&self, chain_id: ChainId, error: Error) -> Result<(), Error> {
+        let is_final = matches!(error, Error::DiffId { .. } | Error::Containerd(_))
+            || error.failure() == Failure::DiskFull;
+        if self.direct.is_none() || self.way == Way::Direct || is_final {
+            return Err(error);
+        }
+        self.state().staged.insert(chain_id, Staged::Failed(error));
+        Ok(())
+    }
+
+    /// Says, once a run, that containerd had to unpack.
+    fn warn_of_fallback(&self, chain_id: &ChainId) {
+        let mut state = self.state();
+        let Some(Staged::Failed(error)) = state.staged.remove(chain_id) else { return };
+        tracing::debug!(%chain_id, %error, "containerd unpacks this layer");
+        if !std::mem::replace(&mut state.has_warned, true) {
+            drop(state);
+            self.sink.event(Event::Warning {
+                code: "unpacker-fallback",
+                message: format!("containerd unpacks, which is slower: {error}"),
+                hint: Some("--unpacker daemon takes that way at once".to_owned()),
+            });
+        }
+    }
+
+    fn is_known(&self, chain_id: &ChainId) -> bool {
+        let state = self.state();
+        state.committed.contains(chain_id) || state.staged.contains_key(chain_id)
+    }
+
+    fn parent_is_ready(&self, layer: &Layer) -> bool {
+        let state = self.state();
+        layer.identity.parent.is_none_or(|parent| state.committed.contains(&parent))
+    }
+
+    /// Memory for the whole blob, if it is small and there is room.
+    fn room_for(&self, layer: &Layer) -> Option<Held> {
+        let size = layer.descriptor.size;
+        let size = u32::try_from(size).ok().filter(|_| size <= MAX_HELD_BLOB)?;
+        let memory = Arc::clone(&self.memory).try_acquire_many_owned(size).ok()?;
+        Some(Held { chunks: Vec::new(), _memory: memory })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that could panic happens under this lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn unpack_held(direct: &DirectUnpacker, layer: &Layer, held: Held) -> Result<(), Error> {
+    let Some(mut extraction) = direct.begin(layer, true).await? else { return Ok(()) };
+    for chunk in held.chunks {
+        extraction.write(chunk).await;
+    }
+    let filled = extraction.finish().await?;
+    direct.commit(filled).await.map(drop)
+}
