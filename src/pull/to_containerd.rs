@@ -291,6 +291,19 @@ impl BlobIngest for ContainerdIngest {
         Ok(())
     }
 
+    async fn flush(&mut self) -> Result<(), Error> {
+        Ok(self.ingest.flush().await?)
+    }
+
+    async fn suspend(self: Box<Self>) {
+        if let Some(Unpacked { sink, .. }) = self.unpacked {
+            sink.abandon().await;
+        }
+        if let Err(error) = self.ingest.suspend().await {
+            tracing::debug!(%error, "the last bytes of a blob are lost");
+        }
+    }
+
     async fn commit(mut self: Box<Self>) -> Result<(), Error> {
         let committed = self.ingest.commit(self.labels).await;
         match (self.unpacked.take(), committed) {
