@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::daemon::Daemon;
+use crate::options::Options;
 
 /// Pulls one image after the other, as a script of an admin does.
 const LOOP: &str = r#"
@@ -31,7 +32,7 @@ impl Contestant {
         daemon: &Daemon,
         namespace: &str,
         references: &[String],
-        pullctl_options: &str,
+        options: &Options,
     ) -> Vec<String> {
         let socket = daemon.socket().display().to_string();
         let mut command: Vec<String> = match self {
@@ -45,11 +46,11 @@ impl Contestant {
                 ["sh", "-ec", LOOP, "sh", &ctr, &socket, namespace].map(str::to_owned).to_vec()
             }
             Self::Pullctl => {
-                let program = env!("CARGO_BIN_EXE_pullctl");
-                let words = [program, "-a", &socket, "-n", namespace, "pull", "--plain-http"];
-                let options = ["--progress", "none"].into_iter();
-                let options = options.chain(pullctl_options.split_whitespace());
-                words.into_iter().chain(options).map(str::to_owned).collect()
+                let program = options.pullctl.display().to_string();
+                let words = [&program, "-a", &socket, "-n", namespace, "pull", "--plain-http"];
+                let quiet = ["--progress", "none"].into_iter();
+                let more = quiet.chain(options.pullctl_options.split_whitespace());
+                words.into_iter().chain(more).map(str::to_owned).collect()
             }
         };
         command.extend(references.iter().cloned());

@@ -90,8 +90,7 @@ fn hold(
     let mut limit_seconds = Vec::new();
     let mut duels = Vec::new();
     for (place, daemon) in daemons.iter().enumerate() {
-        let pullctl_options = &options.pullctl_options;
-        let race = Race { case, images, front, daemon, pullctl_options };
+        let race = Race { case, images, front, daemon, options };
         let name = daemon.flavour.name().to_owned();
         let mut duel = Duel { daemon: name, ctr: Vec::new(), pullctl: Vec::new() };
         for _ in 0..options.pairs {

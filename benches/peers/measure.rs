@@ -6,6 +6,7 @@ use crate::cases::Case;
 use crate::contestant::Contestant;
 use crate::daemon::Daemon;
 use crate::network::Front;
+use crate::options::Options;
 use crate::process;
 use crate::publish::Published;
 use crate::results::Sample;
@@ -17,7 +18,7 @@ pub(crate) struct Race<'a> {
     pub(crate) images: &'a [Published],
     pub(crate) front: &'a Front<'a>,
     pub(crate) daemon: &'a Daemon,
-    pub(crate) pullctl_options: &'a str,
+    pub(crate) options: &'a Options,
 }
 
 impl Race<'_> {
@@ -27,8 +28,7 @@ impl Race<'_> {
         let namespace = unique("bench");
         let references: Vec<String> =
             self.images.iter().map(|image| image.reference(self.front.authority())).collect();
-        let command =
-            contestant.command(self.daemon, &namespace, &references, self.pullctl_options);
+        let command = contestant.command(self.daemon, &namespace, &references, self.options);
         let home = tempfile::tempdir().map_err(|error| error.to_string())?;
         if self.case.again {
             process::run(&command, home.path())?;

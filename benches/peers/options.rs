@@ -24,6 +24,9 @@ pub(crate) struct Options {
     /// Who runs, comma-joined.
     #[arg(long, value_delimiter = ',', default_values_t = Contestant::BOTH)]
     pub(crate) contestants: Vec<Contestant>,
+    /// Another pullctl than the one that was built along.
+    #[arg(long, default_value = env!("CARGO_BIN_EXE_pullctl"))]
+    pub(crate) pullctl: PathBuf,
     /// More options for pullctl, as one word to be split at spaces.
     #[arg(long, default_value = "", allow_hyphen_values = true)]
     pub(crate) pullctl_options: String,

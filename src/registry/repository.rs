@@ -128,7 +128,8 @@ impl Repository {
         let mut locations = self.foreign_locations(descriptor);
         locations.extend(self.hosts()?.with(Capability::Pull).into_iter().map(|host| {
             let path = host.path(&format!("blobs/{digest}"));
-            Location::new(Arc::clone(host.endpoint()), path, Some(Arc::clone(host.access())))
+            let access = Some(Arc::clone(host.access()));
+            Location::new(Arc::clone(host.endpoint()), path, access).mirror(host.is_mirror())
         }));
         let what = format!("read blob {digest} of {}", self.reference.name());
         let context = Arc::clone(&self.registry.context);

@@ -22,3 +22,4 @@ mod progress;
 mod pull_basics;
 mod resume;
 mod support;
+mod tls;
