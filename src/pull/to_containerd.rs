@@ -265,7 +265,7 @@ impl Destination for ContainerdDestination {
 
 /// A blob on its way into the content store, and into files at the same time.
 struct ContainerdIngest {
-    ingest: Ingest,
+    ingest: Box<Ingest>,
     /// They go with the commit, which saves a transaction.
     labels: Labels,
     unpacked: Option<Unpacked>,

@@ -60,7 +60,7 @@ struct State {
 /// A layer that only waits for those below it.
 #[derive(Debug)]
 enum Staged {
-    Filled(Filled),
+    Filled(Box<Filled>),
     Held(Held),
     /// Our way failed: containerd's is next.
     Failed(Error),
@@ -175,7 +175,7 @@ impl Unpacker {
         let staged = match sink.target {
             Target::Memory(held) => Staged::Held(held),
             Target::Extraction(extraction) => match extraction.finish().await {
-                Ok(filled) => Staged::Filled(filled),
+                Ok(filled) => Staged::Filled(Box::new(filled)),
                 Err(error) => return self.fall_back(sink.chain_id, error),
             },
         };
@@ -217,7 +217,7 @@ impl Unpacker {
         }
         let staged = self.state().staged.remove(&chain_id);
         let outcome = match (&self.direct, staged) {
-            (Some(direct), Some(Staged::Filled(filled))) => direct.commit(filled).await.map(drop),
+            (Some(direct), Some(Staged::Filled(filled))) => direct.commit(*filled).await.map(drop),
             (Some(direct), Some(Staged::Held(held))) => unpack_held(direct, layer, held).await,
             (_, Some(Staged::Failed(error))) => Err(error),
             _ => self.daemon.unpack(layer).await.map(drop),

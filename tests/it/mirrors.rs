@@ -206,7 +206,7 @@ fn a_private_authority_is_trusted_where_hosts_toml_names_it() {
     let repository = unique("tls/image");
     registry.push(&Image::small(), &repository, "v1");
     let proxy = Nginx::proxy(registry.authority(), "");
-    let nginx = Nginx::start_tls(&proxy, Validity::Now);
+    let nginx = Nginx::start_tls(&proxy, NAMED, Validity::Now);
     let reference = format!("{NAMED}/{repository}:v1");
     let server = format!("server = \"https://{}\"\n", nginx.authority());
     let strange = hosts_directory(&server);
