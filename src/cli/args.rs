@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::values::{ByteCount, Destination, Label, Login, duration, platform};
+use super::registry_args::{ExplainArgs, LoginArgs, LogoutArgs, RegistryArgs};
+use super::values::{ByteCount, Destination, Label, duration, platform};
 use crate::output::ProgressMode;
 use crate::platform::Platform;
 use crate::unpack::Way;
@@ -111,6 +112,12 @@ pub enum Command {
     Images(ImagesArgs),
     /// Remove images from containerd, under all their names
     Rm(RmArgs),
+    /// Log in to a registry, and store the login where docker does
+    Login(Box<LoginArgs>),
+    /// Forget the login for a registry
+    Logout(LogoutArgs),
+    /// Show what a pull would ask, and why, without asking it
+    Explain(Box<ExplainArgs>),
     /// Print a completion script for a shell
     Completion(CompletionArgs),
 }
@@ -204,23 +211,6 @@ impl From<UnpackWay> for Way {
             UnpackWay::Daemon => Self::Daemon,
         }
     }
-}
-
-/// How registries are reached.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Registry")]
-pub struct RegistryArgs {
-    /// Login for the images' own registry, never for a mirror; without a password it is asked for
-    #[arg(short, long, value_name = "USER[:PASSWORD]")]
-    pub user: Option<Login>,
-
-    /// Talk plain HTTP to the images' registry
-    #[arg(long)]
-    pub plain_http: bool,
-
-    /// Do not verify the registry's certificate
-    #[arg(long)]
-    pub skip_verify: bool,
 }
 
 /// How blobs are fetched.

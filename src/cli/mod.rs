@@ -3,18 +3,24 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `args`, `values` | what can be typed |
+//! | `args`, `registry_args`, `values` | what can be typed |
 //! | `settings` | what it means: files, variables and flags into typed requests |
-//! | `pull`, `images`, `rm`, `completion` | one subcommand each: wires and prints |
+//! | `pull`, `images`, `rm`, `login`, `logout`, `explain`, `completion` | one subcommand each: wires and prints |
+//! | `explanation` | what a pull would do, as a document |
 //! | `inventory` | the images in containerd, for those that list or remove them |
 //! | `error` | what can go wrong before a subcommand's own work begins |
 
 pub mod args;
 mod completion;
 mod error;
+mod explain;
+mod explanation;
 mod images;
 mod inventory;
+mod login;
+mod logout;
 mod pull;
+pub mod registry_args;
 mod rm;
 mod settings;
 pub mod values;
@@ -72,6 +78,9 @@ async fn run(cli: &Cli, printer: &Printer) -> Option<Failure> {
         Command::Pull(args) => pull::run(&cli.global, args, printer, interrupted).await,
         Command::Images(args) => told(printer, images::run(&cli.global, args, printer).await),
         Command::Rm(args) => told(printer, rm::run(&cli.global, args, printer).await),
+        Command::Login(args) => told(printer, login::run(&cli.global, args, printer).await),
+        Command::Logout(args) => told(printer, logout::run(args, printer).await),
+        Command::Explain(args) => explain::run(&cli.global, args, printer).await,
         Command::Completion(args) => told(printer, completion::run(args, printer)),
     }
 }

@@ -5,18 +5,19 @@ use std::sync::Arc;
 use super::args::{GlobalArgs, PullArgs};
 use super::values::Destination as To;
 use super::{Error, fail, settings};
+use crate::config::{Keychain, Warning};
 use crate::containerd::{self, Client};
-use crate::failure::Failure;
+use crate::failure::{Diagnose, Failure};
 use crate::layout::Layout;
 use crate::output::{self, Options, Printer, Progress, ProgressMode};
-use crate::progress::Sink;
+use crate::progress::{Event, Sink};
 use crate::pull::{
     self, ContainerdDestination, Destination, LayoutDestination, PullRequest, Puller, UnpackOptions,
 };
 use crate::registry::Registry;
 
 /// What containerd's own clients use when nobody says anything.
-const DEFAULT_SNAPSHOTTER: &str = "overlayfs";
+pub(super) const DEFAULT_SNAPSHOTTER: &str = "overlayfs";
 
 /// Pulls all images named by `args`; returns the kind of failure, if any. `interrupted` ends it.
 pub(super) async fn run(
@@ -25,13 +26,9 @@ pub(super) async fn run(
     printer: &Printer,
     interrupted: impl Future<Output = ()>,
 ) -> Option<Failure> {
-    let requests = match settings::references(args) {
-        Ok(references) => settings::requests(args, references),
+    let Work { requests, keychain, warnings } = match work(args) {
+        Ok(work) => work,
         Err(error) => return fail(printer, &*error),
-    };
-    let keychain = match settings::keychain(args.registry.user.as_ref(), &requests) {
-        Ok(keychain) => keychain,
-        Err(error) => return fail(printer, &error),
     };
     let options = Options {
         progress: args.output.progress,
@@ -39,6 +36,9 @@ pub(super) async fn run(
         verbosity: global.verbose,
     };
     let progress = Progress::start(printer, &options);
+    for warning in &warnings {
+        progress.event(warning_event(warning));
+    }
     let work = async {
         let sink = Arc::clone(&progress) as Arc<dyn Sink>;
         let destination = destination(global, args, &requests, &sink).await?;
@@ -60,6 +60,34 @@ pub(super) async fn run(
         Some(Err(error)) => fail(printer, &error),
         Some(Ok(failures)) => batch_failure(&failures, requests.len())
             .or_else(|| written.is_err().then_some(Failure::Other)),
+    }
+}
+
+/// What the arguments and the node's files come to.
+struct Work {
+    requests: Vec<PullRequest>,
+    keychain: Arc<Keychain>,
+    warnings: Vec<Warning>,
+}
+
+fn work(args: &PullArgs) -> Result<Work, Box<dyn Diagnose>> {
+    let references = settings::references(args)?;
+    let node = settings::node(&args.registry).map_err(boxed)?;
+    let (requests, warnings) = settings::requests(args, references, &node).map_err(boxed)?;
+    let user = args.registry.user.as_ref();
+    let keychain = settings::keychain(user, &requests, node).map_err(boxed)?;
+    Ok(Work { requests, keychain, warnings })
+}
+
+fn boxed(error: impl Diagnose + 'static) -> Box<dyn Diagnose> {
+    Box::new(error)
+}
+
+fn warning_event(warning: &Warning) -> Event {
+    Event::Warning {
+        code: warning.kind.code(),
+        message: warning.to_string(),
+        hint: warning.hint.clone(),
     }
 }
 

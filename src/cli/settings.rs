@@ -9,9 +9,13 @@ use std::sync::Arc;
 use secrecy::SecretString;
 
 use super::Error;
-use super::args::{ImageArgs, PullArgs, RegistryArgs};
+use super::args::{ImageArgs, PullArgs};
+use super::registry_args::RegistryArgs;
 use super::values::Login;
-use crate::config::{self, Credential, HostOptions, Keychain};
+use crate::config::{
+    Credential, Environment, Error as ConfigError, HostOptions, Keychain, NodeConfig, RegistryHost,
+    Warning,
+};
 use crate::failure::Diagnose;
 use crate::platform::Platform;
 use crate::pull::{PlatformChoice, PullRequest};
@@ -64,7 +68,8 @@ fn read_list(path: &Path) -> Result<Vec<Reference>, Error> {
 fn parse_list(path: &Path, text: &str) -> Result<Vec<Reference>, Error> {
     text.lines()
         .enumerate()
-        .map(|(position, line)| (position + 1, line.trim()))
+        // No reference holds a space, so what follows ` #` is a comment too.
+        .map(|(position, line)| (position + 1, line.split(" #").next().unwrap_or_default().trim()))
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
         .map(|(line, text)| {
             text.parse().map_err(|source| Error::ListLine { path: path.to_owned(), line, source })
@@ -72,27 +77,51 @@ fn parse_list(path: &Path, text: &str) -> Result<Vec<Reference>, Error> {
         .collect()
 }
 
-/// One request a reference.
-pub(super) fn requests(args: &PullArgs, references: Vec<Reference>) -> Vec<PullRequest> {
-    let options = host_options(&args.registry);
-    references
-        .into_iter()
-        .map(|reference| PullRequest {
-            hosts: config::defaults(&reference, &options),
-            reference,
-            platforms: platforms(&args.image),
-            pin: args.destination.pin,
-            labels: args
-                .destination
-                .labels
-                .iter()
-                .map(|label| (label.key.clone(), label.value.clone()))
-                .collect(),
-        })
-        .collect()
+/// What this node has configured about registries, as far as `args` wants it read.
+///
+/// # Errors
+/// A file that cannot be read or obeyed.
+pub(super) fn node(args: &RegistryArgs) -> Result<NodeConfig, ConfigError> {
+    let locations = args.hosts.locations(args.auth_file.as_ref());
+    NodeConfig::read(&locations, &Environment::of_process())
 }
 
-fn host_options(args: &RegistryArgs) -> HostOptions {
+/// One request a reference, and what in the configuration of their hosts looks wrong.
+///
+/// # Errors
+/// A file that cannot be obeyed: no image is pulled from elsewhere than its owner wants.
+pub(super) fn requests(
+    args: &PullArgs,
+    references: Vec<Reference>,
+    node: &NodeConfig,
+) -> Result<(Vec<PullRequest>, Vec<Warning>), ConfigError> {
+    let options = host_options(&args.registry);
+    let mut warnings = node.warnings();
+    let mut requests = Vec::new();
+    for reference in references {
+        let found = node.hosts(&reference, &options)?;
+        warnings.extend(found.warnings);
+        requests.push(request(args, reference, found.hosts));
+    }
+    // Images of one registry have its warnings in common.
+    let mut seen = HashSet::new();
+    warnings.retain(|warning| seen.insert(warning.to_string()));
+    Ok((requests, warnings))
+}
+
+fn request(args: &PullArgs, reference: Reference, hosts: Vec<RegistryHost>) -> PullRequest {
+    let labels = args.destination.labels.iter();
+    PullRequest {
+        hosts,
+        reference,
+        platforms: platforms(&args.image),
+        pin: args.destination.pin,
+        labels: labels.map(|label| (label.key.clone(), label.value.clone())).collect(),
+    }
+}
+
+/// What the flags say about hosts.
+pub(super) fn host_options(args: &RegistryArgs) -> HostOptions {
     HostOptions { plain_http: args.plain_http, skip_verify: args.skip_verify }
 }
 
@@ -106,16 +135,23 @@ fn platforms(args: &ImageArgs) -> PlatformChoice {
     }
 }
 
-/// Who to be towards registries: `-u` counts for the images' own registry, which must be one.
+/// Who to be towards registries: `-u` counts for the images' own registry, which must be one; the
+/// node's logins for every host.
 ///
 /// # Errors
 /// [`Error::SeveralRegistries`], or the password can't be asked for.
 pub(super) fn keychain(
     login: Option<&Login>,
     requests: &[PullRequest],
+    node: NodeConfig,
 ) -> Result<Arc<Keychain>, Error> {
+    let typed = typed_login(login, requests)?;
+    Ok(Arc::new(node.with_logins(typed)))
+}
+
+fn typed_login(login: Option<&Login>, requests: &[PullRequest]) -> Result<Keychain, Error> {
     let (Some(login), Some(first)) = (login, requests.first()) else {
-        return Ok(Arc::new(Keychain::default()));
+        return Ok(Keychain::default());
     };
     let domain = first.reference.domain();
     if let Some(other) = requests.iter().find(|request| request.reference.domain() != domain) {
@@ -127,7 +163,7 @@ pub(super) fn keychain(
         None => ask_password(&login.username, domain)?,
     };
     let credential = Credential::Basic { username: login.username.clone(), password };
-    Ok(Arc::new(Keychain::from_command_line(domain.to_owned(), credential)))
+    Ok(Keychain::from_command_line(domain.to_owned(), credential))
 }
 
 fn ask_password(username: &str, domain: &str) -> Result<SecretString, Error> {
@@ -155,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_list_may_have_blank_lines_and_comments() {
-        let text = "\n# for kubeadm\nregistry.k8s.io/pause:3.6  \n\tbusybox\n";
+        let text = "\n# for kubeadm\nregistry.k8s.io/pause:3.6  # sandbox\n\tbusybox\n";
         let names: Vec<_> =
             parse_list(Path::new("list"), text).unwrap().iter().map(ToString::to_string).collect();
         assert_eq!(names, ["registry.k8s.io/pause:3.6", "docker.io/library/busybox:latest"]);

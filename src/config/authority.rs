@@ -45,6 +45,17 @@ impl fmt::Display for RegistryKey {
     }
 }
 
+/// The `host[:port]` in what people type for a registry: `https://host:443/v1/` is `host:443`.
+/// `None` if there is none in it, or a login.
+pub fn authority_in(typed: &str) -> Option<String> {
+    let (_, rest) = typed.split_once("://").unwrap_or(("", typed));
+    let (authority, _) = rest.split_once('/').unwrap_or((rest, ""));
+    let parsed: http::uri::Authority = authority.parse().ok()?;
+    let is_port_valid = split_port(authority).1.is_none() || parsed.port_u16().is_some();
+    (is_port_valid && !parsed.host().is_empty() && !authority.contains('@'))
+        .then(|| authority.to_ascii_lowercase())
+}
+
 /// Whether `host`, without a port, is one of Docker Hub's names.
 pub(crate) fn is_docker_hub(host: &str) -> bool {
     DOCKER_HUB_NAMES.contains(&host)
@@ -97,6 +108,26 @@ mod tests {
             ("[::1]:80", "[::1]", Some("80")),
         ] {
             assert_eq!(split_port(authority), (host, port), "{authority}");
+        }
+    }
+
+    #[test]
+    fn a_registry_is_recognised_in_what_people_type() {
+        for (typed, authority) in [
+            ("harbor.example", Some("harbor.example")),
+            ("Harbor.Example:8443", Some("harbor.example:8443")),
+            ("https://harbor.example/", Some("harbor.example")),
+            ("https://index.docker.io/v1/", Some("index.docker.io")),
+            ("harbor.example/project", Some("harbor.example")),
+            ("[fd00::1]:5000", Some("[fd00::1]:5000")),
+            ("", None),
+            ("https://", None),
+            ("harbor.example:port", None),
+            ("harbor.example:", None),
+            ("me:secret@harbor.example", None),
+            ("two words", None),
+        ] {
+            assert_eq!(authority_in(typed).as_deref(), authority, "{typed}");
         }
     }
 

@@ -71,7 +71,8 @@ impl Keychain {
         self
     }
 
-    /// The credential for `repository` (for keys scoped to a path) at `host`.
+    /// The credential at `host` for `repository` as it is called there, the project in the host's
+    /// path included: keys may be scoped to a path.
     pub async fn lookup(&self, host: &RegistryHost, repository: &str) -> Option<Credential> {
         self.find(host, repository).await.map(|login| login.credential)
     }
@@ -87,9 +88,8 @@ impl Keychain {
             let source = "command line".to_owned();
             return Some(Login { credential: credential.clone(), source });
         }
-        let repository = repository_at(host, repository);
         for file in &self.files {
-            let found = self.find_in(file, &contacted, &host.authority, &repository).await;
+            let found = self.find_in(file, &contacted, &host.authority, repository).await;
             if found.is_some() {
                 return found;
             }
@@ -132,14 +132,6 @@ impl Keychain {
         });
         answers.insert(question, answer.clone());
         answer
-    }
-}
-
-/// The repository as `host` knows it: below the project that its path names, if it names one.
-fn repository_at(host: &RegistryHost, repository: &str) -> String {
-    match host.path.strip_prefix("/v2/") {
-        Some(project) => format!("{project}/{repository}"),
-        None => repository.to_owned(),
     }
 }
 

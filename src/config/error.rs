@@ -62,7 +62,7 @@ pub enum Error {
 impl Error {
     /// `path` was named, and is not there.
     pub(super) fn not_found(path: &Path) -> Self {
-        Self::Unreadable { path: path.to_owned(), source: io::ErrorKind::NotFound.into() }
+        Self::Unreadable { path: path.to_owned(), source: rustix::io::Errno::NOENT.into() }
     }
 
     /// The place in a file that the error is about, where there is one.

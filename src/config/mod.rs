@@ -15,15 +15,15 @@ mod named_file;
 mod node;
 mod warning;
 
-pub use authority::RegistryKey;
+pub use authority::{RegistryKey, authority_in};
 pub use containerd::ContainerdConfig;
 pub use credentials::{Credential, Keychain, Login};
-pub use docker::LoginFile;
+pub use docker::{Kept, LoginFile, LoginStore, StoreError};
 pub use environment::Environment;
 pub use error::{Error, Location};
 pub use hosts::{
     Capabilities, Capability, ClientCertificate, HostOptions, HostsConfig, RegistryHost, Source,
-    defaults,
+    defaults, own_registry,
 };
 pub use node::{Locations, NodeConfig};
 pub use warning::{Warning, WarningKind};

@@ -49,7 +49,7 @@ impl NodeConfig {
             None => ContainerdConfig::read(Path::new(containerd::DEFAULT_PATH))?,
         };
         Ok(Self {
-            hosts_directories: hosts_directories(locations, containerd.as_ref()),
+            hosts_directories: hosts_directories(locations, containerd.as_ref())?,
             login_files: login_files(locations, environment, containerd.as_ref())?,
             containerd,
         })
@@ -68,7 +68,11 @@ impl NodeConfig {
         self.hosts_of(reference.domain(), options)
     }
 
-    fn hosts_of(&self, domain: &str, options: &HostOptions) -> Result<HostsConfig, Error> {
+    /// As [`hosts`](Self::hosts), for a registry by its name in references.
+    ///
+    /// # Errors
+    /// As [`hosts`](Self::hosts).
+    pub fn hosts_of(&self, domain: &str, options: &HostOptions) -> Result<HostsConfig, Error> {
         if let Some(directory) = hosts::find_directory(&self.hosts_directories, domain)? {
             let mut config = hosts::load_directory(&directory, domain, options)?;
             let containerd = self.containerd.as_ref();
@@ -85,9 +89,9 @@ impl NodeConfig {
         Ok(HostsConfig { hosts, warnings: Vec::new() })
     }
 
-    /// Adds every login of this node to `keychain`, to be asked after those that it has.
-    pub fn add_logins_to(&mut self, keychain: Keychain) -> Keychain {
-        keychain.with_files(std::mem::take(&mut self.login_files))
+    /// `keychain` and every login of this node, asked after those that it has.
+    pub fn with_logins(self, keychain: Keychain) -> Keychain {
+        keychain.with_files(self.login_files)
     }
 
     /// What looks wrong, but for what [`hosts`](Self::hosts) finds.
@@ -103,9 +107,15 @@ fn named_config(path: &Path) -> Result<ContainerdConfig, Error> {
     ContainerdConfig::read(path)?.ok_or_else(|| Error::not_found(path))
 }
 
-fn hosts_directories(locations: &Locations, containerd: Option<&ContainerdConfig>) -> Vec<PathBuf> {
+fn hosts_directories(
+    locations: &Locations,
+    containerd: Option<&ContainerdConfig>,
+) -> Result<Vec<PathBuf>, Error> {
     if !locations.hosts_directories.is_empty() {
-        return locations.hosts_directories.clone();
+        return match locations.hosts_directories.iter().find(|directory| !directory.is_dir()) {
+            Some(missing) => Err(Error::not_found(missing)),
+            None => Ok(locations.hosts_directories.clone()),
+        };
     }
     let mut directories =
         containerd.map(|config| config.hosts_directories().to_vec()).unwrap_or_default();
@@ -114,7 +124,7 @@ fn hosts_directories(locations: &Locations, containerd: Option<&ContainerdConfig
             directories.push(default);
         }
     }
-    directories
+    Ok(directories)
 }
 
 /// In the order in which they are asked: what the command line names, docker's, podman's, and
@@ -139,8 +149,6 @@ fn login_files(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::RegistryHost;
-
     fn fixtures() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
     }
@@ -219,25 +227,22 @@ mod tests {
             containerd_config: Some(fixtures().join("containerd-config/logins.toml")),
             ..Locations::default()
         };
-        let mut node = NodeConfig::read(&locations, &environment).unwrap();
+        let node = NodeConfig::read(&locations, &environment).unwrap();
         assert_eq!(node.warnings().len(), 5);
         let password = "command-line-secret".to_owned().into();
         let typed = crate::config::Credential::Basic { username: "typed".to_owned(), password };
         let keychain = Keychain::from_command_line("quay.io".to_owned(), typed);
-        let keychain = node.add_logins_to(keychain);
-        for (authority, path, source, username) in [
-            ("quay.io", "/v2", "command line", Some("typed")),
-            ("harbor.example", "/v2", "secret/data.yaml", Some("robot$k8s")),
-            ("registry-1.docker.io", "/v2", "docker/config.json", Some("hub")),
-            ("token.example", "/v2", "docker/config.json", None),
-            ("only.example", "/v2/team", "podman/auth.json", Some("scoped")),
-            ("password.example", "/v2", "logins.toml", Some("me")),
+        let keychain = node.with_logins(keychain);
+        for (authority, repository, source, username) in [
+            ("quay.io", "a/b", "command line", Some("typed")),
+            ("harbor.example", "a/b", "secret/data.yaml", Some("robot$k8s")),
+            ("registry-1.docker.io", "a/b", "docker/config.json", Some("hub")),
+            ("token.example", "a/b", "docker/config.json", None),
+            ("only.example", "team/image", "podman/auth.json", Some("scoped")),
+            ("password.example", "a/b", "logins.toml", Some("me")),
         ] {
-            let host = RegistryHost {
-                path: path.to_owned(),
-                ..hosts::own_registry(authority, &HostOptions::default())
-            };
-            let login = keychain.find(&host, "library/busybox").await.unwrap();
+            let host = hosts::own_registry(authority, &HostOptions::default());
+            let login = keychain.find(&host, repository).await.unwrap();
             assert!(login.source.ends_with(source), "{authority}: {}", login.source);
             assert_eq!(login.credential.username(), username, "{authority}");
         }

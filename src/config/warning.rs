@@ -1,12 +1,12 @@
 //! What in the configuration was read, but cannot have been meant as it stands.
 
+use std::fmt;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// What a warning is about, for scripts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WarningKind {
     /// A setting that nothing reads: most often a slip of the pen.
     UnknownSetting,
@@ -24,7 +24,29 @@ pub enum WarningKind {
     MirrorsNotUsed,
 }
 
-/// Something that the owner of a file should know, and that does not stop a pull.
+impl WarningKind {
+    /// The name that scripts read: `unknown-setting`, …
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::UnknownSetting => "unknown-setting",
+            Self::DockerHubServer => "docker-hub-server",
+            Self::KeyWithoutCertificate => "key-without-certificate",
+            Self::UnusableLogin => "unusable-login",
+            Self::CriWillNotStart => "cri-will-not-start",
+            Self::IgnoredSection => "ignored-section",
+            Self::MirrorsNotUsed => "mirrors-not-used",
+        }
+    }
+}
+
+impl Serialize for WarningKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.code())
+    }
+}
+
+/// Something that the owner of a file should know, and that does not stop a pull. Displays
+/// with its place, `file:line: message`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Warning {
     /// What it is about.
@@ -54,5 +76,18 @@ impl Warning {
     /// The same with the next step.
     pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            write!(f, "{}:", file.display())?;
+            match self.line {
+                Some(line) => write!(f, "{line}: ")?,
+                None => f.write_str(" ")?,
+            }
+        }
+        f.write_str(&self.message)
     }
 }

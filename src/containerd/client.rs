@@ -10,7 +10,7 @@ use std::time::Duration;
 use containerd_client::services::v1::version_client::VersionClient;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
@@ -39,8 +39,6 @@ const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 /// to list the images of a busy node.
 pub(super) const MAX_ANSWER_BYTES: usize = 16 << 20;
 
-const CONTENT_PLUGIN: &str = "io.containerd.content.v1";
-
 /// The longest identifier that containerd accepts, see its `pkg/identifiers`.
 const MAX_NAMESPACE: usize = 76;
 
@@ -55,6 +53,8 @@ pub struct Client {
     address: Arc<Path>,
     scope: Scope,
     content_root: Arc<OnceCell<Option<PathBuf>>>,
+    /// Held while labels are read, merged and written back.
+    labelling: Arc<Mutex<()>>,
 }
 
 /// The metadata of every call.
@@ -91,6 +91,7 @@ impl Client {
             address: address.into(),
             scope: Scope { namespace: namespace.into(), lease: None },
             content_root: Arc::default(),
+            labelling: Arc::default(),
         };
         let version = client.version().await?;
         debug!(address = %address.display(), version, namespace, "connected to containerd");
@@ -163,17 +164,21 @@ impl Client {
         Introspection::new(self.clone())
     }
 
-    /// Where the daemon says that it keeps content, asked once; `None` when it does not say, or when
-    /// the socket alone is to be used. Whether that place is within reach, nobody knows yet.
+    /// Where the daemon says that it keeps content, asked once; `None` when the socket alone is to be
+    /// used. Whether that place is within reach, nobody knows yet.
     pub(super) async fn content_root(&self) -> Option<&Path> {
         let root = self.content_root.get_or_init(async || {
-            let plugins = self.introspection().plugins(CONTENT_PLUGIN).await;
-            let plugins =
-                plugins.inspect_err(|error| debug!(%error, "the content root is unknown"));
-            let mut plugins = plugins.unwrap_or_default().into_iter();
-            plugins.find_map(|mut plugin| plugin.exports.remove("root")).map(PathBuf::from)
+            self.introspection().shared_content_root().await.unwrap_or_else(|error| {
+                debug!(%error, "the content root is unknown");
+                None
+            })
         });
         root.await.as_deref()
+    }
+
+    /// One at a time in this process merges labels: the daemon has no call that adds to a value.
+    pub(super) async fn labelling(&self) -> MutexGuard<'_, ()> {
+        self.labelling.lock().await
     }
 
     pub(super) fn service(&self) -> Service {

@@ -52,7 +52,7 @@ pub enum Opened {
     /// The blob is stored, and held by our lease from now on.
     Exists,
     /// It is ours to write.
-    Ingest(Ingest),
+    Ingest(Box<Ingest>),
 }
 
 /// The blobs of a namespace.
@@ -113,23 +113,29 @@ impl ContentStore {
     /// # Errors
     /// [`Error::NotFound`] when the blob is not stored.
     pub async fn add_labels(&self, digest: &Digest, labels: &Labels) -> Result<(), Error> {
-        let present = self.info(digest).await?.map(|info| info.labels).unwrap_or_default();
-        let changed = changed_labels(&present, labels);
-        if changed.is_empty() {
+        if self.missing_labels(digest, labels).await?.is_empty() {
             return Ok(());
         }
+        let _turn = self.client.labelling().await;
+        let missing = self.missing_labels(digest, labels).await?;
         // One path a label: those that others add at the same time stay.
-        let paths = changed.keys().map(|key| format!("labels.{key}")).collect();
+        let paths = missing.keys().map(|key| format!("labels.{key}")).collect();
         let request = api::UpdateRequest {
             info: Some(api::Info {
                 digest: digest.to_string(),
-                labels: changed.into_iter().collect(),
+                labels: missing.into_iter().collect(),
                 ..Default::default()
             }),
             update_mask: Some(FieldMask { paths }),
         };
         let operation = format!("label blob {digest}");
         self.client.call(operation, self.service().update(request)).await.map(drop)
+    }
+
+    /// What has to be written so that `labels` are on the blob `digest`.
+    async fn missing_labels(&self, digest: &Digest, labels: &Labels) -> Result<Labels, Error> {
+        let present = self.info(digest).await?.map(|info| info.labels).unwrap_or_default();
+        Ok(changed_labels(&present, labels))
     }
 
     /// The whole blob `digest`, which must not be larger than `max_bytes`.
@@ -185,7 +191,7 @@ impl ContentStore {
         let mut turn = Turn::new(self, &expected.digest);
         loop {
             match Ingest::open(self, reference, expected).await {
-                Ok(ingest) => return Ok(Opened::Ingest(ingest)),
+                Ok(ingest) => return Ok(Opened::Ingest(Box::new(ingest))),
                 Err(error) if error.is_already_exists() => return Ok(Opened::Exists),
                 Err(error) => turn.wait(error).await?,
             }
@@ -300,7 +306,9 @@ impl<'a> Turn<'a> {
     /// another try; hands back any other error.
     pub(super) async fn wait(&mut self, error: Error) -> Result<(), Error> {
         let Error::Locked { source, .. } = error else { return Err(error) };
-        info!(digest = %self.digest, %source, "another client writes this blob, waiting");
+        if self.pause == LOCK_FIRST_PAUSE {
+            info!(digest = %self.digest, %source, "another client writes this blob, waiting");
+        }
         // Jitter: several waiting clients must not ask in step.
         let until = Instant::now() + self.pause.mul_f64(0.5 + fastrand::f64());
         self.pause = (self.pause * 2).min(LOCK_LONGEST_PAUSE);

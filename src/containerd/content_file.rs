@@ -3,9 +3,13 @@
 //!
 //! The ingest is opened like any other, so the daemon made its directory and keeps others away from
 //! it; a run that is killed is resumed from the file's length. When all bytes are there and are the
-//! right ones, the file gets its second name, among the blobs, where the daemon finds it as content
-//! that another namespace has already stored: a commit then costs it no hashing. Where the daemon
-//! does not share content between namespaces, it is asked to commit the ingest itself, and hashes it.
+//! right ones, the file gets a second name, among the blobs, where the daemon finds it as content
+//! that another namespace has already stored: a commit then costs it no hashing. Without the second
+//! name, the daemon would hash the file inside a database transaction, as it does with every ingest
+//! that it reopens, and all its other writers would wait.
+//!
+//! Measured beside `write_stream` with all three releases: break-even at 1 to 2 MiB, three to five
+//! times as fast for 200 MiB, and a fiftieth of the daemon's processor time.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, Read};
@@ -19,15 +23,18 @@ use tracing::debug;
 
 use crate::oci::{Digest, Hasher};
 
-/// Bytes handed to the writing thread at a time (4 MiB): few hand-overs, and two of these, one being
-/// filled and one being written, are all that is held in memory.
-const BATCH_BYTES: usize = 4 << 20;
+/// Bytes handed to the writing thread at a time (1 MiB). Two of these, one being filled and one being
+/// written, are all that is held in memory, and all that a killed run has to fetch again.
+const BATCH_BYTES: usize = 1 << 20;
 
 /// Bytes read at a time of what an earlier run left.
 const REREAD_BYTES: usize = 1 << 20;
 
 /// Longest `ref` file read, in bytes; containerd's own references are some 100 long.
 const MAX_REFERENCE_BYTES: u64 = 4096;
+
+/// The file in an ingest's directory that holds its bytes.
+const DATA: &str = "data";
 
 /// What blobs look like in the store: readable, and written by nobody any more.
 const BLOB_MODE: u32 = 0o444;
@@ -49,7 +56,8 @@ pub(super) struct Identity {
 pub(super) struct ContentFile {
     /// The content plugin's root: `ingest` and `blobs` lie below it.
     root: PathBuf,
-    data: PathBuf,
+    /// The ingest's own.
+    directory: PathBuf,
     batch: Vec<Bytes>,
     batch_bytes: usize,
     writer: Writer,
@@ -118,7 +126,7 @@ impl ContentFile {
     /// Nothing can be appended any more.
     pub(super) async fn link(&mut self, digest: &Digest) -> io::Result<()> {
         let appender = self.idle().await?;
-        let (data, blob) = (self.data.clone(), self.blob(digest));
+        let (data, blob) = (self.directory.join(DATA), self.blob(digest));
         spawn_blocking(move || {
             appender.file.sync_all()?;
             let directory = blob.parent().unwrap_or(&blob);
@@ -134,16 +142,34 @@ impl ContentFile {
         .await?
     }
 
-    /// Makes the blob as read-only as those that the daemon stores itself.
-    pub(super) async fn seal(&self, digest: &Digest) -> io::Result<()> {
-        tokio::fs::set_permissions(self.blob(digest), fs::Permissions::from_mode(BLOB_MODE)).await
+    /// Tidies up after the daemon has taken the blob: the blob becomes as read-only as those that it
+    /// stores itself, and the ingest's directory, which it has forgotten, goes. Its garbage collector
+    /// would see to that, if later.
+    pub(super) async fn clean_up(self, digest: &Digest) {
+        let (directory, blob) = (self.directory.clone(), self.blob(digest));
+        let tidied = spawn_blocking(move || {
+            match fs::remove_dir_all(directory) {
+                // The daemon has moved the file itself.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed?,
+            }
+            fs::set_permissions(blob, fs::Permissions::from_mode(BLOB_MODE))
+        })
+        .await;
+        if let Err(error) = tidied.map_err(io::Error::other).and_then(|tidied| tidied) {
+            debug!(%error, "an ingest's directory is left to the garbage collector");
+        }
     }
 
     fn blob(&self, digest: &Digest) -> PathBuf {
         self.root.join("blobs").join("sha256").join(digest.hex())
     }
 
-    async fn flush(&mut self) -> io::Result<()> {
+    /// Hands what is held back to the writing thread.
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
         let mut appender = self.idle().await?;
         let batch = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
@@ -205,7 +231,8 @@ impl Appender {
 }
 
 fn open_blocking(root: PathBuf, identity: &Identity) -> io::Result<ContentFile> {
-    let data = find(&root, identity)?.join("data");
+    let directory = find(&root, identity)?;
+    let data = directory.join(DATA);
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -221,7 +248,7 @@ fn open_blocking(root: PathBuf, identity: &Identity) -> io::Result<ContentFile> 
     }
     let hasher = hash(&mut file, length)?;
     let writer = Writer::Idle(Box::new(Appender { file, hasher, position: length }));
-    Ok(ContentFile { root, data, batch: Vec::new(), batch_bytes: 0, writer })
+    Ok(ContentFile { root, directory, batch: Vec::new(), batch_bytes: 0, writer })
 }
 
 /// The directory of the ingest `identity`.
@@ -314,11 +341,12 @@ mod tests {
         let digest = file.finish().await.unwrap();
         assert_eq!(digest, Digest::of(b"pullctl"));
         file.link(&digest).await.unwrap();
-        file.seal(&digest).await.unwrap();
         let mut again = open(&root, identity(7)).await.unwrap();
         again.link(&digest).await.unwrap();
+        again.clean_up(&digest).await;
         let blob = root.path().join("blobs/sha256").join(digest.hex());
         assert_eq!(fs::read(&blob).unwrap(), b"pullctl");
+        assert!(!root.path().join("ingest/0123").exists());
         assert_eq!(fs::metadata(&blob).unwrap().permissions().mode() & 0o777, BLOB_MODE);
     }
 

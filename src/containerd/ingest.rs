@@ -19,9 +19,9 @@ use crate::oci::{Descriptor, Digest};
 /// nothing is gained, and its limit is 16 MiB for the message with its envelope.
 const MESSAGE_BYTES: usize = 1 << 20;
 
-/// From how many bytes to come the daemon's file is looked for (4 MiB). It costs two more of the
-/// daemon's transactions than gRPC does.
-const FILE_FROM_BYTES: u64 = 4 << 20;
+/// From how many bytes to come the daemon's file is looked for (2 MiB). Below, the third database
+/// transaction and the second flush to the disk cost more than gRPC does.
+const FILE_FROM_BYTES: u64 = 2 << 20;
 
 /// A blob being written to the content store, locked against other writers.
 ///
@@ -135,13 +135,32 @@ impl Ingest {
     /// # Errors
     /// [`Error::Size`] when bytes are missing: what is there stays for a resume. [`Error::Mismatch`]
     /// when the bytes are not the ones expected: they are discarded.
-    pub async fn commit(self, labels: Labels) -> Result<(), Error> {
+    pub async fn commit(mut self, labels: Labels) -> Result<(), Error> {
         if self.offset != self.size {
             return Err(self.wrong_size(self.offset));
         }
-        match self.way {
-            Way::Messages { .. } => self.commit_messages(labels).await,
-            Way::File(_) => self.commit_file(labels).await,
+        match std::mem::replace(&mut self.way, Way::Messages { pending: Vec::new() }) {
+            Way::File(file) => self.commit_file(file, labels).await,
+            messages => {
+                self.way = messages;
+                self.commit_messages(labels).await
+            }
+        }
+    }
+
+    /// Sends on what is held back for want of a full message. For when no more bytes come for a
+    /// while: what the daemon has, a killed run need not fetch again.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        match &mut self.way {
+            Way::Messages { pending } if pending.is_empty() => Ok(()),
+            Way::Messages { .. } => {
+                let request = self.next_request(api::WriteAction::Write);
+                self.stream.send(request).await
+            }
+            Way::File(file) => file.flush().await.map_err(|error| self.io_error(&error)),
         }
     }
 
@@ -151,18 +170,11 @@ impl Ingest {
     /// # Errors
     /// When the daemon refuses.
     pub async fn suspend(mut self) -> Result<(), Error> {
-        match &mut self.way {
-            Way::Messages { .. } => {
-                let request = self.next_request(api::WriteAction::Write);
-                if !request.data.is_empty() {
-                    self.stream.send(request).await?;
-                }
-                self.stream.drain().await?;
-            }
-            Way::File(file) => {
-                file.finish().await.map_err(|error| self.io_error(&error))?;
-            }
+        self.flush().await?;
+        if let Way::File(file) = &mut self.way {
+            file.finish().await.map_err(|error| self.io_error(&error))?;
         }
+        self.stream.drain().await?;
         self.stream.finish().await
     }
 
@@ -230,71 +242,40 @@ impl Ingest {
         self.store.settle(&self.reference, &self.digest, &labels, outcome).await
     }
 
-    async fn commit_file(mut self, labels: Labels) -> Result<(), Error> {
-        let actual = self.finish_file().await?;
+    async fn commit_file(
+        mut self,
+        mut file: Box<ContentFile>,
+        labels: Labels,
+    ) -> Result<(), Error> {
+        let actual = file.finish().await.map_err(|error| self.io_error(&error))?;
         if actual != self.digest {
-            let source = Reply { code: Code::Ok, message: format!("its digest is {actual}") };
+            let source = Reply {
+                code: Code::FailedPrecondition,
+                message: format!("its digest is {actual}"),
+            };
             let digest = self.digest;
             self.discard().await?;
             return Err(Error::Mismatch { digest, source });
         }
-        if self.commit_linked(&labels).await? {
-            self.stream.finish().await?;
-            return self.store.abort(&self.reference).await;
-        }
-        self.commit_reopened(&labels).await
-    }
-
-    /// Whether the file could be made a blob that the daemon accepts as its own.
-    async fn commit_linked(&mut self, labels: &Labels) -> Result<bool, Error> {
+        // Without the lock, the file is not ours.
         self.stream.check().await?;
-        // Another reference, since ours is locked: by us.
-        let reference = format!("{}-linked", self.reference);
-        let request =
-            api::WriteContentRequest { r#ref: reference.clone(), ..self.commit_request(labels) };
-        let Way::File(file) = &mut self.way else { return Ok(false) };
         if let Err(error) = file.link(&self.digest).await {
-            debug!(digest = %self.digest, %error, "the daemon has to commit the ingest itself");
-            return Ok(false);
+            debug!(digest = %self.digest, %error, "the daemon has to hash this blob itself");
         }
-        let operation = format!("store {}", self.digest);
-        let outcome = WriteStream::open(self.store.client(), operation, request).await.map(drop);
-        match self.store.settle(&reference, &self.digest, labels, outcome).await {
-            Ok(()) => {
-                file.seal(&self.digest).await.map_err(|error| self.io_error(&error))?;
-                Ok(true)
-            }
-            // It began an empty ingest, as it does not look at what other namespaces have.
-            Err(error) if error.reply().is_some_and(|reply| reply.code == Code::OutOfRange) => {
-                debug!(digest = %self.digest, "the daemon shares no content between namespaces");
-                self.store.abort(&reference).await?;
-                Ok(false)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Lets the daemon take stock of the file, and commit it.
-    async fn commit_reopened(mut self, labels: &Labels) -> Result<(), Error> {
-        let request = self.commit_request(labels);
+        let request = self.commit_request(&labels);
         self.stream.finish().await?;
         let mut turn = Turn::new(&self.store, &self.digest);
         loop {
             let operation = format!("commit {}", self.reference);
             let outcome = WriteStream::open(self.store.client(), operation, request.clone()).await;
             let outcome = outcome.map(drop);
-            match self.store.settle(&self.reference, &self.digest, labels, outcome).await {
-                Ok(()) => return Ok(()),
+            match self.store.settle(&self.reference, &self.digest, &labels, outcome).await {
+                Ok(()) => break,
                 Err(error) => turn.wait(error).await?,
             }
         }
-    }
-
-    async fn finish_file(&mut self) -> Result<Digest, Error> {
-        match &mut self.way {
-            Way::File(file) => file.finish().await.map_err(|error| self.io_error(&error)),
-            Way::Messages { .. } => Ok(self.digest),
-        }
+        file.clean_up(&self.digest).await;
+        Ok(())
     }
 
     fn commit_request(&mut self, labels: &Labels) -> api::WriteContentRequest {

@@ -1,9 +1,14 @@
 //! The daemon's plugins: which there are, where they keep their data, what they can do.
 
+use std::path::PathBuf;
+
 use containerd_client::services::v1 as api;
 use containerd_client::services::v1::introspection_client::IntrospectionClient;
 
 use super::{Client, Error, Labels};
+
+const CONTENT_PLUGIN: (&str, &str) = ("io.containerd.content.v1", "content");
+const METADATA_PLUGIN: (&str, &str) = ("io.containerd.metadata.v1", "bolt");
 
 /// One plugin of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +46,23 @@ impl Introspection {
         let operation = format!("list plugins of type {kind}");
         let answer = self.client.call(operation, service.plugins(request)).await?;
         Ok(answer.plugins.into_iter().map(Plugin::from).collect())
+    }
+
+    /// The root directory of the content store, if what one namespace has stored is, by its digest,
+    /// as good as stored for others. `None` with `content_sharing_policy = "isolated"`.
+    pub(super) async fn shared_content_root(&self) -> Result<Option<PathBuf>, Error> {
+        let policy = self.export(METADATA_PLUGIN, "policy").await?;
+        if policy.as_deref() != Some("shared") {
+            return Ok(None);
+        }
+        Ok(self.export(CONTENT_PLUGIN, "root").await?.map(PathBuf::from))
+    }
+
+    async fn export(&self, plugin: (&str, &str), key: &str) -> Result<Option<String>, Error> {
+        let (kind, id) = plugin;
+        let plugins = self.plugins(kind).await?;
+        let plugin = plugins.into_iter().find(|plugin| plugin.id == id);
+        Ok(plugin.and_then(|mut plugin| plugin.exports.remove(key)))
     }
 }
 

@@ -1,3 +1,5 @@
+//! Tables of what is a reference and what is not.
+
 use super::*;
 use crate::failure::{Diagnose, Failure};
 use crate::oci::DigestError;

@@ -1,11 +1,13 @@
 //! The HTTP clients of one host.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use reqwest::Client;
 use reqwest::redirect::Policy as RedirectPolicy;
 
 use super::error::SetupError;
+use super::policy::AddressOverride;
 use super::{proxy, tls};
 use crate::config::RegistryHost;
 
@@ -36,7 +38,10 @@ impl Clients {
     ///
     /// # Errors
     /// [`SetupError`] when a file or an environment variable can't be used.
-    pub(crate) fn new(host: &RegistryHost) -> Result<Self, SetupError> {
+    pub(crate) fn new(
+        host: &RegistryHost,
+        overrides: &[AddressOverride],
+    ) -> Result<Self, SetupError> {
         let dial_timeout = host.dial_timeout.unwrap_or(DEFAULT_DIAL_TIMEOUT);
         let config = tls::client_config(host)?;
         let build = |protocols: &[&[u8]]| {
@@ -50,6 +55,10 @@ impl Clients {
                 .retry(reqwest::retry::never())
                 .connect_timeout(dial_timeout)
                 .tcp_keepalive(Duration::from_secs(30));
+            let builder = overrides.iter().fold(builder, |builder, entry| {
+                let address = SocketAddr::new(entry.address, entry.port.unwrap_or(0));
+                builder.resolve(&entry.host, address)
+            });
             proxy::with_environment(builder)
         };
         let finish = |builder: reqwest::ClientBuilder| {

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::fault::{Fault, Phase};
 use super::policy::Policy;
+use super::throttle::Throttle;
 use super::window::Budget;
 use crate::config::Keychain;
 use crate::progress::{Event, HostAttempt, Sink};
@@ -21,6 +22,7 @@ pub(crate) struct Context {
     pub(crate) keychain: Arc<Keychain>,
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) budget: Budget,
+    pub(crate) throttle: Throttle,
     deadline: Option<Instant>,
     distrusted: Mutex<BTreeSet<String>>,
 }
@@ -36,7 +38,8 @@ impl Context {
     pub(crate) fn new(policy: Policy, keychain: Arc<Keychain>, sink: Arc<dyn Sink>) -> Self {
         let deadline = policy.timeout.map(|timeout| Instant::now() + timeout);
         let budget = Budget::new(&policy);
-        Self { policy, keychain, sink, budget, deadline, distrusted: Mutex::default() }
+        let throttle = Throttle::new(policy.limit_rate);
+        Self { policy, keychain, sink, budget, throttle, deadline, distrusted: Mutex::default() }
     }
 
     /// Runs `operation` within the stall timeout, `extra` on top, and the run's deadline.
@@ -62,7 +65,8 @@ impl Context {
     /// The fault to give up with when the run's time would be up after `wait`.
     pub(crate) fn leaves_no_time_for(&self, wait: Duration) -> Option<Fault> {
         let over = self.deadline.is_some_and(|deadline| Instant::now() + wait >= deadline);
-        over.then(|| Fault::Deadline(self.policy.timeout.unwrap_or_default()))
+        let limit = self.policy.timeout.unwrap_or_default();
+        over.then_some(Fault::Deadline { limit, after: None })
     }
 
     /// Reports one request.

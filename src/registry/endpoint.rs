@@ -18,6 +18,7 @@ use super::error::SetupError;
 use super::fault::{Fault, Phase, TlsFault};
 use super::health::Health;
 use super::ranges::ByteRange;
+use super::trace;
 use crate::config::RegistryHost;
 
 /// Most redirects that are followed for one request.
@@ -83,7 +84,7 @@ impl Endpoint {
     pub(crate) fn new(settings: RegistryHost, context: Arc<Context>) -> Result<Self, SetupError> {
         Ok(Self {
             custom_headers: header_map(&settings)?,
-            clients: Clients::new(&settings)?,
+            clients: Clients::new(&settings, &context.policy.resolve)?,
             settings,
             context,
             authorizer: Authorizer::default(),
@@ -207,7 +208,8 @@ impl Endpoint {
     pub(crate) async fn follow(&self, mut exchange: Exchange<'_>) -> Result<Answer, Fault> {
         let mut target = None;
         for _ in 0..=MAX_REDIRECTS {
-            let response = self.exchange(exchange.clone()).await?;
+            let sent = self.exchange(exchange.clone()).await;
+            let response = sent.map_err(|fault| redirected(target.as_ref(), fault))?;
             if !is_redirect(response.status()) {
                 return Ok(Answer { response, target, with_login: false });
             }
@@ -228,6 +230,7 @@ impl Endpoint {
 
     /// Sends one request and waits for the response's head.
     pub(crate) async fn exchange(&self, exchange: Exchange<'_>) -> Result<Response, Fault> {
+        trace::request(&exchange);
         let Exchange { method, url, headers, body, lane, label } = exchange;
         let host = authority(&url);
         let request = format!("{method} {label}");
@@ -242,11 +245,22 @@ impl Endpoint {
             response.map_err(|error| Fault::from_client(&error, dial_timeout))
         });
         let outcome = match &response {
-            Ok(response) => response.status().to_string(),
+            Ok(response) => {
+                trace::response(response);
+                response.status().to_string()
+            }
             Err(fault) => fault.to_string(),
         };
         self.context.attempt(&host, &request, outcome, started);
         response
+    }
+}
+
+/// `fault`, blamed on where a redirect led.
+pub(crate) fn redirected(target: Option<&Url>, fault: Fault) -> Fault {
+    match target {
+        None => fault,
+        Some(target) => Fault::Redirected { target: authority(target), fault: Box::new(fault) },
     }
 }
 

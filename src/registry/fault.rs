@@ -106,8 +106,29 @@ pub enum Fault {
         after: Duration,
     },
     /// The run's time is up.
-    #[error("time limit of {0:?} for the run reached")]
-    Deadline(Duration),
+    #[error("time limit of {limit:?} for the run reached{}", earlier(.after))]
+    Deadline {
+        /// The limit.
+        limit: Duration,
+        /// What the host did before.
+        after: Option<Box<Fault>>,
+    },
+    /// Bytes come too slowly.
+    #[error("only {bytes_per_second} B/s, less than the {minimum} B/s wanted")]
+    TooSlow {
+        /// The speed of the last while.
+        bytes_per_second: u64,
+        /// The policy's.
+        minimum: u64,
+    },
+    /// The host redirects to another one, which failed.
+    #[error("redirected to {target}: {fault}")]
+    Redirected {
+        /// `host[:port]` of the other one.
+        target: String,
+        /// What it did.
+        fault: Box<Fault>,
+    },
     /// More redirects than are followed.
     #[error("redirected more than {0} times")]
     RedirectLoop(usize),
@@ -202,6 +223,10 @@ fn because(reason: &Option<String>) -> String {
     reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default()
 }
 
+fn earlier(after: &Option<Box<Fault>>) -> String {
+    after.as_ref().map(|fault| format!(" after: {fault}")).unwrap_or_default()
+}
+
 fn names(presented: &[String]) -> String {
     if presented.is_empty() { String::new() } else { format!(" but for {}", presented.join(", ")) }
 }
@@ -216,26 +241,31 @@ impl Fault {
             | Self::ConnectTimeout(_)
             | Self::Broken(_)
             | Self::Truncated
-            | Self::Stalled { .. } => true,
+            | Self::Stalled { .. }
+            | Self::TooSlow { .. } => true,
             Self::NameNotFound { temporary, .. } => *temporary,
             Self::Status { status, .. } => {
                 *status == StatusCode::REQUEST_TIMEOUT || status.is_server_error()
             }
-            Self::Token { fault, .. } => fault.is_retryable(),
+            Self::Token { fault, .. } | Self::Redirected { fault, .. } => fault.is_retryable(),
             _ => false,
         }
     }
 
-    /// Whether the host could not be reached at all, so that asking it for the next blob is futile.
+    /// Whether the host could not be reached, or hardly, so that asking it for the next blob is
+    /// futile.
     pub(crate) fn is_unreachable(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::NameNotFound { .. }
-                | Self::Refused
-                | Self::Connect(_)
-                | Self::ConnectTimeout(_)
-                | Self::Tls(_)
-        )
+            | Self::Refused
+            | Self::Connect(_)
+            | Self::ConnectTimeout(_)
+            | Self::Tls(_)
+            | Self::Stalled { .. }
+            | Self::TooSlow { .. } => true,
+            Self::Redirected { fault, .. } => fault.is_unreachable(),
+            _ => false,
+        }
     }
 
     /// How long the host asks to be left alone.
@@ -244,7 +274,7 @@ impl Fault {
             Self::RateLimited { retry_after, .. } | Self::Status { retry_after, .. } => {
                 *retry_after
             }
-            Self::Token { fault, .. } => fault.retry_after(),
+            Self::Token { fault, .. } | Self::Redirected { fault, .. } => fault.retry_after(),
             _ => None,
         }
     }
@@ -257,6 +287,7 @@ impl Fault {
                 Failure::Authentication
             }
             Self::RateLimited { .. } => Failure::RateLimited,
+            Self::Redirected { fault, .. } => fault.failure(),
             Self::Token { fault, .. } => match fault.failure() {
                 Failure::NotFound => Failure::Authentication,
                 other => other,
@@ -278,7 +309,8 @@ impl Fault {
             | Self::Tls(_)
             | Self::Broken(_)
             | Self::Stalled { .. }
-            | Self::Deadline(_)
+            | Self::Deadline { .. }
+            | Self::TooSlow { .. }
             | Self::RedirectLoop(_)
             | Self::BadRedirect => Failure::Unreachable,
         }
@@ -322,11 +354,15 @@ impl Fault {
             }
             Self::Tls(fault) => return fault.hint(host),
             Self::Token { realm, fault } => return fault.hint(realm),
+            // A login for the target would do no good: it was the host that sent us there.
+            Self::Redirected { target, fault } if fault.is_unreachable() => {
+                return fault.hint(target);
+            }
             Self::Html => format!(
                 "check that {host} is a registry and that no login portal or proxy answers in its place"
             ),
             Self::Stalled { .. } => "raise --stall-timeout on a very slow network".to_owned(),
-            Self::Deadline(_) => {
+            Self::Deadline { .. } => {
                 "raise --timeout; what was fetched is kept for the next run".to_owned()
             }
             Self::SizeMismatch { .. }

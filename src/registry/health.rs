@@ -6,40 +6,71 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::context::lock;
+use super::fault::Fault;
 
 /// How long a host that could not be reached is left alone before one request probes it again.
 const PROBE_AFTER: Duration = Duration::from_secs(30);
 
 /// One host's state. Reached is the state to begin with.
 #[derive(Debug, Default)]
-pub(crate) struct Health {
-    /// When the next probe may be sent; `None` while the host answers.
-    next_probe: Mutex<Option<Instant>>,
+pub(crate) struct Health(Mutex<Option<Down>>);
+
+/// What is known of a host that could not be reached.
+#[derive(Debug)]
+struct Down {
+    fault: Fault,
+    next_probe: Instant,
+    /// All retries of an operation were spent on it.
+    given_up: bool,
 }
 
 impl Health {
+    /// Whether the host answered when it was last asked.
+    pub(crate) fn is_up(&self) -> bool {
+        lock(&self.0).is_none()
+    }
+
     /// Whether the host may be asked now. For one that is down, the answer is yes once in
     /// [`PROBE_AFTER`], to whoever asks first.
     pub(crate) fn admits(&self) -> bool {
-        let mut next_probe = lock(&self.next_probe);
-        match *next_probe {
+        match &mut *lock(&self.0) {
             None => true,
-            Some(at) if Instant::now() < at => false,
-            Some(_) => {
-                *next_probe = Some(Instant::now() + PROBE_AFTER);
+            Some(down) if Instant::now() < down.next_probe => false,
+            Some(down) => {
+                down.next_probe = Instant::now() + PROBE_AFTER;
                 true
             }
         }
     }
 
+    /// Why it is down.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        lock(&self.0).as_ref().map(|down| down.fault.clone())
+    }
+
+    /// Whether an operation has spent all its retries on it, so that the next one should not.
+    pub(crate) fn is_given_up(&self) -> bool {
+        lock(&self.0).as_ref().is_some_and(|down| down.given_up)
+    }
+
     /// The host answered.
     pub(crate) fn reached(&self) {
-        *lock(&self.next_probe) = None;
+        *lock(&self.0) = None;
     }
 
     /// The host could not be reached.
-    pub(crate) fn unreachable(&self) {
-        *lock(&self.next_probe) = Some(Instant::now() + PROBE_AFTER);
+    pub(crate) fn unreachable(&self, fault: Fault) {
+        let next_probe = Instant::now() + PROBE_AFTER;
+        let mut down = lock(&self.0);
+        let given_up = down.as_ref().is_some_and(|down| down.given_up);
+        *down = Some(Down { fault, next_probe, given_up });
+    }
+
+    /// An operation has given up on the host.
+    pub(crate) fn give_up(&self) {
+        if let Some(down) = &mut *lock(&self.0) {
+            down.given_up = true;
+        }
     }
 }
 
@@ -51,7 +82,8 @@ mod tests {
     async fn lets_one_probe_through_after_a_while() {
         let health = Health::default();
         assert!(health.admits());
-        health.unreachable();
+        health.unreachable(Fault::Refused);
+        assert_eq!(health.fault(), Some(Fault::Refused));
         assert!(!health.admits());
         tokio::time::advance(PROBE_AFTER).await;
         assert!(health.admits());

@@ -56,6 +56,11 @@ impl Host {
         format!("{}/{}/{document}{query}", self.settings.path, self.repository)
     }
 
+    /// Whether it stands in for the image's own registry.
+    pub(crate) fn is_mirror(&self) -> bool {
+        self.settings.ns.is_some()
+    }
+
     fn may(&self, capability: Capability) -> bool {
         let capabilities = self.settings.capabilities;
         // A tag that resolves where nothing may be pulled is of no use.

@@ -8,19 +8,22 @@
 //! | `endpoint` | one host: sending, redirects, the https → http fallback |
 //! | `clients`, `tls`, `proxy` | connections |
 //! | `auth` | challenges, tokens, who to be |
+//! | `login` | proving a login |
 //! | `retry`, `health` | who is asked next, when, and when to give up |
 //! | `resolver` | references to descriptors, manifests |
 //! | `source`, `segment` | a blob's bytes from a byte on, over any failure |
-//! | `parallel`, `window` | large blobs over several connections, within bounds |
+//! | `parallel`, `assembly`, `window`, `throttle` | large blobs over several connections, within bounds |
 //! | `stream` | [`BlobStream`], the bytes in order |
 //! | `context` | what all requests of a run share |
 //! | `content`, `ranges`, `envelope` | reading bodies, ranges and refusals |
+//! | `trace` | requests and responses in the log, without secrets |
 //! | `fault`, `error` | what one host did wrong; what the operation came to |
 //!
 //! Bytes are handed on unverified but counted: a blob's stream yields exactly the promised number
 //! of bytes or an error. Whoever stores them checks the digest, and calls
 //! [`Repository::distrust`] when it differs. Knows no store and no terminal.
 
+mod assembly;
 mod auth;
 mod clients;
 mod content;
@@ -31,6 +34,7 @@ mod error;
 mod fault;
 mod health;
 mod host;
+mod login;
 mod parallel;
 mod policy;
 mod proxy;
@@ -45,12 +49,15 @@ mod stream;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod tls;
+mod trace;
 mod window;
 
 pub use error::{Error, HostFailures, SetupError};
 pub use fault::{Fault, Phase, TlsFault};
-pub use policy::Policy;
+pub use policy::{AddressOverride, Policy};
 pub use repository::{Registry, Repository};
 pub use resolver::Resolved;
 pub use stream::BlobStream;
+pub use trace::TARGET as HTTP_TRACE_TARGET;

@@ -1,19 +1,16 @@
-//! A large blob in closed ranges over several connections, put back in order.
+//! A large blob in closed ranges over several connections: the workers that fill an [`Assembly`].
 //!
-//! Workers claim the blob's chunks in order, each with room in the window before anything is asked
-//! for; so a blob always holds room for the bytes that its consumer waits for, and blobs can't
-//! block one another. Each chunk queues its frames; the consumer drains the first chunk while the
-//! others fill.
+//! A worker is a task and, as long as all goes well, one connection. It fetches chunk after chunk;
+//! when there is none to claim, because the window is full or the blob's end is near, it asks once
+//! more for a chunk that lags behind, so that one slow connection does not hold up the blob.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::task::JoinSet;
 
-use super::context::lock;
-use super::error::Error;
+use super::assembly::{Assembly, Claim, Stop, Taken};
 use super::ranges::ByteRange;
 use super::segment::Segment;
 use super::source::Source;
@@ -33,44 +30,8 @@ pub(crate) enum Piece {
     Frame(Bytes),
     /// All bytes have been handed on.
     End,
-    /// No host has the next bytes.
-    Failed(Error),
-    /// The hosts that are left serve no ranges: go on with one stream.
-    Rangeless,
-}
-
-#[derive(Debug)]
-struct Assembly {
-    source: Arc<Source>,
-    /// Where the next chunk begins. Held while room is waited for, which keeps chunks in order.
-    next_start: AsyncMutex<u64>,
-    state: Mutex<State>,
-    /// Something changed that the consumer may wait for.
-    changed: Notify,
-}
-
-#[derive(Debug)]
-struct State {
-    /// Number of the chunk in front.
-    front: u64,
-    chunks: VecDeque<Chunk>,
-    /// Bytes of the blob that are in no chunk yet.
-    unplanned: u64,
-    stopped: Option<Stop>,
-}
-
-#[derive(Debug)]
-struct Chunk {
-    frames: VecDeque<Bytes>,
-    /// Bytes still to come.
-    missing: u64,
-    room: Reservation,
-}
-
-#[derive(Debug)]
-enum Stop {
-    Failed(Error),
-    Rangeless,
+    /// No more come.
+    Stopped(Stop),
 }
 
 /// The first chunk: its open segment, and the room it has.
@@ -84,24 +45,12 @@ impl Parallel {
     /// Fetches what follows `first` beside it.
     pub(crate) fn start(source: Arc<Source>, first: First) -> Self {
         let First { segment, range, room } = first;
-        let policy = &source.context.policy;
-        let rest = source.size - range.end;
-        let workers = rest.div_ceil(policy.chunk_bytes.max(1)).min(policy.connections as u64);
-        let chunk = Chunk { frames: VecDeque::new(), missing: range.length(), room };
-        let assembly = Arc::new(Assembly {
-            next_start: AsyncMutex::new(range.end),
-            state: Mutex::new(State {
-                front: 0,
-                chunks: VecDeque::from([chunk]),
-                unplanned: rest,
-                stopped: None,
-            }),
-            changed: Notify::new(),
-            source,
-        });
+        let workers = source.context.policy.workers(source.size.saturating_sub(range.start));
+        let (assembly, claim) = Assembly::new(source, range, room);
+        let assembly = Arc::new(assembly);
         let mut tasks = JoinSet::new();
-        tasks.spawn(work(Arc::clone(&assembly), Some((0, segment))));
-        for _ in 1..workers.max(1) {
+        tasks.spawn(work(Arc::clone(&assembly), Some((claim, segment))));
+        for _ in 1..workers {
             tasks.spawn(work(Arc::clone(&assembly), None));
         }
         Self { assembly, taken: VecDeque::new(), _workers: tasks }
@@ -113,108 +62,79 @@ impl Parallel {
             if let Some(frame) = self.taken.pop_front() {
                 return Piece::Frame(frame);
             }
-            if let Some(last) = self.take() {
-                return last;
+            match self.assembly.take().await {
+                Taken::Frames(frames) => self.taken = frames,
+                Taken::End => return Piece::End,
+                Taken::Stopped(stop) => return Piece::Stopped(stop),
             }
-            if self.taken.is_empty() {
-                self.assembly.changed.notified().await;
-            }
-        }
-    }
-
-    /// Takes over what the front chunk has queued, and moves on when it is finished.
-    fn take(&mut self) -> Option<Piece> {
-        let mut state = lock(&self.assembly.state);
-        loop {
-            let Some(front) = state.chunks.front_mut() else {
-                let over = state.unplanned == 0;
-                return if over { Some(Piece::End) } else { state.stop() };
-            };
-            if !front.frames.is_empty() {
-                std::mem::swap(&mut self.taken, &mut front.frames);
-                front.room.release(self.taken.iter().map(|frame| frame.len() as u64).sum());
-                return None;
-            }
-            if front.missing > 0 {
-                return state.stop();
-            }
-            state.chunks.pop_front();
-            state.front += 1;
         }
     }
 }
 
-impl State {
-    fn stop(&mut self) -> Option<Piece> {
-        self.stopped.take().map(|stop| match stop {
-            Stop::Failed(error) => Piece::Failed(error),
-            Stop::Rangeless => Piece::Rangeless,
-        })
-    }
-}
-
-impl Assembly {
-    /// Claims the next chunk once there is room for it; `None` when there is none left.
-    async fn claim(&self) -> Option<(u64, Segment)> {
-        let mut start = self.next_start.lock().await;
-        let Source { size, context, .. } = &*self.source;
-        if *start >= *size {
-            return None;
-        }
-        let range = ByteRange {
-            start: *start,
-            end: size.min(&(*start + context.policy.chunk_bytes.max(1))).to_owned(),
-        };
-        let room = context.budget.reserve(range.length()).await?;
-        *start = range.end;
-        let mut state = lock(&self.state);
-        let number = state.front + state.chunks.len() as u64;
-        state.unplanned -= range.length();
-        state.chunks.push_back(Chunk { frames: VecDeque::new(), missing: range.length(), room });
-        Some((number, Segment::new(Arc::clone(&self.source), range)))
-    }
-
-    fn push(&self, number: u64, frame: Bytes) {
-        let mut state = lock(&self.state);
-        let Some(position) = number.checked_sub(state.front) else { return };
-        let chunk =
-            usize::try_from(position).ok().and_then(|position| state.chunks.get_mut(position));
-        let Some(chunk) = chunk else { return };
-        chunk.missing = chunk.missing.saturating_sub(frame.len() as u64);
-        chunk.frames.push_back(frame);
-        // The consumer looks at the front chunk only.
-        if position == 0 {
-            self.changed.notify_one();
-        }
-    }
-
-    fn stop(&self, stop: Stop) {
-        lock(&self.state).stopped.get_or_insert(stop);
-        self.changed.notify_one();
-    }
-}
-
-/// Fetches chunk after chunk over what is, as long as all goes well, one connection.
-async fn work(assembly: Arc<Assembly>, mut claimed: Option<(u64, Segment)>) {
+async fn work(assembly: Arc<Assembly>, mut first: Option<(Claim, Segment)>) {
     loop {
-        let next = match claimed.take() {
-            Some(first) => Some(first),
-            None => assembly.claim().await,
+        let (claim, segment) = match first.take() {
+            Some(first) => first,
+            None => {
+                let Some(claim) = next_claim(&assembly).await else { return };
+                let source = assembly.source();
+                let preferred = if claim.again { source.alternative() } else { source.preferred() };
+                let segment = Segment::new(Arc::clone(source), claim.range, preferred);
+                (claim, segment)
+            }
         };
-        let Some((number, segment)) = next else { return };
-        if let Err(stop) = fetch(&assembly, number, segment).await {
-            return assembly.stop(stop);
+        if let Err(stop) = fetch(&assembly, &claim, segment).await {
+            // A second try that fails leaves the first one as it was.
+            if !claim.again {
+                return assembly.stop(stop);
+            }
         }
     }
 }
 
-async fn fetch(assembly: &Assembly, number: u64, mut segment: Segment) -> Result<(), Stop> {
-    segment.open().await.map_err(Stop::Failed)?;
+async fn next_claim(assembly: &Assembly) -> Option<Claim> {
+    tokio::select! {
+        biased;
+        Some(claim) = assembly.claim() => Some(claim),
+        straggler = assembly.straggler() => straggler,
+    }
+}
+
+async fn fetch(assembly: &Assembly, claim: &Claim, mut segment: Segment) -> Result<(), Stop> {
+    assembly.asked(claim.number);
+    tokio::select! {
+        biased;
+        opened = segment.open() => opened.map_err(Stop::Failed)?,
+        () = claim.complete.cancelled() => return Ok(()),
+    }
     if !segment.is_ranged() {
         return Err(Stop::Rangeless);
     }
-    while let Some(next) = segment.next().await {
-        assembly.push(number, next.map_err(Stop::Failed)?);
+    let mut last = None;
+    loop {
+        let position = segment.position();
+        let next = tokio::select! {
+            biased;
+            next = segment.next() => next,
+            // Someone else was faster.
+            () = claim.complete.cancelled() => return Ok(()),
+        };
+        match next {
+            // Handed on only now: what comes after the promised bytes makes them worthless.
+            None => {
+                if let Some((position, frame)) = last {
+                    assembly.push(claim.number, position, frame);
+                }
+                return Ok(());
+            }
+            Some(frame) => {
+                let frame = frame.map_err(Stop::Failed)?;
+                if segment.position() == claim.range.end {
+                    last = Some((position, frame));
+                } else {
+                    assembly.push(claim.number, position, frame);
+                }
+            }
+        }
     }
-    Ok(())
 }

@@ -1,5 +1,6 @@
 //! What one run may spend on its registries.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Limits and sizes for all requests of a run together.
@@ -8,6 +9,9 @@ pub struct Policy {
     /// How often a failed request is tried again, after it was tried at every host. Progress of a
     /// blob renews it.
     pub retries: u32,
+    /// Wait before the first retry; each further one waits twice as long, up to a limit. What it is
+    /// multiplied by for jitter is at least a half.
+    pub first_wait: Duration,
     /// Longest time for the whole run; `None` is no limit.
     pub timeout: Option<Duration>,
     /// Longest wait for a response to begin, or for its next byte.
@@ -18,17 +22,53 @@ pub struct Policy {
     pub chunk_bytes: u64,
     /// Most bytes that are requested but not yet handed on, over all blobs.
     pub window_bytes: u64,
+    /// A connection slower than this is left for another one, in bytes per second.
+    pub min_speed: Option<u64>,
+    /// Shortest time after which a chunk that lags behind is asked for on a second connection.
+    pub hedge_after: Duration,
+    /// Most bytes per second over all blobs and hosts.
+    pub limit_rate: Option<u64>,
+    /// Addresses to use in place of what the system's resolver says.
+    pub resolve: Vec<AddressOverride>,
+}
+
+/// The address of a host name, as given by hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddressOverride {
+    /// Host name, without port.
+    pub host: String,
+    /// Where to connect.
+    pub address: IpAddr,
+    /// Port to connect to where the host is written without one; `None` is the scheme's own.
+    pub port: Option<u16>,
 }
 
 impl Default for Policy {
     fn default() -> Self {
         Self {
             retries: 5,
+            first_wait: Duration::from_millis(250),
             timeout: None,
             stall_timeout: Duration::from_secs(30),
             connections: 12,
-            chunk_bytes: 4 * 1024 * 1024,
-            window_bytes: 48 * 1024 * 1024,
+            chunk_bytes: 2 * 1024 * 1024,
+            window_bytes: 32 * 1024 * 1024,
+            min_speed: None,
+            hedge_after: Duration::from_millis(500),
+            limit_rate: None,
+            resolve: Vec::new(),
         }
+    }
+}
+
+impl Policy {
+    /// Where a chunk that begins at byte `start` ends, in a blob without end.
+    pub(crate) fn chunk_end(&self, start: u64) -> u64 {
+        start.saturating_add(self.chunk_bytes.max(1))
+    }
+
+    /// How many workers a blob with `bytes` to come has use for.
+    pub(crate) fn workers(&self, bytes: u64) -> u64 {
+        bytes.div_ceil(self.chunk_bytes.max(1)).clamp(1, self.connections.max(1) as u64)
     }
 }

@@ -58,7 +58,7 @@ impl Registry {
 
     /// The endpoint for `settings`, shared with every repository that reaches the host in the same
     /// way.
-    fn endpoint(&self, settings: &RegistryHost) -> Result<Arc<Endpoint>, Error> {
+    pub(super) fn endpoint(&self, settings: &RegistryHost) -> Result<Arc<Endpoint>, Error> {
         let mut endpoints = lock(&self.endpoints);
         let known = endpoints.iter().find(|known| connects_alike(known.settings(), settings));
         if let Some(known) = known {
@@ -128,7 +128,8 @@ impl Repository {
         let mut locations = self.foreign_locations(descriptor);
         locations.extend(self.hosts()?.with(Capability::Pull).into_iter().map(|host| {
             let path = host.path(&format!("blobs/{digest}"));
-            Location::new(Arc::clone(host.endpoint()), path, Some(Arc::clone(host.access())))
+            let access = Some(Arc::clone(host.access()));
+            Location::new(Arc::clone(host.endpoint()), path, access).mirror(host.is_mirror())
         }));
         let what = format!("read blob {digest} of {}", self.reference.name());
         let context = Arc::clone(&self.registry.context);

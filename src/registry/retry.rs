@@ -14,9 +14,6 @@ use super::endpoint::Endpoint;
 use super::error::{Error, HostFailure};
 use super::fault::Fault;
 
-/// Wait before the second round; it doubles from there.
-const FIRST_WAIT: Duration = Duration::from_millis(250);
-
 /// Longest wait that is our own choice.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
@@ -122,7 +119,7 @@ impl Tries {
     pub(crate) fn failed(&mut self, index: usize, fault: Fault) {
         let Some(candidate) = self.candidates.get_mut(index) else { return };
         if fault.is_unreachable() {
-            candidate.endpoint.health().unreachable();
+            candidate.endpoint.health().unreachable(fault.clone());
         }
         candidate.tries += 1;
         candidate.duration += self.started.elapsed();
@@ -174,7 +171,9 @@ impl Tries {
     /// How long to wait before the round that begins; `Err` when it is not worth it.
     fn wait(&self) -> Result<Duration, Option<Fault>> {
         let hopeful = || self.candidates.iter().filter(|candidate| !candidate.hopeless);
-        if self.round > self.context.policy.retries || hopeful().next().is_none() {
+        let given_up = hopeful().all(|candidate| candidate.endpoint.health().is_given_up());
+        if given_up || self.round > self.context.policy.retries {
+            hopeful().for_each(|candidate| candidate.endpoint.health().give_up());
             return Err(None);
         }
         // Hosts that ask for time get it; the one that asks for the least decides.
@@ -182,10 +181,11 @@ impl Tries {
             .map(|candidate| candidate.last.as_ref().and_then(Fault::retry_after))
             .min()
             .flatten();
+        let own = backoff(self.context.policy.first_wait, self.round, self.random);
         let wait = match asked {
             Some(asked) if asked > LONGEST_RETRY_AFTER => return Err(None),
-            Some(asked) => asked.max(backoff(self.round, self.random)),
-            None => backoff(self.round, self.random),
+            Some(asked) => asked.max(own),
+            None => own,
         };
         match self.context.leaves_no_time_for(wait) {
             Some(fault) => Err(Some(fault)),
@@ -193,12 +193,20 @@ impl Tries {
         }
     }
 
-    /// What every host came to. `instead` stands in for hosts that were never asked.
-    pub(crate) fn give_up(&self, instead: Option<Fault>) -> GivenUp {
+    /// What every host came to, one that was passed over because it is down included. `limit` is
+    /// why there is no time left.
+    pub(crate) fn give_up(&self, limit: Option<Fault>) -> GivenUp {
         let failures = self.candidates.iter().filter_map(|candidate| {
+            let last = candidate.last.clone().or_else(|| candidate.endpoint.health().fault());
+            let fault = match &limit {
+                Some(Fault::Deadline { limit, .. }) => {
+                    Some(Fault::Deadline { limit: *limit, after: last.map(Box::new) })
+                }
+                _ => last,
+            };
             Some(HostFailure {
                 host: candidate.endpoint.name().to_owned(),
-                fault: instead.clone().or_else(|| candidate.last.clone())?,
+                fault: fault?,
                 tries: candidate.tries,
                 duration: candidate.duration,
             })
@@ -209,8 +217,8 @@ impl Tries {
 
 /// The wait before round `round` (the first retry is round 1): doubling, capped, and between half
 /// and the whole of that, so that many clients do not come back at one moment.
-fn backoff(round: u32, random: Random) -> Duration {
-    let doubled = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(round.saturating_sub(1)));
+fn backoff(first: Duration, round: u32, random: Random) -> Duration {
+    let doubled = first.saturating_mul(2_u32.saturating_pow(round.saturating_sub(1)));
     doubled.min(LONGEST_WAIT).mul_f64(0.5 + random() / 2.0)
 }
 
@@ -220,10 +228,12 @@ mod tests {
 
     #[test]
     fn waits_longer_each_round_and_never_more_than_the_cap() {
+        let first = Duration::from_millis(250);
         let longest: Random = || 1.0;
-        let waits: Vec<_> = (1..=8).map(|round| backoff(round, longest).as_millis()).collect();
+        let waits: Vec<_> =
+            (1..=8).map(|round| backoff(first, round, longest).as_millis()).collect();
         assert_eq!(waits, [250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
-        assert_eq!(backoff(1, || 0.0).as_millis(), 125);
-        assert_eq!(backoff(u32::MAX, longest), LONGEST_WAIT);
+        assert_eq!(backoff(first, 1, || 0.0).as_millis(), 125);
+        assert_eq!(backoff(first, u32::MAX, longest), LONGEST_WAIT);
     }
 }

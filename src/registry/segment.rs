@@ -1,6 +1,7 @@
 //! A run of a blob's bytes, carried on at the next byte wherever a host breaks off.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -17,6 +18,9 @@ use super::window::Connection;
 /// (64 KiB); less would let a host that trickles be retried for ever.
 const PROGRESS: u64 = 64 * 1024;
 
+/// How long a host's speed is watched before it is judged: long enough for a pause to pass.
+const PACE: Duration = Duration::from_secs(5);
+
 /// Yields the bytes of a range in order, each once.
 pub(crate) struct Segment {
     source: Arc<Source>,
@@ -31,14 +35,41 @@ struct Body {
     location: usize,
     delivered: u64,
     asked: Instant,
+    pace: Pace,
     _connection: Option<Connection>,
+}
+
+/// Bytes and the time that was spent waiting for them, and not for our consumer.
+#[derive(Default)]
+struct Pace {
+    bytes: u64,
+    waited: Duration,
+}
+
+impl Pace {
+    /// Adds to the account; a fault when the host was too slow for the last while.
+    fn check(&mut self, bytes: u64, waited: Duration, minimum: Option<u64>) -> Result<(), Fault> {
+        self.bytes += bytes;
+        self.waited += waited;
+        if self.waited < PACE {
+            return Ok(());
+        }
+        let pace = std::mem::take(self);
+        let speed = pace.bytes as f64 / pace.waited.as_secs_f64();
+        match minimum {
+            Some(minimum) if speed < minimum as f64 => {
+                Err(Fault::TooSlow { bytes_per_second: speed as u64, minimum })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Segment {
     /// Nothing is asked before the first [`Segment::open`] or [`Segment::next`].
-    pub(crate) fn new(source: Arc<Source>, range: ByteRange) -> Self {
+    pub(crate) fn new(source: Arc<Source>, range: ByteRange, preferred: usize) -> Self {
         let endpoints = source.locations.iter().map(|location| Arc::clone(&location.endpoint));
-        let tries = Tries::new(Arc::clone(&source.context), endpoints, source.preferred());
+        let tries = Tries::new(Arc::clone(&source.context), endpoints, preferred);
         Self { source, tries, rest: range, body: None }
     }
 
@@ -52,13 +83,19 @@ impl Segment {
                 }
             };
             let Some(location) = self.source.locations.get(index) else { continue };
-            let _connection = self.source.context.budget.connection().await;
+            let connection = self.source.context.budget.connection().await;
             let asked = Instant::now();
             match self.source.open(location, self.rest).await {
                 Ok(opened) => {
                     self.source.prefer(index);
-                    let (location, delivered) = (index, 0);
-                    self.body = Some(Body { opened, location, delivered, asked, _connection });
+                    self.body = Some(Body {
+                        opened,
+                        location: index,
+                        delivered: 0,
+                        asked,
+                        pace: Pace::default(),
+                        _connection: connection,
+                    });
                 }
                 Err(fault) => self.tries.failed(index, fault),
             }
@@ -69,6 +106,11 @@ impl Segment {
     /// Whether the open response is a range, rather than the whole blob.
     pub(crate) fn is_ranged(&self) -> bool {
         self.body.as_ref().is_some_and(|body| body.opened.ranged)
+    }
+
+    /// The byte of the blob that comes next.
+    pub(crate) fn position(&self) -> u64 {
+        self.rest.start
     }
 
     /// Takes in what follows, up to byte `end`. An open response must be of the whole blob.
@@ -83,13 +125,11 @@ impl Segment {
                 return Some(Err(error));
             }
             let Some(body) = &mut self.body else { continue };
-            match read(&self.source, &mut body.opened, self.rest).await {
+            match read(&self.source, body, self.rest).await {
                 Ok(bytes) => {
                     self.rest.start += bytes.len() as u64;
                     body.delivered += bytes.len() as u64;
-                    if let Some(location) = self.source.locations.get(body.location) {
-                        self.source.received(location, bytes.len());
-                    }
+                    self.source.contributed(body.location);
                     return Some(Ok(bytes));
                 }
                 Err(fault) => self.broke_off(fault),
@@ -98,6 +138,7 @@ impl Segment {
         self.finish().await
     }
 
+    /// Leaves the host: the blob goes on elsewhere if it can.
     fn broke_off(&mut self, fault: Fault) {
         let Some(body) = self.body.take() else { return };
         if let Some(location) = self.source.locations.get(body.location) {
@@ -105,6 +146,7 @@ impl Segment {
             let host = location.endpoint.name();
             self.source.context.attempt(host, &request, fault.to_string(), body.asked);
         }
+        self.source.avoid(body.location);
         self.tries.failed(body.location, fault);
         if body.delivered >= PROGRESS {
             self.tries.progressed(body.location);
@@ -123,12 +165,16 @@ impl Segment {
 }
 
 /// The next bytes of `rest`; fails at the body's end.
-async fn read(source: &Source, opened: &mut Opened, rest: ByteRange) -> Result<Bytes, Fault> {
-    let missing = rest.end - rest.start;
+async fn read(source: &Source, body: &mut Body, rest: ByteRange) -> Result<Bytes, Fault> {
+    let missing = rest.length();
+    let Body { opened, pace, .. } = body;
     loop {
-        let Some(frame) = content::next_frame(&source.context, &mut opened.response).await? else {
-            return Err(Fault::Truncated);
-        };
+        let waiting = Instant::now();
+        let frame = content::next_frame(&source.context, &mut opened.response).await?;
+        let frame = frame.ok_or(Fault::Truncated)?;
+        let count = frame.len() as u64;
+        pace.check(count, waiting.elapsed(), source.context.policy.min_speed)?;
+        source.context.throttle.take(count).await;
         let room = usize::try_from(opened.skip.saturating_add(missing)).unwrap_or(usize::MAX);
         let mut bytes = match &mut opened.decoder {
             None => frame,
@@ -143,5 +189,24 @@ async fn read(source: &Source, opened: &mut Opened, rest: ByteRange) -> Result<B
         if !bytes.is_empty() {
             return Ok(bytes);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_forgiven_and_a_trickle_is_not() {
+        let second = Duration::from_secs(1);
+        let mut pace = Pace::default();
+        assert_eq!(pace.check(0, 4 * second, Some(100)), Ok(()));
+        assert_eq!(pace.check(1000, second, Some(100)), Ok(()));
+        for _ in 0..4 {
+            assert_eq!(pace.check(99, second, Some(100)), Ok(()));
+        }
+        let slow = Fault::TooSlow { bytes_per_second: 99, minimum: 100 };
+        assert_eq!(pace.check(99, second, Some(100)), Err(slow));
+        assert_eq!(pace.check(0, 10 * second, None), Ok(()));
     }
 }

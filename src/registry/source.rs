@@ -13,7 +13,7 @@ use super::auth::Access;
 use super::clients::Lane;
 use super::content::{self, Decoder};
 use super::context::{Context, lock};
-use super::endpoint::{Answer, Call, Endpoint};
+use super::endpoint::{Answer, Call, Endpoint, redirected};
 use super::fault::Fault;
 use super::ranges::{self, ByteRange};
 use crate::oci::{Descriptor, Digest};
@@ -43,12 +43,28 @@ pub(crate) struct Location {
     target: Mutex<Option<Url>>,
     /// The host's answers are encoded, so that ranges of them are useless.
     encoded: AtomicBool,
+    contributed: AtomicBool,
+    /// Another host than the image's own registry.
+    is_mirror: bool,
 }
 
 impl Location {
     /// `path` at `endpoint`, with a login for `access`, anonymously without.
     pub(crate) fn new(endpoint: Arc<Endpoint>, path: String, access: Option<Arc<Access>>) -> Self {
-        Self { endpoint, path, access, target: Mutex::default(), encoded: AtomicBool::new(false) }
+        Self {
+            endpoint,
+            path,
+            access,
+            target: Mutex::default(),
+            encoded: AtomicBool::new(false),
+            contributed: AtomicBool::new(false),
+            is_mirror: false,
+        }
+    }
+
+    /// The same, marked as a mirror of the image's own registry or not.
+    pub(crate) fn mirror(self, is_mirror: bool) -> Self {
+        Self { is_mirror, ..self }
     }
 }
 
@@ -117,16 +133,36 @@ impl Source {
         self.accept(answer, range).await
     }
 
-    /// Takes note that `count` bytes came from `location`.
-    pub(crate) fn received(&self, location: &Location, count: usize) {
-        let name = location.endpoint.name();
-        let mut contributors = lock(&self.contributors);
-        if !contributors.contains(name) {
-            contributors.insert(name.to_owned());
+    /// Where a chunk that lags behind may come faster: another mirror in good health, otherwise
+    /// the same host over another connection. The image's own registry is left in peace as long as
+    /// its mirrors work.
+    pub(crate) fn alternative(&self) -> usize {
+        let preferred = self.preferred();
+        let others = self.locations.iter().enumerate().filter(|(index, _)| *index != preferred);
+        others
+            .filter(|(_, location)| location.is_mirror && location.endpoint.health().is_up())
+            .map(|(index, _)| index)
+            .next()
+            .unwrap_or(preferred)
+    }
+
+    /// Asks the location after `index` first from now on, if that was `index` so far.
+    pub(crate) fn avoid(&self, index: usize) {
+        let next = (index + 1) % self.locations.len().max(1);
+        let _ = self.preferred.compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Takes note that bytes came from the location `index`.
+    pub(crate) fn contributed(&self, index: usize) {
+        let Some(location) = self.locations.get(index) else { return };
+        if !location.contributed.swap(true, Ordering::Relaxed) {
+            lock(&self.contributors).insert(location.endpoint.name().to_owned());
         }
-        drop(contributors);
-        let delta_bytes = count as u64;
-        self.context.sink.event(Event::Received { digest: self.digest, delta_bytes });
+    }
+
+    /// Reports `count` bytes more of the blob.
+    pub(crate) fn received(&self, count: u64) {
+        self.context.sink.event(Event::Received { digest: self.digest, delta_bytes: count });
     }
 
     /// The hosts that bytes came from.
@@ -166,7 +202,7 @@ impl Source {
     }
 
     async fn accept(&self, answer: Answer, range: ByteRange) -> Result<Opened, Fault> {
-        let Answer { response, with_login, .. } = answer;
+        let Answer { response, with_login, target } = answer;
         let headers = response.headers();
         let skip = match response.status() {
             StatusCode::PARTIAL_CONTENT => {
@@ -178,7 +214,10 @@ impl Source {
                 let actual = ranges::unsatisfied_total(headers).unwrap_or(0);
                 return Err(Fault::SizeMismatch { expected: self.size, actual });
             }
-            _ => return Err(content::refusal(&self.context, response, with_login).await),
+            _ => {
+                let fault = content::refusal(&self.context, response, with_login).await;
+                return Err(redirected(target.as_ref(), fault));
+            }
         };
         if content::is_html(headers) {
             return Err(Fault::Html);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::assembly::Stop;
 use super::error::Error;
 use super::parallel::{First, Parallel, Piece};
 use super::ranges::ByteRange;
@@ -48,14 +49,21 @@ impl BlobStream {
         let next = loop {
             match &mut self.way {
                 Way::Over => break None,
-                Way::One(segment) => break segment.next().await,
+                Way::One(segment) => {
+                    let next = segment.next().await;
+                    if let Some(Ok(bytes)) = &next {
+                        self.source.received(bytes.len() as u64);
+                    }
+                    break next;
+                }
                 Way::Several(parallel) => match parallel.next().await {
                     Piece::Frame(bytes) => break Some(Ok(bytes)),
                     Piece::End => break None,
-                    Piece::Failed(error) => break Some(Err(error)),
-                    Piece::Rangeless => {
+                    Piece::Stopped(Stop::Failed(error)) => break Some(Err(error)),
+                    Piece::Stopped(Stop::Rangeless) => {
                         let rest = ByteRange { start: self.position, end: self.source.size };
-                        let segment = Segment::new(Arc::clone(&self.source), rest);
+                        let segment =
+                            Segment::new(Arc::clone(&self.source), rest, self.source.preferred());
                         self.way = Way::One(Box::new(segment));
                     }
                 },
@@ -84,7 +92,7 @@ impl std::fmt::Debug for BlobStream {
 }
 
 async fn opened(source: &Arc<Source>, range: ByteRange) -> Result<Segment, Error> {
-    let mut segment = Segment::new(Arc::clone(source), range);
+    let mut segment = Segment::new(Arc::clone(source), range, source.preferred());
     segment.open().await?;
     Ok(segment)
 }
@@ -92,8 +100,7 @@ async fn opened(source: &Arc<Source>, range: ByteRange) -> Result<Segment, Error
 /// Asks for the first chunk, and learns from the answer whether the host serves ranges and where it
 /// redirects to.
 async fn begin(source: &Arc<Source>, rest: ByteRange) -> Result<Way, Error> {
-    let chunk_bytes = source.context.policy.chunk_bytes;
-    let range = ByteRange { start: rest.start, end: rest.start + chunk_bytes };
+    let range = ByteRange { start: rest.start, end: source.context.policy.chunk_end(rest.start) };
     let room = source.context.budget.reserve(range.length()).await;
     let mut segment = opened(source, range).await?;
     match room {

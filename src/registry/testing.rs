@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -12,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 use super::context::lock;
-use super::{Policy, Registry, Repository};
+use super::{AddressOverride, Policy, Registry, Repository};
 use crate::config::{Capabilities, Credential, Keychain, RegistryHost, Source as ConfigSource};
 use crate::oci::{Descriptor, Digest, MediaType};
 use crate::progress::{Event, HostAttempt, Sink};
@@ -231,7 +232,12 @@ async fn serve(
 }
 
 async fn read(stream: &mut BufReader<TcpStream>, connection: usize) -> Option<Request> {
-    let mut head = Vec::new();
+    let mut head = vec![stream.read_u8().await.ok()?];
+    if !head[0].is_ascii_uppercase() {
+        // A TLS handshake: what a plain HTTP server has to say to that.
+        stream.get_mut().write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.ok()?;
+        return None;
+    }
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
     }
@@ -295,6 +301,14 @@ pub(crate) fn host(scheme: &str, authority: &str) -> RegistryHost {
         ns: None,
         source: ConfigSource::Default,
     }
+}
+
+/// A policy by which `name` is this machine.
+pub(crate) fn loopback(name: &str) -> Policy {
+    let address = std::net::Ipv4Addr::LOCALHOST.into();
+    let entry = AddressOverride { host: name.to_owned(), address, port: None };
+    let first_wait = Duration::from_millis(1);
+    Policy { resolve: vec![entry], first_wait, ..Policy::default() }
 }
 
 /// An authority where nothing listens.

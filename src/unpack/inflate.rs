@@ -4,7 +4,7 @@
 //! damaged stream from a source that failed. Knows nothing of tar.
 
 use std::fmt;
-use std::io::{self, BufRead, Chain, Cursor, Read};
+use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
@@ -28,7 +28,9 @@ pub enum Format {
 type Rewound<R> = Chain<Cursor<Vec<u8>>, Source<R>>;
 
 /// A layer being decompressed.
-pub(crate) enum Decoder<R: BufRead> {
+pub struct Decoder<R: BufRead>(Inner<R>);
+
+enum Inner<R: BufRead> {
     /// Bytes pass as they are.
     Plain(Rewound<R>),
     /// Members until the end of the source; anything else after a member is an error, as in Go.
@@ -44,8 +46,8 @@ impl<R: BufRead> Decoder<R> {
     /// containerd does so too and mislabelled layers are in the wild.
     ///
     /// # Errors
-    /// What the source fails with, marked by [`is_source_error`].
-    pub(crate) fn new(source: R, declared: Compression) -> io::Result<Self> {
+    /// What the source fails with.
+    pub fn new(source: R, declared: Compression) -> io::Result<Self> {
         let mut source = Source(source);
         let mut magic = Vec::with_capacity(MAGIC_BYTES);
         if declared != Compression::None {
@@ -53,29 +55,39 @@ impl<R: BufRead> Decoder<R> {
         }
         let format = Format::of(&magic);
         let rewound = Cursor::new(magic).chain(source);
-        Ok(match format {
-            Format::Plain => Self::Plain(rewound),
-            Format::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(rewound))),
-            Format::Zstd => Self::Zstd(zstd::stream::read::Decoder::with_buffer(rewound)?),
-        })
+        Ok(Self(match format {
+            Format::Plain => Inner::Plain(rewound),
+            Format::Gzip => Inner::Gzip(Box::new(MultiGzDecoder::new(rewound))),
+            Format::Zstd => Inner::Zstd(zstd::stream::read::Decoder::with_buffer(rewound)?),
+        }))
     }
 
     /// How the stream is packed.
-    pub(crate) fn format(&self) -> Format {
-        match self {
-            Self::Plain(_) => Format::Plain,
-            Self::Gzip(_) => Format::Gzip,
-            Self::Zstd(_) => Format::Zstd,
+    pub fn format(&self) -> Format {
+        match self.0 {
+            Inner::Plain(_) => Format::Plain,
+            Inner::Gzip(_) => Format::Gzip,
+            Inner::Zstd(_) => Format::Zstd,
+        }
+    }
+}
+
+impl<R: BufRead + Send + 'static> Decoder<R> {
+    /// The bytes behind the decoder, without a copy where they need no decompression.
+    pub(crate) fn into_buffered(self) -> Box<dyn BufRead + Send> {
+        match self.0 {
+            Inner::Plain(plain) => Box::new(plain),
+            compressed => Box::new(BufReader::new(Self(compressed))),
         }
     }
 }
 
 impl<R: BufRead> Read for Decoder<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(plain) => plain.read(buffer),
-            Self::Gzip(gzip) => gzip.read(buffer),
-            Self::Zstd(zstd) => zstd.read(buffer),
+        match &mut self.0 {
+            Inner::Plain(plain) => plain.read(buffer),
+            Inner::Gzip(gzip) => gzip.read(buffer),
+            Inner::Zstd(zstd) => zstd.read(buffer),
         }
     }
 }
@@ -103,7 +115,7 @@ impl fmt::Display for Format {
 }
 
 /// Marks the errors of the source, so that they are not taken for those of a decoder.
-pub(crate) struct Source<R>(R);
+struct Source<R>(R);
 
 /// A failure of the source itself.
 #[derive(Debug, thiserror::Error)]
@@ -141,7 +153,7 @@ fn mark(error: io::Error) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufReader, Write};
+    use std::io::Write;
 
     use super::*;
 

@@ -1,7 +1,7 @@
 //! The point of it all: the kubelet, which asks the CRI, finds what was pulled.
 
 use crate::support::cli::Pullctl;
-use crate::support::containerd::KUBERNETES;
+use crate::support::containerd::{KUBERNETES, Version};
 use crate::support::cri::Cri;
 use crate::support::faulty::FaultyRegistry;
 use crate::support::image::{Family, Image, Layer, Packing, Recipe};

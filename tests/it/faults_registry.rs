@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::cli::{Outcome, Pullctl};
 use crate::support::containerd::{Containerd, KUBERNETES};
 use crate::support::faulty::{Body, Fault, FaultyRegistry, Login, dead_authority};
-use crate::support::image::{Image, Layer, OCI_MANIFEST, Packing, Recipe};
+use crate::support::image::{Image, Layer, OCI_MANIFEST, Packing, Recipe, noise};
 use crate::support::store::Store;
 use crate::support::{each_version, unique};
 
@@ -155,7 +155,8 @@ const CASES: &[Case] = &[
     Case {
         name: "a gzip layer is no gzip",
         arrange: |registry| {
-            let mut layer = Layer::noise(&unique("faulty"), 1000);
+            // Not a bare tar either, which containerd takes whatever its media type says.
+            let mut layer = Layer::pack(&noise(&unique("faulty"), 5000), Packing::Plain);
             layer.blob.media_type += "+gzip";
             registry.add_new(&Recipe::new(vec![layer]).build())
         },
@@ -196,7 +197,7 @@ const CASES: &[Case] = &[
             with_manifest(registry, "text/html", text(page))
         },
         code: 7,
-        says: &["HTML"],
+        says: &["127.0.0.1", "web page"],
     },
     Case {
         name: "the manifest is schema1",
@@ -212,13 +213,13 @@ const CASES: &[Case] = &[
         name: "the image is not there",
         arrange: |registry| format!("{}/no/such:image", registry.authority()),
         code: 3,
-        says: &["127.0.0.1", "404"],
+        says: &["127.0.0.1", "not found"],
     },
     Case {
         name: "a layer is not there",
         arrange: |registry| with_layer_fault(registry, Fault::Status(404, Vec::new())),
         code: 3,
-        says: &["127.0.0.1", "404"],
+        says: &["127.0.0.1", "not found"],
     },
     Case {
         name: "the registry wants a login",
@@ -227,13 +228,13 @@ const CASES: &[Case] = &[
             registry.add_new(&layered())
         },
         code: 4,
-        says: &["127.0.0.1", "401"],
+        says: &["127.0.0.1", "login required", "hint: "],
     },
     Case {
         name: "the registry forbids",
         arrange: |registry| with_manifest_fault(registry, Fault::Status(403, Vec::new())),
         code: 4,
-        says: &["127.0.0.1", "403"],
+        says: &["127.0.0.1", "access denied", "hint: "],
     },
     Case {
         name: "nothing listens",
@@ -245,7 +246,7 @@ const CASES: &[Case] = &[
         name: "the registry fails for good",
         arrange: |registry| with_manifest_fault(registry, Fault::Status(503, Vec::new())),
         code: 5,
-        says: &["127.0.0.1", "503"],
+        says: &["127.0.0.1", "503", "2 attempts"],
     },
     Case {
         name: "every body is cut short",
@@ -276,7 +277,7 @@ const CASES: &[Case] = &[
             with_manifest_fault(registry, Fault::Status(429, later))
         },
         code: 6,
-        says: &["127.0.0.1", "429"],
+        says: &["127.0.0.1", "too many requests", "hint: "],
     },
 ];
 
@@ -349,15 +350,14 @@ each_version! {
     }
 
     fn a_range_that_breaks_off_goes_on_at_the_same_byte(daemon) {
-        let image = Recipe::new(vec![Layer::noise(&unique("broken"), 5_000_000)]).build();
+        // Five whole chunks: the file's header and the archive's end are 1536 bytes.
+        let image = Recipe::new(vec![Layer::noise(&unique("broken"), (5 << 20) - 1536)]).build();
         let registry = FaultyRegistry::start();
         let reference = registry.add_new(&image);
         registry.script(&layer_of(&image), vec![None, Some(Fault::Truncate(500_000))]);
         survives(daemon, &reference, &image);
-        let length = image.layers()[0].bytes.len() as u64;
-        let twice = bytes_asked(&registry, &image) - length;
-        // The rest of the broken chunk of 1 MiB, and not what had come of it.
-        assert_eq!(twice, (1 << 20) - 500_000);
+        // The rest of the broken chunk is asked for again, and not what had come of it.
+        assert_eq!(bytes_asked(&registry, &image), (6 << 20) - 500_000);
     }
 
     fn servers_without_ranges_are_served_by_one_stream(daemon) {

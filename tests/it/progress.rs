@@ -94,7 +94,7 @@ fn json_tells_failures_with_the_exit_code() {
     assert_eq!(failed["image"], reference);
     assert_eq!(failed["failure"], "not-found");
     assert_eq!(failed["exit_code"], 3);
-    assert!(failed["error"].as_str().is_some_and(|error| error.contains("404")), "{failed}");
+    assert!(failed["error"].as_str().is_some_and(|error| error.contains("not found")), "{failed}");
 }
 
 #[test]

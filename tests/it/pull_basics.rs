@@ -153,11 +153,11 @@ each_version! {
     fn labels_are_set_on_the_image(daemon) {
         let registry = FaultyRegistry::start();
         let reference = registry.add_new(&Image::small());
-        let labels = ["--label", "team=storage", "--label", "empty="];
+        let labels = ["--label", "team=storage", "--label", "tier=1"];
         Pullctl::pull(daemon, &reference).args(labels).run().succeeded();
         let images = Store::new(daemon, KUBERNETES).images();
         assert_eq!(images[&reference].labels["team"], "storage");
-        assert_eq!(images[&reference].labels["empty"], "");
+        assert_eq!(images[&reference].labels["tier"], "1");
     }
 
     fn a_pin_is_on_all_names_and_a_later_pull_keeps_it(daemon) {

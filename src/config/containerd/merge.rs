@@ -1,7 +1,7 @@
 //! One `config.toml` and its imports, read one over the other.
 
 use std::collections::{HashSet, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 
 use crate::config::document::{Document, Setting, Table};
 use crate::config::error::Error;
@@ -23,6 +23,8 @@ const GRPC_PLUGIN: &str = "io.containerd.server.v1.grpc";
 
 /// Reads `path`, then what it imports, breadth first; what comes later wins, as in containerd.
 pub(super) fn read(path: &Path) -> Result<Option<ContainerdConfig>, Error> {
+    let path =
+        &absolute(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
     let Some(document) = Document::read(path)? else { return Ok(None) };
     let mut config = ContainerdConfig { path: path.to_owned(), ..ContainerdConfig::default() };
     let mut pending = VecDeque::from(absorb(&document, &mut config)?);

@@ -8,6 +8,7 @@ mod helper;
 mod key;
 mod login_file;
 mod secret;
+mod store;
 
 #[cfg(test)]
 mod tests;
@@ -15,3 +16,4 @@ mod tests;
 pub(super) use decode::Members;
 pub use helper::{Helper, HelperError};
 pub use login_file::LoginFile;
+pub use store::{Kept, LoginStore, StoreError};

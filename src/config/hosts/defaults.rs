@@ -31,7 +31,7 @@ pub fn defaults(reference: &Reference, options: &HostOptions) -> Vec<RegistryHos
 }
 
 /// The registry that `domain`, the host part of a reference, names.
-pub(in crate::config) fn own_registry(domain: &str, options: &HostOptions) -> RegistryHost {
+pub fn own_registry(domain: &str, options: &HostOptions) -> RegistryHost {
     let transport = Transport::of(domain, options);
     RegistryHost {
         scheme: transport.scheme.to_owned(),

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::reference::Reference;
+
 /// What a host may be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Capability {
@@ -92,6 +94,17 @@ pub struct RegistryHost {
     pub ns: Option<String>,
     /// Where this host was configured.
     pub source: Source,
+}
+
+impl RegistryHost {
+    /// The repository of `reference` as this host calls it: below the project that the host's path
+    /// names, if it names one.
+    pub fn repository(&self, reference: &Reference) -> String {
+        match self.path.strip_prefix("/v2/") {
+            Some(project) => format!("{project}/{}", reference.path()),
+            None => reference.path().to_owned(),
+        }
+    }
 }
 
 impl fmt::Debug for RegistryHost {

@@ -18,8 +18,7 @@ mod url;
 mod tests;
 
 pub(super) use configure::{configure, configure_own};
-pub(super) use defaults::own_registry;
-pub use defaults::{HostOptions, defaults};
+pub use defaults::{HostOptions, defaults, own_registry};
 pub(super) use directory::find as find_directory;
 pub use host::{Capabilities, Capability, ClientCertificate, RegistryHost, Source};
 pub(super) use load::load_directory;

@@ -191,9 +191,15 @@ async fn post(
 
 fn form(bearer: &Bearer, scope: &str, fields: &[(&str, &str)]) -> SecretString {
     let mut form = form_urlencoded::Serializer::new(String::new());
-    form.extend_pairs(fields).append_pair("client_id", CLIENT_ID).append_pair("scope", scope);
+    form.extend_pairs(fields).append_pair("client_id", CLIENT_ID);
+    form.extend_pairs(named(scope));
     form.extend_pairs(bearer.service.iter().map(|service| ("service", service)));
     SecretString::from(form.finish())
+}
+
+/// The parameter for `scope`; none where a login is tried and nothing is asked for.
+fn named(scope: &str) -> Option<(&'static str, &str)> {
+    (!scope.is_empty()).then_some(("scope", scope))
 }
 
 async fn get(
@@ -203,7 +209,7 @@ async fn get(
     authorization: Option<HeaderValue>,
 ) -> Result<reqwest::Response, Fault> {
     let mut url = bearer.realm.clone();
-    url.query_pairs_mut().append_pair("scope", scope);
+    url.query_pairs_mut().extend_pairs(named(scope));
     if let Some(service) = &bearer.service {
         url.query_pairs_mut().append_pair("service", service);
     }

@@ -5,3 +5,5 @@ mod failover;
 mod logins;
 mod redirects;
 mod resolving;
+mod stragglers;
+mod tls;

@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 
+use super::blobs::small_chunks;
 use crate::failure::{Diagnose as _, Failure};
 use crate::oci::{Digest, MAX_MANIFEST_BYTES};
 use crate::registry::testing::{Reply, Server, Setup, dead_authority, host};
@@ -139,11 +140,12 @@ async fn a_manifest_without_end_is_read_to_the_limit_only() {
     assert!(matches!(error.fault(), Some(Fault::TooLarge { .. })), "{error:?}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn the_error_lists_each_host_and_how_often_it_was_tried() {
     let server = Server::start(|_, _| Reply::status(503)).await;
     let dead = dead_authority().await;
-    let repository = Setup::default().repository(vec![host("http", &dead), server.host()]);
+    let repository =
+        Setup::policy(small_chunks()).repository(vec![host("http", &dead), server.host()]);
     let error = repository.resolve().await.unwrap_err();
     assert_eq!(error.to_string(), "cannot resolve registry.example/team/app:v1");
     let Error::AllHostsFailed { attempts, failures, .. } = &error else { panic!("{error:?}") };

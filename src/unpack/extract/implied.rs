@@ -10,6 +10,7 @@ use rustix::fs::{Dir, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, Xa
 use rustix::io::Errno;
 
 use super::error::ExtractError;
+use super::path::split;
 use super::tree::{Directory, Missing, Tree};
 
 /// Most bytes of attribute names that a directory can have, in bytes: the kernel's own bound.
@@ -34,7 +35,8 @@ impl From<(&[u8], bool)> for ImpliedDirectory {
 
 /// Gives the `implied` directories of the layer extracted to `upper` the owner, mode, access time
 /// and attributes that they have in the topmost of the layers below, `lowers` (topmost first). A
-/// directory that none of them has stays as it is: owned by root, mode 0755.
+/// directory that none of them has stays owned by root, with mode 0755, but for the group of a
+/// setgid directory that it lies in.
 ///
 /// # Errors
 /// [`ExtractError::File`].
@@ -67,6 +69,16 @@ fn inherit_one(
             Err(Errno::NOTDIR) => return Ok(()),
             Err(error) => return Err(error),
         }
+    }
+    if implied.is_described { Ok(()) } else { take_group(&implied.path, &target, upper) }
+}
+
+/// Had the directory above been setgid from the start, the kernel would have done this.
+fn take_group(path: &[u8], target: &Directory, upper: &mut Tree) -> rustix::io::Result<()> {
+    let Some((parent, _)) = split(path) else { return Ok(()) };
+    let stat = rustix::fs::fstat(&*upper.open(parent, Missing::Refuse)?)?;
+    if Mode::from_raw_mode(stat.st_mode).contains(Mode::SGID) {
+        rustix::fs::fchown(target, None, Some(Gid::from_raw(stat.st_gid)))?;
     }
     Ok(())
 }

@@ -1,73 +1,117 @@
-//! Decompression on a thread of its own, a few buffers ahead of the reader.
+//! Decompression and hashing on threads of their own, a few buffers ahead of the reader.
 //!
-//! Inflating takes about as long as hashing and writing what comes out, so two threads take little
-//! more than half the time of one. Buffers travel back to be filled again.
+//! Inflating takes about as long as writing the files, and hashing half of that; which of them is
+//! the slowest depends on the layer. Each on its own thread, the slowest alone counts. Buffers are
+//! shared, not copied, and travel back to be filled again.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, Read};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
-/// Length of a buffer, in bytes: small enough that it is still in the second-level cache when the
-/// reader gets it.
-const BUFFER_BYTES: usize = 256 * 1024;
+use crate::oci::{DiffId, Hasher};
 
-/// Buffers on the way to the reader. With one being filled and one being read, 2 MiB a layer.
-const BUFFERS_AHEAD: usize = 6;
+/// Length of a buffer, in bytes: small enough that what was just inflated is still in the
+/// second-level cache when it is hashed and written.
+pub(crate) const BUFFER_BYTES: usize = 256 * 1024;
 
-type Filled = io::Result<Vec<u8>>;
+/// Buffers that wait for the reader, and for the hashing thread. With those in work there are at
+/// most 3 MiB of them a layer.
+const BUFFERS_AHEAD: usize = 4;
 
-/// The bytes that another thread reads ahead.
+type Buffer = Arc<Vec<u8>>;
+type Filled = io::Result<Buffer>;
+
+/// The bytes that other threads read ahead and hash.
 pub(crate) struct ReadAhead {
     filled: Receiver<Filled>,
+    digest: Receiver<DiffId>,
     spent: Sender<Vec<u8>>,
-    current: Vec<u8>,
+    current: Buffer,
     position: usize,
     has_ended: bool,
 }
 
 impl ReadAhead {
-    /// Starts a thread that reads `source` ahead.
+    /// Starts the threads that read and hash `source`.
     ///
-    /// The thread ends when the source does, or, after its current read, when this is dropped.
+    /// They end when the source does, or, after a current read, when this is dropped.
     ///
     /// # Errors
     /// What the system says when it has no thread.
     pub(crate) fn spawn(source: impl Read + Send + 'static) -> io::Result<Self> {
-        let (filled_sender, filled) = sync_channel(BUFFERS_AHEAD);
-        let (spent, spent_receiver) = channel();
-        thread::Builder::new()
-            .name("inflate".to_owned())
-            .spawn(move || read_ahead(source, &filled_sender, &spent_receiver))?;
-        Ok(Self { filled, spent, current: Vec::new(), position: 0, has_ended: false })
+        let (to_reader, filled) = sync_channel(BUFFERS_AHEAD);
+        let (to_hasher, unhashed) = sync_channel(BUFFERS_AHEAD);
+        let (to_finish, digest) = sync_channel(1);
+        let (spent, empty) = channel();
+        let hashed = spent.clone();
+        start("hash", move || {
+            // A reader that is gone does not want the digest.
+            let _ = to_finish.send(hash(&unhashed, &hashed));
+        })?;
+        start("inflate", move || read_ahead(source, &to_reader, &to_hasher, &empty))?;
+        let current = Buffer::default();
+        Ok(Self { filled, digest, spent, current, position: 0, has_ended: false })
     }
 
-    fn next_buffer(&mut self) -> io::Result<()> {
-        let next = self.filled.recv().unwrap_or_else(|_| {
-            // Every regular end sends a last message first.
-            Err(io::Error::other("the decompressing thread stopped"))
-        })?;
-        self.has_ended = next.is_empty();
-        self.position = 0;
-        // The thread may have ended; then nobody needs the buffer.
-        let _ = self.spent.send(std::mem::replace(&mut self.current, next));
-        Ok(())
+    /// The bytes that are there now; none at the end.
+    ///
+    /// # Errors
+    /// What the source failed with.
+    pub(crate) fn fill(&mut self) -> io::Result<&[u8]> {
+        if self.position >= self.current.len() && !self.has_ended {
+            let next = self.filled.recv().unwrap_or_else(|_| Err(stopped()))?;
+            self.has_ended = next.is_empty();
+            self.position = 0;
+            recycle(std::mem::replace(&mut self.current, next), &self.spent);
+        }
+        Ok(self.current.get(self.position..).unwrap_or_default())
+    }
+
+    /// Drops `amount` of the bytes that [`ReadAhead::fill`] returned.
+    pub(crate) fn consume(&mut self, amount: usize) {
+        self.position = self.current.len().min(self.position + amount);
+    }
+
+    /// The digest of all bytes, once the end was reached.
+    ///
+    /// # Errors
+    /// When a thread has died.
+    pub(crate) fn digest(self) -> io::Result<DiffId> {
+        self.digest.recv().map_err(|_| stopped())
     }
 }
 
-/// Sends full buffers, then an empty one for the end, or an error.
-fn read_ahead(mut source: impl Read, filled: &SyncSender<Filled>, spent: &Receiver<Vec<u8>>) {
+fn start(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
+}
+
+/// Every regular end sends a last message first.
+fn stopped() -> io::Error {
+    io::Error::other("a decompressing thread stopped")
+}
+
+/// Sends full buffers both ways, then an empty one to the reader for the end, or an error.
+fn read_ahead(
+    mut source: impl Read,
+    to_reader: &SyncSender<Filled>,
+    to_hasher: &SyncSender<Buffer>,
+    empty: &Receiver<Vec<u8>>,
+) {
     loop {
-        let mut buffer = spent.try_recv().unwrap_or_default();
+        let mut buffer = empty.try_recv().unwrap_or_default();
         buffer.resize(BUFFER_BYTES, 0);
         let (length, error) = fill(&mut source, &mut buffer);
         buffer.truncate(length);
-        let is_last = length < BUFFER_BYTES;
-        if length > 0 && filled.send(Ok(buffer)).is_err() {
+        let buffer = Buffer::new(buffer);
+        let is_wanted = length == 0
+            || to_reader.send(Ok(Arc::clone(&buffer))).is_ok() && to_hasher.send(buffer).is_ok();
+        if !is_wanted {
             return;
         }
-        if is_last {
-            // The reader may be gone; then nobody wants to know.
-            let _ = filled.send(error.map_or(Ok(Vec::new()), Err));
+        if length < BUFFER_BYTES {
+            // A reader that is gone does not want to know.
+            let _ = to_reader.send(error.map_or_else(|| Ok(Buffer::default()), Err));
             return;
         }
     }
@@ -87,39 +131,48 @@ fn fill(source: &mut impl Read, buffer: &mut [u8]) -> (usize, Option<io::Error>)
     (length, None)
 }
 
-impl BufRead for ReadAhead {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.position >= self.current.len() && !self.has_ended {
-            self.next_buffer()?;
-        }
-        Ok(self.current.get(self.position..).unwrap_or_default())
+fn hash(unhashed: &Receiver<Buffer>, spent: &Sender<Vec<u8>>) -> DiffId {
+    let mut hasher = Hasher::new();
+    while let Ok(buffer) = unhashed.recv() {
+        hasher.update(&buffer);
+        recycle(buffer, spent);
     }
-
-    fn consume(&mut self, amount: usize) {
-        self.position = self.current.len().min(self.position + amount);
-    }
+    DiffId(hasher.finish())
 }
 
-impl Read for ReadAhead {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let amount = self.fill_buf()?.read(buffer)?;
-        self.consume(amount);
-        Ok(amount)
+/// Sends the buffer back to be filled again, if nobody else still works on it.
+fn recycle(buffer: Buffer, spent: &Sender<Vec<u8>>) {
+    if let Some(buffer) = Arc::into_inner(buffer) {
+        // The reading thread may have ended; then nobody needs the buffer.
+        let _ = spent.send(buffer);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oci::Digest;
+
+    fn read_to_end(reader: &mut ReadAhead) -> (Vec<u8>, io::Result<()>) {
+        let mut read = Vec::new();
+        loop {
+            match reader.fill() {
+                Ok([]) => return (read, Ok(())),
+                Ok(bytes) => read.extend_from_slice(bytes),
+                Err(error) => return (read, Err(error)),
+            }
+            reader.consume(BUFFER_BYTES);
+        }
+    }
 
     #[test]
-    fn hands_on_every_byte_in_order() {
+    fn hands_on_and_hashes_every_byte_in_order() {
         for length in [0, 1, BUFFER_BYTES, BUFFER_BYTES + 1, 20 * BUFFER_BYTES] {
             let content: Vec<u8> = (0..length).map(|index| (index % 251) as u8).collect();
-            let mut read = Vec::new();
-            let source = io::Cursor::new(content.clone());
-            ReadAhead::spawn(source).unwrap().read_to_end(&mut read).unwrap();
-            assert!(read == content, "{length}");
+            let mut reader = ReadAhead::spawn(io::Cursor::new(content.clone())).unwrap();
+            let (read, result) = read_to_end(&mut reader);
+            assert!(result.is_ok() && read == content, "{length}");
+            assert_eq!(reader.digest().unwrap().0, Digest::of(&content));
         }
     }
 
@@ -132,14 +185,13 @@ mod tests {
             }
         }
         let mut reader = ReadAhead::spawn(io::Cursor::new(b"half").chain(Failing)).unwrap();
-        let mut read = Vec::new();
-        let error = reader.read_to_end(&mut read).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        let (read, result) = read_to_end(&mut reader);
         assert_eq!(read, b"half");
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     }
 
     #[test]
-    fn lets_its_thread_end_when_the_reader_goes() {
+    fn lets_its_threads_end_when_the_reader_goes() {
         struct Endless(Sender<()>);
         impl Read for Endless {
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

@@ -1,25 +1,69 @@
 //! The uncompressed stream: hashed as it passes, handed on without copies.
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Cursor, Read};
 
 use super::error::{ArchiveProblem, ExtractError};
-use crate::oci::{DiffId, Hasher};
-use crate::unpack::inflate::{Format, is_source_error};
+use super::pipeline::{BUFFER_BYTES, ReadAhead};
+use crate::oci::{Compression, DiffId, Hasher};
+use crate::unpack::inflate::{Decoder, Format, is_source_error};
 
 /// Uncompressed bytes on their way to the archive reader; every one of them goes into the diff ID.
 pub(crate) struct Stream {
-    source: Box<dyn BufRead + Send>,
+    source: Source,
     format: Format,
-    hasher: Hasher,
-    /// Bytes at the front of the source's buffer that the hasher has seen already.
-    hashed: usize,
     offset: u64,
 }
 
+enum Source {
+    /// Decompressed and hashed on other threads.
+    Ahead(ReadAhead),
+    /// Read and hashed by whoever wants the bytes.
+    Direct(Direct),
+}
+
+struct Direct {
+    content: Box<dyn BufRead + Send>,
+    hasher: Hasher,
+    /// Bytes at the front of the content's buffer that the hasher has seen already.
+    hashed: usize,
+}
+
 impl Stream {
-    /// A stream over `source`, which decompresses `format`.
-    pub(crate) fn new(source: Box<dyn BufRead + Send>, format: Format) -> Self {
-        Self { source, format, hasher: Hasher::new(), hashed: 0, offset: 0 }
+    /// Decompresses `packed`, a layer declared as `compression`.
+    ///
+    /// # Errors
+    /// [`ExtractError::Source`], [`ExtractError::Inflate`] or [`ExtractError::Thread`].
+    pub(crate) fn open(
+        packed: impl BufRead + Send + 'static,
+        compression: Compression,
+    ) -> Result<Self, ExtractError> {
+        let mut decoder =
+            Decoder::new(packed, compression).map_err(|error| failure(Format::Plain, error))?;
+        let format = decoder.format();
+        if format == Format::Plain {
+            return Ok(Self::over(Source::Direct(Direct::new(decoder.into_buffered())), format));
+        }
+        // Most images have layers so small that threads would take longer to start than to work.
+        let mut begin = Vec::new();
+        let limit = BUFFER_BYTES as u64;
+        decoder
+            .by_ref()
+            .take(limit)
+            .read_to_end(&mut begin)
+            .map_err(|error| failure(format, error))?;
+        let is_small = begin.len() < BUFFER_BYTES;
+        let begin = Cursor::new(begin);
+        let source = if is_small {
+            Source::Direct(Direct::new(Box::new(begin)))
+        } else {
+            let ahead = ReadAhead::spawn(begin.chain(decoder)).map_err(ExtractError::Thread)?;
+            Source::Ahead(ahead)
+        };
+        Ok(Self::over(source, format))
+    }
+
+    fn over(source: Source, format: Format) -> Self {
+        Self { source, format, offset: 0 }
     }
 
     /// The bytes that are there now; none at the end.
@@ -27,23 +71,19 @@ impl Stream {
     /// # Errors
     /// [`ExtractError::Source`] or [`ExtractError::Inflate`].
     pub(crate) fn fill(&mut self) -> Result<&[u8], ExtractError> {
-        match retry_interrupted(self.source.as_mut()) {
-            Ok(buffer) => {
-                if let Some(unseen) = buffer.get(self.hashed..) {
-                    self.hasher.update(unseen);
-                    self.hashed = buffer.len();
-                }
-                Ok(buffer)
-            }
-            Err(source) if is_source_error(&source) => Err(ExtractError::Source(source)),
-            Err(source) => Err(ExtractError::Inflate { format: self.format, source }),
-        }
+        let filled = match &mut self.source {
+            Source::Ahead(ahead) => ahead.fill(),
+            Source::Direct(direct) => direct.fill(),
+        };
+        filled.map_err(|error| failure(self.format, error))
     }
 
     /// Drops `amount` of the bytes that [`Stream::fill`] returned.
     pub(crate) fn consume(&mut self, amount: usize) {
-        self.source.consume(amount);
-        self.hashed = self.hashed.saturating_sub(amount);
+        match &mut self.source {
+            Source::Ahead(ahead) => ahead.consume(amount),
+            Source::Direct(direct) => direct.consume(amount),
+        }
         self.offset += amount as u64;
     }
 
@@ -54,13 +94,10 @@ impl Stream {
     pub(crate) fn read_up_to(&mut self, target: &mut [u8]) -> Result<usize, ExtractError> {
         let mut filled = 0;
         while let Some(rest) = target.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            let available = self.fill()?;
-            let amount = available.len().min(rest.len());
+            // Reading from a slice copies what fits.
+            let amount = self.fill()?.read(rest).unwrap_or_default();
             if amount == 0 {
                 break;
-            }
-            for (to, from) in rest.iter_mut().zip(available) {
-                *to = *from;
             }
             self.consume(amount);
             filled += amount;
@@ -92,7 +129,11 @@ impl Stream {
     /// As [`Stream::fill`].
     pub(crate) fn finish(mut self) -> Result<(DiffId, u64), ExtractError> {
         self.skip(u64::MAX)?;
-        Ok((DiffId(self.hasher.finish()), self.offset))
+        let diff_id = match self.source {
+            Source::Ahead(ahead) => ahead.digest().map_err(ExtractError::Thread)?,
+            Source::Direct(direct) => DiffId(direct.hasher.finish()),
+        };
+        Ok((diff_id, self.offset))
     }
 
     /// An error about the archive at the place where the stream stands.
@@ -106,13 +147,37 @@ impl Stream {
     }
 }
 
-fn retry_interrupted(source: &mut dyn BufRead) -> io::Result<&[u8]> {
-    // A first call that is dropped again: returning its buffer from within the loop would borrow
-    // the source for good. A second call with a filled buffer costs nothing.
-    while let Err(error) = source.fill_buf() {
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error);
-        }
+impl Direct {
+    fn new(content: Box<dyn BufRead + Send>) -> Self {
+        Self { content, hasher: Hasher::new(), hashed: 0 }
     }
-    source.fill_buf()
+
+    fn fill(&mut self) -> io::Result<&[u8]> {
+        // The result of this first call is dropped, since a buffer returned from within the loop
+        // would be borrowed for good. A second call costs nothing.
+        while let Err(error) = self.content.fill_buf() {
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
+            }
+        }
+        let buffer = self.content.fill_buf()?;
+        if let Some(unseen) = buffer.get(self.hashed..) {
+            self.hasher.update(unseen);
+            self.hashed = buffer.len();
+        }
+        Ok(buffer)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.content.consume(amount);
+        self.hashed = self.hashed.saturating_sub(amount);
+    }
+}
+
+fn failure(format: Format, error: io::Error) -> ExtractError {
+    if is_source_error(&error) {
+        ExtractError::Source(error)
+    } else {
+        ExtractError::Inflate { format, source: error }
+    }
 }

@@ -12,11 +12,9 @@ use super::archive::Archive;
 use super::chunks::{ChunkSender, queue};
 use super::error::ExtractError;
 use super::implied::ImpliedDirectory;
-use super::pipeline::ReadAhead;
 use super::stream::Stream;
 use super::whiteout::Whiteouts;
 use crate::oci::{Compression, DiffId};
-use crate::unpack::inflate::Decoder;
 
 /// How a layer is to be extracted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +42,8 @@ pub struct Extracted {
 /// Extracts the layer that `source` holds beneath `root`, an overlayfs upper directory or the
 /// directory of a snapshot without parent.
 ///
-/// Blocks until the layer's end; compressed layers are inflated on a thread of their own. Nothing
-/// outside `root` is touched, whatever the archive says. After an error, `root` holds what was
+/// Blocks until the layer's end; large compressed layers are inflated and hashed on threads of their
+/// own. Nothing outside `root` is touched, whatever the archive says. After an error, `root` holds what was
 /// extracted so far.
 ///
 /// # Errors
@@ -55,7 +53,7 @@ pub fn extract(
     root: OwnedFd,
     options: ExtractOptions,
 ) -> Result<Extracted, ExtractError> {
-    let mut archive = Archive::new(open_stream(source, options.compression)?);
+    let mut archive = Archive::new(Stream::open(source, options.compression)?);
     let mut applier = Applier::new(root, options.whiteouts)?;
     let mut entries = 0;
     while let Some(entry) = archive.next_entry()? {
@@ -65,19 +63,6 @@ pub fn extract(
     // What follows the archive's end belongs to the diff ID too.
     let (diff_id, uncompressed_bytes) = archive.into_stream().finish()?;
     Ok(Extracted { diff_id, uncompressed_bytes, entries, implied: applier.finish()? })
-}
-
-fn open_stream(
-    source: impl BufRead + Send + 'static,
-    compression: Compression,
-) -> Result<Stream, ExtractError> {
-    let decoder = Decoder::new(source, compression).map_err(ExtractError::Source)?;
-    let format = decoder.format();
-    let content: Box<dyn BufRead + Send> = match decoder {
-        Decoder::Plain(plain) => Box::new(plain),
-        compressed => Box::new(ReadAhead::spawn(compressed).map_err(ExtractError::Thread)?),
-    };
-    Ok(Stream::new(content, format))
 }
 
 /// A layer being extracted on threads of its own while its bytes come in.

@@ -3,24 +3,20 @@
 /// Makes `fn sentence(daemon) { … }` into the tests `sentence::containerd_1_6`, `…_1_7` and
 /// `…_2_1`; `daemon` is the shared `&'static Containerd` of that version.
 macro_rules! each_version {
-    ($($(#[$attribute:meta])* fn $name:ident($daemon:ident) $body:block)+) => {$(
+    ($(fn $name:ident($daemon:ident) $body:block)+) => {$(
+        fn $name($daemon: &'static $crate::support::containerd::Containerd) $body
+
         mod $name {
-            use super::*;
             use $crate::support::containerd::{Containerd, Version};
 
-            fn check($daemon: &'static Containerd) $body
-
-            $(#[$attribute])*
             #[test]
-            fn containerd_1_6() { check(Containerd::shared(Version::V1_6)); }
+            fn containerd_1_6() { super::$name(Containerd::shared(Version::V1_6)); }
 
-            $(#[$attribute])*
             #[test]
-            fn containerd_1_7() { check(Containerd::shared(Version::V1_7)); }
+            fn containerd_1_7() { super::$name(Containerd::shared(Version::V1_7)); }
 
-            $(#[$attribute])*
             #[test]
-            fn containerd_2_1() { check(Containerd::shared(Version::V2_1)); }
+            fn containerd_2_1() { super::$name(Containerd::shared(Version::V2_1)); }
         }
     )+};
 }

@@ -16,6 +16,7 @@ pub(crate) mod walk;
 mod certificates;
 mod each_version;
 
+pub(crate) use certificates::Validity;
 pub(crate) use each_version::each_version;
 pub(crate) use supervisor::wait_until;
 

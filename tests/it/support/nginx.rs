@@ -38,9 +38,9 @@ impl Nginx {
         Self::with(locations, None)
     }
 
-    /// A TLS server with a certificate for 127.0.0.1 and localhost from a private authority.
-    pub(crate) fn start_tls(locations: &str, validity: Validity) -> Self {
-        Self::with(locations, Some(validity))
+    /// A TLS server with a certificate for 127.0.0.1 and `name` from a private authority.
+    pub(crate) fn start_tls(locations: &str, name: &str, validity: Validity) -> Self {
+        Self::with(locations, Some((name, validity)))
     }
 
     /// `locations` that hand everything on to the registry at `authority`.
@@ -51,17 +51,18 @@ impl Nginx {
         )
     }
 
-    fn with(locations: &str, tls: Option<Validity>) -> Self {
+    fn with(locations: &str, tls: Option<(&str, Validity)>) -> Self {
         (0..PORT_TRIES)
             .find_map(|_| Self::try_start(locations, tls))
             .expect("nginx starts on one of several ports")
     }
 
-    fn try_start(locations: &str, tls: Option<Validity>) -> Option<Self> {
+    fn try_start(locations: &str, tls: Option<(&str, Validity)>) -> Option<Self> {
         let directory = fresh_directory("nginx");
         let authority = dead_authority();
-        let certificates = tls
-            .map(|validity| Certificates::issue(&directory, &["127.0.0.1", "localhost"], validity));
+        let certificates = tls.map(|(name, validity)| {
+            Certificates::issue(&directory, &["127.0.0.1", name], validity)
+        });
         let (ssl, files) = match &certificates {
             Some(files) => (
                 " ssl",
@@ -164,8 +165,8 @@ mod tests {
             command.status().unwrap().code()
         };
         let answer = "location / { return 200 hello; }";
-        assert_eq!(curl(&Nginx::start_tls(answer, Validity::Now)), Some(0));
+        assert_eq!(curl(&Nginx::start_tls(answer, "localhost", Validity::Now)), Some(0));
         // curl's code for a certificate that does not verify.
-        assert_eq!(curl(&Nginx::start_tls(answer, Validity::Expired)), Some(60));
+        assert_eq!(curl(&Nginx::start_tls(answer, "localhost", Validity::Expired)), Some(60));
     }
 }

@@ -176,6 +176,7 @@ pub(crate) fn curious() -> Tree {
         .mode(0o4755)
         .file("bin/setuid", b"setuid")
         .mode(0o2755)
+        .modified(1_600_000_000, 987_654_321)
         .file("bin/setgid", b"setgid")
         .mode(0o1777)
         .directory("tmp")

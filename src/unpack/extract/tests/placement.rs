@@ -177,6 +177,7 @@ fn lets_implied_directories_take_after_the_layers_below() {
         .file("b/x", "")
         .directory("b/")
         .file("new/x", "")
+        .file("a/new/x", "")
         .extract_to(upper.path())
         .unwrap();
 
@@ -186,6 +187,7 @@ fn lets_implied_directories_take_after_the_layers_below() {
     assert_eq!((nodes["a"].mode, nodes["a"].owner), (0o42750, (12, 34)));
     assert_eq!((nodes["b"].mode, nodes["b"].owner), (0o40755, (0, 0)));
     assert_eq!((nodes["new"].mode, nodes["new"].owner), (0o40755, (0, 0)));
+    assert_eq!((nodes["a/new"].mode, nodes["a/new"].owner), (0o40755, (0, 34)));
     for directory in ["a", "b"] {
         assert_eq!(attribute(&upper.path().join(directory), "user.note").unwrap(), b"kept");
     }

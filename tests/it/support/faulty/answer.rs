@@ -89,6 +89,8 @@ pub(crate) enum Fault {
     Reset(u64),
     /// Nothing comes after so many bytes until the gate opens.
     Stall(u64, Gate),
+    /// The same, but when the gate opens the connection is reset.
+    Break(u64, Gate),
     /// The byte at this offset of the whole resource is another one.
     Corrupt(u64),
     /// So many bytes more than there are, promised and sent.
@@ -171,7 +173,7 @@ impl Shared {
         if request.path == "/token" && fault.is_none() {
             return send(stream, request, &self.token(request));
         }
-        if let Some(refusal) = self.refusal(request) {
+        if let Some(refusal) = self.refusal(request).filter(|_| request.path != "/token") {
             return send(stream, request, &refusal);
         }
         match self.resource(request, fault.as_ref()) {
@@ -298,8 +300,11 @@ fn respond(
             send_body(stream, &zeros, 0, more)?;
             return Ok(false);
         }
-        Some(Fault::Reset(after)) => {
+        Some(fault @ (Fault::Reset(after) | Fault::Break(after, _))) => {
             send_part(stream, request, &answer, after)?;
+            if let Fault::Break(_, gate) = fault {
+                gate.pass();
+            }
             // Without lingering, closing sends RST.
             SockRef::from(&*stream).set_linger(Some(Duration::ZERO))?;
             return Ok(false);

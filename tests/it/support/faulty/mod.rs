@@ -8,7 +8,8 @@ mod answer;
 mod wire;
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{self, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
@@ -53,6 +54,8 @@ struct Shared {
     requests: Mutex<Vec<Request>>,
     login: Mutex<Option<Login>>,
     tokens: Mutex<Vec<String>>,
+    /// Where a CONNECT to an authority ends up.
+    tunnels: Mutex<HashMap<String, String>>,
     connections: AtomicU64,
 }
 
@@ -148,6 +151,12 @@ impl FaultyRegistry {
         *lock(&self.shared.login) = Some(login);
     }
 
+    /// As an HTTP proxy, connects clients that want `authority` with `target`, so that a server on
+    /// loopback can be reached under any name.
+    pub(crate) fn tunnel(&self, authority: &str, target: &str) {
+        lock(&self.shared.tunnels).insert(authority.to_owned(), target.to_owned());
+    }
+
     /// Makes every token that was handed out invalid.
     pub(crate) fn revoke_tokens(&self) {
         lock(&self.shared.tokens).clear();
@@ -179,6 +188,12 @@ impl Shared {
         let mut reader = std::io::BufReader::new(reading);
         while let Some(request) = Request::read(&mut reader, connection) {
             lock(&self.requests).push(request.clone());
+            if request.method == "CONNECT" {
+                let target = lock(&self.tunnels).get(&request.path).cloned();
+                // A client that breaks off ends its tunnel.
+                let _ = target.map(|target| splice(stream, &target));
+                return;
+            }
             let answered = self.answer(&request, &mut stream);
             // An error is the client's doing, or a fault that ends the connection.
             if !answered.unwrap_or(false) {
@@ -195,6 +210,19 @@ impl Shared {
         rule.asked += 1;
         rule.script.get(turn).cloned().unwrap_or_else(|| rule.then.clone())
     }
+}
+
+/// Hands on bytes between the client and `target`, both ways, until either ends.
+fn splice(mut client: TcpStream, target: &str) -> io::Result<()> {
+    let mut server = TcpStream::connect(target)?;
+    client.write_all(b"HTTP/1.1 200 Connected\r\n\r\n")?;
+    let (mut from_server, mut to_client) = (server.try_clone()?, client.try_clone()?);
+    std::thread::spawn(move || {
+        let _ = io::copy(&mut from_server, &mut to_client);
+        to_client.shutdown(Shutdown::Both)
+    });
+    io::copy(&mut client, &mut server)?;
+    server.shutdown(Shutdown::Both)
 }
 
 /// A point where the server waits until the test goes on.

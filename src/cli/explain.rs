@@ -1,0 +1,146 @@
+//! `pullctl explain`: says what a pull would do. Asks no registry.
+
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+use serde::Serialize;
+
+use super::args::GlobalArgs;
+use super::explanation::{Containerd, Explanation, HostExplanation};
+use super::registry_args::{ExplainArgs, ExplainForm};
+use super::{connect, fail, settings};
+use crate::config::{Credential, Error as ConfigError, Keychain, NodeConfig};
+use crate::failure::{Diagnose, Failure};
+use crate::output::{Diagnostic, Printer};
+use crate::platform::Platform;
+use crate::reference::{Reference, ReferenceError};
+
+/// Why a pull would do nothing.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+impl Diagnose for Error {
+    fn failure(&self) -> Failure {
+        match self {
+            Self::Reference(error) => error.failure(),
+            Self::Config(error) => error.failure(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Reference(error) => error.hint(),
+            Self::Config(error) => error.hint(),
+        }
+    }
+}
+
+/// Prints the explanation, or in its place and form the error that a pull would end with.
+pub(super) async fn run(
+    global: &GlobalArgs,
+    args: &ExplainArgs,
+    printer: &Printer,
+) -> Option<Failure> {
+    let (text, failure) = match (explain(global, args).await, args.output) {
+        (Ok(explanation), ExplainForm::Text) => (explanation.to_string(), None),
+        (Ok(explanation), ExplainForm::Json) => (json(&explanation), None),
+        (Err(error), ExplainForm::Text) => return fail(printer, &error),
+        (Err(error), ExplainForm::Json) => (json(&Refusal::of(&error)), Some(error.failure())),
+    };
+    match printer.out(&text) {
+        Ok(()) => failure,
+        Err(error) => fail(printer, &error),
+    }
+}
+
+async fn explain(global: &GlobalArgs, args: &ExplainArgs) -> Result<Explanation, Error> {
+    let reference: Reference = args.reference.parse()?;
+    let node = settings::node(&args.registry)?;
+    let found = node.hosts(&reference, &settings::host_options(&args.registry))?;
+    let mut warnings = node.warnings();
+    warnings.extend(found.warnings);
+    let containerd = containerd(global, &node).await;
+    let keychain = node.with_logins(typed_login(args, &reference));
+    let mut hosts = Vec::new();
+    for host in &found.hosts {
+        let login = keychain.find(host, &host.repository(&reference)).await;
+        hosts.push(HostExplanation::of(host, login));
+    }
+    let platform = args.platform.clone().unwrap_or_else(Platform::host);
+    Ok(Explanation::new(&args.reference, &reference, &platform, hosts, containerd, warnings))
+}
+
+/// What `-u` names. The password is nobody's business here, so it is not asked for.
+fn typed_login(args: &ExplainArgs, reference: &Reference) -> Keychain {
+    let Some(login) = &args.registry.user else { return Keychain::default() };
+    let password = SecretString::default();
+    let credential = Credential::Basic { username: login.username.clone(), password };
+    Keychain::from_command_line(reference.domain().to_owned(), credential)
+}
+
+/// The daemon that a pull would import into; `None` where none answers. What it does not tell,
+/// its configuration does.
+async fn containerd(global: &GlobalArgs, node: &NodeConfig) -> Option<Containerd> {
+    let client = connect(global).await.ok()?;
+    let address = crate::containerd::find_address(global.address()).ok()?;
+    let status = client.cri().status().await.ok().flatten().unwrap_or_default();
+    let configured = node.containerd.as_ref();
+    let typed = global.snapshotter().map(str::to_owned);
+    Some(Containerd {
+        address: address.display().to_string(),
+        namespace: global.namespace().to_owned(),
+        snapshotter: typed
+            .or(status.snapshotter)
+            .or_else(|| configured.and_then(|config| config.snapshotter.clone()))
+            .unwrap_or_else(|| super::pull::DEFAULT_SNAPSHOTTER.to_owned()),
+        sandbox_image: status
+            .sandbox_image
+            .or_else(|| configured.and_then(|config| config.sandbox_image.clone())),
+    })
+}
+
+/// An error as JSON.
+#[derive(Debug, Serialize)]
+struct Refusal {
+    error: RefusalBody,
+}
+
+#[derive(Debug, Serialize)]
+struct RefusalBody {
+    code: &'static str,
+    message: String,
+    hint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+}
+
+impl Refusal {
+    fn of(error: &Error) -> Self {
+        let location = match error {
+            Error::Config(error) => error.location(),
+            Error::Reference(_) => None,
+        };
+        let diagnostic = Diagnostic::of(error);
+        Self {
+            error: RefusalBody {
+                code: error.failure().code(),
+                message: diagnostic.one_line(),
+                hint: diagnostic.hint().map(str::to_owned),
+                file: location.map(|location| location.path.clone()),
+                line: location.map(|location| location.line),
+            },
+        }
+    }
+}
+
+/// One line of JSON. What is printed here has no member that could not be.
+fn json(document: &impl Serialize) -> String {
+    serde_json::to_string(document).unwrap_or_default()
+}

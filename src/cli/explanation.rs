@@ -1,0 +1,231 @@
+//! What a pull would do, as a document: its members are the JSON, its `Display` is for people.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::config::{Capabilities, Login, RegistryHost, Source, Warning};
+use crate::platform::Platform;
+use crate::reference::Reference;
+
+/// Stands for a header's value that may be a secret.
+const BLOTTED: &str = "…";
+
+/// Parts of header names by which their values may be secrets, in lower case.
+const SECRET_HEADERS: [&str; 6] = ["auth", "cookie", "key", "password", "secret", "token"];
+
+/// What a pull would do.
+#[derive(Debug, Serialize)]
+pub(super) struct Explanation {
+    reference: ReferenceParts,
+    platform: String,
+    hosts: Vec<HostExplanation>,
+    containerd: Option<Containerd>,
+    warnings: Vec<Warning>,
+}
+
+#[derive(Debug, Serialize)]
+struct ReferenceParts {
+    input: String,
+    name: String,
+    domain: String,
+    repository: String,
+    tag: Option<String>,
+    digest: Option<String>,
+}
+
+/// One host, as it would be asked.
+#[derive(Debug, Serialize)]
+pub(super) struct HostExplanation {
+    url: String,
+    capabilities: Vec<&'static str>,
+    ca: Vec<PathBuf>,
+    client: Vec<[PathBuf; 2]>,
+    skip_verify: bool,
+    headers: BTreeMap<String, Vec<String>>,
+    override_path: bool,
+    dial_timeout_ms: Option<u128>,
+    http_fallback: bool,
+    ns: Option<String>,
+    source: String,
+    credentials: Option<LoginExplanation>,
+    /// Whether a pull asks it at all.
+    #[serde(skip)]
+    may_pull: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct LoginExplanation {
+    source: String,
+    username: Option<String>,
+}
+
+/// The daemon that the image would go into.
+#[derive(Debug, Serialize)]
+pub(super) struct Containerd {
+    pub(super) address: String,
+    pub(super) namespace: String,
+    pub(super) snapshotter: String,
+    pub(super) sandbox_image: Option<String>,
+}
+
+impl Explanation {
+    /// Puts it together.
+    pub(super) fn new(
+        input: &str,
+        reference: &Reference,
+        platform: &Platform,
+        hosts: Vec<HostExplanation>,
+        containerd: Option<Containerd>,
+        warnings: Vec<Warning>,
+    ) -> Self {
+        let reference = ReferenceParts {
+            input: input.to_owned(),
+            name: reference.name(),
+            domain: reference.domain().to_owned(),
+            repository: reference.path().to_owned(),
+            tag: reference.tag().map(str::to_owned),
+            digest: reference.digest().map(|digest| digest.to_string()),
+        };
+        Self { reference, platform: platform.to_string(), hosts, containerd, warnings }
+    }
+}
+
+impl HostExplanation {
+    /// Describes `host`, where `login` would be used. No secret gets in.
+    pub(super) fn of(host: &RegistryHost, login: Option<Login>) -> Self {
+        let headers = host.headers.iter().map(|(name, values)| (name.clone(), shown(name, values)));
+        Self {
+            url: format!("{}://{}{}", host.scheme, host.authority, host.path),
+            capabilities: names(host.capabilities),
+            ca: host.ca.clone(),
+            client: host
+                .client
+                .iter()
+                .map(|pair| [pair.cert.clone(), pair.key.clone().unwrap_or_default()])
+                .collect(),
+            skip_verify: host.skip_verify,
+            headers: headers.collect(),
+            override_path: host.override_path,
+            dial_timeout_ms: host.dial_timeout.map(|timeout| timeout.as_millis()),
+            http_fallback: host.http_fallback,
+            ns: host.ns.clone(),
+            source: match &host.source {
+                Source::File(path, line) => format!("{}:{line}", path.display()),
+                Source::Default => "default".to_owned(),
+            },
+            credentials: login.map(|login| LoginExplanation {
+                username: login.credential.username().map(str::to_owned),
+                source: login.source,
+            }),
+            may_pull: host.capabilities.pull,
+        }
+    }
+
+    /// What differs from the ordinary, a name and a text a line.
+    fn details(&self) -> Vec<(&'static str, String)> {
+        let mut details = vec![("from", self.source.clone())];
+        if !self.may_pull {
+            details.push(("asked", "never: it lacks the capability pull".to_owned()));
+        } else if !self.capabilities.contains(&"resolve") {
+            details.push(("asked", "for digests only: it lacks the capability resolve".to_owned()));
+        }
+        details.push(match &self.credentials {
+            Some(LoginExplanation { source, username: Some(username) }) => {
+                ("login", format!("{username}, from {source}"))
+            }
+            Some(LoginExplanation { source, username: None }) => {
+                ("login", format!("a token from {source}"))
+            }
+            None => ("login", "none".to_owned()),
+        });
+        details.extend(self.ca.iter().map(|ca| ("ca", ca.display().to_string())));
+        details.extend(self.client.iter().map(|[cert, key]| {
+            ("client", format!("{} {}", cert.display(), key.display()).trim_end().to_owned())
+        }));
+        if self.skip_verify && self.url.starts_with("https") {
+            details.push(("tls", "the certificate is not verified".to_owned()));
+        }
+        if self.http_fallback {
+            details.push(("http", "if it speaks no https".to_owned()));
+        }
+        for (name, values) in &self.headers {
+            details.push(("header", format!("{name}: {}", values.join(", "))));
+        }
+        details.extend(self.dial_timeout_ms.map(|timeout| ("dial", format!("{timeout} ms"))));
+        details.extend(self.ns.iter().map(|ns| ("ns", ns.clone())));
+        details
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ReferenceParts { name, tag, digest, .. } = &self.reference;
+        let tag = tag.as_ref().map(|tag| format!(":{tag}")).unwrap_or_default();
+        let digest = digest.as_ref().map(|digest| format!("@{digest}")).unwrap_or_default();
+        writeln!(f, "{name}{tag}{digest} for {}", self.platform)?;
+        for (index, host) in self.hosts.iter().enumerate() {
+            writeln!(f, "\n{}. {}", index + 1, host.url)?;
+            for (label, text) in host.details() {
+                writeln!(f, "   {label:<8}{text}")?;
+            }
+        }
+        match &self.containerd {
+            Some(containerd) => {
+                writeln!(f, "\ncontainerd at {}", containerd.address)?;
+                writeln!(f, "   {:<12}{}", "namespace", containerd.namespace)?;
+                write!(f, "   {:<12}{}", "snapshotter", containerd.snapshotter)?;
+                if let Some(image) = &containerd.sandbox_image {
+                    write!(f, "\n   {:<12}{image}", "sandbox")?;
+                }
+            }
+            None => write!(f, "\nno containerd answers")?,
+        }
+        for warning in &self.warnings {
+            write!(f, "\n\nwarning: {warning}")?;
+            if let Some(hint) = &warning.hint {
+                write!(f, "\n  {hint}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn names(capabilities: Capabilities) -> Vec<&'static str> {
+    let Capabilities { pull, resolve, push, referrers } = capabilities;
+    [(pull, "pull"), (resolve, "resolve"), (push, "push"), (referrers, "referrers")]
+        .into_iter()
+        .filter_map(|(has, name)| has.then_some(name))
+        .collect()
+}
+
+/// The values of header `name`, unless they may be secrets.
+fn shown(name: &str, values: &[String]) -> Vec<String> {
+    let lower = name.to_ascii_lowercase();
+    if SECRET_HEADERS.iter().any(|part| lower.contains(part)) {
+        return values.iter().map(|_| BLOTTED.to_owned()).collect();
+    }
+    values.to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_headers_value_is_shown_unless_it_may_be_a_secret() {
+        let value = ["hunter2".to_owned()];
+        for (name, is_shown) in [
+            ("x-name", true),
+            ("X-Dragonfly-Registry", true),
+            ("Authorization", false),
+            ("X-Api-Key", false),
+            ("PRIVATE-TOKEN", false),
+            ("Cookie", false),
+        ] {
+            assert_eq!(shown(name, &value) == value, is_shown, "{name}");
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! A blob's chunks while they fill, and their order.
+//!
+//! A chunk is claimed with room in the window before anything is asked for, in order; so a blob
+//! always holds room for the bytes that its consumer waits for, and blobs can't block one another.
+//! Each chunk queues its frames; the consumer drains the first one while the others fill.
+//!
+//! Several connections may fetch one chunk: whoever has the chunk's next byte first adds it, what
+//! the others bring later is dropped.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::context::lock;
+use super::error::Error;
+use super::ranges::ByteRange;
+use super::source::Source;
+use super::window::Reservation;
+
+/// A chunk is a straggler when it takes this many times as long as the others took.
+const STRAGGLER_FACTOR: u32 = 3;
+
+/// How many chunks must have come before it is known how long one takes.
+const ENOUGH_CHUNKS: u32 = 3;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Assembly {
+    source: Arc<Source>,
+    /// Where the next chunk begins. Held while room is waited for, which keeps chunks in order.
+    next_start: AsyncMutex<u64>,
+    state: Mutex<State>,
+    /// The consumer has something to do.
+    consumer: Notify,
+    /// A chunk is finished, which changes who is a straggler.
+    finished: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Number of the chunk in front.
+    front: u64,
+    chunks: VecDeque<Chunk>,
+    /// Bytes of the blob that are in no chunk yet.
+    unplanned: u64,
+    stopped: Option<Stop>,
+    finished_chunks: u32,
+    /// Time that the finished chunks took, all together.
+    spent: Duration,
+}
+
+#[derive(Debug)]
+struct Chunk {
+    frames: VecDeque<Bytes>,
+    /// What is still to come.
+    missing: ByteRange,
+    room: Reservation,
+    /// When it was asked for; `None` while its connection is waited for.
+    asked: Option<Instant>,
+    asked_twice: bool,
+    /// Cancelled when the chunk is complete.
+    complete: CancellationToken,
+}
+
+/// Why no more bytes come.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// No host has the next bytes.
+    Failed(Error),
+    /// The hosts that are left serve no ranges.
+    Rangeless,
+}
+
+/// What the consumer finds.
+pub(crate) enum Taken {
+    /// The next frames, at least one.
+    Frames(VecDeque<Bytes>),
+    /// All bytes were taken.
+    End,
+    /// No more come.
+    Stopped(Stop),
+}
+
+/// A worker's order to fetch a chunk, or what is missing of one.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    pub(crate) number: u64,
+    pub(crate) range: ByteRange,
+    /// Whether another connection fetches it as well.
+    pub(crate) again: bool,
+    /// Cancelled when the chunk is complete.
+    pub(crate) complete: CancellationToken,
+}
+
+enum Straggler {
+    Found(Claim),
+    Due(Instant),
+    NotYet,
+    Never,
+}
+
+impl Chunk {
+    fn new(range: ByteRange, room: Reservation) -> Self {
+        Self {
+            frames: VecDeque::new(),
+            missing: range,
+            room,
+            asked: None,
+            asked_twice: false,
+            complete: CancellationToken::new(),
+        }
+    }
+}
+
+impl Assembly {
+    /// Begins with a chunk for `first`, which has `room`, and the claim to it.
+    pub(crate) fn new(source: Arc<Source>, first: ByteRange, room: Reservation) -> (Self, Claim) {
+        let chunk = Chunk::new(first, room);
+        let complete = chunk.complete.clone();
+        let assembly = Self {
+            next_start: AsyncMutex::new(first.end),
+            state: Mutex::new(State {
+                front: 0,
+                chunks: VecDeque::from([chunk]),
+                unplanned: source.size.saturating_sub(first.end),
+                stopped: None,
+                finished_chunks: 0,
+                spent: Duration::ZERO,
+            }),
+            consumer: Notify::new(),
+            finished: Notify::new(),
+            source,
+        };
+        (assembly, Claim { number: 0, range: first, again: false, complete })
+    }
+
+    pub(crate) fn source(&self) -> &Arc<Source> {
+        &self.source
+    }
+
+    /// Claims the next chunk once there is room for it; `None` when there is none left.
+    pub(crate) async fn claim(&self) -> Option<Claim> {
+        let mut start = self.next_start.lock().await;
+        let Source { size, context, .. } = &*self.source;
+        let range = ByteRange { start: *start, end: context.policy.chunk_end(*start).min(*size) };
+        if range.start >= range.end {
+            return None;
+        }
+        let room = context.budget.reserve(range.length()).await?;
+        *start = range.end;
+        let chunk = Chunk::new(range, room);
+        let complete = chunk.complete.clone();
+        let mut state = lock(&self.state);
+        let number = state.front + state.chunks.len() as u64;
+        state.unplanned = state.unplanned.saturating_sub(range.length());
+        state.chunks.push_back(chunk);
+        Some(Claim { number, range, again: false, complete })
+    }
+
+    /// Waits for a chunk that takes so long that it is worth asking for again, and claims what is
+    /// missing of it; `None` when there will be none.
+    pub(crate) async fn straggler(&self) -> Option<Claim> {
+        loop {
+            let changed = self.finished.notified();
+            let straggler = lock(&self.state).straggler(self.source.context.policy.hedge_after);
+            match straggler {
+                Straggler::Found(claim) => return Some(claim),
+                Straggler::Never => return None,
+                Straggler::NotYet => changed.await,
+                Straggler::Due(at) => tokio::select! {
+                    () = changed => {}
+                    () = sleep_until(at) => {}
+                },
+            }
+        }
+    }
+
+    /// Takes note that chunk `number` is being asked for.
+    pub(crate) fn asked(&self, number: u64) {
+        if let Some((_, chunk)) = lock(&self.state).chunk(number) {
+            chunk.asked.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Adds what is new of `frame`, which begins at byte `position` of the blob and is of chunk
+    /// `number`.
+    pub(crate) fn push(&self, number: u64, position: u64, mut frame: Bytes) {
+        let mut state = lock(&self.state);
+        let Some((is_front, chunk)) = state.chunk(number) else { return };
+        let known = chunk.missing.start.saturating_sub(position);
+        let known = usize::try_from(known).unwrap_or(usize::MAX).min(frame.len());
+        drop(frame.split_to(known));
+        if frame.is_empty() {
+            return;
+        }
+        let count = frame.len() as u64;
+        chunk.missing.start += count;
+        chunk.frames.push_back(frame);
+        if chunk.missing.length() == 0 {
+            chunk.complete.cancel();
+            let spent = chunk.asked.map(|asked| asked.elapsed()).unwrap_or_default();
+            state.spent += spent;
+            state.finished_chunks += 1;
+            self.finished.notify_waiters();
+        }
+        drop(state);
+        self.source.received(count);
+        // The consumer looks at the front chunk only.
+        if is_front {
+            self.consumer.notify_one();
+        }
+    }
+
+    /// Ends the assembly; the first reason stays.
+    pub(crate) fn stop(&self, stop: Stop) {
+        lock(&self.state).stopped.get_or_insert(stop);
+        self.consumer.notify_one();
+    }
+
+    /// The next frames in order, as soon as there are any.
+    pub(crate) async fn take(&self) -> Taken {
+        loop {
+            if let Some(taken) = lock(&self.state).take() {
+                return taken;
+            }
+            self.consumer.notified().await;
+        }
+    }
+}
+
+impl State {
+    /// Chunk `number` and whether it is in front; `None` once it is taken.
+    fn chunk(&mut self, number: u64) -> Option<(bool, &mut Chunk)> {
+        let position = number.checked_sub(self.front)?;
+        let chunk = self.chunks.get_mut(usize::try_from(position).ok()?)?;
+        Some((position == 0, chunk))
+    }
+
+    /// What the front chunk has queued; moves on when it is finished.
+    fn take(&mut self) -> Option<Taken> {
+        loop {
+            let Some(front) = self.chunks.front_mut() else {
+                let over = self.unplanned == 0;
+                return if over {
+                    Some(Taken::End)
+                } else {
+                    self.stopped.take().map(Taken::Stopped)
+                };
+            };
+            if !front.frames.is_empty() {
+                let frames = std::mem::take(&mut front.frames);
+                front.room.release(frames.iter().map(|frame| frame.len() as u64).sum());
+                return Some(Taken::Frames(frames));
+            }
+            if front.missing.length() > 0 {
+                return self.stopped.take().map(Taken::Stopped);
+            }
+            self.chunks.pop_front();
+            self.front += 1;
+        }
+    }
+
+    /// The first chunk that is slow enough to be asked for once more, `floor` at the least.
+    fn straggler(&mut self, floor: Duration) -> Straggler {
+        let unfinished = || self.chunks.iter().filter(|chunk| chunk.missing.length() > 0);
+        if self.unplanned == 0 && unfinished().next().is_none() {
+            return Straggler::Never;
+        }
+        if self.finished_chunks < ENOUGH_CHUNKS {
+            return Straggler::NotYet;
+        }
+        let patience = (self.spent / self.finished_chunks * STRAGGLER_FACTOR).max(floor);
+        let now = Instant::now();
+        let mut due: Option<Instant> = None;
+        for (number, chunk) in (self.front..).zip(&mut self.chunks) {
+            let Some(asked) = chunk.asked.filter(|_| !chunk.asked_twice) else { continue };
+            if chunk.missing.length() == 0 {
+                continue;
+            }
+            if now >= asked + patience {
+                chunk.asked_twice = true;
+                let complete = chunk.complete.clone();
+                return Straggler::Found(Claim {
+                    number,
+                    range: chunk.missing,
+                    again: true,
+                    complete,
+                });
+            }
+            due = Some(due.map_or(asked + patience, |due| due.min(asked + patience)));
+        }
+        due.map_or(Straggler::NotYet, Straggler::Due)
+    }
+}

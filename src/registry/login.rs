@@ -1,0 +1,57 @@
+//! Proving a login before it is kept.
+
+use http::{Method, StatusCode};
+
+use super::auth::Access;
+use super::clients::Lane;
+use super::content;
+use super::endpoint::Call;
+use super::error::{Error, HostFailure};
+use super::fault::Fault;
+use super::repository::Registry;
+use crate::config::RegistryHost;
+
+/// Every registry answers here, and asks for a login if it knows logins. See
+/// <https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#determining-support>.
+const PROBE: &str = "/v2/";
+
+impl Registry {
+    /// Logs in at `host` with what the keychain has for it, its token endpoint included. Returns
+    /// whether the host asked for a login at all; if not, nothing is proved.
+    ///
+    /// # Errors
+    /// [`Error::AllHostsFailed`] with the host's refusal, or why it could not be asked.
+    pub async fn check_login(&self, host: &RegistryHost) -> Result<bool, Error> {
+        let endpoint = self.endpoint(host)?;
+        let access = Access { repository: String::new(), scope: String::new() };
+        let started = tokio::time::Instant::now();
+        let call = Call {
+            method: Method::GET,
+            path: PROBE,
+            target: None,
+            lane: Lane::Api,
+            accept: None,
+            range: None,
+            label: PROBE,
+            access: Some(&access),
+        };
+        let outcome = match endpoint.send(&call).await {
+            Ok(answer) if answer.response.status() == StatusCode::OK => Ok(answer.with_login),
+            Ok(answer) => {
+                let context = endpoint.context();
+                Err(content::refusal(context, answer.response, answer.with_login).await)
+            }
+            Err(fault) => Err(fault),
+        };
+        outcome.map_err(|fault: Fault| {
+            let failure = HostFailure {
+                host: endpoint.name().to_owned(),
+                fault,
+                tries: 1,
+                duration: started.elapsed(),
+            };
+            let what = format!("log in to {}", endpoint.name());
+            Error::all_hosts_failed(what, PROBE, vec![failure])
+        })
+    }
+}

@@ -1,0 +1,82 @@
+//! Chunks that lag behind, and how long a dead host is waited for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use super::blobs::{collect, failure, read, small_chunks};
+use crate::registry::testing::{Reply, Request, Server, Setup, dead_authority, host, layer, noise};
+use crate::registry::{Fault, Policy};
+
+const KIB: usize = 1024;
+
+/// A second connection is opened as soon as a chunk lags behind at all.
+fn hasty() -> Policy {
+    Policy { hedge_after: Duration::from_millis(20), ..small_chunks() }
+}
+
+fn asked_for_first_chunk(server: &Server) -> usize {
+    let of_first =
+        |request: &Request| request.range().is_some_and(|(_, last)| last == 64 * KIB - 1);
+    server.requests().iter().filter(|request| of_first(request)).count()
+}
+
+#[tokio::test]
+async fn a_chunk_that_hangs_is_fetched_over_a_second_connection_from_where_it_is() {
+    let blob = noise(1000 * KIB);
+    let (content, gate) = (blob.clone(), Arc::new(Semaphore::new(0)));
+    let server = Server::start(move |request, _| {
+        let reply = Reply::blob(request, &content);
+        if request.range().is_some_and(|(first, _)| first == 0) {
+            reply.stall_at(1000, &gate)
+        } else {
+            reply
+        }
+    })
+    .await;
+    let setup = Setup::policy(hasty());
+    let repository = setup.repository(vec![server.host()]);
+    assert_eq!(read(&repository, &layer(&blob)).await.unwrap(), blob);
+    assert_eq!(asked_for_first_chunk(&server), 2);
+    assert_eq!(setup.record.received_bytes(), blob.len() as u64, "each byte is counted once");
+}
+
+#[tokio::test]
+async fn a_chunk_that_hangs_is_asked_for_at_another_mirror_but_not_at_the_registry() {
+    let blob = noise(1000 * KIB);
+    let (content, gate) = (blob.clone(), Arc::new(Semaphore::new(0)));
+    let first = Server::start(move |request, nth| {
+        let reply = Reply::blob(request, &content);
+        if nth == 0 { reply.stall_at(1000, &gate) } else { reply }
+    })
+    .await;
+    let content = blob.clone();
+    let second = Server::start(move |request, _| Reply::blob(request, &content)).await;
+    let registry = Server::start(|_, _| Reply::status(500)).await;
+    let mut hosts = vec![first.host(), second.host(), registry.host()];
+    for mirror in &mut hosts[..2] {
+        mirror.ns = Some("registry.example".to_owned());
+    }
+    let repository = Setup::policy(hasty()).repository(hosts);
+    let mut stream = repository.blob(&layer(&blob), 0).await.unwrap();
+    assert_eq!(collect(&mut stream).await.unwrap(), blob);
+    let asked: Vec<_> = second.requests().iter().filter_map(Request::range).collect();
+    assert_eq!(asked.first(), Some(&(1000, 64 * KIB - 1)));
+    assert!(stream.hosts().contains(&second.authority()));
+    assert!(registry.requests().is_empty());
+}
+
+#[tokio::test]
+async fn retries_are_spent_once_on_a_dead_registry() {
+    let dead = dead_authority().await;
+    let setup = Setup::policy(small_chunks());
+    let repository = setup.repository(vec![host("http", &dead)]);
+    for tries in [6, 7, 8] {
+        assert!(matches!(
+            failure(&repository, &layer(b"x")).await.fault(),
+            Some(Fault::Refused | Fault::Connect(_))
+        ));
+        assert_eq!(setup.record.attempts().len(), tries);
+    }
+}

@@ -1,0 +1,130 @@
+//! Registries behind TLS, reached under a name that is no loopback name: there certificates count.
+
+use crate::support::cli::Pullctl;
+use crate::support::containerd::{Containerd, KUBERNETES, Version};
+use crate::support::faulty::FaultyRegistry;
+use crate::support::image::{Image, Layer, Recipe};
+use crate::support::nginx::Nginx;
+use crate::support::registry::Registry;
+use crate::support::store::Store;
+use crate::support::{Validity, unique};
+
+/// The name that the certificate of [`secured`] has.
+const NAMED: &str = "registry.example";
+
+/// A registry behind TLS, and a proxy through which it is found as every name that is tried.
+struct Secured {
+    nginx: Nginx,
+    proxy: FaultyRegistry,
+    /// `repository:tag` of an image in the registry.
+    image: String,
+    _registry: Registry,
+}
+
+impl Secured {
+    fn new(validity: Validity) -> Self {
+        let registry = Registry::start();
+        let repository = unique("secured/image");
+        let layers = vec![Layer::noise(&repository, 3_000_000)];
+        registry.push(&Recipe::new(layers).build(), &repository, "v1");
+        let proxied = Nginx::proxy(registry.authority(), "");
+        let nginx = Nginx::start_tls(&proxied, NAMED, validity);
+        let proxy = FaultyRegistry::start();
+        for name in [NAMED, "other.example"] {
+            proxy.tunnel(&format!("{name}:443"), nginx.authority());
+        }
+        Self { nginx, proxy, image: format!("{repository}:v1"), _registry: registry }
+    }
+
+    /// A pull of the image from the host `name`.
+    fn pull(&self, name: &str) -> Pullctl {
+        Pullctl::new()
+            .on(daemon())
+            .env("https_proxy", format!("http://{}", self.proxy.authority()))
+            .args(["pull", "--retries", "1", &format!("{name}/{}", self.image)])
+    }
+
+    fn is_there(&self, name: &str) -> bool {
+        let images = Store::new(daemon(), KUBERNETES).images();
+        images.contains_key(&format!("{name}/{}", self.image))
+    }
+}
+
+/// What does not depend on the daemon's version is tried with one.
+fn daemon() -> &'static Containerd {
+    Containerd::shared(Version::V1_7)
+}
+
+#[test]
+fn a_certificate_of_an_authority_in_the_systems_store_is_trusted() {
+    let secured = Secured::new(Validity::Now);
+    secured.pull(NAMED).env("SSL_CERT_FILE", secured.nginx.ca()).run().succeeded();
+    assert!(secured.is_there(NAMED));
+}
+
+#[test]
+fn a_certificate_of_an_unknown_authority_is_refused_with_the_way_to_trust_it() {
+    let secured = Secured::new(Validity::Now);
+    let outcome = secured.pull(NAMED).run().ended_with(5);
+    let outcome = outcome.says(NAMED).says("certificate").says("hint: ");
+    assert!(outcome.stderr.contains("--skip-verify"), "{}", outcome.stderr);
+    assert!(!secured.is_there(NAMED));
+}
+
+#[test]
+fn skip_verify_skips_the_verification_and_stays_with_tls() {
+    for validity in [Validity::Now, Validity::Expired] {
+        let secured = Secured::new(validity);
+        secured.pull("other.example").args(["--skip-verify"]).run().succeeded();
+        assert!(secured.is_there("other.example"));
+        let asked = secured.proxy.requests();
+        assert!(asked.iter().all(|request| request.method == "CONNECT"), "{asked:?}");
+    }
+}
+
+#[test]
+fn an_expired_certificate_is_called_expired() {
+    let secured = Secured::new(Validity::Expired);
+    let pull = secured.pull(NAMED).env("SSL_CERT_FILE", secured.nginx.ca());
+    pull.run().ended_with(5).says("expired");
+}
+
+#[test]
+fn a_certificate_of_another_name_is_refused_with_the_names_it_has() {
+    let secured = Secured::new(Validity::Now);
+    let pull = secured.pull("other.example").env("SSL_CERT_FILE", secured.nginx.ca());
+    pull.run().ended_with(5).says("other.example").says(NAMED);
+}
+
+#[test]
+fn plain_http_where_tls_is_wanted_is_told_with_the_flag_for_it() {
+    let registry = FaultyRegistry::start();
+    let image = Image::small();
+    let repository = unique("plain/image");
+    registry.add(&image, &repository, "v1");
+    let proxy = FaultyRegistry::start();
+    proxy.tunnel("plain.example:443", &registry.authority());
+    Pullctl::new()
+        .on(daemon())
+        .env("https_proxy", format!("http://{}", proxy.authority()))
+        .args(["pull", "--retries", "1", &format!("plain.example/{repository}:v1")])
+        .run()
+        .ended_with(5)
+        .says("--plain-http");
+}
+
+#[test]
+fn connections_are_reused_and_blobs_are_not_fetched_twice() {
+    let secured = Secured::new(Validity::Now);
+    let pull = secured.pull(NAMED).env("SSL_CERT_FILE", secured.nginx.ca());
+    pull.args(["--chunk-size", "256KiB"]).run().succeeded();
+    let requests = secured.nginx.requests();
+    let mut connections: Vec<u64> = requests.iter().map(|request| request.connection).collect();
+    connections.sort_unstable();
+    connections.dedup();
+    assert!(requests.len() >= 12, "{requests:?}");
+    assert!(connections.len() < requests.len(), "{requests:?}");
+    let layer: u64 =
+        requests.iter().filter(|request| request.status == 206).map(|request| request.bytes).sum();
+    assert!(layer <= 3_002_048, "{layer} bytes of a layer of 3,002,048 came");
+}
