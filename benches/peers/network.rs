@@ -36,7 +36,7 @@ pub(crate) struct Front<'a> {
 
 enum Server<'a> {
     Origin(&'a Origin),
-    Nginx(Nginx),
+    Nginx(Box<Nginx>),
 }
 
 impl<'a> Front<'a> {
@@ -46,7 +46,7 @@ impl<'a> Front<'a> {
             Network::Direct => Self { servers: vec![Server::Origin(origin)], links: Vec::new() },
             Network::Capped => {
                 let registry = Nginx::start(&(api + &blobs(origin, CAP)));
-                Self { servers: vec![Server::Nginx(registry)], links: Vec::new() }
+                Self { servers: vec![Server::Nginx(Box::new(registry))], links: Vec::new() }
             }
             Network::Far => {
                 let away = Shape { round_trip: ROUND_TRIP, ..Shape::default() };
@@ -54,14 +54,15 @@ impl<'a> Front<'a> {
                 let far = Link::open(storage.authority(), away);
                 let registry = Nginx::start(&(api + &redirect(far.authority())));
                 let near = Link::open(registry.authority(), away);
-                let servers = vec![Server::Nginx(registry), Server::Nginx(storage)];
+                let servers =
+                    vec![Server::Nginx(Box::new(registry)), Server::Nginx(Box::new(storage))];
                 Self { servers, links: vec![near, far] }
             }
             Network::Starved => {
                 let registry = Nginx::start(&(api + &blobs(origin, "")));
                 let starved = Shape { starved: Some(STARVED), ..Shape::default() };
                 let link = Link::open(registry.authority(), starved);
-                Self { servers: vec![Server::Nginx(registry)], links: vec![link] }
+                Self { servers: vec![Server::Nginx(Box::new(registry))], links: vec![link] }
             }
         }
     }

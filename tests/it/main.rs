@@ -2,6 +2,7 @@
 //! nginx, and a registry in the test's process that breaks on purpose.
 //!
 //! One file a behaviour; `support` is the test bed and tests itself.
+#![expect(clippy::unwrap_used, reason = "what is not as expected fails the test")]
 
 mod batch;
 mod cri_sees_it;

@@ -174,7 +174,8 @@ mod tests {
                 Command::new("mount").args(["-t", "tmpfs", "none"]).arg(&mounted).status().unwrap();
             assert!(mount.success());
             supervised.order("kill");
-            supervised.order("start")
+            supervised.order("start");
+            supervised.pid().to_string()
         };
         assert!(!Path::new("/proc").join(pid).exists(), "the daemon still runs");
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
