@@ -1,3 +1,5 @@
+//! The layout as its callers see it: what is visible when, and what is resumed.
+
 use super::*;
 use crate::oci::MediaType;
 
