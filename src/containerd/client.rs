@@ -50,11 +50,19 @@ pub(super) type Service = InterceptedService<Channel, Scope>;
 #[derive(Debug, Clone)]
 pub struct Client {
     channel: Channel,
-    address: Arc<Path>,
     scope: Scope,
-    content_root: Arc<OnceCell<Option<PathBuf>>>,
+    daemon: Arc<Daemon>,
+    /// Leave the daemon's files alone.
+    socket_only: bool,
+}
+
+/// What all clients of a connection share.
+#[derive(Debug)]
+struct Daemon {
+    address: PathBuf,
+    content_root: OnceCell<Option<PathBuf>>,
     /// Held while labels are read, merged and written back.
-    labelling: Arc<Mutex<()>>,
+    labelling: Mutex<()>,
 }
 
 /// The metadata of every call.
@@ -88,10 +96,13 @@ impl Client {
         }
         let client = Self {
             channel: open_channel(address).await.map_err(|error| unreachable(address, error))?,
-            address: address.into(),
             scope: Scope { namespace: namespace.into(), lease: None },
-            content_root: Arc::default(),
-            labelling: Arc::default(),
+            daemon: Arc::new(Daemon {
+                address: address.to_owned(),
+                content_root: OnceCell::new(),
+                labelling: Mutex::default(),
+            }),
+            socket_only: false,
         };
         let version = client.version().await?;
         debug!(address = %address.display(), version, namespace, "connected to containerd");
@@ -107,12 +118,12 @@ impl Client {
     /// The same daemon, namespace and lease, with every byte going over the socket even where the
     /// daemon's files are at hand.
     pub fn over_socket_only(&self) -> Self {
-        Self { content_root: Arc::new(OnceCell::new_with(Some(None))), ..self.clone() }
+        Self { socket_only: true, ..self.clone() }
     }
 
     /// The socket.
     pub fn address(&self) -> &Path {
-        &self.address
+        &self.daemon.address
     }
 
     /// The namespace.
@@ -167,7 +178,10 @@ impl Client {
     /// Where the daemon says that it keeps content, asked once; `None` when the socket alone is to be
     /// used. Whether that place is within reach, nobody knows yet.
     pub(super) async fn content_root(&self) -> Option<&Path> {
-        let root = self.content_root.get_or_init(async || {
+        if self.socket_only {
+            return None;
+        }
+        let root = self.daemon.content_root.get_or_init(async || {
             self.introspection().shared_content_root().await.unwrap_or_else(|error| {
                 debug!(%error, "the content root is unknown");
                 None
@@ -178,7 +192,7 @@ impl Client {
 
     /// One at a time in this process merges labels: the daemon has no call that adds to a value.
     pub(super) async fn labelling(&self) -> MutexGuard<'_, ()> {
-        self.labelling.lock().await
+        self.daemon.labelling.lock().await
     }
 
     pub(super) fn service(&self) -> Service {

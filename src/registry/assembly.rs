@@ -9,7 +9,6 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Mutex as AsyncMutex, Notify};
@@ -21,12 +20,6 @@ use super::error::Error;
 use super::ranges::ByteRange;
 use super::source::Source;
 use super::window::Reservation;
-
-/// A chunk is a straggler when it takes this many times as long as the others took.
-const STRAGGLER_FACTOR: u32 = 3;
-
-/// How many chunks must have come before it is known how long one takes.
-const ENOUGH_CHUNKS: u32 = 3;
 
 /// See the module.
 #[derive(Debug)]
@@ -49,14 +42,12 @@ struct State {
     /// Bytes of the blob that are in no chunk yet.
     unplanned: u64,
     stopped: Option<Stop>,
-    finished_chunks: u32,
-    /// Time that the finished chunks took, all together.
-    spent: Duration,
 }
 
 #[derive(Debug)]
 struct Chunk {
     frames: VecDeque<Bytes>,
+    length: u64,
     /// What is still to come.
     missing: ByteRange,
     room: Reservation,
@@ -108,6 +99,7 @@ impl Chunk {
     fn new(range: ByteRange, room: Reservation) -> Self {
         Self {
             frames: VecDeque::new(),
+            length: range.length(),
             missing: range,
             room,
             asked: None,
@@ -129,8 +121,6 @@ impl Assembly {
                 chunks: VecDeque::from([chunk]),
                 unplanned: source.size.saturating_sub(first.end),
                 stopped: None,
-                finished_chunks: 0,
-                spent: Duration::ZERO,
             }),
             consumer: Notify::new(),
             finished: Notify::new(),
@@ -167,7 +157,7 @@ impl Assembly {
     pub(crate) async fn straggler(&self) -> Option<Claim> {
         loop {
             let changed = self.finished.notified();
-            let straggler = lock(&self.state).straggler(self.source.context.policy.hedge_after);
+            let straggler = lock(&self.state).straggler(&self.source);
             match straggler {
                 Straggler::Found(claim) => return Some(claim),
                 Straggler::Never => return None,
@@ -203,9 +193,6 @@ impl Assembly {
         chunk.frames.push_back(frame);
         if chunk.missing.length() == 0 {
             chunk.complete.cancel();
-            let spent = chunk.asked.map(|asked| asked.elapsed()).unwrap_or_default();
-            state.spent += spent;
-            state.finished_chunks += 1;
             self.finished.notify_waiters();
         }
         drop(state);
@@ -265,16 +252,12 @@ impl State {
         }
     }
 
-    /// The first chunk that is slow enough to be asked for once more, `floor` at the least.
-    fn straggler(&mut self, floor: Duration) -> Straggler {
+    /// The first chunk that takes longer than `source` has patience for.
+    fn straggler(&mut self, source: &Source) -> Straggler {
         let unfinished = || self.chunks.iter().filter(|chunk| chunk.missing.length() > 0);
         if self.unplanned == 0 && unfinished().next().is_none() {
             return Straggler::Never;
         }
-        if self.finished_chunks < ENOUGH_CHUNKS {
-            return Straggler::NotYet;
-        }
-        let patience = (self.spent / self.finished_chunks * STRAGGLER_FACTOR).max(floor);
         let now = Instant::now();
         let mut due: Option<Instant> = None;
         for (number, chunk) in (self.front..).zip(&mut self.chunks) {
@@ -282,7 +265,11 @@ impl State {
             if chunk.missing.length() == 0 {
                 continue;
             }
-            if now >= asked + patience {
+            let patience = source.patience(chunk.length);
+            // While nothing is known, look again when something may be.
+            let late = patience
+                .map_or(now + source.context.policy.hedge_after, |patience| asked + patience);
+            if now >= late && patience.is_some() {
                 chunk.asked_twice = true;
                 let complete = chunk.complete.clone();
                 return Straggler::Found(Claim {
@@ -292,7 +279,7 @@ impl State {
                     complete,
                 });
             }
-            due = Some(due.map_or(asked + patience, |due| due.min(asked + patience)));
+            due = Some(due.map_or(late, |due| due.min(late)));
         }
         due.map_or(Straggler::NotYet, Straggler::Due)
     }

@@ -8,7 +8,8 @@ use reqwest::redirect::Policy as RedirectPolicy;
 
 use super::error::SetupError;
 use super::policy::AddressOverride;
-use super::{proxy, tls};
+use super::proxy::Proxies;
+use super::tls;
 use crate::config::RegistryHost;
 
 /// Wait for a connection where hosts.toml gives no `dial_timeout`.
@@ -41,6 +42,7 @@ impl Clients {
     pub(crate) fn new(
         host: &RegistryHost,
         overrides: &[AddressOverride],
+        proxies: &Proxies,
     ) -> Result<Self, SetupError> {
         let dial_timeout = host.dial_timeout.unwrap_or(DEFAULT_DIAL_TIMEOUT);
         let config = tls::client_config(host)?;
@@ -59,14 +61,14 @@ impl Clients {
                 let address = SocketAddr::new(entry.address, entry.port.unwrap_or(0));
                 builder.resolve(&entry.host, address)
             });
-            proxy::with_environment(builder)
+            proxies.apply(builder)
         };
         let finish = |builder: reqwest::ClientBuilder| {
             builder.build().map_err(|error| SetupError(format!("HTTP can't be set up: {error}")))
         };
         Ok(Self {
-            api: finish(build(&[b"h2", b"http/1.1"])?.http2_adaptive_window(true))?,
-            blob: finish(build(&[b"http/1.1"])?.http1_only())?,
+            api: finish(build(&[b"h2", b"http/1.1"]).http2_adaptive_window(true))?,
+            blob: finish(build(&[b"http/1.1"]).http1_only())?,
             dial_timeout,
         })
     }

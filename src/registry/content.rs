@@ -17,6 +17,10 @@ use super::fault::{Fault, Phase};
 /// bounds what one step can put into memory to about 4 MiB.
 const DECODER_STEP: usize = 4 * 1024;
 
+/// Largest window that a zstd body may want, as a power of two (8 MiB): what RFC 8878 §3.1.1.1.2
+/// asks decoders to support and recommends not to exceed.
+const ZSTD_WINDOW_LOG: u32 = 23;
+
 /// The next bytes of `response`, `None` at its end.
 pub(crate) async fn next_frame(
     context: &Context,
@@ -49,6 +53,13 @@ pub(crate) async fn read_bounded(
         }
     }
     Ok(body.freeze())
+}
+
+/// Reads a short body to its end, which lets its connection be used again.
+pub(crate) async fn drain(context: &Context, mut response: Response) {
+    if response.content_length().is_some_and(|length| length <= MAX_ERROR_BODY as u64) {
+        while let Ok(Some(_)) = next_frame(context, &mut response).await {}
+    }
 }
 
 /// What a response that is no success means.
@@ -124,6 +135,7 @@ impl Decoder {
             "gzip" | "x-gzip" => Ok(Some(Self::Gzip(MultiGzDecoder::new(Vec::new())))),
             "deflate" => Ok(Some(Self::Deflate(ZlibDecoder::new(Vec::new())))),
             "zstd" => zstd::stream::write::Decoder::new(Vec::new())
+                .and_then(|mut decoder| decoder.window_log_max(ZSTD_WINDOW_LOG).map(|()| decoder))
                 .map(|decoder| Some(Self::Zstd(Box::new(decoder))))
                 .map_err(|error| Fault::Malformed(error.to_string())),
             other => Err(unknown(other)),

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
+use super::error::SetupError;
 use super::fault::{Fault, Phase};
 use super::policy::Policy;
+use super::proxy::Proxies;
 use super::throttle::Throttle;
 use super::window::Budget;
 use crate::config::Keychain;
@@ -21,6 +23,7 @@ pub(crate) struct Context {
     pub(crate) policy: Policy,
     pub(crate) keychain: Arc<Keychain>,
     pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) proxies: Proxies,
     pub(crate) budget: Budget,
     pub(crate) throttle: Throttle,
     deadline: Option<Instant>,
@@ -35,11 +38,28 @@ impl fmt::Debug for Context {
 
 impl Context {
     /// Starts the run's clock.
-    pub(crate) fn new(policy: Policy, keychain: Arc<Keychain>, sink: Arc<dyn Sink>) -> Self {
+    ///
+    /// # Errors
+    /// [`SetupError`] when the environment names an unusable proxy.
+    pub(crate) fn new(
+        policy: Policy,
+        keychain: Arc<Keychain>,
+        sink: Arc<dyn Sink>,
+    ) -> Result<Self, SetupError> {
+        let proxies = Proxies::from_environment()?;
         let deadline = policy.timeout.map(|timeout| Instant::now() + timeout);
         let budget = Budget::new(&policy);
         let throttle = Throttle::new(policy.limit_rate);
-        Self { policy, keychain, sink, budget, throttle, deadline, distrusted: Mutex::default() }
+        Ok(Self {
+            policy,
+            keychain,
+            sink,
+            proxies,
+            budget,
+            throttle,
+            deadline,
+            distrusted: Mutex::default(),
+        })
     }
 
     /// Runs `operation` within the stall timeout, `extra` on top, and the run's deadline.

@@ -13,10 +13,12 @@ use url::Url;
 
 use super::auth::{self, Access, Authorizer, Grant};
 use super::clients::{Clients, Lane};
+use super::content;
 use super::context::Context;
 use super::error::SetupError;
 use super::fault::{Fault, Phase, TlsFault};
 use super::health::Health;
+use super::pace::Pace;
 use super::ranges::ByteRange;
 use super::trace;
 use crate::config::RegistryHost;
@@ -33,6 +35,7 @@ pub(crate) struct Endpoint {
     context: Arc<Context>,
     authorizer: Authorizer,
     health: Health,
+    pace: Pace,
     /// Set once a host with `http_fallback` turned out to speak no TLS.
     plain: AtomicBool,
 }
@@ -84,11 +87,12 @@ impl Endpoint {
     pub(crate) fn new(settings: RegistryHost, context: Arc<Context>) -> Result<Self, SetupError> {
         Ok(Self {
             custom_headers: header_map(&settings)?,
-            clients: Clients::new(&settings, &context.policy.resolve)?,
+            clients: Clients::new(&settings, &context.policy.resolve, &context.proxies)?,
             settings,
             context,
             authorizer: Authorizer::default(),
             health: Health::default(),
+            pace: Pace::default(),
             plain: AtomicBool::new(false),
         })
     }
@@ -113,6 +117,11 @@ impl Endpoint {
         &self.health
     }
 
+    /// How long its bytes usually take.
+    pub(crate) fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
     /// The headers of hosts.toml, for this host and its token endpoint.
     pub(crate) fn custom_headers(&self) -> &HeaderMap {
         &self.custom_headers
@@ -131,7 +140,8 @@ impl Endpoint {
     pub(crate) async fn send(&self, call: &Call<'_>) -> Result<Answer, Fault> {
         if let Some(target) = call.target {
             let exchange = self.prepare(call, target.clone(), HeaderMap::new(), &Grant::default());
-            return self.follow(exchange).await;
+            let answer = self.follow(exchange).await?;
+            return Ok(Answer { target: answer.target.or(call.target.cloned()), ..answer });
         }
         let grant = match call.access {
             Some(access) => self.authorizer.grant(self, access).await?,
@@ -144,7 +154,10 @@ impl Endpoint {
         };
         let challenges = auth::challenges(answer.response.headers())?;
         match self.authorizer.answer(self, access, challenges, &grant).await? {
-            Some(better) => self.send_as(call, &better).await,
+            Some(better) => {
+                content::drain(&self.context, answer.response).await;
+                self.send_as(call, &better).await
+            }
             None => Ok(answer),
         }
     }
@@ -154,8 +167,10 @@ impl Endpoint {
             let url = self.url(call.path)?;
             self.follow(self.prepare(call, url, self.custom_headers.clone(), grant)).await
         };
+        // Requests that went out together all learn of it by failing, each by itself.
+        let over_https = !self.plain.load(Ordering::Relaxed);
         let answer = match attempt().await {
-            Err(fault) if self.falls_back(&fault) => {
+            Err(fault) if over_https && self.falls_back(&fault) => {
                 tracing::debug!(host = self.name(), %fault, "going on over plain HTTP");
                 self.plain.store(true, Ordering::Relaxed);
                 attempt().await
@@ -169,11 +184,9 @@ impl Endpoint {
 
     /// Whether `fault` means that the host, for which http is allowed, speaks no https.
     fn falls_back(&self, fault: &Fault) -> bool {
-        let without_port = !self.settings.authority.ends_with(|last: char| last.is_ascii_digit())
-            || Url::parse(&format!("https://{}", self.settings.authority))
-                .is_ok_and(|url| url.port().is_none());
+        let without_port = Url::parse(&format!("https://{}", self.settings.authority))
+            .is_ok_and(|url| url.port().is_none());
         self.settings.http_fallback
-            && !self.plain.load(Ordering::Relaxed)
             && match fault {
                 Fault::Tls(TlsFault::PlainHttp) => true,
                 // Without a port, http is another port, where something may listen.
@@ -222,6 +235,7 @@ impl Endpoint {
                     }
                 }
             }
+            content::drain(&self.context, response).await;
             exchange.url = next.clone();
             target = Some(next);
         }

@@ -16,6 +16,9 @@ pub enum Error {
         /// `resolve docker.io/library/busybox:latest`.
         what: String,
     },
+    /// The environment can't be used.
+    #[error("cannot use the environment's proxy settings")]
+    Environment(#[source] SetupError),
     /// A host's settings can't be used, so that nobody is asked: going on silently with the next
     /// host would defeat them.
     #[error("cannot use the settings of {host}")]
@@ -112,7 +115,7 @@ impl Error {
             Self::AllHostsFailed { failures, .. } => {
                 failures.decisive().map(|failure| &failure.fault)
             }
-            Self::NoHost { .. } | Self::Setup { .. } => None,
+            Self::NoHost { .. } | Self::Setup { .. } | Self::Environment(_) => None,
         }
     }
 }
@@ -127,6 +130,9 @@ impl Diagnose for Error {
             Self::NoHost { .. } => {
                 Some("give one host in hosts.toml the capabilities pull and resolve".to_owned())
             }
+            Self::Environment(_) => Some(
+                "write proxies as http://host:port, https://host:port or socks5://host:port".into(),
+            ),
             Self::Setup { .. } => None,
             Self::AllHostsFailed { failures, .. } => {
                 failures.decisive().and_then(|failure| failure.fault.hint(&failure.host))

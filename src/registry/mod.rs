@@ -9,7 +9,7 @@
 //! | `clients`, `tls`, `proxy` | connections |
 //! | `auth` | challenges, tokens, who to be |
 //! | `login` | proving a login |
-//! | `retry`, `health` | who is asked next, when, and when to give up |
+//! | `retry`, `health`, `pace` | who is asked next, when, and when to give up |
 //! | `resolver` | references to descriptors, manifests |
 //! | `source`, `segment` | a blob's bytes from a byte on, over any failure |
 //! | `parallel`, `assembly`, `window`, `throttle` | large blobs over several connections, within bounds |
@@ -17,7 +17,7 @@
 //! | `context` | what all requests of a run share |
 //! | `content`, `ranges`, `envelope` | reading bodies, ranges and refusals |
 //! | `trace` | requests and responses in the log, without secrets |
-//! | `fault`, `error` | what one host did wrong; what the operation came to |
+//! | `fault`, `client_error`, `hint`, `error` | what one host did wrong; what the operation came to |
 //!
 //! Bytes are handed on unverified but counted: a blob's stream yields exactly the promised number
 //! of bytes or an error. Whoever stores them checks the digest, and calls
@@ -25,6 +25,7 @@
 
 mod assembly;
 mod auth;
+mod client_error;
 mod clients;
 mod content;
 mod context;
@@ -33,8 +34,10 @@ mod envelope;
 mod error;
 mod fault;
 mod health;
+mod hint;
 mod host;
 mod login;
+mod pace;
 mod parallel;
 mod policy;
 mod proxy;

@@ -50,7 +50,8 @@ impl Parallel {
         let assembly = Arc::new(assembly);
         let mut tasks = JoinSet::new();
         tasks.spawn(work(Arc::clone(&assembly), Some((claim, segment))));
-        for _ in 1..workers {
+        // A blob of one chunk has a worker to spare, in case its connection lags behind.
+        for _ in 1..workers.max(2) {
             tasks.spawn(work(Arc::clone(&assembly), None));
         }
         Self { assembly, taken: VecDeque::new(), _workers: tasks }
@@ -107,7 +108,7 @@ async fn fetch(assembly: &Assembly, claim: &Claim, mut segment: Segment) -> Resu
         opened = segment.open() => opened.map_err(Stop::Failed)?,
         () = claim.complete.cancelled() => return Ok(()),
     }
-    if !segment.is_ranged() {
+    if !segment.is_as_asked() {
         return Err(Stop::Rangeless);
     }
     let mut last = None;

@@ -33,13 +33,14 @@ impl Registry {
     /// Starts the run's clock: `policy.timeout` counts from here.
     ///
     /// # Errors
-    /// [`Error`] is reserved for settings that no host could be asked with.
+    /// [`Error::Environment`] when a proxy variable can't be used.
     pub fn new(
         policy: Policy,
         keychain: Arc<Keychain>,
         sink: Arc<dyn Sink>,
     ) -> Result<Self, Error> {
-        let context = Arc::new(Context::new(policy, keychain, sink));
+        let context = Context::new(policy, keychain, sink).map_err(Error::Environment)?;
+        let context = Arc::new(context);
         Ok(Self { context, endpoints: Arc::default() })
     }
 

@@ -19,12 +19,14 @@ use super::window::Connection;
 const PROGRESS: u64 = 64 * 1024;
 
 /// How long a host's speed is watched before it is judged: long enough for a pause to pass.
-const PACE: Duration = Duration::from_secs(5);
+const WATCHED: Duration = Duration::from_secs(5);
 
 /// Yields the bytes of a range in order, each once.
 pub(crate) struct Segment {
     source: Arc<Source>,
     tries: Tries,
+    /// The location to begin with.
+    preferred: usize,
     /// What is still to come.
     rest: ByteRange,
     body: Option<Body>,
@@ -35,27 +37,27 @@ struct Body {
     location: usize,
     delivered: u64,
     asked: Instant,
-    pace: Pace,
+    speed: Speed,
     _connection: Option<Connection>,
 }
 
 /// Bytes and the time that was spent waiting for them, and not for our consumer.
 #[derive(Default)]
-struct Pace {
+struct Speed {
     bytes: u64,
     waited: Duration,
 }
 
-impl Pace {
+impl Speed {
     /// Adds to the account; a fault when the host was too slow for the last while.
     fn check(&mut self, bytes: u64, waited: Duration, minimum: Option<u64>) -> Result<(), Fault> {
         self.bytes += bytes;
         self.waited += waited;
-        if self.waited < PACE {
+        if self.waited < WATCHED {
             return Ok(());
         }
-        let pace = std::mem::take(self);
-        let speed = pace.bytes as f64 / pace.waited.as_secs_f64();
+        let watched = std::mem::take(self);
+        let speed = watched.bytes as f64 / watched.waited.as_secs_f64();
         match minimum {
             Some(minimum) if speed < minimum as f64 => {
                 Err(Fault::TooSlow { bytes_per_second: speed as u64, minimum })
@@ -70,7 +72,7 @@ impl Segment {
     pub(crate) fn new(source: Arc<Source>, range: ByteRange, preferred: usize) -> Self {
         let endpoints = source.locations.iter().map(|location| Arc::clone(&location.endpoint));
         let tries = Tries::new(Arc::clone(&source.context), endpoints, preferred);
-        Self { source, tries, rest: range, body: None }
+        Self { source, tries, preferred, rest: range, body: None }
     }
 
     /// Makes sure that a host has begun to answer.
@@ -87,13 +89,16 @@ impl Segment {
             let asked = Instant::now();
             match self.source.open(location, self.rest).await {
                 Ok(opened) => {
-                    self.source.prefer(index);
+                    if index != self.preferred {
+                        // The one to begin with failed: the blob goes on with what works.
+                        self.source.prefer(index);
+                    }
                     self.body = Some(Body {
                         opened,
                         location: index,
                         delivered: 0,
                         asked,
-                        pace: Pace::default(),
+                        speed: Speed::default(),
                         _connection: connection,
                     });
                 }
@@ -103,9 +108,11 @@ impl Segment {
         Ok(())
     }
 
-    /// Whether the open response is a range, rather than the whole blob.
-    pub(crate) fn is_ranged(&self) -> bool {
-        self.body.as_ref().is_some_and(|body| body.opened.ranged)
+    /// Whether the open response is what was asked for, rather than the whole blob in place of a
+    /// part of it.
+    pub(crate) fn is_as_asked(&self) -> bool {
+        let whole = self.rest == ByteRange { start: 0, end: self.source.size };
+        whole || self.body.as_ref().is_some_and(|body| body.opened.ranged)
     }
 
     /// The byte of the blob that comes next.
@@ -156,6 +163,9 @@ impl Segment {
     /// Reads the end of the body, which lets the connection be used again.
     async fn finish(&mut self) -> Option<Result<Bytes, Error>> {
         let mut body = self.body.take()?;
+        if let Some(location) = self.source.locations.get(body.location) {
+            location.endpoint.pace().record(body.delivered, body.asked.elapsed());
+        }
         let end = content::next_frame(&self.source.context, &mut body.opened.response).await;
         let Ok(Some(_)) = end else { return None };
         self.tries.failed(body.location, Fault::Excess { expected: self.rest.end });
@@ -167,13 +177,13 @@ impl Segment {
 /// The next bytes of `rest`; fails at the body's end.
 async fn read(source: &Source, body: &mut Body, rest: ByteRange) -> Result<Bytes, Fault> {
     let missing = rest.length();
-    let Body { opened, pace, .. } = body;
+    let Body { opened, speed, .. } = body;
     loop {
         let waiting = Instant::now();
         let frame = content::next_frame(&source.context, &mut opened.response).await?;
         let frame = frame.ok_or(Fault::Truncated)?;
         let count = frame.len() as u64;
-        pace.check(count, waiting.elapsed(), source.context.policy.min_speed)?;
+        speed.check(count, waiting.elapsed(), source.context.policy.min_speed)?;
         source.context.throttle.take(count).await;
         let room = usize::try_from(opened.skip.saturating_add(missing)).unwrap_or(usize::MAX);
         let mut bytes = match &mut opened.decoder {
@@ -199,14 +209,14 @@ mod tests {
     #[test]
     fn a_pause_is_forgiven_and_a_trickle_is_not() {
         let second = Duration::from_secs(1);
-        let mut pace = Pace::default();
-        assert_eq!(pace.check(0, 4 * second, Some(100)), Ok(()));
-        assert_eq!(pace.check(1000, second, Some(100)), Ok(()));
+        let mut speed = Speed::default();
+        assert_eq!(speed.check(0, 4 * second, Some(100)), Ok(()));
+        assert_eq!(speed.check(1000, second, Some(100)), Ok(()));
         for _ in 0..4 {
-            assert_eq!(pace.check(99, second, Some(100)), Ok(()));
+            assert_eq!(speed.check(99, second, Some(100)), Ok(()));
         }
         let slow = Fault::TooSlow { bytes_per_second: 99, minimum: 100 };
-        assert_eq!(pace.check(99, second, Some(100)), Err(slow));
-        assert_eq!(pace.check(0, 10 * second, None), Ok(()));
+        assert_eq!(speed.check(99, second, Some(100)), Err(slow));
+        assert_eq!(speed.check(0, 10 * second, None), Ok(()));
     }
 }

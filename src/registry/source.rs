@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use http::header::CONTENT_ENCODING;
 use http::{Method, StatusCode};
@@ -144,6 +145,14 @@ impl Source {
             .map(|(index, _)| index)
             .next()
             .unwrap_or(preferred)
+    }
+
+    /// How long to wait for a chunk of `bytes` before it is asked for on a second connection;
+    /// `None` while nothing is known of the host's usual pace.
+    pub(crate) fn patience(&self, bytes: u64) -> Option<Duration> {
+        let location = self.locations.get(self.preferred())?;
+        let usual = location.endpoint.pace().patience(bytes)?;
+        Some(usual.max(self.context.policy.hedge_after))
     }
 
     /// Asks the location after `index` first from now on, if that was `index` so far.

@@ -11,12 +11,16 @@ use super::ranges::ByteRange;
 use super::segment::Segment;
 use super::source::Source;
 
+/// A blob of at most this many bytes (64 KiB) is read as the consumer asks, without workers and
+/// room in the window: configurations, empty layers.
+const TINY: u64 = 64 * 1024;
+
 /// Yields exactly the bytes from the offset asked for to the blob's end, or an error, after which
 /// the stream is over. Their digest is not checked.
 ///
-/// A large blob arrives over several connections at once, in the background and as far ahead as the
-/// policy's window allows; a small one, or one whose host serves no ranges, is read from its only
-/// connection as the consumer asks.
+/// A blob arrives in the background, as far ahead as the policy's window allows, and over several
+/// connections at once when it is large. A tiny one, or a large one whose host serves no ranges, is
+/// read from its only connection as the consumer asks.
 pub struct BlobStream {
     source: Arc<Source>,
     way: Way,
@@ -34,9 +38,9 @@ impl BlobStream {
     pub(crate) async fn open(source: Source, offset: u64) -> Result<Self, Error> {
         let source = Arc::new(source);
         let rest = ByteRange { start: offset, end: source.size };
-        let way = if rest.start >= rest.end {
+        let way = if rest.length() == 0 {
             Way::Over
-        } else if rest.length() <= source.context.policy.chunk_bytes {
+        } else if rest.length() <= TINY {
             Way::One(Box::new(opened(&source, rest).await?))
         } else {
             begin(&source, rest).await?
@@ -100,11 +104,14 @@ async fn opened(source: &Arc<Source>, range: ByteRange) -> Result<Segment, Error
 /// Asks for the first chunk, and learns from the answer whether the host serves ranges and where it
 /// redirects to.
 async fn begin(source: &Arc<Source>, rest: ByteRange) -> Result<Way, Error> {
-    let range = ByteRange { start: rest.start, end: source.context.policy.chunk_end(rest.start) };
+    let range = ByteRange {
+        start: rest.start,
+        end: source.context.policy.chunk_end(rest.start).min(rest.end),
+    };
     let room = source.context.budget.reserve(range.length()).await;
     let mut segment = opened(source, range).await?;
     match room {
-        Some(room) if segment.is_ranged() => {
+        Some(room) if segment.is_as_asked() => {
             Ok(Way::Several(Parallel::start(Arc::clone(source), First { segment, range, room })))
         }
         _ => {

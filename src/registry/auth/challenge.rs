@@ -28,8 +28,6 @@ pub(crate) struct Bearer {
     pub(crate) service: Option<String>,
     /// What it should allow; absent in challenges to `/v2/`.
     pub(crate) scope: Option<String>,
-    /// Why a token that was sent did not do: `insufficient_scope`, `invalid_token`.
-    pub(crate) error: Option<String>,
 }
 
 /// The challenges of a 401 response that we can answer, in its order.
@@ -82,7 +80,6 @@ impl Raw {
             realm,
             service: self.take("service"),
             scope: self.take("scope"),
-            error: self.take("error"),
         }))
     }
 }
@@ -143,7 +140,6 @@ mod tests {
             realm: "https://auth.example/token".parse().unwrap(),
             service: service.map(str::to_owned),
             scope: scope.map(str::to_owned),
-            error: None,
         })
     }
 

@@ -150,6 +150,18 @@ async fn plain_http_is_recognised_where_tls_was_expected() {
 }
 
 #[tokio::test]
+async fn requests_that_went_out_together_all_fall_back() {
+    let server = Server::start(|_, _| Reply::status(404)).await;
+    let fallback = RegistryHost { http_fallback: true, ..host("https", &server.authority()) };
+    let repository = Setup::policy(loopback("registry.example")).repository(vec![fallback]);
+    let resolves = [(); 8].map(|()| repository.resolve());
+    for resolved in futures_util::future::join_all(resolves).await {
+        let error = resolved.unwrap_err();
+        assert!(matches!(error.fault(), Some(Fault::NotFound { .. })), "{error:?}");
+    }
+}
+
+#[tokio::test]
 async fn skipping_verification_never_turns_https_into_http() {
     let server = Server::start(|_, _| Reply::status(404)).await;
     let (fault, _) =

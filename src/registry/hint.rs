@@ -1,0 +1,101 @@
+//! What an admin can do about a fault: the sentence after "hint:".
+
+use super::fault::{Fault, TlsFault};
+
+impl Fault {
+    /// What an admin can do about it, at `host`.
+    pub fn hint(&self, host: &str) -> Option<String> {
+        let hint = match self {
+            Self::NotFound { .. } => {
+                "check the name and the tag; a private repository may answer so without a login"
+                    .to_owned()
+            }
+            Self::Unauthorized { with_login: true, .. } => {
+                format!("check the user name and password for {host}: pullctl login {host}")
+            }
+            Self::Unauthorized { with_login: false, .. } => {
+                format!(
+                    "log in with pullctl login {host}, or check the name: many registries answer so for images that do not exist"
+                )
+            }
+            Self::Denied { with_login: true, .. } => {
+                format!("the login for {host} may not read this repository")
+            }
+            Self::Denied { with_login: false, .. } => format!("log in with pullctl login {host}"),
+            Self::RateLimited { retry_after: Some(wait), .. } => {
+                format!(
+                    "try again in {} s, log in for a higher limit, or use a mirror",
+                    wait.as_secs()
+                )
+            }
+            Self::RateLimited { retry_after: None, .. } => {
+                "try again later, log in for a higher limit, or use a mirror".to_owned()
+            }
+            Self::NameNotFound { .. } => {
+                format!("check the spelling of {host} and this machine's DNS")
+            }
+            Self::Refused | Self::Connect(_) | Self::ConnectTimeout(_) => {
+                format!(
+                    "check that {host} is up and reachable from here, and HTTPS_PROXY if a proxy is needed"
+                )
+            }
+            Self::Tls(fault) => return fault.hint(host),
+            Self::Token { realm, fault } => return fault.hint(realm),
+            // A login for the target would do no good: it was the host that sent us there.
+            Self::Redirected { target, fault } if fault.is_unreachable() => {
+                return fault.hint(target);
+            }
+            Self::Html => format!(
+                "check that {host} is a registry and that no login portal or proxy answers in its place"
+            ),
+            Self::Truncated | Self::Broken(_) => format!(
+                "{host}, or a proxy before it, cuts transfers short; run the command again to go on where it stopped, or use a mirror"
+            ),
+            Self::TooSlow { .. } => "lower --min-speed, or use a mirror".to_owned(),
+            Self::Status { status, .. } if status.is_server_error() => {
+                format!("{host} is in trouble: try again later, or use a mirror")
+            }
+            Self::Stalled { .. } => "raise --stall-timeout on a very slow network".to_owned(),
+            Self::Deadline { .. } => {
+                "raise --timeout; what was fetched is kept for the next run".to_owned()
+            }
+            Self::SizeMismatch { .. }
+            | Self::Excess { .. }
+            | Self::DigestMismatch { .. }
+            | Self::WrongRange(_) => {
+                format!(
+                    "{host}, or a proxy before it, serves damaged content; purge its cache or leave it out"
+                )
+            }
+            _ => return None,
+        };
+        Some(hint)
+    }
+}
+
+impl TlsFault {
+    fn hint(&self, host: &str) -> Option<String> {
+        let file = format!("/etc/containerd/certs.d/{host}/hosts.toml");
+        let hint = match self {
+            Self::UnknownIssuer => {
+                format!(
+                    "put the authority's certificate into {file} (ca = \"…\"), or try --skip-verify"
+                )
+            }
+            Self::Expired | Self::NotYetValid => {
+                format!(
+                    "renew the certificate of {host}, check this machine's clock, or try --skip-verify"
+                )
+            }
+            Self::WrongName { .. } => {
+                format!("use a name that is on the certificate of {host}, or try --skip-verify")
+            }
+            Self::PlainHttp => format!("{host} speaks plain HTTP: try --plain-http"),
+            Self::ClientCertificate(_) => {
+                format!("put a client certificate into {file} (client = [[\"cert\", \"key\"]])")
+            }
+            Self::Other(_) => return None,
+        };
+        Some(hint)
+    }
+}
