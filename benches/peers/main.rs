@@ -47,6 +47,9 @@ use crate::origin::Origin;
 use crate::publish::{Published, Publisher};
 use crate::results::{Duel, Outcome, Results, wall};
 
+/// From this share of its processors' time on, the machine's other work spoils what is measured.
+const BUSY: f64 = 5.0;
+
 fn main() -> ExitCode {
     match bench(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -59,7 +62,7 @@ fn main() -> ExitCode {
 
 fn bench(options: &Options) -> Result<(), String> {
     let origin = Origin::start(options.store.as_deref());
-    let mut publisher = Publisher::new(origin.authority());
+    let mut publisher = Publisher::new(&origin);
     let daemons: Vec<Daemon> = options.chosen_daemons().into_iter().map(Daemon::start).collect();
     let file = options.output.join("results.json");
     let mut results = Results::load(&file);
@@ -68,7 +71,11 @@ fn bench(options: &Options) -> Result<(), String> {
         let images: Vec<Published> =
             case.images.iter().map(|image| publisher.publish(image)).collect();
         let front = Front::open(case.network, &origin);
-        let outcome = hold(&case, &images, &front, &daemons, options)?;
+        let busy_percent = process::machine_busy_percent();
+        if busy_percent > BUSY {
+            eprintln!("  the machine is {busy_percent:.0} % busy with something else");
+        }
+        let outcome = Outcome { busy_percent, ..hold(&case, &images, &front, &daemons, options)? };
         results.put(outcome);
         results.save(&file).map_err(|error| format!("{}: {error}", file.display()))?;
     }
@@ -114,6 +121,7 @@ fn hold(
         case: case.name.to_owned(),
         title: case.title.to_owned(),
         date: jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M").to_string(),
+        busy_percent: 0.0,
         layer_bytes: distinct_bytes(images),
         limit_seconds,
         duels,

@@ -1,6 +1,9 @@
 //! One run, measured, and what has to be so before and after it.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
 
 use crate::cases::Case;
 use crate::contestant::Contestant;
@@ -29,7 +32,7 @@ impl Race<'_> {
         let references: Vec<String> =
             self.images.iter().map(|image| image.reference(self.front.authority())).collect();
         let command = contestant.command(self.daemon, &namespace, &references, self.options);
-        let home = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let home = self.scratch()?;
         if self.case.again {
             process::run(&command, home.path())?;
         }
@@ -40,7 +43,7 @@ impl Race<'_> {
         sample
     }
 
-    fn measure(&self, command: &[String], home: &std::path::Path) -> Result<Sample, String> {
+    fn measure(&self, command: &[String], home: &Path) -> Result<Sample, String> {
         let daemon = self.daemon.process;
         // What earlier runs wrote and removed is not this one's business.
         rustix::fs::sync();
@@ -64,8 +67,8 @@ impl Race<'_> {
         let (digest, _) = image.layers.first().ok_or("the image has no layer")?;
         let authority = self.front.authority();
         let url = format!("http://{authority}/v2/{}/blobs/{digest}", image.repository);
-        let target = tempfile::tempdir_in(self.daemon.directory()).map_err(|e| e.to_string())?;
-        let home = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let target = self.scratch()?;
+        let home = self.scratch()?;
         let script = "curl -sSf \"$1\" | igzip -d -c | tar x -C \"$2\"";
         let target = target.path().display().to_string();
         let command = ["bash", "-o", "pipefail", "-c", script, "bash", &url, &target];
@@ -73,5 +76,11 @@ impl Race<'_> {
         let started = Instant::now();
         process::run(&command.map(str::to_owned), home.path())?;
         Ok(started.elapsed())
+    }
+
+    /// A folder that is gone with the daemon, if not before.
+    fn scratch(&self) -> Result<TempDir, String> {
+        let directory = self.daemon.directory();
+        tempfile::tempdir_in(directory).map_err(|error| format!("{}: {error}", directory.display()))
     }
 }

@@ -45,6 +45,11 @@ impl Origin {
         &self.authority
     }
 
+    /// A folder that goes with the registry.
+    pub(crate) fn directory(&self) -> &Path {
+        self.daemon.directory()
+    }
+
     /// The folder that holds the blobs, as `ab/abcd…/data`.
     pub(crate) fn blobs(&self) -> PathBuf {
         self.storage.join("docker/registry/v2/blobs/sha256")

@@ -44,6 +44,29 @@ impl Process {
     }
 }
 
+/// Share of all processors' time that was used during one second.
+pub(crate) fn machine_busy_percent() -> f64 {
+    let before = processor_ticks();
+    std::thread::sleep(Duration::from_secs(1));
+    let after = processor_ticks();
+    let passed = after.all.saturating_sub(before.all).max(1) as f64;
+    100.0 - 100.0 * after.idle.saturating_sub(before.idle) as f64 / passed
+}
+
+struct Ticks {
+    idle: u64,
+    all: u64,
+}
+
+fn processor_ticks() -> Ticks {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let line = stat.lines().next().unwrap_or_default();
+    let fields: Vec<u64> =
+        line.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
+    // user, nice, system, idle, iowait and more, by proc(5); waiting for the disk is idle as well.
+    Ticks { idle: fields.iter().skip(3).take(2).sum(), all: fields.iter().sum() }
+}
+
 /// A command's costs, children included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Costs {

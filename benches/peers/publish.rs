@@ -12,6 +12,7 @@ use ureq::{Agent, Body};
 
 use crate::content::Tree;
 use crate::layer::Layer;
+use crate::origin::Origin;
 use crate::support::image::{DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST};
 
 /// Layers packed at once.
@@ -46,15 +47,15 @@ impl Published {
 /// Makes images and pushes them to one registry.
 pub(crate) struct Publisher<'a> {
     agent: Agent,
-    authority: &'a str,
+    origin: &'a Origin,
     /// Layers that the registry has, and in which repository.
     pushed: HashMap<Tree, (Layer, String)>,
 }
 
 impl<'a> Publisher<'a> {
-    pub(crate) fn new(authority: &'a str) -> Self {
+    pub(crate) fn new(origin: &'a Origin) -> Self {
         let config = Agent::config_builder().http_status_as_error(false).build();
-        Self { agent: config.new_agent(), authority, pushed: HashMap::new() }
+        Self { agent: config.new_agent(), origin, pushed: HashMap::new() }
     }
 
     /// Sees to it that the registry has the image.
@@ -64,7 +65,8 @@ impl<'a> Publisher<'a> {
         }
         let missing: Vec<Tree> =
             recipe.layers.iter().filter(|tree| !self.pushed.contains_key(tree)).copied().collect();
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let folder =
+            tempfile::tempdir_in(self.origin.directory()).expect("a temporary folder can be made");
         let queue = Mutex::new(missing.iter().enumerate());
         let packed = Mutex::new(Vec::new());
         thread::scope(|scope| {
@@ -90,7 +92,7 @@ impl<'a> Publisher<'a> {
     }
 
     fn find(&self, repository: &str) -> Option<Published> {
-        let url = format!("http://{}/v2/{repository}/manifests/{TAG}", self.authority);
+        let url = format!("http://{}/v2/{repository}/manifests/{TAG}", self.origin.authority());
         let request = self.agent.get(url).header("accept", DOCKER_MANIFEST);
         let mut answer = request.call().expect("the registry answers");
         if answer.status() != 200 {
@@ -136,7 +138,8 @@ impl<'a> Publisher<'a> {
                 .map(|(layer, _)| descriptor(&kind, &layer.digest, layer.bytes))
                 .collect::<Vec<_>>(),
         });
-        let url = format!("http://{}/v2/{}/manifests/{TAG}", self.authority, recipe.repository);
+        let url =
+            format!("http://{}/v2/{}/manifests/{TAG}", self.origin.authority(), recipe.repository);
         let request = self.agent.put(url).header("content-type", DOCKER_MANIFEST);
         check(request.send(manifest.to_string()));
     }
@@ -165,7 +168,7 @@ impl<'a> Publisher<'a> {
     }
 
     fn uploads(&self, repository: &str) -> String {
-        format!("http://{}/v2/{repository}/blobs/uploads/", self.authority)
+        format!("http://{}/v2/{repository}/blobs/uploads/", self.origin.authority())
     }
 }
 

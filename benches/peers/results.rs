@@ -36,6 +36,8 @@ pub(crate) struct Outcome {
     pub(crate) title: String,
     /// When it was measured, in UTC.
     pub(crate) date: String,
+    /// How busy the machine was with something else, just before.
+    pub(crate) busy_percent: f64,
     /// All distinct layers, as they are served.
     pub(crate) layer_bytes: u64,
     /// `curl | igzip -d | tar x` of the layer, where the case has that.

@@ -4,7 +4,6 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::failure::{Diagnose, Failure};
-use crate::pull;
 use crate::reference::ReferenceError;
 
 /// Why a command could not be carried out.
@@ -45,14 +44,6 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
-    /// An image could not be pulled.
-    #[error("cannot pull {image}")]
-    Pull {
-        /// The reference.
-        image: String,
-        /// Why.
-        source: pull::Error,
-    },
     /// Ctrl-C or SIGTERM.
     #[error("interrupted")]
     Interrupted,
@@ -66,7 +57,6 @@ impl Diagnose for Error {
             | Self::ListLine { .. }
             | Self::NoImages
             | Self::SeveralRegistries(..) => Failure::Usage,
-            Self::Pull { source, .. } => source.failure(),
             Self::Interrupted => Failure::Interrupted,
         }
     }
@@ -79,7 +69,6 @@ impl Diagnose for Error {
                 Some("pull the images of each registry by a command of its own".into())
             }
             Self::Password { .. } => Some("where no terminal is, write -u USER:PASSWORD".into()),
-            Self::Pull { source, .. } => source.hint(),
             Self::Interrupted => {
                 Some("run the same command again: the pull goes on where it stopped".into())
             }

@@ -68,7 +68,8 @@ fn read_list(path: &Path) -> Result<Vec<Reference>, Error> {
 fn parse_list(path: &Path, text: &str) -> Result<Vec<Reference>, Error> {
     text.lines()
         .enumerate()
-        .map(|(position, line)| (position + 1, line.trim()))
+        // No reference holds a space, so what follows ` #` is a comment too.
+        .map(|(position, line)| (position + 1, line.split(" #").next().unwrap_or_default().trim()))
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
         .map(|(line, text)| {
             text.parse().map_err(|source| Error::ListLine { path: path.to_owned(), line, source })
@@ -190,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_list_may_have_blank_lines_and_comments() {
-        let text = "\n# for kubeadm\nregistry.k8s.io/pause:3.6  \n\tbusybox\n";
+        let text = "\n# for kubeadm\nregistry.k8s.io/pause:3.6  # sandbox\n\tbusybox\n";
         let names: Vec<_> =
             parse_list(Path::new("list"), text).unwrap().iter().map(ToString::to_string).collect();
         assert_eq!(names, ["registry.k8s.io/pause:3.6", "docker.io/library/busybox:latest"]);

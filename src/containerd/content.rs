@@ -52,7 +52,7 @@ pub enum Opened {
     /// The blob is stored, and held by our lease from now on.
     Exists,
     /// It is ours to write.
-    Ingest(Ingest),
+    Ingest(Box<Ingest>),
 }
 
 /// The blobs of a namespace.
@@ -191,7 +191,7 @@ impl ContentStore {
         let mut turn = Turn::new(self, &expected.digest);
         loop {
             match Ingest::open(self, reference, expected).await {
-                Ok(ingest) => return Ok(Opened::Ingest(ingest)),
+                Ok(ingest) => return Ok(Opened::Ingest(Box::new(ingest))),
                 Err(error) if error.is_already_exists() => return Ok(Opened::Exists),
                 Err(error) => turn.wait(error).await?,
             }

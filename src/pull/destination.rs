@@ -61,6 +61,12 @@ pub trait BlobIngest: Send {
     /// Appends bytes.
     async fn write(&mut self, bytes: Bytes) -> Result<(), Error>;
 
+    /// Puts bytes that are held back where a later run finds them. For when no more come for a while.
+    async fn flush(&mut self) -> Result<(), Error>;
+
+    /// Stops for now; a later run goes on after the last byte written.
+    async fn suspend(self: Box<Self>);
+
     /// Checks size and digest and keeps the blob; a blob that fails is thrown away.
     ///
     /// # Errors

@@ -2,11 +2,14 @@
 //! images share is done once.
 
 use std::collections::HashSet;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::Error;
 use super::destination::{BlobIngest, Destination, Opened};
@@ -21,6 +24,10 @@ use crate::registry::Repository;
 /// Times that a blob whose bytes turn out wrong is fetched afresh. Each time the hosts that the
 /// bytes came from are dropped for the run, so more only helps those with many mirrors.
 const ATTEMPTS_AT_A_BLOB: usize = 4;
+
+/// How long no bytes come before those held back are put where a later run finds them (1 s): on a
+/// line that stalls, the run may be ended before the next ones come.
+const FLUSH_AFTER: Duration = Duration::from_secs(1);
 
 /// The blobs of a run.
 pub(super) struct Blobs {
@@ -183,7 +190,13 @@ impl Blobs {
             };
             let resumed = ingest.offset();
             self.state(descriptor, BlobState::Downloading, resumed);
-            let hosts = self.transfer(descriptor, source, &mut *ingest, tally).await?;
+            let hosts = match self.transfer(descriptor, source, &mut *ingest, tally).await {
+                Ok(hosts) => hosts,
+                Err(error) => {
+                    ingest.suspend().await;
+                    return Err(error);
+                }
+            };
             self.state(descriptor, BlobState::Verifying, 0);
             match ingest.commit().await {
                 Ok(()) => return Ok(()),
@@ -213,8 +226,16 @@ impl Blobs {
             return Ok(Vec::new());
         }
         let mut stream = source.repository.blob(descriptor, ingest.offset()).await?;
-        while let Some(bytes) = stream.next().await {
-            let bytes = bytes?;
+        loop {
+            let mut next = pin!(stream.next());
+            let bytes = match timeout(FLUSH_AFTER, &mut next).await {
+                Ok(bytes) => bytes,
+                Err(_) => {
+                    ingest.flush().await?;
+                    next.await
+                }
+            };
+            let Some(bytes) = bytes.transpose()? else { break };
             tally.add(bytes.len() as u64);
             ingest.write(bytes).await?;
         }

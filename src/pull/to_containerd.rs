@@ -265,7 +265,7 @@ impl Destination for ContainerdDestination {
 
 /// A blob on its way into the content store, and into files at the same time.
 struct ContainerdIngest {
-    ingest: Ingest,
+    ingest: Box<Ingest>,
     /// They go with the commit, which saves a transaction.
     labels: Labels,
     unpacked: Option<Unpacked>,
@@ -289,6 +289,19 @@ impl BlobIngest for ContainerdIngest {
             unpacked.sink.write(bytes).await;
         }
         Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), Error> {
+        Ok(self.ingest.flush().await?)
+    }
+
+    async fn suspend(self: Box<Self>) {
+        if let Some(Unpacked { sink, .. }) = self.unpacked {
+            sink.abandon().await;
+        }
+        if let Err(error) = self.ingest.suspend().await {
+            tracing::debug!(%error, "the last bytes of a blob are lost");
+        }
     }
 
     async fn commit(mut self: Box<Self>) -> Result<(), Error> {

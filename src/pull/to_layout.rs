@@ -106,6 +106,15 @@ impl BlobIngest for layout::Ingest {
         Ok(self.write(bytes).await?)
     }
 
+    async fn flush(&mut self) -> Result<(), Error> {
+        // Every piece is written as soon as it comes.
+        Ok(())
+    }
+
+    async fn suspend(self: Box<Self>) {
+        (*self).suspend().await;
+    }
+
     async fn commit(self: Box<Self>) -> Result<(), Error> {
         Ok((*self).commit().await?)
     }

@@ -1,5 +1,7 @@
 //! Active snapshots: prepared for a layer, filled by somebody, committed or removed.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use tracing::debug;
@@ -12,58 +14,106 @@ use crate::containerd::{Committed, Labels, Mount, Prepared, Snapshots};
 /// removal and our asking may cross once, hardly twice.
 const PREPARE_TRIES: usize = 3;
 
+/// The active snapshots that this run has open. Clones share them.
+#[derive(Debug, Clone)]
+pub(super) struct ActiveSnapshots {
+    snapshots: Snapshots,
+    keys: Arc<Mutex<BTreeSet<String>>>,
+}
+
 /// An active snapshot that is being filled. One that is dropped without being committed or removed
-/// goes with the lease.
+/// is removed by [`ActiveSnapshots::remove_left`], or goes with the lease.
 #[derive(Debug)]
 pub(super) struct ActiveSnapshot {
-    snapshots: Snapshots,
+    all: ActiveSnapshots,
     key: String,
     pub(super) mounts: Vec<Mount>,
 }
 
-impl ActiveSnapshot {
+impl ActiveSnapshots {
+    pub(super) fn new(snapshots: Snapshots) -> Self {
+        Self { snapshots, keys: Arc::default() }
+    }
+
     /// Prepares `layer` on top of its parent, which must be committed; `None` when the layer's own
     /// snapshot is committed already.
-    pub(super) async fn on_parent(
-        snapshots: &Snapshots,
-        layer: &Layer,
-    ) -> Result<Option<Self>, Error> {
+    pub(super) async fn on_parent(&self, layer: &Layer) -> Result<Option<ActiveSnapshot>, Error> {
         let chain = layer.identity.chain_id.to_string();
         let parent = layer.identity.parent.map(|parent| parent.to_string());
         for _ in 0..PREPARE_TRIES {
-            let key = extraction_key(&chain);
-            match snapshots.prepare(&key, parent.as_deref(), &chain_label(&chain)).await? {
-                Prepared::Mounts(mounts) => {
-                    return Ok(Some(Self { snapshots: snapshots.clone(), key, mounts }));
-                }
-                Prepared::Exists if snapshots.stat(&chain).await?.is_some() => return Ok(None),
-                Prepared::Exists => debug!(chain, "the snapshot exists, yet is not found"),
+            let prepared = self.prepare(&chain, parent.as_deref(), &chain_label(&chain)).await?;
+            if prepared.is_some() {
+                return Ok(prepared);
             }
+            if self.snapshots.stat(&chain).await?.is_some() {
+                return Ok(None);
+            }
+            debug!(chain, "the snapshot exists, yet is not found");
         }
         Err(Error::Undecided { layer: layer.descriptor.digest })
     }
 
     /// Prepares an empty snapshot without parent, to extract `layer` before its parent is there.
-    pub(super) async fn apart(snapshots: &Snapshots, layer: &Layer) -> Result<Self, Error> {
+    pub(super) async fn apart(&self, layer: &Layer) -> Result<ActiveSnapshot, Error> {
         // Without the label: this is a place to work in, which never becomes that chain.
-        let key = extraction_key(&layer.identity.chain_id.to_string());
-        match snapshots.prepare(&key, None, &Labels::new()).await? {
-            Prepared::Mounts(mounts) => Ok(Self { snapshots: snapshots.clone(), key, mounts }),
-            Prepared::Exists => Err(Error::Undecided { layer: layer.descriptor.digest }),
+        let chain = layer.identity.chain_id.to_string();
+        let prepared = self.prepare(&chain, None, &Labels::new()).await?;
+        prepared.ok_or(Error::Undecided { layer: layer.descriptor.digest })
+    }
+
+    /// Removes what a failed or abandoned extraction has left.
+    pub(super) async fn remove_left(&self) {
+        let left = std::mem::take(&mut *self.keys());
+        for key in left {
+            self.remove(&key).await;
         }
     }
 
-    /// What it takes on disk, as the daemon sees it.
+    async fn prepare(
+        &self,
+        chain: &str,
+        parent: Option<&str>,
+        labels: &Labels,
+    ) -> Result<Option<ActiveSnapshot>, Error> {
+        let key = extraction_key(chain);
+        self.keys().insert(key.clone());
+        match self.snapshots.prepare(&key, parent, labels).await? {
+            Prepared::Mounts(mounts) => Ok(Some(ActiveSnapshot { all: self.clone(), key, mounts })),
+            Prepared::Exists => {
+                self.keys().remove(&key);
+                Ok(None)
+            }
+        }
+    }
+
+    /// What can't be removed is left to the lease.
+    async fn remove(&self, key: &str) {
+        if let Err(error) = self.snapshots.remove(key).await {
+            debug!(key, %error, "an unfinished snapshot is left to the lease");
+        }
+    }
+
+    fn keys(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        // Nothing that could panic happens under this lock.
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ActiveSnapshot {
+    /// How many files and directories are in it, as the daemon sees it.
     pub(super) async fn inodes(&self) -> Result<u64, Error> {
-        Ok(self.snapshots.usage(&self.key).await?.inodes)
+        Ok(self.all.snapshots.usage(&self.key).await?.inodes)
     }
 
     /// Commits it as `layer`'s snapshot. Where another client was quicker, or the daemon refuses, it
     /// is removed.
     pub(super) async fn commit(self, layer: &Layer) -> Result<Unpacked, Error> {
         let chain = layer.identity.chain_id.to_string();
-        match self.snapshots.commit(&chain, &self.key, &chain_label(&chain)).await {
-            Ok(Committed::Done) => Ok(Unpacked::Done),
+        match self.all.snapshots.commit(&chain, &self.key, &chain_label(&chain)).await {
+            Ok(Committed::Done) => {
+                self.all.keys().remove(&self.key);
+                Ok(Unpacked::Done)
+            }
             Ok(Committed::Exists) => {
                 self.remove().await;
                 Ok(Unpacked::Exists)
@@ -75,11 +125,10 @@ impl ActiveSnapshot {
         }
     }
 
-    /// Removes it; what can't be removed is left to the lease.
+    /// Removes it.
     pub(super) async fn remove(&self) {
-        if let Err(error) = self.snapshots.remove(&self.key).await {
-            debug!(key = self.key, %error, "an unfinished snapshot is left to the lease");
-        }
+        self.all.remove(&self.key).await;
+        self.all.keys().remove(&self.key);
     }
 }
 

@@ -1,8 +1,8 @@
 //! Unpacking by containerd itself: it reads the stored blob back, inflates it and applies it.
 
-use super::active::ActiveSnapshot;
+use super::active::{ActiveSnapshot, ActiveSnapshots};
 use super::{Error, Layer, Unpacked};
-use crate::containerd::{self, Client, Diff, Snapshots};
+use crate::containerd::{self, Client, Diff};
 use crate::oci::DiffId;
 
 /// What of containerd's words says that a blob is no archive, rather than that unpacking it failed
@@ -13,14 +13,14 @@ const MALFORMED: [&str; 7] =
 /// Unpacks layers whose blobs are in the content store.
 #[derive(Debug, Clone)]
 pub(super) struct DaemonUnpacker {
-    snapshots: Snapshots,
+    active: ActiveSnapshots,
     diff: Diff,
 }
 
 impl DaemonUnpacker {
-    /// An unpacker into the snapshotter called `snapshotter`.
-    pub(super) fn new(client: &Client, snapshotter: &str) -> Self {
-        Self { snapshots: client.snapshots(snapshotter), diff: client.diff() }
+    /// An unpacker that fills `active` snapshots.
+    pub(super) fn new(client: &Client, active: ActiveSnapshots) -> Self {
+        Self { active, diff: client.diff() }
     }
 
     /// Makes the snapshot of `layer`, whose parent's must be committed. Labels of the blob are the
@@ -30,7 +30,7 @@ impl DaemonUnpacker {
     /// [`Error`]; nothing is left of the attempt then, unless the daemon is gone: what it had begun
     /// goes with the lease.
     pub(super) async fn unpack(&self, layer: &Layer) -> Result<Unpacked, Error> {
-        let Some(active) = ActiveSnapshot::on_parent(&self.snapshots, layer).await? else {
+        let Some(active) = self.active.on_parent(layer).await? else {
             return Ok(Unpacked::Exists);
         };
         match self.fill(layer, &active).await {

@@ -11,11 +11,10 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use tokio::sync::OnceCell;
 
-use super::active::ActiveSnapshot;
+use super::active::{ActiveSnapshot, ActiveSnapshots};
 use super::extract::{self, ExtractOptions, Extractor, ImpliedDirectory, Whiteouts};
 use super::ground::{self, Ground, Unsound};
 use super::{Error, Layer, Unpacked};
-use crate::containerd::{Client, Snapshots};
 use crate::oci::{Compression, MediaKind};
 
 /// Chunks that wait for the extractor's thread. A chunk is what one read from a socket gave, at most
@@ -25,7 +24,7 @@ const QUEUED_CHUNKS: usize = 16;
 /// Unpacks layers into the overlayfs snapshotter of a daemon on this machine.
 #[derive(Debug)]
 pub(super) struct DirectUnpacker {
-    snapshots: Snapshots,
+    active: ActiveSnapshots,
     /// Whether the daemon and we were seen to mean the same directories.
     proven: OnceCell<()>,
 }
@@ -51,13 +50,13 @@ pub(super) struct Filled {
 }
 
 impl DirectUnpacker {
-    /// An unpacker into the snapshotter called `snapshotter`, under the lease of `client`.
+    /// An unpacker that fills `active` snapshots of the snapshotter called `snapshotter`.
     ///
     /// # Errors
     /// [`Unsound`] when this process can't do what the daemon does.
-    pub(super) fn new(client: &Client, snapshotter: &str) -> Result<Self, Unsound> {
+    pub(super) fn new(snapshotter: &str, active: ActiveSnapshots) -> Result<Self, Unsound> {
         ground::check_process(snapshotter)?;
-        Ok(Self { snapshots: client.snapshots(snapshotter), proven: OnceCell::new() })
+        Ok(Self { active, proven: OnceCell::new() })
     }
 
     /// Begins to extract `layer`; `None` when its snapshot is there already. With `parent_is_ready`,
@@ -72,9 +71,9 @@ impl DirectUnpacker {
     ) -> Result<Option<Extraction>, Error> {
         let is_apart = !parent_is_ready && layer.identity.parent.is_some();
         let active = if is_apart {
-            ActiveSnapshot::apart(&self.snapshots, layer).await?
+            self.active.apart(layer).await?
         } else {
-            match ActiveSnapshot::on_parent(&self.snapshots, layer).await? {
+            match self.active.on_parent(layer).await? {
                 Some(active) => active,
                 None => return Ok(None),
             }
@@ -126,7 +125,7 @@ impl DirectUnpacker {
     /// Moves files that were extracted apart into a snapshot on the parent, and commits that.
     async fn place(&self, filled: &Filled) -> Result<Unpacked, Error> {
         let layer = &filled.layer;
-        let Some(active) = ActiveSnapshot::on_parent(&self.snapshots, layer).await? else {
+        let Some(active) = self.active.on_parent(layer).await? else {
             return Ok(Unpacked::Exists);
         };
         let moved = match Ground::of(&active.mounts) {
@@ -189,11 +188,6 @@ impl Extraction {
 }
 
 impl Filled {
-    /// Gives up: the layer is not needed, because its image failed.
-    pub(super) async fn abandon(self) {
-        self.active.remove().await;
-    }
-
     async fn commit_in_place(self) -> Result<Unpacked, Error> {
         let Self { layer, active, ground, implied, .. } = self;
         let inherited =

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::active::ActiveSnapshots;
 use super::{DaemonUnpacker, DirectUnpacker, Error, Extraction, Filled, Layer};
 use crate::containerd::{Client, ContentStore};
 use crate::failure::{Diagnose as _, Failure};
@@ -37,6 +38,7 @@ pub enum Way {
 /// Makes layers snapshots, for all images of a run.
 pub struct Unpacker {
     content: ContentStore,
+    active: ActiveSnapshots,
     daemon: DaemonUnpacker,
     direct: Option<DirectUnpacker>,
     way: Way,
@@ -58,7 +60,7 @@ struct State {
 /// A layer that only waits for those below it.
 #[derive(Debug)]
 enum Staged {
-    Filled(Filled),
+    Filled(Box<Filled>),
     Held(Held),
     /// Our way failed: containerd's is next.
     Failed(Error),
@@ -113,7 +115,8 @@ impl Unpacker {
         way: Way,
         sink: Arc<dyn Sink>,
     ) -> Result<Self, Error> {
-        let direct = match (way, DirectUnpacker::new(client, snapshotter)) {
+        let active = ActiveSnapshots::new(client.snapshots(snapshotter));
+        let direct = match (way, DirectUnpacker::new(snapshotter, active.clone())) {
             (Way::Daemon, _) => None,
             (_, Ok(direct)) => Some(direct),
             (Way::Auto, Err(unsound)) => {
@@ -124,7 +127,8 @@ impl Unpacker {
         };
         Ok(Self {
             content: client.content(),
-            daemon: DaemonUnpacker::new(client, snapshotter),
+            daemon: DaemonUnpacker::new(client, active.clone()),
+            active,
             direct,
             way,
             state: Mutex::default(),
@@ -171,7 +175,7 @@ impl Unpacker {
         let staged = match sink.target {
             Target::Memory(held) => Staged::Held(held),
             Target::Extraction(extraction) => match extraction.finish().await {
-                Ok(filled) => Staged::Filled(filled),
+                Ok(filled) => Staged::Filled(Box::new(filled)),
                 Err(error) => return self.fall_back(sink.chain_id, error),
             },
         };
@@ -213,7 +217,7 @@ impl Unpacker {
         }
         let staged = self.state().staged.remove(&chain_id);
         let outcome = match (&self.direct, staged) {
-            (Some(direct), Some(Staged::Filled(filled))) => direct.commit(filled).await.map(drop),
+            (Some(direct), Some(Staged::Filled(filled))) => direct.commit(*filled).await.map(drop),
             (Some(direct), Some(Staged::Held(held))) => unpack_held(direct, layer, held).await,
             (_, Some(Staged::Failed(error))) => Err(error),
             _ => self.daemon.unpack(layer).await.map(drop),
@@ -229,15 +233,9 @@ impl Unpacker {
 
     /// Removes what was extracted and is of no use any more.
     pub async fn close(&self) {
-        let State { arrived, staged, .. } = std::mem::take(&mut *self.state());
-        for sink in arrived.into_values() {
-            sink.abandon().await;
-        }
-        for staged in staged.into_values() {
-            if let Staged::Filled(filled) = staged {
-                filled.abandon().await;
-            }
-        }
+        // Their threads end when their senders are gone.
+        drop(std::mem::take(&mut *self.state()));
+        self.active.remove_left().await;
     }
 
     /// Takes note that our way failed for a layer, unless that settles the matter.

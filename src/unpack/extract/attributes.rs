@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use super::entry::{Entry, Timestamp};
+use super::entry::{Entry, EntryKind, Timestamp};
 use super::error::ExtractError;
 use super::tree::Directory;
 
@@ -183,12 +183,15 @@ fn set_attributes(
 impl Entry {
     /// Whether the kernel lets the file have attributes of the `user` name space.
     fn takes_user_attributes(&self) -> bool {
-        use super::entry::EntryKind;
         matches!(self.kind, EntryKind::File | EntryKind::Directory)
     }
 }
 
+/// A symbolic link has no mode, and a hard link may be another name of one.
 fn is_link(parent: &Directory, base: &[u8], entry: &Entry) -> Result<bool, ExtractError> {
+    if let EntryKind::Symlink(_) = entry.kind {
+        return Ok(true);
+    }
     let stat = rustix::fs::statat(parent, base, AtFlags::SYMLINK_NOFOLLOW)
         .map_err(failed("look at", entry))?;
     Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)

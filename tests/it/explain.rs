@@ -1,0 +1,130 @@
+//! `pullctl explain`: what a pull would do, without doing it.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::support::cli::{Outcome, Pullctl};
+
+fn fixtures() -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").display().to_string()
+}
+
+/// `pullctl explain` with `flags`, where `{}` is the folder of the fixtures; no daemon answers.
+fn explain(flags: &str) -> Outcome {
+    let flags = flags.replace("{}", &fixtures());
+    Pullctl::new()
+        .args(["explain", "-a", "/nowhere.sock", "--platform", "linux/arm64"])
+        .args(flags.split_whitespace())
+        .run()
+}
+
+fn json_of(outcome: &Outcome) -> Value {
+    serde_json::from_str(&outcome.stdout).expect("standard output is JSON")
+}
+
+#[test]
+fn json_tells_all_that_a_pull_goes_by() {
+    let flags = "-o json --ignore-containerd-config --hosts-dir {}/hosts/order \
+                 --auth-file {}/docker-config/docker/config.json busybox:1.36";
+    let document = json_of(&explain(flags).succeeded());
+    assert_eq!(
+        document["reference"],
+        json!({
+            "input": "busybox:1.36", "name": "docker.io/library/busybox", "domain": "docker.io",
+            "repository": "library/busybox", "tag": "1.36", "digest": null,
+        })
+    );
+    assert_eq!(document["platform"], "linux/arm64");
+    assert_eq!(document["containerd"], Value::Null);
+    let hosts = document["hosts"].as_array().unwrap();
+    let urls: Vec<&str> = hosts.iter().filter_map(|host| host["url"].as_str()).collect();
+    let mirrors = ["https://z.example/v2", "https://a.example/v2", "https://m.example/v2"];
+    assert_eq!(urls[..3], mirrors);
+    assert_eq!(urls[3..], ["https://registry-1.docker.io/v2"]);
+    assert_eq!(
+        hosts[2],
+        json!({
+            "url": "https://m.example/v2", "capabilities": ["pull", "resolve"], "ca": [],
+            "client": [], "skip_verify": false, "headers": {"x-one": ["1"]},
+            "override_path": false, "dial_timeout_ms": null, "http_fallback": false,
+            "ns": "docker.io",
+            "source": format!("{}/hosts/order/docker.io/hosts.toml:5", fixtures()),
+            "credentials": null,
+        })
+    );
+    assert_eq!(hosts[3]["source"], "default");
+    assert_eq!(hosts[3]["credentials"]["username"], "hub");
+    let source = hosts[3]["credentials"]["source"].as_str().unwrap();
+    assert!(source.ends_with("/docker-config/docker/config.json"), "{source}");
+    let warnings = document["warnings"].as_array().unwrap();
+    assert_eq!(warnings.len(), 5);
+    assert_eq!(warnings[0]["code"], "unusable-login");
+    assert_eq!(warnings[0]["line"], 46);
+}
+
+#[test]
+fn text_is_for_people() {
+    let flags = "--ignore-containerd-config --hosts-dir {}/hosts/order -u me busybox";
+    let text = explain(flags).succeeded().stdout.replace(&fixtures(), "…");
+    let expected = "\
+docker.io/library/busybox:latest for linux/arm64
+
+1. https://z.example/v2
+   from    …/hosts/order/docker.io/hosts.toml:1
+   login   none
+   ns      docker.io
+";
+    assert!(text.starts_with(expected), "{text}");
+    assert!(text.contains("   login   me, from command line\n"), "{text}");
+    assert!(text.ends_with("no containerd answers\n"), "{text}");
+}
+
+#[test]
+fn errors_take_the_form_that_was_asked_for() {
+    let flags = "-o json --ignore-containerd-config";
+    let refused = explain(&format!("{flags} Upper/Case")).ended_with(2);
+    let error = &json_of(&refused)["error"];
+    assert_eq!(error["code"], "usage");
+    assert!(error["message"].is_string() && error.get("file").is_none(), "{error}");
+
+    let hosts = tempfile::tempdir().unwrap();
+    let own = hosts.path().join("quay.io");
+    std::fs::create_dir(&own).unwrap();
+    std::fs::write(own.join("hosts.toml"), "\nserver = \"ftp://x\"\n").unwrap();
+    let directory = hosts.path().display();
+    let broken = explain(&format!("{flags} --hosts-dir {directory} quay.io/a")).ended_with(1);
+    let error = &json_of(&broken)["error"];
+    assert_eq!(error["line"], 2, "{error}");
+    assert_eq!(error["file"], own.join("hosts.toml").display().to_string(), "{error}");
+    assert!(error["hint"].as_str().unwrap().contains("server = \"ftp://x\""), "{error}");
+    let outcome = explain(&format!("--hosts-dir {directory} quay.io/a")).ended_with(1);
+    outcome.says("hosts.toml:2:10: `server` has a scheme other than https and http");
+}
+
+#[test]
+fn what_keeps_the_cri_from_starting_is_told() {
+    let flags = "-o json --containerd-config {}/containerd-config/docker-package.toml busybox";
+    let document = json_of(&explain(flags).succeeded());
+    assert_eq!(document["warnings"][0]["code"], "cri-will-not-start", "{document}");
+    assert_eq!(document["warnings"][0]["line"], 2, "{document}");
+}
+
+#[test]
+fn no_secret_is_ever_shown() {
+    let folders = [
+        "--auth-file {}/docker-config/docker/config.json harbor.example/a",
+        "--auth-file {}/docker-config/secret/data.yaml harbor.example/a",
+        "--containerd-config {}/containerd-config/logins.toml auth.example/a",
+        "-u me:typed-secret harbor.example/a",
+    ];
+    for flags in folders {
+        for form in ["-o json", "-o text -vv"] {
+            let outcome = explain(&format!("{form} {flags}")).succeeded();
+            let said = outcome.stdout + &outcome.stderr;
+            for secret in ["-secret", "pass:with:colons", "cm9ib3Q", "bWU6"] {
+                assert!(!said.contains(secret), "{secret} with {flags}: {said}");
+            }
+        }
+    }
+}

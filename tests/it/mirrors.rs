@@ -1,0 +1,220 @@
+//! Mirrors as the node's files configure them: who is asked, for what, and with which login.
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::support::cli::{Outcome, Pullctl};
+use crate::support::faulty::{FaultyRegistry, Login};
+use crate::support::image::Image;
+use crate::support::nginx::Nginx;
+use crate::support::registry::Registry;
+use crate::support::{Validity, unique};
+
+/// The registry that images are named after; the files say where it is.
+const NAMED: &str = "registry.example";
+
+/// A hosts directory whose `registry.example/hosts.toml` is `content`.
+fn hosts_directory(content: &str) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    write_hosts(directory.path(), content);
+    directory
+}
+
+fn write_hosts(directory: &Path, content: &str) {
+    let own = directory.join(NAMED);
+    fs::create_dir_all(&own).unwrap();
+    fs::write(own.join("hosts.toml"), content).unwrap();
+}
+
+/// `pullctl pull` of `reference` into a layout, with `flags`.
+fn pull(reference: &str, flags: &[&str]) -> Outcome {
+    let layout = tempfile::tempdir().unwrap();
+    let to = format!("oci:{}", layout.path().join("layout").display());
+    Pullctl::new().args(["pull", "--retries", "0", "--to", &to, reference]).args(flags).run()
+}
+
+fn pull_with_hosts(reference: &str, hosts: &TempDir) -> Outcome {
+    let directory = hosts.path().display().to_string();
+    pull(reference, &["--ignore-containerd-config", "--hosts-dir", &directory])
+}
+
+/// A mirror and an upstream that both have one image, and the image's name.
+fn mirror_and_upstream() -> (FaultyRegistry, FaultyRegistry, String) {
+    let (mirror, upstream) = (FaultyRegistry::start(), FaultyRegistry::start());
+    let (image, repository) = (Image::small(), unique("mirrored/image"));
+    mirror.add(&image, &repository, "v1");
+    upstream.add(&image, &repository, "v1");
+    (mirror, upstream, format!("{NAMED}/{repository}:v1"))
+}
+
+#[test]
+fn a_mirror_is_asked_in_place_of_the_registry_and_told_whose_image_it_is() {
+    let (mirror, upstream, reference) = mirror_and_upstream();
+    let hosts = hosts_directory(&format!(
+        "server = \"http://{}\"\n[host.\"http://{}\"]\n  header = {{ x-node = \"seven\" }}\n",
+        upstream.authority(),
+        mirror.authority()
+    ));
+    pull_with_hosts(&reference, &hosts).succeeded();
+    assert_eq!(upstream.requests().len(), 0, "{:?}", upstream.requests());
+    let asked = mirror.requests();
+    assert!(asked.len() >= 3, "{asked:?}");
+    for request in asked {
+        assert_eq!(request.query, format!("ns={NAMED}"), "{request:?}");
+        assert_eq!(request.header("x-node"), Some("seven"), "{request:?}");
+    }
+}
+
+#[test]
+fn a_mirror_that_may_not_resolve_serves_blobs_and_the_registry_the_tag() {
+    let (mirror, upstream, reference) = mirror_and_upstream();
+    let hosts = hosts_directory(&format!(
+        "server = \"http://{}\"\n[host.\"http://{}\"]\n  capabilities = [\"pull\"]\n",
+        upstream.authority(),
+        mirror.authority()
+    ));
+    pull_with_hosts(&reference, &hosts).succeeded();
+    assert_eq!(mirror.requests_for("/manifests/v1").len(), 0);
+    assert!(!upstream.requests_for("/manifests/v1").is_empty());
+    assert!(!mirror.requests_for("/blobs/").is_empty());
+    assert_eq!(upstream.requests_for("/blobs/").len(), 0);
+}
+
+#[test]
+fn a_slip_of_the_pen_in_a_mirrors_file_never_leads_past_the_mirror() {
+    let (mirror, upstream, reference) = mirror_and_upstream();
+    let content = format!(
+        "server = \"http://{}\"\n\n[host.\"http://{}\"]\n  capabilities = [\"pul\"]\n",
+        upstream.authority(),
+        mirror.authority()
+    );
+    let outcome = pull_with_hosts(&reference, &hosts_directory(&content)).ended_with(1);
+    outcome.says("hosts.toml:4:19: unknown capability \"pul\"").says("capabilities = [\"pul\"]");
+    assert_eq!(upstream.requests().len() + mirror.requests().len(), 0);
+}
+
+#[test]
+fn an_unknown_setting_is_a_warning_and_the_pull_goes_on() {
+    let (mirror, _, reference) = mirror_and_upstream();
+    let content = format!("servr = \"x\"\nserver = \"http://{}\"\n", mirror.authority());
+    let outcome = pull_with_hosts(&reference, &hosts_directory(&content)).succeeded();
+    outcome.says("hosts.toml:1: unknown setting `servr`");
+}
+
+#[test]
+fn a_harbor_proxy_project_is_reached_by_its_path() {
+    let (harbor, repository) = (FaultyRegistry::start(), unique("library/image"));
+    harbor.add(&Image::small(), &format!("proxy/{repository}"), "v1");
+    let hosts = hosts_directory(&format!(
+        "server = \"http://{}/v2/proxy\"\noverride_path = true\n",
+        harbor.authority()
+    ));
+    pull_with_hosts(&format!("{NAMED}/{repository}:v1"), &hosts).succeeded();
+    let asked = harbor.requests();
+    assert!(asked.iter().all(|request| request.path.starts_with("/v2/proxy/")), "{asked:?}");
+}
+
+#[test]
+fn each_host_gets_its_own_login_and_no_other() {
+    let (mirror, upstream, reference) = mirror_and_upstream();
+    let login = |user: &str| Login::Basic { user: user.to_owned(), password: "secret".to_owned() };
+    mirror.require(login("mirror"));
+    upstream.require(login("upstream"));
+    let hosts = hosts_directory(&format!(
+        "server = \"http://{}\"\n[host.\"http://{}\"]\n  capabilities = [\"pull\"]\n",
+        upstream.authority(),
+        mirror.authority()
+    ));
+    let logins = tempfile::NamedTempFile::new().unwrap();
+    let auth = |user: &str| format!("{{\"username\":\"{user}\",\"password\":\"secret\"}}");
+    let content = format!(
+        "{{\"auths\":{{\"{}\":{},\"{}\":{}}}}}",
+        mirror.authority(),
+        auth("mirror"),
+        upstream.authority(),
+        auth("upstream")
+    );
+    fs::write(logins.path(), content).unwrap();
+    let directory = hosts.path().display().to_string();
+    let file = logins.path().display().to_string();
+    let flags = ["--ignore-containerd-config", "--hosts-dir", &directory, "--auth-file", &file];
+    pull(&reference, &flags).succeeded();
+    // Base64 of mirror:secret and upstream:secret.
+    for (registry, expected) in
+        [(&mirror, "Basic bWlycm9yOnNlY3JldA=="), (&upstream, "Basic dXBzdHJlYW06c2VjcmV0")]
+    {
+        let sent = registry.requests();
+        let sent: Vec<&str> =
+            sent.iter().filter_map(|request| request.header("authorization")).collect();
+        assert!(!sent.is_empty());
+        assert!(sent.iter().all(|header| *header == expected), "{sent:?}");
+    }
+}
+
+#[test]
+fn the_login_from_the_command_line_never_reaches_a_mirror() {
+    let (mirror, upstream, reference) = mirror_and_upstream();
+    mirror.require(Login::Basic { user: "a".to_owned(), password: "b".to_owned() });
+    let hosts = hosts_directory(&format!(
+        "server = \"http://{}\"\n[host.\"http://{}\"]\n",
+        upstream.authority(),
+        mirror.authority()
+    ));
+    let directory = hosts.path().display().to_string();
+    let flags = ["--ignore-containerd-config", "--hosts-dir", &directory, "-u", "me:hunter2"];
+    pull(&reference, &flags).succeeded();
+    for request in mirror.requests().iter().chain(&upstream.requests()) {
+        assert_eq!(request.header("authorization"), None, "{request:?}");
+    }
+}
+
+#[test]
+fn what_containerd_is_told_about_mirrors_holds_here_too() {
+    let (mirror, _, reference) = mirror_and_upstream();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("config.toml");
+    let content = format!(
+        "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"{NAMED}\"]\n  \
+         endpoint = [\"http://{}\"]\n",
+        mirror.authority()
+    );
+    fs::write(&path, &content).unwrap();
+    let path = path.display().to_string();
+    pull(&reference, &["--containerd-config", &path]).succeeded();
+    assert!(mirror.requests().len() >= 3);
+    // The CRI would not start with this, and yet something answers for the registry.
+    let hosts = hosts_directory(&format!("server = \"http://{}\"\n", mirror.authority()));
+    let both = content.replace(
+        "version = 2\n",
+        &format!(
+            "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\n  config_path = \
+             \"{}\"\n",
+            hosts.path().display()
+        ),
+    );
+    fs::write(&path, both).unwrap();
+    pull(&reference, &["--containerd-config", &path])
+        .succeeded()
+        .says("`mirrors` and `config_path` are both set: containerd's CRI plugin does not start");
+}
+
+#[test]
+fn a_private_authority_is_trusted_where_hosts_toml_names_it() {
+    let registry = Registry::start();
+    let repository = unique("tls/image");
+    registry.push(&Image::small(), &repository, "v1");
+    let proxy = Nginx::proxy(registry.authority(), "");
+    let nginx = Nginx::start_tls(&proxy, NAMED, Validity::Now);
+    let reference = format!("{NAMED}/{repository}:v1");
+    let server = format!("server = \"https://{}\"\n", nginx.authority());
+    let strange = hosts_directory(&server);
+    pull_with_hosts(&reference, &strange).ended_with(5);
+    let trusted = hosts_directory(&format!("{server}ca = \"ca.crt\"\n"));
+    fs::copy(nginx.ca(), trusted.path().join(NAMED).join("ca.crt")).unwrap();
+    pull_with_hosts(&reference, &trusted).succeeded();
+    let directory = strange.path().display().to_string();
+    let flags = ["--ignore-containerd-config", "--hosts-dir", &directory, "--skip-verify"];
+    pull(&reference, &flags).succeeded();
+}
