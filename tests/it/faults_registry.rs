@@ -251,8 +251,8 @@ const CASES: &[Case] = &[
     Case {
         name: "every body is cut short",
         arrange: |registry| with_layer_fault(registry, Fault::Truncate(0)),
-        code: 5,
-        says: &["127.0.0.1"],
+        code: 7,
+        says: &["127.0.0.1", "ended before"],
     },
     Case {
         name: "every connection is reset",

@@ -98,12 +98,11 @@ fn a_certificate_of_another_name_is_refused_with_the_names_it_has() {
 
 #[test]
 fn plain_http_where_tls_is_wanted_is_told_with_the_flag_for_it() {
-    let registry = FaultyRegistry::start();
-    let image = Image::small();
+    let registry = Registry::start();
     let repository = unique("plain/image");
-    registry.add(&image, &repository, "v1");
+    registry.push(&Image::small(), &repository, "v1");
     let proxy = FaultyRegistry::start();
-    proxy.tunnel("plain.example:443", &registry.authority());
+    proxy.tunnel("plain.example:443", registry.authority());
     Pullctl::new()
         .on(daemon())
         .env("https_proxy", format!("http://{}", proxy.authority()))
