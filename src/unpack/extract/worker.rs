@@ -109,7 +109,7 @@ impl Extractor {
 
     /// Says that the layer is complete and waits until it is extracted.
     ///
-    /// Dropping the extractor instead abandons the layer: its threads end by themselves.
+    /// Dropping the extractor instead abandons the layer: its threads end by themselves, soon.
     ///
     /// # Errors
     /// What [`extract`] fails with.
@@ -119,5 +119,11 @@ impl Extractor {
         self.result.await.unwrap_or_else(|_| {
             Err(ExtractError::Thread(std::io::Error::other("the thread stopped without a result")))
         })
+    }
+    /// Gives the layer up and waits until nothing is written beneath the root any more.
+    pub async fn abandon(self) {
+        drop(self.chunks);
+        // Whatever came of it is not wanted.
+        let _ = self.result.await;
     }
 }

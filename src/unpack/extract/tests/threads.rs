@@ -65,3 +65,15 @@ async fn an_empty_blob_is_an_empty_layer() {
     let extracted = spawn(&root, Compression::Gzip).finish().await.unwrap();
     assert_eq!((extracted.entries, extracted.uncompressed_bytes), (0, 0));
 }
+
+#[tokio::test]
+async fn leaves_the_root_alone_once_it_is_abandoned() {
+    let archive = large_layer().finished();
+    let root = tempfile::tempdir().unwrap();
+    let extractor = spawn(&root, Compression::None);
+    extractor.send(Bytes::copy_from_slice(&archive[..archive.len() / 2])).await.unwrap();
+    extractor.abandon().await;
+    let before = listing(root.path());
+    assert!(before.contains_key("small") && !before.contains_key("last"));
+    root.close().unwrap();
+}
