@@ -26,7 +26,8 @@ pub struct Ingest {
     offset: u64,
     partial: PathBuf,
     blob: PathBuf,
-    writer: Writer,
+    /// Gone once it was stopped, by a failed write for instance.
+    writer: Option<Writer>,
 }
 
 /// A thread that hashes and writes what it is sent, and gives the file back at the end.
@@ -73,7 +74,7 @@ impl Ingest {
         }
         let hasher = hash_file(&mut file).map_err(failed)?;
         let written = Written { file, hasher, length: offset };
-        let writer = Writer::start(written, partial.clone());
+        let writer = Some(Writer::start(written, partial.clone()));
         Ok(Self {
             expected: descriptor.digest,
             size: descriptor.size,
@@ -95,7 +96,9 @@ impl Ingest {
     /// [`Error::Io`] of this or an earlier write.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
         self.offset += bytes.len() as u64;
-        if self.writer.queue.send(bytes).await.is_ok() {
+        if let Some(writer) = &self.writer
+            && writer.queue.send(bytes).await.is_ok()
+        {
             return Ok(());
         }
         // The thread stopped: its result says why.
@@ -120,7 +123,7 @@ impl Ingest {
             Ok(Written { file: written.file, hasher: Hasher::new(), length: 0 })
         })
         .await?;
-        self.writer = Writer::start(written, self.partial.clone());
+        self.writer = Some(Writer::start(written, self.partial.clone()));
         self.offset = 0;
         Ok(())
     }
@@ -157,9 +160,12 @@ impl Ingest {
 
     /// Ends the writer thread and takes back the file.
     async fn stop(&mut self) -> Result<Written, Error> {
+        let Some(Writer { queue, thread }) = self.writer.take() else {
+            return Err(Error::Stopped(std::io::Error::other("an earlier write failed")));
+        };
         // Closing the queue is what ends the thread.
-        self.writer.queue = mpsc::channel(1).0;
-        match (&mut self.writer.thread).await {
+        drop(queue);
+        match thread.await {
             Ok(result) => result,
             Err(stopped) => Err(Error::Stopped(std::io::Error::other(stopped))),
         }

@@ -1,3 +1,5 @@
+//! The layout as a destination: what it writes, keeps and refuses.
+
 //! The layout as its callers see it: what is visible when, and what is resumed.
 
 use super::*;
