@@ -26,15 +26,15 @@ pub struct Ingest {
     offset: u64,
     partial: PathBuf,
     blob: PathBuf,
-    /// Gone once it was stopped, by a failed write for instance.
-    writer: Option<Writer>,
+    writer: Writer,
 }
 
 /// A thread that hashes and writes what it is sent, and gives the file back at the end.
 #[derive(Debug)]
 struct Writer {
     queue: mpsc::Sender<Bytes>,
-    thread: JoinHandle<Result<Written, Error>>,
+    /// Gone once its result was taken.
+    thread: Option<JoinHandle<Result<Written, Error>>>,
 }
 
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl Ingest {
         }
         let hasher = hash_file(&mut file).map_err(failed)?;
         let written = Written { file, hasher, length: offset };
-        let writer = Some(Writer::start(written, partial.clone()));
+        let writer = Writer::start(written, partial.clone());
         Ok(Self {
             expected: descriptor.digest,
             size: descriptor.size,
@@ -96,9 +96,7 @@ impl Ingest {
     /// [`Error::Io`] of this or an earlier write.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
         self.offset += bytes.len() as u64;
-        if let Some(writer) = &self.writer
-            && writer.queue.send(bytes).await.is_ok()
-        {
+        if self.writer.queue.send(bytes).await.is_ok() {
             return Ok(());
         }
         // The thread stopped: its result says why.
@@ -123,7 +121,7 @@ impl Ingest {
             Ok(Written { file: written.file, hasher: Hasher::new(), length: 0 })
         })
         .await?;
-        self.writer = Some(Writer::start(written, self.partial.clone()));
+        self.writer = Writer::start(written, self.partial.clone());
         self.offset = 0;
         Ok(())
     }
@@ -160,14 +158,13 @@ impl Ingest {
 
     /// Ends the writer thread and takes back the file.
     async fn stop(&mut self) -> Result<Written, Error> {
-        let Some(Writer { queue, thread }) = self.writer.take() else {
-            return Err(Error::Stopped(std::io::Error::other("an earlier write failed")));
-        };
         // Closing the queue is what ends the thread.
-        drop(queue);
-        match thread.await {
-            Ok(result) => result,
-            Err(stopped) => Err(Error::Stopped(std::io::Error::other(stopped))),
+        self.writer.queue = mpsc::channel(1).0;
+        match self.writer.thread.take() {
+            Some(thread) => thread
+                .await
+                .unwrap_or_else(|stopped| Err(Error::Stopped(std::io::Error::other(stopped)))),
+            None => Err(Error::Stopped(std::io::Error::other("an earlier write failed"))),
         }
     }
 }
@@ -183,7 +180,7 @@ impl Writer {
             }
             Ok(written)
         });
-        Self { queue, thread }
+        Self { queue, thread: Some(thread) }
     }
 }
 

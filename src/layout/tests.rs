@@ -1,5 +1,3 @@
-//! The layout as a destination: what it writes, keeps and refuses.
-
 //! The layout as its callers see it: what is visible when, and what is resumed.
 
 use super::*;
