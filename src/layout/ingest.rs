@@ -33,7 +33,8 @@ pub struct Ingest {
 #[derive(Debug)]
 struct Writer {
     queue: mpsc::Sender<Bytes>,
-    thread: JoinHandle<Result<Written, Error>>,
+    /// Gone once its result was taken.
+    thread: Option<JoinHandle<Result<Written, Error>>>,
 }
 
 #[derive(Debug)]
@@ -159,9 +160,11 @@ impl Ingest {
     async fn stop(&mut self) -> Result<Written, Error> {
         // Closing the queue is what ends the thread.
         self.writer.queue = mpsc::channel(1).0;
-        match (&mut self.writer.thread).await {
-            Ok(result) => result,
-            Err(stopped) => Err(Error::Stopped(std::io::Error::other(stopped))),
+        match self.writer.thread.take() {
+            Some(thread) => thread
+                .await
+                .unwrap_or_else(|stopped| Err(Error::Stopped(std::io::Error::other(stopped)))),
+            None => Err(Error::Stopped(std::io::Error::other("an earlier write failed"))),
         }
     }
 }
@@ -177,7 +180,7 @@ impl Writer {
             }
             Ok(written)
         });
-        Self { queue, thread }
+        Self { queue, thread: Some(thread) }
     }
 }
 
