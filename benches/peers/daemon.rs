@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::attic::Attic;
 use crate::process::Process;
 use crate::support::containerd::Version;
 use crate::support::supervisor::{Supervised, fresh_directory};
@@ -76,6 +77,7 @@ impl Flavour {
 pub(crate) struct Daemon {
     pub(crate) flavour: Flavour,
     pub(crate) process: Process,
+    attic: Attic,
     supervised: Supervised,
 }
 
@@ -94,7 +96,8 @@ impl Daemon {
         let supervised = Supervised::start(directory, &command);
         // `env` becomes containerd without another process.
         let process = Process(supervised.pid());
-        let daemon = Self { flavour, process, supervised };
+        let attic = Attic::new(supervised.directory()).expect("a folder can be made");
+        let daemon = Self { flavour, process, attic, supervised };
         daemon.supervised.wait_until("readiness of containerd", || {
             let ready = |arguments: &[&str]| daemon.ctr("default", arguments).is_ok();
             (ready(&["version"]) && ready(&["plugins", "ls"])).then_some(())
@@ -104,6 +107,11 @@ impl Daemon {
 
     pub(crate) fn socket(&self) -> PathBuf {
         self.supervised.directory().join("containerd.sock")
+    }
+
+    /// Where snapshots of earlier runs are.
+    pub(crate) fn attic(&self) -> &Attic {
+        &self.attic
     }
 
     /// A folder on the daemon's file system.
@@ -149,8 +157,13 @@ impl Daemon {
         Ok(())
     }
 
-    /// Removes everything in `namespace`, and waits until none of it is left on disk.
+    /// Removes everything in `namespace`, and waits until none of it is left in the daemon's
+    /// folders.
     pub(crate) fn forget(&self, namespace: &str) -> Result<(), String> {
+        let root = self.supervised.directory().join("root");
+        let snapshots = root.join("io.containerd.snapshotter.v1.overlayfs/snapshots");
+        // The daemon then has nothing to delete but its records.
+        self.attic.take(&snapshots)?;
         let leases = self.ctr(namespace, &["leases", "ls", "-q"])?;
         for lease in leases.lines() {
             self.ctr(namespace, &["leases", "rm", "--sync", lease])?;
@@ -160,12 +173,8 @@ impl Daemon {
         if !images.is_empty() {
             self.ctr(namespace, &[&["images", "rm", "--sync"], images.as_slice()].concat())?;
         }
-        let root = self.supervised.directory().join("root");
-        let folders = [
-            root.join("io.containerd.content.v1.content/blobs/sha256"),
-            root.join("io.containerd.content.v1.content/ingest"),
-            root.join("io.containerd.snapshotter.v1.overlayfs/snapshots"),
-        ];
+        let content = root.join("io.containerd.content.v1.content");
+        let folders = [content.join("blobs/sha256"), content.join("ingest"), snapshots];
         let deadline = Instant::now() + FORGET_DEADLINE;
         while let Some(folder) = folders.iter().find(|folder| !is_empty(folder)) {
             if Instant::now() > deadline {

@@ -14,6 +14,7 @@
 #[path = "../../tests/it/support/mod.rs"]
 mod support;
 
+mod attic;
 mod cases;
 mod chart;
 mod content;
@@ -101,6 +102,7 @@ fn hold(
         let name = daemon.flavour.name().to_owned();
         let mut duel = Duel { daemon: name, ctr: Vec::new(), pullctl: Vec::new() };
         for _ in 0..options.pairs {
+            make_room(daemons)?;
             if case.limit && place == 0 {
                 limit_seconds.push(race.limit()?.as_secs_f64());
             }
@@ -126,6 +128,10 @@ fn hold(
         limit_seconds,
         duels,
     })
+}
+
+fn make_room(daemons: &[Daemon]) -> Result<(), String> {
+    daemons.iter().try_for_each(|daemon| daemon.attic().clear_if_full())
 }
 
 fn distinct_bytes(images: &[Published]) -> u64 {

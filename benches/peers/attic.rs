@@ -1,0 +1,61 @@
+//! Files of earlier runs, out of the daemon's way until there is time to delete them.
+//!
+//! ext4 is slow to make a file where many were deleted within the last minute: it looks at each of
+//! those inodes before it takes another one (`recently_deleted` in `fs/ext4/ialloc.c`). Nodes do not
+//! delete an image just before they pull the next one, so a run must not either.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How much of the disk stays free, in bytes (20 GiB).
+const KEEP_FREE: u64 = 20 << 30;
+
+/// For how long ext4 remembers what was deleted, and a bit.
+const MEMORY: Duration = Duration::from_secs(65);
+
+/// A folder that fills and is emptied at times.
+pub(crate) struct Attic {
+    folder: PathBuf,
+    next: AtomicU64,
+}
+
+impl Attic {
+    /// An attic in `directory`, which must be on the file system of what is to be taken there.
+    pub(crate) fn new(directory: &Path) -> io::Result<Self> {
+        let folder = directory.join("attic");
+        fs::create_dir(&folder)?;
+        Ok(Self { folder, next: AtomicU64::new(0) })
+    }
+
+    /// Moves everything in `folder` here.
+    pub(crate) fn take(&self, folder: &Path) -> Result<(), String> {
+        let problem = |error: io::Error| format!("{}: {error}", folder.display());
+        let entries = match fs::read_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(problem)?,
+        };
+        for entry in entries {
+            let number = self.next.fetch_add(1, Ordering::Relaxed).to_string();
+            let from = entry.map_err(problem)?.path();
+            fs::rename(from, self.folder.join(number)).map_err(problem)?;
+        }
+        Ok(())
+    }
+
+    /// Deletes everything if the disk gets full, and waits until the file system has forgotten it.
+    pub(crate) fn clear_if_full(&self) -> Result<(), String> {
+        let problem = |error: io::Error| format!("{}: {error}", self.folder.display());
+        let space = rustix::fs::statvfs(&self.folder).map_err(|errno| problem(errno.into()))?;
+        if space.f_bavail * space.f_frsize > KEEP_FREE {
+            return Ok(());
+        }
+        fs::remove_dir_all(&self.folder).map_err(problem)?;
+        fs::create_dir(&self.folder).map_err(problem)?;
+        rustix::fs::sync();
+        std::thread::sleep(MEMORY);
+        Ok(())
+    }
+}
