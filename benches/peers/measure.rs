@@ -70,12 +70,14 @@ impl Race<'_> {
         let target = self.scratch()?;
         let home = self.scratch()?;
         let script = "curl -sSf \"$1\" | igzip -d -c | tar x -C \"$2\"";
-        let target = target.path().display().to_string();
-        let command = ["bash", "-o", "pipefail", "-c", script, "bash", &url, &target];
+        let folder = target.path().display().to_string();
+        let command = ["bash", "-o", "pipefail", "-c", script, "bash", &url, &folder];
         rustix::fs::sync();
         let started = Instant::now();
         process::run(&command.map(str::to_owned), home.path())?;
-        Ok(started.elapsed())
+        let elapsed = started.elapsed();
+        self.daemon.attic().take(target.path())?;
+        Ok(elapsed)
     }
 
     /// A folder that is gone with the daemon, if not before.
