@@ -166,7 +166,8 @@ impl Client {
         Introspection::new(self.clone())
     }
 
-    /// Where the daemon says that it keeps content, asked once; `None` when it does not say. Whether that place is within reach, nobody knows yet.
+    /// Where the daemon says that it keeps content, asked once; `None` when it does not say, or shares
+    /// none between namespaces. Whether that place is within reach, nobody knows yet.
     pub(super) async fn content_root(&self) -> Option<&Path> {
         let root = self.daemon.content_root.get_or_init(async || {
             self.introspection().shared_content_root().await.unwrap_or_else(|error| {

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "what is not as expected fails the test")]
 
 mod batch;
+mod content_store;
 mod cri_sees_it;
 mod differential;
 mod exit_codes;

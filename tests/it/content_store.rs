@@ -1,0 +1,179 @@
+//! Blobs on their way into the content store of a real daemon, whichever way their bytes take. This
+//! is the library's own behaviour, below the command.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use pullctl::containerd::{Client, ContentStore, Error, Ingest, Labels, Opened, ingest_reference};
+use pullctl::failure::{Diagnose, Failure};
+use pullctl::oci::{Descriptor, Digest, MediaType};
+
+use crate::support::containerd::{Containerd, KUBERNETES};
+use crate::support::{block_on, each_version, unique};
+
+/// The way through the daemon's file and the way over its socket, by how large a blob takes them.
+const WAYS: [(&str, usize); 2] = [("file", 5_000_001), ("socket", 1_500_001)];
+
+/// A blob of `size` bytes that no other test has.
+fn blob(size: usize) -> (Descriptor, Bytes) {
+    let bytes = unique("blob").into_bytes().into_iter().cycle().take(size).collect::<Vec<u8>>();
+    let media_type = MediaType::new("application/vnd.oci.image.layer.v1.tar");
+    (Descriptor::new(media_type, Digest::of(&bytes), size as u64), bytes.into())
+}
+
+/// The daemon's content store, with what is written held by a lease of its own.
+async fn connect(daemon: &Containerd) -> ContentStore {
+    let client = Client::connect(&daemon.socket(), KUBERNETES).await.unwrap();
+    let lease = unique("lease");
+    client.leases().create(&lease, Duration::from_secs(3600), &Labels::new()).await.unwrap();
+    client.with_lease(&lease).content()
+}
+
+async fn open(store: &ContentStore, expected: &Descriptor) -> Ingest {
+    match store.ingest(&ingest_reference(expected), expected).await.unwrap() {
+        Opened::Ingest(ingest) => *ingest,
+        Opened::Exists => panic!("the blob is there already"),
+    }
+}
+
+fn labels(pairs: &[(&str, &str)]) -> Labels {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+fn content_root(daemon: &Containerd) -> PathBuf {
+    daemon.socket().with_file_name("root").join("io.containerd.content.v1.content")
+}
+
+/// How many bytes of the ingest of `expected` the daemon's file holds.
+fn bytes_on_disk(daemon: &Containerd, expected: &Descriptor) -> u64 {
+    let reference = ingest_reference(expected);
+    std::fs::read_dir(content_root(daemon).join("ingest"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|ingest| {
+            let name = std::fs::read_to_string(ingest.join("ref"));
+            name.is_ok_and(|name| name.ends_with(&reference))
+        })
+        .map(|ingest| ingest.join("data").metadata().unwrap().len())
+        .sum()
+}
+
+each_version! {
+    fn stores_what_it_was_given_and_leaves_no_ingest_behind(daemon) {
+        block_on(async {
+            let store = connect(daemon).await;
+            for (way, size) in WAYS {
+                let (expected, bytes) = blob(size);
+                let mut ingest = open(&store, &expected).await;
+                for piece in bytes.chunks(70_000) {
+                    ingest.write(Bytes::copy_from_slice(piece)).await.unwrap();
+                }
+                ingest.commit(labels(&[("a", "b")])).await.unwrap();
+
+                let info = store.info(&expected.digest).await.unwrap().unwrap();
+                assert_eq!((info.size, info.labels), (expected.size, labels(&[("a", "b")])), "{way}");
+                assert_eq!(store.read(&expected.digest, expected.size).await.unwrap(), bytes, "{way}");
+                assert_eq!(store.status(&ingest_reference(&expected)).await.unwrap(), None, "{way}");
+                assert_eq!(bytes_on_disk(daemon, &expected), 0, "{way}");
+                let blob = content_root(daemon).join("blobs/sha256").join(expected.digest.hex());
+                assert!(blob.metadata().unwrap().permissions().readonly(), "{way}");
+            }
+        });
+    }
+
+    fn goes_on_at_the_very_byte(daemon) {
+        block_on(async {
+            let store = connect(daemon).await;
+            for (way, size) in WAYS {
+                let (expected, bytes) = blob(size);
+                for end in [1_048_575, 1_048_577, size - 1] {
+                    let mut ingest = open(&store, &expected).await;
+                    let begin = usize::try_from(ingest.offset()).unwrap();
+                    ingest.write(bytes.slice(begin..end)).await.unwrap();
+                    ingest.suspend().await.unwrap();
+                    let status = store.status(&ingest_reference(&expected)).await.unwrap().unwrap();
+                    assert_eq!(status.offset, end as u64, "{way}");
+                }
+                let mut ingest = open(&store, &expected).await;
+                ingest.restart().await.unwrap();
+                assert_eq!(ingest.offset(), 0, "{way}");
+                ingest.write(bytes.clone()).await.unwrap();
+                ingest.commit(Labels::new()).await.unwrap();
+                assert_eq!(store.read(&expected.digest, expected.size).await.unwrap(), bytes, "{way}");
+            }
+        });
+    }
+
+    fn discards_bytes_that_are_not_the_ones_expected(daemon) {
+        block_on(async {
+            let store = connect(daemon).await;
+            for (way, size) in WAYS {
+                let ((expected, _), (_, other)) = (blob(size), blob(size));
+                let mut ingest = open(&store, &expected).await;
+                ingest.write(other).await.unwrap();
+                let error = ingest.commit(Labels::new()).await.unwrap_err();
+                assert_eq!(error.failure(), Failure::Verification, "{way}: {error:?}");
+                assert_eq!(store.info(&expected.digest).await.unwrap(), None, "{way}");
+                assert_eq!(store.status(&ingest_reference(&expected)).await.unwrap(), None, "{way}");
+            }
+        });
+    }
+
+    fn keeps_what_is_there_when_bytes_are_missing(daemon) {
+        block_on(async {
+            let store = connect(daemon).await;
+            for (way, size) in WAYS {
+                let (expected, bytes) = blob(size);
+                let mut ingest = open(&store, &expected).await;
+                let error = ingest.write(bytes.iter().chain(b"x").copied().collect()).await.unwrap_err();
+                assert!(matches!(error, Error::Size { .. }), "{way}: {error:?}");
+                ingest.write(bytes.slice(1..)).await.unwrap();
+                let error = ingest.commit(Labels::new()).await.unwrap_err();
+                assert!(matches!(error, Error::Size { .. }), "{way}: {error:?}");
+                assert!(store.status(&ingest_reference(&expected)).await.unwrap().is_some(), "{way}");
+            }
+        });
+    }
+
+    fn waits_for_another_client_and_has_nothing_left_to_write(daemon) {
+        block_on(async {
+            let store = connect(daemon).await;
+            for (way, size) in WAYS {
+                let (expected, bytes) = blob(size);
+                let mut ingest = open(&store, &expected).await;
+                let reference = ingest_reference(&expected);
+                let waiting = store.ingest(&reference, &expected);
+                let writing = async {
+                    ingest.write(bytes.clone()).await.unwrap();
+                    ingest.commit(Labels::new()).await.unwrap();
+                };
+                let (opened, ()) = tokio::join!(waiting, writing);
+                // It may have been let in between the last byte and the commit.
+                if let Opened::Ingest(other) = opened.unwrap() {
+                    assert_eq!(other.offset(), expected.size, "{way}");
+                    other.commit(Labels::new()).await.unwrap();
+                }
+                assert_eq!(store.read(&expected.digest, expected.size).await.unwrap(), bytes, "{way}");
+            }
+        });
+    }
+
+    fn remembers_every_repository_that_images_of_one_run_share_a_blob_from(daemon) {
+        const SOURCE: &str = "containerd.io/distribution.source.registry.example";
+        block_on(async {
+            let store = connect(daemon).await;
+            let (expected, bytes) = blob(1_000);
+            let reference = ingest_reference(&expected);
+            store.put(&reference, &expected, bytes, Labels::new()).await.unwrap();
+            let sources = ["c", "a", "b", "d"].map(|repository| labels(&[(SOURCE, repository)]));
+            let [c, a, b, d] = sources.each_ref().map(|labels| store.add_labels(&expected.digest, labels));
+            let (c, a, b, d) = tokio::join!(c, a, b, d);
+            for added in [c, a, b, d] {
+                added.unwrap();
+            }
+            let info = store.info(&expected.digest).await.unwrap().unwrap();
+            assert_eq!(info.labels, labels(&[(SOURCE, "a,b,c,d")]));
+        });
+    }
+}
