@@ -52,6 +52,8 @@ pub struct Client {
     channel: Channel,
     scope: Scope,
     daemon: Arc<Daemon>,
+    /// Leave the daemon's files alone.
+    socket_only: bool,
 }
 
 /// What all clients of a connection share.
@@ -100,6 +102,7 @@ impl Client {
                 content_root: OnceCell::new(),
                 labelling: Mutex::default(),
             }),
+            socket_only: false,
         };
         let version = client.version().await?;
         debug!(address = %address.display(), version, namespace, "connected to containerd");
@@ -110,6 +113,12 @@ impl Client {
     pub fn with_lease(&self, id: &str) -> Self {
         let scope = Scope { namespace: self.scope.namespace.clone(), lease: Some(id.into()) };
         Self { scope, ..self.clone() }
+    }
+
+    /// The same daemon, namespace and lease, with every byte going over the socket even where the
+    /// daemon's files are at hand.
+    pub fn over_socket_only(&self) -> Self {
+        Self { socket_only: true, ..self.clone() }
     }
 
     /// The socket.
@@ -166,9 +175,12 @@ impl Client {
         Introspection::new(self.clone())
     }
 
-    /// Where the daemon says that it keeps content, asked once; `None` when it does not say, or shares
-    /// none between namespaces. Whether that place is within reach, nobody knows yet.
+    /// Where the daemon says that it keeps content, asked once; `None` when the socket alone is to be
+    /// used. Whether that place is within reach, nobody knows yet.
     pub(super) async fn content_root(&self) -> Option<&Path> {
+        if self.socket_only {
+            return None;
+        }
         let root = self.daemon.content_root.get_or_init(async || {
             self.introspection().shared_content_root().await.unwrap_or_else(|error| {
                 debug!(%error, "the content root is unknown");

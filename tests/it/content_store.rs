@@ -12,22 +12,23 @@ use pullctl::oci::{Descriptor, Digest, MediaType};
 use crate::support::containerd::{Containerd, KUBERNETES};
 use crate::support::{block_on, each_version, unique};
 
-/// The way through the daemon's file and the way over its socket, by how large a blob takes them.
-const WAYS: [(&str, usize); 2] = [("file", 5_000_001), ("socket", 1_500_001)];
+/// Enough for the way through the daemon's file.
+const LARGE: usize = 5_000_001;
 
-/// A blob of `size` bytes that no other test has.
-fn blob(size: usize) -> (Descriptor, Bytes) {
-    let bytes = unique("blob").into_bytes().into_iter().cycle().take(size).collect::<Vec<u8>>();
+/// A large blob that no other test has.
+fn blob() -> (Descriptor, Bytes) {
+    let bytes = unique("blob").into_bytes().into_iter().cycle().take(LARGE).collect::<Vec<u8>>();
     let media_type = MediaType::new("application/vnd.oci.image.layer.v1.tar");
-    (Descriptor::new(media_type, Digest::of(&bytes), size as u64), bytes.into())
+    (Descriptor::new(media_type, Digest::of(&bytes), LARGE as u64), bytes.into())
 }
 
-/// The daemon's content store, with what is written held by a lease of its own.
-async fn connect(daemon: &Containerd) -> ContentStore {
+/// One lease, and a client of it for each way: the daemon's file, and the socket.
+async fn both_ways(daemon: &Containerd) -> [(&'static str, ContentStore); 2] {
     let client = Client::connect(&daemon.socket(), KUBERNETES).await.unwrap();
     let lease = unique("lease");
     client.leases().create(&lease, Duration::from_secs(3600), &Labels::new()).await.unwrap();
-    client.with_lease(&lease).content()
+    let client = client.with_lease(&lease);
+    [("file", client.content()), ("socket", client.over_socket_only().content())]
 }
 
 async fn open(store: &ContentStore, expected: &Descriptor) -> Ingest {
@@ -62,9 +63,8 @@ fn bytes_on_disk(daemon: &Containerd, expected: &Descriptor) -> u64 {
 each_version! {
     fn stores_what_it_was_given_and_leaves_no_ingest_behind(daemon) {
         block_on(async {
-            let store = connect(daemon).await;
-            for (way, size) in WAYS {
-                let (expected, bytes) = blob(size);
+            for (way, store) in both_ways(daemon).await {
+                let (expected, bytes) = blob();
                 let mut ingest = open(&store, &expected).await;
                 for piece in bytes.chunks(70_000) {
                     ingest.write(Bytes::copy_from_slice(piece)).await.unwrap();
@@ -82,12 +82,28 @@ each_version! {
         });
     }
 
+    fn takes_the_daemons_file_where_it_is_at_hand(daemon) {
+        block_on(async {
+            let [(_, file), (_, socket)] = both_ways(daemon).await;
+            let (expected, bytes) = blob();
+            let mut ingest = open(&file, &expected).await;
+            ingest.write(bytes.slice(..10)).await.unwrap();
+            ingest.suspend().await.unwrap();
+            assert_eq!(bytes_on_disk(daemon, &expected), 10);
+
+            let mut ingest = open(&socket, &expected).await;
+            assert_eq!(ingest.offset(), 10, "the daemon has not noticed");
+            ingest.write(bytes.slice(10..)).await.unwrap();
+            ingest.commit(Labels::new()).await.unwrap();
+            assert_eq!(file.read(&expected.digest, expected.size).await.unwrap(), bytes);
+        });
+    }
+
     fn goes_on_at_the_very_byte(daemon) {
         block_on(async {
-            let store = connect(daemon).await;
-            for (way, size) in WAYS {
-                let (expected, bytes) = blob(size);
-                for end in [1_048_575, 1_048_577, size - 1] {
+            for (way, store) in both_ways(daemon).await {
+                let (expected, bytes) = blob();
+                for end in [1_234_567, 1_234_568, 4_000_000] {
                     let mut ingest = open(&store, &expected).await;
                     let begin = usize::try_from(ingest.offset()).unwrap();
                     ingest.write(bytes.slice(begin..end)).await.unwrap();
@@ -107,9 +123,8 @@ each_version! {
 
     fn discards_bytes_that_are_not_the_ones_expected(daemon) {
         block_on(async {
-            let store = connect(daemon).await;
-            for (way, size) in WAYS {
-                let ((expected, _), (_, other)) = (blob(size), blob(size));
+            for (way, store) in both_ways(daemon).await {
+                let ((expected, _), (_, other)) = (blob(), blob());
                 let mut ingest = open(&store, &expected).await;
                 ingest.write(other).await.unwrap();
                 let error = ingest.commit(Labels::new()).await.unwrap_err();
@@ -122,9 +137,8 @@ each_version! {
 
     fn keeps_what_is_there_when_bytes_are_missing(daemon) {
         block_on(async {
-            let store = connect(daemon).await;
-            for (way, size) in WAYS {
-                let (expected, bytes) = blob(size);
+            for (way, store) in both_ways(daemon).await {
+                let (expected, bytes) = blob();
                 let mut ingest = open(&store, &expected).await;
                 let error = ingest.write(bytes.iter().chain(b"x").copied().collect()).await.unwrap_err();
                 assert!(matches!(error, Error::Size { .. }), "{way}: {error:?}");
@@ -138,9 +152,8 @@ each_version! {
 
     fn waits_for_another_client_and_has_nothing_left_to_write(daemon) {
         block_on(async {
-            let store = connect(daemon).await;
-            for (way, size) in WAYS {
-                let (expected, bytes) = blob(size);
+            for (way, store) in both_ways(daemon).await {
+                let (expected, bytes) = blob();
                 let mut ingest = open(&store, &expected).await;
                 let reference = ingest_reference(&expected);
                 let waiting = store.ingest(&reference, &expected);
@@ -162,8 +175,8 @@ each_version! {
     fn remembers_every_repository_that_images_of_one_run_share_a_blob_from(daemon) {
         const SOURCE: &str = "containerd.io/distribution.source.registry.example";
         block_on(async {
-            let store = connect(daemon).await;
-            let (expected, bytes) = blob(1_000);
+            let [(_, store), _] = both_ways(daemon).await;
+            let (expected, bytes) = blob();
             let reference = ingest_reference(&expected);
             store.put(&reference, &expected, bytes, Labels::new()).await.unwrap();
             let sources = ["c", "a", "b", "d"].map(|repository| labels(&[(SOURCE, repository)]));

@@ -43,8 +43,8 @@ pub struct Extracted {
 /// directory of a snapshot without parent.
 ///
 /// Blocks until the layer's end; large compressed layers are inflated and hashed on threads of their
-/// own. Nothing outside `root` is touched, whatever the archive says. After an error, `root` holds what was
-/// extracted so far.
+/// own. Nothing outside `root` is touched, whatever the archive says. After an error, `root` holds
+/// what was extracted so far.
 ///
 /// # Errors
 /// [`ExtractError`]: a damaged stream, an unusable archive, a file system that refuses.
