@@ -2,7 +2,7 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`oci`], [`reference`], [`platform`] | the nouns, parsed and checked |
+//! | [`oci`], [`mod@reference`], [`platform`] | the nouns, parsed and checked |
 //! | [`failure`], [`progress`] | kinds of failure with their exit codes; events of a pull |
 //! | [`config`] | what the machine's owner configured, as plain values |
 //! | [`registry`] | HTTP to registries |

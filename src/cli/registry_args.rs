@@ -91,7 +91,7 @@ impl HostsArgs {
 #[derive(Debug, Args)]
 #[command(after_long_help = LOGIN_EXAMPLES)]
 pub struct LoginArgs {
-    /// Registry to log in to, host[:port]
+    /// Registry to log in to, `HOST[:PORT]`
     #[arg(value_name = "SERVER", default_value = DEFAULT_SERVER)]
     pub server: String,
 
@@ -136,7 +136,7 @@ impl From<&str> for TypedPassword {
 /// `pullctl logout`.
 #[derive(Debug, Args)]
 pub struct LogoutArgs {
-    /// Registry to log out of, host[:port]
+    /// Registry to log out of, `HOST[:PORT]`
     #[arg(value_name = "SERVER", default_value = DEFAULT_SERVER)]
     pub server: String,
 }

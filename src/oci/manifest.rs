@@ -48,7 +48,7 @@ pub enum ManifestError {
     /// A descriptor with an unusable digest.
     #[error(transparent)]
     Digest(#[from] DigestError),
-    /// More layers than [`MAX_LAYERS`].
+    /// More layers than are accepted.
     #[error("the manifest lists {0} layers; at most {MAX_LAYERS} are accepted")]
     TooManyLayers(usize),
     /// The configuration and the manifest do not describe the same layers.
