@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::registry_args::{ExplainArgs, LoginArgs, LogoutArgs, RegistryArgs};
-use super::values::{ByteCount, Destination, Label, duration, platform};
+use super::registry_args::{ExplainArgs, LoginArgs, LogoutArgs, RegistryArgs, TransportArgs};
+use super::values::{ByteCount, Destination, Label, duration, platform, speed};
 use crate::output::ProgressMode;
 use crate::platform::Platform;
 use crate::unpack::Way;
@@ -102,6 +102,17 @@ impl GlobalArgs {
     }
 }
 
+impl Command {
+    /// Whether the heads of requests and responses are to be shown.
+    pub fn http_trace(&self) -> bool {
+        match self {
+            Self::Pull(args) => args.transport.http_trace,
+            Self::Login(args) => args.transport.http_trace,
+            _ => false,
+        }
+    }
+}
+
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -144,6 +155,9 @@ pub struct PullArgs {
     /// How registries are reached.
     #[command(flatten)]
     pub registry: RegistryArgs,
+    /// How requests travel.
+    #[command(flatten)]
+    pub transport: TransportArgs,
     /// How blobs are fetched.
     #[command(flatten)]
     pub download: DownloadArgs,
@@ -222,7 +236,7 @@ pub struct DownloadArgs {
     #[arg(value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=64))]
     pub concurrency: usize,
 
-    /// Size of the ranges in which large blobs are fetched: 8MiB, 512KiB [default: 8MiB]
+    /// Size of the ranges in which large blobs are fetched: 8MiB, 512KiB [default: 2MiB]
     #[arg(long, value_name = "SIZE", value_parser = ByteCount::chunk_size)]
     pub chunk_size: Option<ByteCount>,
 
@@ -238,6 +252,14 @@ pub struct DownloadArgs {
     /// Longest time without a byte before a connection is given up
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub stall_timeout: Duration,
+
+    /// Leave a host whose connection brings less than this for another one: 20KB/s [default: none]
+    #[arg(long, value_name = "SPEED", value_parser = speed)]
+    pub min_speed: Option<ByteCount>,
+
+    /// Most that all downloads together take of the network: 5MB/s [default: none]
+    #[arg(long, value_name = "SPEED", value_parser = speed)]
+    pub limit_rate: Option<ByteCount>,
 }
 
 /// What is shown.
@@ -379,6 +401,9 @@ mod tests {
             "pull a --concurrency 0",
             "pull a --chunk-size 1",
             "pull a --timeout 5",
+            "pull a --limit-rate 0",
+            "pull a --min-speed fast",
+            "pull a --resolve registry.example:5000",
             "pull a --progress fancy",
             "pull a --unheard-of",
             "images -o xml",

@@ -100,7 +100,7 @@ pub(super) async fn run(
     let host = host(args, &server, printer)?;
     let (username, password) = ask(args, &server, printer)?;
     let credential = Credential::Basic { username: username.clone(), password: password.clone() };
-    if !prove(global, &host, credential, printer).await? {
+    if !prove(global, args, &host, credential, printer).await? {
         let message = format!("{server} asks for no login, so this one is stored untried");
         printer.warning(&message, None);
     }
@@ -142,6 +142,7 @@ fn host(args: &LoginArgs, server: &str, printer: &Printer) -> Result<RegistryHos
 /// Tries `credential` at `host`; tells whether it was asked for.
 async fn prove(
     global: &GlobalArgs,
+    args: &LoginArgs,
     host: &RegistryHost,
     credential: Credential,
     printer: &Printer,
@@ -149,7 +150,8 @@ async fn prove(
     let options = Options { progress: ProgressMode::Plain, quiet: true, verbosity: global.verbose };
     let progress = Progress::start(printer, &options);
     let keychain = Keychain::from_command_line(host.authority.clone(), credential);
-    let policy = Policy { retries: RETRIES, ..Policy::default() };
+    let policy =
+        Policy { retries: RETRIES, resolve: args.transport.resolve.clone(), ..Policy::default() };
     let sink = Arc::clone(&progress) as Arc<dyn Sink>;
     let proved = match Registry::new(policy, Arc::new(keychain), sink) {
         Ok(registry) => registry.check_login(host).await,

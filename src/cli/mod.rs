@@ -34,6 +34,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::containerd::{self, Client};
 use crate::failure::{Diagnose, Failure};
 use crate::output::{self, Printer};
+use crate::registry;
 use args::{Cli, Command, GlobalArgs};
 pub use error::Error;
 
@@ -45,7 +46,8 @@ const SHUTDOWN: Duration = Duration::from_millis(200);
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let printer = Printer::standard();
-    output::start_logs(&printer, cli.global.verbose);
+    let traced = cli.command.http_trace().then_some(registry::HTTP_TRACE_TARGET);
+    output::start_logs(&printer, cli.global.verbose, traced);
     let failure = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
             let failure = runtime.block_on(run(&cli, &printer));

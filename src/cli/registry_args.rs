@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::values::{Login, platform};
+use super::values::{Login, address_override, platform};
 use crate::config::Locations;
 use crate::platform::Platform;
+use crate::registry::AddressOverride;
 
 const LOGIN_EXAMPLES: &str = "\
 Examples:
@@ -87,6 +88,19 @@ impl HostsArgs {
     }
 }
 
+/// How requests travel.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Registry")]
+pub struct TransportArgs {
+    /// Connect to this address for a host, in place of what DNS says. Can be repeated
+    #[arg(long, value_name = "HOST:ADDRESS[:PORT]", value_parser = address_override)]
+    pub resolve: Vec<AddressOverride>,
+
+    /// Show the heads of all requests and responses, with secrets blotted out
+    #[arg(long)]
+    pub http_trace: bool,
+}
+
 /// `pullctl login`.
 #[derive(Debug, Args)]
 #[command(after_long_help = LOGIN_EXAMPLES)]
@@ -118,6 +132,10 @@ pub struct LoginArgs {
     /// Where its certificates are configured.
     #[command(flatten)]
     pub hosts: HostsArgs,
+
+    /// How requests travel.
+    #[command(flatten)]
+    pub transport: TransportArgs,
 }
 
 /// Docker Hub, as docker has it.

@@ -1,6 +1,7 @@
 //! Values of flags that have a form of their own.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use secrecy::SecretString;
 
 use crate::failure::Diagnose;
 use crate::platform::{Platform, PlatformError};
+use crate::registry::AddressOverride;
 
 /// A label for the image's names: `key=value`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,6 +142,45 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "the duration must be longer than none".to_owned())
 }
 
+/// A speed more than none, in bytes per second: `500KB/s`, `20M`.
+///
+/// # Errors
+/// When it is no number of bytes, or zero.
+pub fn speed(text: &str) -> Result<ByteCount, String> {
+    let speed: ByteCount = text.strip_suffix("/s").unwrap_or(text).parse()?;
+    match speed.0 {
+        0 => Err("the speed must be more than none".to_owned()),
+        _ => Ok(speed),
+    }
+}
+
+/// A host's address as given by hand: `HOST:ADDRESS[:PORT]`, IPv6 in brackets.
+///
+/// # Errors
+/// When it is not of this form.
+pub fn address_override(text: &str) -> Result<AddressOverride, String> {
+    const FORM: &str = "an address is written HOST:ADDRESS[:PORT], as harbor.example:10.0.0.5, \
+                        an IPv6 address in brackets";
+    let (host, rest) = text.split_once(':').ok_or(FORM)?;
+    let (address, port) = match rest.strip_prefix('[') {
+        Some(rest) => {
+            let (address, port) = rest.split_once(']').ok_or(FORM)?;
+            let port = match port {
+                "" => None,
+                _ => Some(port.strip_prefix(':').ok_or(FORM)?),
+            };
+            (address, port)
+        }
+        None => rest.split_once(':').map_or((rest, None), |(address, port)| (address, Some(port))),
+    };
+    let address: IpAddr = address.parse().map_err(|_| FORM)?;
+    let port = port.map(str::parse).transpose().map_err(|_| FORM)?;
+    if host.is_empty() {
+        return Err(FORM.to_owned());
+    }
+    Ok(AddressOverride { host: host.to_ascii_lowercase(), address, port })
+}
+
 /// A platform; what is refused is refused with a hint.
 ///
 /// # Errors
@@ -188,6 +229,39 @@ mod tests {
         }
         for text in ["", "30", "0s", "-5s", "soon"] {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn speeds_are_bytes_a_second() {
+        assert_eq!(speed("500KB/s"), Ok(ByteCount(500_000)));
+        assert_eq!(speed("2M"), Ok(ByteCount(2 << 20)));
+        for text in ["0", "0/s", "/s", "5 km/h"] {
+            assert!(speed(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_may_have_a_port_and_brackets() {
+        for (text, host, address, port) in [
+            ("Harbor.example:10.0.0.5", "harbor.example", "10.0.0.5", None),
+            ("harbor.example:10.0.0.5:8443", "harbor.example", "10.0.0.5", Some(8443)),
+            ("harbor.example:[fd00::1]", "harbor.example", "fd00::1", None),
+            ("harbor.example:[fd00::1]:8443", "harbor.example", "fd00::1", Some(8443)),
+        ] {
+            let address = address.parse().unwrap();
+            let expected = AddressOverride { host: host.to_owned(), address, port };
+            assert_eq!(address_override(text), Ok(expected), "{text}");
+        }
+        for text in [
+            "harbor.example",
+            "harbor.example:443:10.0.0.5",
+            "harbor.example:fd00::1",
+            "harbor.example:10.0.0.5:https",
+            "harbor.example:[fd00::1]8443x",
+            ":10.0.0.5",
+        ] {
+            assert!(address_override(text).is_err(), "{text}");
         }
     }
 

@@ -12,21 +12,24 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use super::Printer;
 
 /// Starts logging for the rest of the process: warnings, with `-v` what is decided, with `-vv`
-/// everything.
+/// everything. Of the target `traced`, everything in any case.
 ///
 /// Other crates' logs are never shown: those of HTTP libraries hold headers, and so passwords.
 /// A second call in one process changes nothing.
-pub fn start_logs(printer: &Printer, verbosity: u8) {
+pub fn start_logs(printer: &Printer, verbosity: u8, traced: Option<&str>) {
     let level = match verbosity {
         0 => LevelFilter::WARN,
         1 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
+    let targets = Targets::new()
+        .with_target(env!("CARGO_CRATE_NAME"), level)
+        .with_targets(traced.map(|target| (target, LevelFilter::TRACE)));
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(LogWriter(printer.clone()))
         .with_timer(tracing_subscriber::fmt::time::uptime())
         .with_ansi(false)
-        .with_filter(Targets::new().with_target(env!("CARGO_CRATE_NAME"), level));
+        .with_filter(targets);
     let _ = tracing_subscriber::registry().with(lines).try_init();
 }
 
