@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::sync::OnceCell;
 
 use super::destination::{BlobIngest, Destination, Opened};
@@ -17,6 +18,14 @@ use crate::oci::{Descriptor, MAX_MANIFEST_BYTES};
 use crate::progress::{BlobKind, Sink};
 use crate::reference::Reference;
 use crate::unpack::{self, LayerSink, Unpacker};
+
+/// Up to what size, in bytes, a blob is kept in memory until it is complete (256 KiB): that many at a
+/// time as blobs are fetched at once. Fetching one again costs less than making it resumable.
+const MAX_WHOLE_BLOB: u64 = 256 * 1024;
+
+/// Calls to the daemon that wait for their answers at the same time. It does what changes its
+/// database one after the other anyway.
+const CALLS_AT_ONCE: usize = 8;
 
 /// Puts images into a containerd namespace.
 pub struct ContainerdDestination {
@@ -134,10 +143,41 @@ impl ContainerdDestination {
         Ok(false)
     }
 
+    /// Opens a small blob, which is stored in one message when it is complete: the daemon then makes
+    /// no file of what is unfinished, and remembers none.
+    async fn open_whole(
+        &self,
+        layer: &Layer,
+        is_unpacked: bool,
+        image: &Reference,
+    ) -> Result<Opened, Error> {
+        if self.holds(&layer.descriptor).await? {
+            self.lease.hold("content", &layer.descriptor.digest.to_string()).await?;
+            return Ok(Opened::Exists);
+        }
+        Ok(Opened::Ingest(Box::new(WholeBlob {
+            content: self.lease.client().await?.content(),
+            layer: layer.clone(),
+            bytes: BytesMut::new(),
+            labels: source_labels(image),
+            unpacked: self.begin(layer, is_unpacked).await?,
+        })))
+    }
+
+    /// Begins to unpack a layer whose blob is about to come in.
+    async fn begin(&self, layer: &Layer, is_unpacked: bool) -> Result<Option<Unpacked>, Error> {
+        let unpacker = self.unpacker().await?.filter(|_| is_unpacked);
+        let sink = match (&unpacker, layer.unpackable()) {
+            (Some(unpacker), Some(layer)) => unpacker.begin(&layer).await?,
+            _ => None,
+        };
+        Ok(unpacker.zip(sink).map(|(unpacker, sink)| Unpacked { unpacker, sink }))
+    }
+
     /// Labels of a document: what it points to, and where it came from.
     fn document_labels(&self, document: &Document, plan: &ImagePlan, image: &Reference) -> Labels {
         let mut labels = labels::gc_references(&document.children);
-        labels.extend(labels::distribution_source(image, &Labels::new()));
+        labels.extend(source_labels(image));
         if let (BlobKind::Config, Some(snapshotter)) = (document.kind, self.snapshotter()) {
             let digest = document.descriptor.digest;
             let image = plan.images.iter().find(|i| i.unpack && i.config.digest == digest);
@@ -147,25 +187,32 @@ impl ContainerdDestination {
         labels
     }
 
-    /// Completes the labels of the layers' blobs. Layers whose snapshot was there already may have
-    /// no blob at all.
+    /// Completes the labels of the layers' blobs.
     async fn label_layers(&self, plan: &ImagePlan, image: &Reference) -> Result<(), Error> {
+        let mut calls = Vec::new();
         for platform_image in &plan.images {
+            let is_unpacked = platform_image.unpack && self.unpack.is_some();
             for layer in &platform_image.layers {
-                let digest = &layer.descriptor.digest;
-                if self.content().info(digest).await?.is_none() {
-                    continue;
-                }
-                let mut wanted = Labels::new();
-                wanted.extend(labels::distribution_source(image, &Labels::new()));
-                if platform_image.unpack && self.unpack.is_some() {
-                    let identity = layer.identity.as_ref();
-                    wanted.extend(identity.map(|identity| labels::uncompressed(&identity.diff_id)));
-                }
-                self.content().add_labels(digest, &wanted).await?;
+                calls.push(self.label_layer(layer, is_unpacked, image));
             }
         }
-        Ok(())
+        stream::iter(calls).buffer_unordered(CALLS_AT_ONCE).try_collect().await
+    }
+
+    async fn label_layer(
+        &self,
+        layer: &Layer,
+        is_unpacked: bool,
+        image: &Reference,
+    ) -> Result<(), Error> {
+        let mut wanted = source_labels(image);
+        let identity = layer.identity.filter(|_| is_unpacked);
+        wanted.extend(identity.map(|identity| labels::uncompressed(&identity.diff_id)));
+        match self.content().add_labels(&layer.descriptor.digest, &wanted).await {
+            // Layers whose snapshot was there already may have no blob at all.
+            Err(containerd::Error::NotFound { .. }) => Ok(()),
+            labelled => Ok(labelled?),
+        }
     }
 }
 
@@ -197,6 +244,9 @@ impl Destination for ContainerdDestination {
         image: &Reference,
     ) -> Result<Opened, Error> {
         let descriptor = &layer.descriptor;
+        if descriptor.size <= MAX_WHOLE_BLOB {
+            return self.open_whole(layer, is_unpacked, image).await;
+        }
         let content = self.lease.client().await?.content();
         let ingest = match content.ingest(&ingest_reference(descriptor), descriptor).await? {
             containerd::Opened::Exists => return Ok(Opened::Exists),
@@ -204,13 +254,8 @@ impl Destination for ContainerdDestination {
         };
         // What an earlier run left would be missing at the layer's beginning: a layer that is
         // resumed is read back from the store when it is whole.
-        let unpacker = self.unpacker().await?.filter(|_| is_unpacked && ingest.offset() == 0);
-        let sink = match (&unpacker, layer.unpackable()) {
-            (Some(unpacker), Some(layer)) => unpacker.begin(&layer).await?,
-            _ => None,
-        };
-        let labels = labels::distribution_source(image, &Labels::new()).into_iter().collect();
-        let unpacked = unpacker.zip(sink).map(|(unpacker, sink)| Unpacked { unpacker, sink });
+        let unpacked = self.begin(layer, is_unpacked && ingest.offset() == 0).await?;
+        let labels = source_labels(image);
         Ok(Opened::Ingest(Box::new(ContainerdIngest { ingest, labels, unpacked })))
     }
 
@@ -306,16 +351,81 @@ impl BlobIngest for ContainerdIngest {
 
     async fn commit(mut self: Box<Self>) -> Result<(), Error> {
         let committed = self.ingest.commit(self.labels).await;
-        match (self.unpacked.take(), committed) {
-            (Some(Unpacked { unpacker, sink }), Ok(())) => {
-                unpacker.take_back(sink);
-                Ok(())
-            }
-            (Some(Unpacked { sink, .. }), Err(error)) => {
-                sink.abandon().await;
-                Err(error.into())
-            }
-            (None, committed) => Ok(committed?),
+        settle(self.unpacked, committed).await
+    }
+}
+
+/// A small blob, kept in memory until it is complete.
+struct WholeBlob {
+    content: ContentStore,
+    layer: Layer,
+    bytes: BytesMut,
+    labels: Labels,
+    unpacked: Option<Unpacked>,
+}
+
+#[async_trait]
+impl BlobIngest for WholeBlob {
+    fn offset(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
+        let Descriptor { digest, size: expected, .. } = self.layer.descriptor;
+        let actual = self.offset() + bytes.len() as u64;
+        if actual > expected {
+            return Err(containerd::Error::Size { digest, expected, actual }.into());
+        }
+        self.bytes.extend_from_slice(&bytes);
+        if let Some(unpacked) = &mut self.unpacked {
+            unpacked.sink.write(bytes).await;
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn suspend(self: Box<Self>) {
+        if let Some(Unpacked { sink, .. }) = self.unpacked {
+            sink.abandon().await;
         }
     }
+
+    async fn commit(mut self: Box<Self>) -> Result<(), Error> {
+        let descriptor = &self.layer.descriptor;
+        // A diff ID on a blob says that they belong together, so it has to be true.
+        if let (Some(unpacked), Some(layer)) = (&self.unpacked, self.layer.unpackable())
+            && unpacked.sink.is_proven(&layer)
+        {
+            self.labels.extend([labels::uncompressed(&layer.identity.diff_id)]);
+        }
+        let (reference, bytes) = (ingest_reference(descriptor), self.bytes.freeze());
+        let stored = self.content.put(&reference, descriptor, bytes, self.labels).await;
+        settle(self.unpacked, stored).await
+    }
+}
+
+/// Keeps what was unpacked of a blob that was stored, and drops it otherwise.
+async fn settle(
+    unpacked: Option<Unpacked>,
+    stored: Result<(), containerd::Error>,
+) -> Result<(), Error> {
+    match (unpacked, stored) {
+        (Some(Unpacked { unpacker, sink }), Ok(())) => {
+            unpacker.take_back(sink);
+            Ok(())
+        }
+        (Some(Unpacked { sink, .. }), Err(error)) => {
+            sink.abandon().await;
+            Err(error.into())
+        }
+        (None, stored) => Ok(stored?),
+    }
+}
+
+/// Where a blob can be had again.
+fn source_labels(image: &Reference) -> Labels {
+    labels::distribution_source(image, &Labels::new()).into_iter().collect()
 }

@@ -6,6 +6,7 @@
 //! a crash; when the parent is there, its files move over by rename. All others are extracted where
 //! they stay.
 
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -94,18 +95,55 @@ impl DirectUnpacker {
         layer: &Layer,
         active: &ActiveSnapshot,
     ) -> Result<(Ground, Extractor), Error> {
+        let ground = self.ground(active).await?;
+        let root = ground::open_directory(&ground.upper)?;
+        let extractor = Extractor::spawn(root, options(layer)?, QUEUED_CHUNKS)?;
+        Ok((ground, extractor))
+    }
+
+    /// The directories of `active`, which are known to be the daemon's too.
+    async fn ground(&self, active: &ActiveSnapshot) -> Result<Ground, Error> {
         let ground = Ground::of(&active.mounts)?;
         self.proven.get_or_try_init(|| ground.prove(active)).await?;
-        let options = ExtractOptions {
-            compression: compression(layer)?,
-            whiteouts: match layer.identity.parent {
-                Some(_) => Whiteouts::Overlay,
-                None => Whiteouts::Remove,
-            },
+        Ok(ground)
+    }
+
+    /// Makes the snapshot of `layer` from its whole `blob`. The parent must be committed.
+    ///
+    /// # Errors
+    /// As [`Self::begin`], [`Extraction::finish`] and [`Self::commit`].
+    pub(super) async fn unpack(
+        &self,
+        layer: &Layer,
+        blob: impl BufRead + Send + 'static,
+    ) -> Result<Unpacked, Error> {
+        let Some(active) = self.active.on_parent(layer).await? else {
+            return Ok(Unpacked::Exists);
         };
-        let root = ground::open_directory(&ground.upper)?;
-        let extractor = Extractor::spawn(root, options, QUEUED_CHUNKS)?;
-        Ok((ground, extractor))
+        match self.fill(layer, &active, blob).await {
+            Ok(()) => active.commit(layer).await,
+            Err(error) => {
+                active.remove().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn fill(
+        &self,
+        layer: &Layer,
+        active: &ActiveSnapshot,
+        blob: impl BufRead + Send + 'static,
+    ) -> Result<(), Error> {
+        let ground = self.ground(active).await?;
+        let options = options(layer)?;
+        let diff_id = run_blocking(move || {
+            let root = ground::open_directory(&ground.upper)?;
+            let extracted = extract::extract(blob, root, options)?;
+            inherit(&extracted.implied, &ground.upper, &ground.lowers)?;
+            Ok(extracted.diff_id)
+        });
+        layer.check(diff_id.await?)
     }
 
     /// Commits the layer under its chain ID. The parent must be committed.
@@ -212,7 +250,16 @@ fn inherit(implied: &[ImpliedDirectory], upper: &Path, lowers: &[PathBuf]) -> Re
     Ok(extract::inherit(implied, ground::open_directory(upper)?, lowers)?)
 }
 
-fn compression(layer: &Layer) -> Result<Compression, Error> {
+fn options(layer: &Layer) -> Result<ExtractOptions, Error> {
+    let whiteouts = match layer.identity.parent {
+        Some(_) => Whiteouts::Overlay,
+        None => Whiteouts::Remove,
+    };
+    Ok(ExtractOptions { compression: compression(layer)?, whiteouts })
+}
+
+/// How the layer's media type says that it is packed.
+pub(super) fn compression(layer: &Layer) -> Result<Compression, Error> {
     match layer.descriptor.kind() {
         MediaKind::Layer { compression, .. } => Ok(compression),
         _ => Err(Error::NotALayer {

@@ -2,17 +2,20 @@
 //! what was extracted until the layers below it are there.
 
 use std::collections::{HashMap, HashSet};
+use std::io::{self, BufRead, Read as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use futures_util::StreamExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::active::ActiveSnapshots;
+use super::direct::compression;
+use super::inflate::Decoder;
 use super::{DaemonUnpacker, DirectUnpacker, Error, Extraction, Filled, Layer};
 use crate::containerd::{Client, ContentStore};
 use crate::failure::{Diagnose as _, Failure};
-use crate::oci::ChainId;
+use crate::oci::{ChainId, DiffId, Hasher};
 use crate::progress::{Event, Sink};
 
 /// Largest blob, in bytes, that waits in memory for the layers below instead of being extracted apart
@@ -22,6 +25,11 @@ const MAX_HELD_BLOB: u64 = 256 * 1024;
 
 /// Most bytes of blobs that wait in memory (8 MiB), whatever the number of layers.
 const MAX_HELD_BYTES: usize = 8 * 1024 * 1024;
+
+/// Up to what uncompressed size a blob in memory is proved before it is stored (16 MiB), and in what
+/// pieces (32 KiB).
+const MAX_PROVEN_BYTES: u64 = 16 << 20;
+const PIECE_BYTES: usize = 32 * 1024;
 
 /// Which way layers become snapshots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -86,6 +94,34 @@ enum Target {
     Memory(Held),
 }
 
+impl Held {
+    /// The blob from its beginning.
+    fn reader(&self) -> impl BufRead + Send + use<> {
+        self.chunks
+            .iter()
+            .cloned()
+            .map(Bytes::reader)
+            .fold(Box::new(io::empty()) as Box<dyn BufRead + Send>, |begin, chunk| {
+                Box::new(begin.chain(chunk))
+            })
+    }
+
+    /// The diff ID, unless it takes too long to find out.
+    fn diff_id(&self, layer: &Layer) -> Option<DiffId> {
+        let decoder = Decoder::new(self.reader(), compression(layer).ok()?).ok()?;
+        let mut content = decoder.take(MAX_PROVEN_BYTES);
+        let mut hasher = Hasher::new();
+        let mut buffer = vec![0; PIECE_BYTES];
+        loop {
+            match content.read(&mut buffer).ok()? {
+                0 => break,
+                length => hasher.update(buffer.get(..length)?),
+            }
+        }
+        (content.limit() > 0).then(|| DiffId(hasher.finish()))
+    }
+}
+
 impl LayerSink {
     /// Takes the next bytes; waits while the disk is behind.
     pub async fn write(&mut self, bytes: Bytes) {
@@ -93,6 +129,13 @@ impl LayerSink {
             Target::Extraction(extraction) => extraction.write(bytes).await,
             Target::Memory(held) => held.chunks.push(bytes),
         }
+    }
+
+    /// Whether the bytes so far, all of the blob, are the layer that `layer` says, where that can be
+    /// told at once: the blob is in memory and does not inflate to much.
+    pub fn is_proven(&self, layer: &Layer) -> bool {
+        let Target::Memory(held) = &self.target else { return false };
+        held.diff_id(layer) == Some(layer.identity.diff_id)
     }
 
     /// Gives up: the bytes were not the blob's.
@@ -289,10 +332,5 @@ impl Unpacker {
 }
 
 async fn unpack_held(direct: &DirectUnpacker, layer: &Layer, held: Held) -> Result<(), Error> {
-    let Some(mut extraction) = direct.begin(layer, true).await? else { return Ok(()) };
-    for chunk in held.chunks {
-        extraction.write(chunk).await;
-    }
-    let filled = extraction.finish().await?;
-    direct.commit(filled).await.map(drop)
+    direct.unpack(layer, held.reader()).await.map(drop)
 }
