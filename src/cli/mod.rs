@@ -25,10 +25,14 @@ mod rm;
 mod settings;
 pub mod values;
 
+use std::io;
+use std::num::NonZero;
 use std::process::ExitCode;
+use std::thread;
 use std::time::Duration;
 
 use clap::Parser as _;
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::containerd::{self, Client};
@@ -48,7 +52,7 @@ pub fn main() -> ExitCode {
     let printer = Printer::standard();
     let traced = cli.command.http_trace().then_some(registry::HTTP_TRACE_TARGET);
     output::start_logs(&printer, cli.global.verbose, traced);
-    let failure = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let failure = match runtime() {
         Ok(runtime) => {
             let failure = runtime.block_on(run(&cli, &printer));
             runtime.shutdown_timeout(SHUTDOWN);
@@ -60,6 +64,14 @@ pub fn main() -> ExitCode {
         }
     };
     ExitCode::from(failure.map_or(0, Failure::exit_code))
+}
+
+/// Threads for what waits. What computes or writes files (inflating, hashing, extracting) has
+/// threads of its own, and with as many as there are processors the two would stand in each other's
+/// way: on two cores, 100 small layers took a sixth longer.
+fn runtime() -> io::Result<Runtime> {
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    Builder::new_multi_thread().worker_threads((processors / 2).max(1)).enable_all().build()
 }
 
 /// Runs the command unless a signal ends it first.

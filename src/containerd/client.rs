@@ -17,7 +17,9 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 use tracing::debug;
 
+use super::blob_file::BlobDirectory;
 use super::{ContentStore, Cri, Diff, Error, Images, Introspection, Leases, Snapshots};
+use crate::oci::Digest;
 
 /// Longest wait for the socket to accept us.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -61,6 +63,7 @@ pub struct Client {
 struct Daemon {
     address: PathBuf,
     content_root: OnceCell<Option<PathBuf>>,
+    blobs: OnceCell<Option<BlobDirectory>>,
     /// Held while labels are read, merged and written back.
     labelling: Mutex<()>,
 }
@@ -100,6 +103,7 @@ impl Client {
             daemon: Arc::new(Daemon {
                 address: address.to_owned(),
                 content_root: OnceCell::new(),
+                blobs: OnceCell::new(),
                 labelling: Mutex::default(),
             }),
             socket_only: false,
@@ -188,6 +192,21 @@ impl Client {
             })
         });
         root.await.as_deref()
+    }
+
+    /// Where small blobs can be put, if that is known.
+    pub(super) fn blobs(&self) -> Option<&BlobDirectory> {
+        self.daemon.blobs.get().and_then(Option::as_ref).filter(|_| !self.socket_only)
+    }
+
+    /// Takes note that the daemon has stored the blob `digest` of `size` bytes: by the first one, its
+    /// directory is recognised.
+    pub(super) async fn learn_blobs(&self, digest: &Digest, size: u64) {
+        let found = async || {
+            let root = self.content_root().await?;
+            BlobDirectory::proven_by(root, digest, size)
+        };
+        self.daemon.blobs.get_or_init(found).await;
     }
 
     /// One at a time in this process merges labels: the daemon has no call that adds to a value.

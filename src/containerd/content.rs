@@ -210,20 +210,57 @@ impl ContentStore {
         bytes: Bytes,
         labels: Labels,
     ) -> Result<(), Error> {
-        let request = api::WriteContentRequest {
+        let size = signed(descriptor.size);
+        let whole = api::WriteContentRequest {
             action: api::WriteAction::Commit.into(),
             r#ref: reference.to_owned(),
-            total: signed(descriptor.size),
+            total: size,
             expected: descriptor.digest.to_string(),
             offset: 0,
-            data: bytes.into(),
+            data: Vec::new(),
             labels: labels.clone().into_iter().collect(),
         };
+        if self.place(descriptor, &bytes).await {
+            let placed = api::WriteContentRequest { offset: size, ..whole.clone() };
+            match self.commit(reference, descriptor, placed, &labels).await {
+                Ok(()) => return Ok(()),
+                // Garbage collection may have been quicker.
+                Err(error) => debug!(reference, %error, "a blob put in place is not accepted"),
+            }
+        }
+        let whole = api::WriteContentRequest { data: bytes.into(), ..whole };
+        self.commit(reference, descriptor, whole, &labels).await?;
+        self.client.learn_blobs(&descriptor.digest, descriptor.size).await;
+        Ok(())
+    }
+
+    /// Puts `bytes` among the daemon's blobs, if they are what `descriptor` says and the place is
+    /// known.
+    async fn place(&self, descriptor: &Descriptor, bytes: &Bytes) -> bool {
+        let Some(blobs) = self.client.blobs() else { return false };
+        if bytes.len() as u64 != descriptor.size || Digest::of(bytes) != descriptor.digest {
+            return false;
+        }
+        let placed = blobs.place(&descriptor.digest, bytes.clone()).await;
+        if let Err(error) = &placed {
+            debug!(digest = %descriptor.digest, %error, "a blob can't be put in place");
+        }
+        placed.is_ok()
+    }
+
+    /// Stores a blob by a single message.
+    async fn commit(
+        &self,
+        reference: &str,
+        descriptor: &Descriptor,
+        request: api::WriteContentRequest,
+        labels: &Labels,
+    ) -> Result<(), Error> {
         let mut turn = Turn::new(self, &descriptor.digest);
         loop {
             let operation = format!("write {reference}");
             let outcome = WriteStream::open(&self.client, operation, request.clone()).await;
-            match self.settle(reference, &descriptor.digest, &labels, outcome.map(drop)).await {
+            match self.settle(reference, &descriptor.digest, labels, outcome.map(drop)).await {
                 Ok(()) => return Ok(()),
                 Err(error) => turn.wait(error).await?,
             }

@@ -22,6 +22,7 @@ use jiff::Timestamp;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::debug;
 
+use super::blob_file::{BLOB_MODE, path_below};
 use crate::oci::{Digest, Hasher};
 
 /// Bytes handed to the writing thread at a time (1 MiB). Two of these, one being filled and one being
@@ -36,9 +37,6 @@ const MAX_REFERENCE_BYTES: u64 = 4096;
 
 /// The file in an ingest's directory that holds its bytes.
 const DATA: &str = "data";
-
-/// What blobs look like in the store: readable, and written by nobody any more.
-const BLOB_MODE: u32 = 0o444;
 
 /// What the daemon said when it opened the ingest: by this its directory is recognised.
 #[derive(Debug, Clone)]
@@ -163,7 +161,7 @@ impl ContentFile {
     }
 
     fn blob(&self, digest: &Digest) -> PathBuf {
-        self.root.join("blobs").join("sha256").join(digest.hex())
+        path_below(&self.root, digest)
     }
 
     /// Hands what is held back to the writing thread.

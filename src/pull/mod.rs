@@ -3,6 +3,7 @@
 //! Knows both sides, registries and destinations, and nothing of terminals or files of settings.
 //! One [`Puller`] serves all images of a run, so that they share connections and blobs.
 
+mod blob_ingests;
 mod destination;
 mod documents;
 mod download;

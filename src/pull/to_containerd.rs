@@ -8,16 +8,17 @@ use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::sync::OnceCell;
 
-use super::destination::{BlobIngest, Destination, Opened};
+use super::blob_ingests::{ContainerdIngest, Labelled, Unpacked, WholeBlob};
+use super::destination::{Destination, Opened};
 use super::plan::{Document, ImagePlan, Layer, PlatformImage};
 use super::run_lease::RunLease;
 use super::{Error, PullRequest};
 use crate::containerd::labels::{self, Labels};
-use crate::containerd::{self, Client, ContentStore, Ingest, ingest_reference};
+use crate::containerd::{self, Client, ContentStore, ingest_reference};
 use crate::oci::{Descriptor, MAX_MANIFEST_BYTES};
 use crate::progress::{BlobKind, Sink};
 use crate::reference::Reference;
-use crate::unpack::{self, LayerSink, Unpacker};
+use crate::unpack::{self, Unpacker};
 
 /// Up to what size, in bytes, a blob is kept in memory until it is complete (256 KiB): that many at a
 /// time as blobs are fetched at once. Fetching one again costs less than making it resumable.
@@ -34,6 +35,7 @@ pub struct ContainerdDestination {
     unpack: Option<UnpackOptions>,
     /// Made when it is first needed, since it works under the lease.
     unpacker: OnceCell<Arc<Unpacker>>,
+    labelled: Labelled,
     sink: Arc<dyn Sink>,
 }
 
@@ -55,7 +57,14 @@ impl ContainerdDestination {
         sink: Arc<dyn Sink>,
     ) -> Self {
         let lease = RunLease::new(&client, images);
-        Self { client, lease, unpack, unpacker: OnceCell::new(), sink }
+        Self {
+            client,
+            lease,
+            unpack,
+            unpacker: OnceCell::new(),
+            labelled: Labelled::default(),
+            sink,
+        }
     }
 
     fn snapshotter(&self) -> Option<&str> {
@@ -160,6 +169,7 @@ impl ContainerdDestination {
             layer: layer.clone(),
             bytes: BytesMut::new(),
             labels: source_labels(image),
+            labelled: self.labelled.clone(),
             unpacked: self.begin(layer, is_unpacked).await?,
         })))
     }
@@ -208,6 +218,9 @@ impl ContainerdDestination {
         let mut wanted = source_labels(image);
         let identity = layer.identity.filter(|_| is_unpacked);
         wanted.extend(identity.map(|identity| labels::uncompressed(&identity.diff_id)));
+        if self.labelled.has(&layer.descriptor.digest, &wanted) {
+            return Ok(());
+        }
         match self.content().add_labels(&layer.descriptor.digest, &wanted).await {
             // Layers whose snapshot was there already may have no blob at all.
             Err(containerd::Error::NotFound { .. }) => Ok(()),
@@ -305,123 +318,6 @@ impl Destination for ContainerdDestination {
             self.lease.release(requests).await?;
         }
         Ok(())
-    }
-}
-
-/// A blob on its way into the content store, and into files at the same time.
-struct ContainerdIngest {
-    ingest: Box<Ingest>,
-    /// They go with the commit, which saves a transaction.
-    labels: Labels,
-    unpacked: Option<Unpacked>,
-}
-
-/// A layer that is unpacked while its blob comes in.
-struct Unpacked {
-    unpacker: Arc<Unpacker>,
-    sink: LayerSink,
-}
-
-#[async_trait]
-impl BlobIngest for ContainerdIngest {
-    fn offset(&self) -> u64 {
-        self.ingest.offset()
-    }
-
-    async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
-        self.ingest.write(bytes.clone()).await?;
-        if let Some(unpacked) = &mut self.unpacked {
-            unpacked.sink.write(bytes).await;
-        }
-        Ok(())
-    }
-
-    async fn flush(&mut self) -> Result<(), Error> {
-        Ok(self.ingest.flush().await?)
-    }
-
-    async fn suspend(self: Box<Self>) {
-        if let Some(Unpacked { sink, .. }) = self.unpacked {
-            sink.abandon().await;
-        }
-        if let Err(error) = self.ingest.suspend().await {
-            tracing::debug!(%error, "the last bytes of a blob are lost");
-        }
-    }
-
-    async fn commit(mut self: Box<Self>) -> Result<(), Error> {
-        let committed = self.ingest.commit(self.labels).await;
-        settle(self.unpacked, committed).await
-    }
-}
-
-/// A small blob, kept in memory until it is complete.
-struct WholeBlob {
-    content: ContentStore,
-    layer: Layer,
-    bytes: BytesMut,
-    labels: Labels,
-    unpacked: Option<Unpacked>,
-}
-
-#[async_trait]
-impl BlobIngest for WholeBlob {
-    fn offset(&self) -> u64 {
-        self.bytes.len() as u64
-    }
-
-    async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
-        let Descriptor { digest, size: expected, .. } = self.layer.descriptor;
-        let actual = self.offset() + bytes.len() as u64;
-        if actual > expected {
-            return Err(containerd::Error::Size { digest, expected, actual }.into());
-        }
-        self.bytes.extend_from_slice(&bytes);
-        if let Some(unpacked) = &mut self.unpacked {
-            unpacked.sink.write(bytes).await;
-        }
-        Ok(())
-    }
-
-    async fn flush(&mut self) -> Result<(), Error> {
-        Ok(())
-    }
-
-    async fn suspend(self: Box<Self>) {
-        if let Some(Unpacked { sink, .. }) = self.unpacked {
-            sink.abandon().await;
-        }
-    }
-
-    async fn commit(mut self: Box<Self>) -> Result<(), Error> {
-        let descriptor = &self.layer.descriptor;
-        // A diff ID on a blob says that they belong together, so it has to be true.
-        if let (Some(unpacked), Some(layer)) = (&self.unpacked, self.layer.unpackable())
-            && unpacked.sink.is_proven(&layer)
-        {
-            self.labels.extend([labels::uncompressed(&layer.identity.diff_id)]);
-        }
-        let (reference, bytes) = (ingest_reference(descriptor), self.bytes.freeze());
-        let stored = self.content.put(&reference, descriptor, bytes, self.labels).await;
-        settle(self.unpacked, stored).await
-    }
-}
-
-/// Keeps what was unpacked of a blob that was stored, and drops it otherwise.
-async fn settle(
-    unpacked: Option<Unpacked>,
-    stored: Result<(), containerd::Error>,
-) -> Result<(), Error> {
-    match (unpacked, stored) {
-        (Some(Unpacked { unpacker, sink }), Ok(())) => {
-            unpacker.take_back(sink);
-            Ok(())
-        }
-        (Some(Unpacked { sink, .. }), Err(error)) => {
-            sink.abandon().await;
-            Err(error.into())
-        }
-        (None, stored) => Ok(stored?),
     }
 }
 

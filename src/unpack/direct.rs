@@ -245,8 +245,6 @@ fn inherit(implied: &[ImpliedDirectory], upper: &Path, lowers: &[PathBuf]) -> Re
     if implied.is_empty() || lowers.is_empty() {
         return Ok(());
     }
-    let lowers =
-        lowers.iter().map(|lower| ground::open_directory(lower)).collect::<Result<_, _>>()?;
     Ok(extract::inherit(implied, ground::open_directory(upper)?, lowers)?)
 }
 

@@ -47,18 +47,15 @@ struct Place<'entry> {
 
 impl Applier {
     /// Puts entries beneath `root`.
-    ///
-    /// # Errors
-    /// [`ExtractError::File`] when the root is unusable.
-    pub(crate) fn new(root: OwnedFd, whiteouts: Whiteouts) -> Result<Self, ExtractError> {
-        Ok(Self {
-            tree: Tree::new(root).map_err(ExtractError::file("use the root", b"/"))?,
+    pub(crate) fn new(root: OwnedFd, whiteouts: Whiteouts) -> Self {
+        Self {
+            tree: Tree::new(root),
             whiteouts,
             defaults: CreationDefaults::of_process(),
             dated: Vec::new(),
             dated_bytes: 0,
             emptied: BTreeSet::new(),
-        })
+        }
     }
 
     /// Puts `entry`, whose content `archive` holds ready.
@@ -148,7 +145,7 @@ impl Applier {
             // What is known of it may no longer hold.
             self.tree.forget();
         }
-        let directory = Directory::new(fd, resolved).map_err(failed("look at", entry))?;
+        let directory = Directory::new(fd, resolved);
         self.tree.remember(place.path, Rc::new(directory));
         self.date_at_the_end(place.path, entry)
     }

@@ -5,6 +5,7 @@
 //! already given the file what it would set.
 
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::LazyLock;
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
@@ -22,13 +23,14 @@ pub(crate) struct CreationDefaults {
 }
 
 impl CreationDefaults {
-    /// This process's.
+    /// This process's, which nothing in it changes.
     pub(crate) fn of_process() -> Self {
-        Self {
+        static DEFAULTS: LazyLock<CreationDefaults> = LazyLock::new(|| CreationDefaults {
             owner: rustix::process::geteuid().as_raw(),
             group: rustix::process::getegid().as_raw(),
             umask: umask(),
-        }
+        });
+        *DEFAULTS
     }
 
     fn gives_owner(self, entry: &Entry, parent: &Directory) -> bool {

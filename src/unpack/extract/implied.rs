@@ -5,13 +5,16 @@
 //! A layer that is extracted before the ones below it are there can only do so afterwards.
 
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+use std::slice;
 
-use rustix::fs::{Dir, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
+use rustix::fs::{CWD, Dir, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::error::ExtractError;
-use super::path::split;
-use super::tree::{Directory, Missing, Tree};
+use super::path::{is_within, split};
+use super::tree::{Directory, Missing, Tree, open_directory};
 
 /// Most bytes of attribute names that a directory can have, in bytes: the kernel's own bound.
 const MAX_ATTRIBUTE_LIST: usize = 64 * 1024;
@@ -38,39 +41,92 @@ impl From<(&[u8], bool)> for ImpliedDirectory {
 /// directory that none of them has stays owned by root, with mode 0755, but for the group of a
 /// setgid directory that it lies in.
 ///
+/// A layer below is opened when the search comes to it, which for most directories is no deeper
+/// than the first.
+///
 /// # Errors
 /// [`ExtractError::File`].
 pub fn inherit(
     implied: &[ImpliedDirectory],
     upper: OwnedFd,
-    lowers: Vec<OwnedFd>,
+    lowers: &[PathBuf],
 ) -> Result<(), ExtractError> {
-    let open = |root| Tree::new(root).map_err(ExtractError::file("use the layer's root", b"/"));
-    let mut upper = open(upper)?;
-    let mut lowers = lowers.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    let mut upper = Tree::new(upper);
+    let mut lowers = Lowers { opened: Vec::new(), unopened: lowers.iter() };
+    // What is in none of the layers below, has nothing beneath it there either.
+    let mut absent: Option<&[u8]> = None;
     for directory in implied {
-        inherit_one(directory, &mut upper, &mut lowers)
-            .map_err(ExtractError::file("copy owner, mode and attributes to", &directory.path))?;
+        let path = directory.path.as_slice();
+        let is_absent = absent.is_some_and(|above| is_within(path, above));
+        let completed = match is_absent {
+            true => Ok(Found::Nowhere),
+            false => inherit_one(directory, &mut upper, &mut lowers),
+        };
+        let completed = completed.and_then(|found| {
+            if matches!(found, Found::Nowhere) {
+                absent = if is_absent { absent } else { Some(path) };
+                stand_alone(directory, &mut upper)?;
+            }
+            Ok(())
+        });
+        completed.map_err(ExtractError::file("copy owner, mode and attributes to", path))?;
     }
     Ok(())
+}
+
+/// The layers below, topmost first.
+struct Lowers<'paths> {
+    opened: Vec<Tree>,
+    unopened: slice::Iter<'paths, PathBuf>,
+}
+
+impl Lowers<'_> {
+    /// The one at `position`, if there are so many.
+    fn get(&mut self, position: usize) -> rustix::io::Result<Option<&mut Tree>> {
+        if position == self.opened.len() {
+            let Some(path) = self.unopened.next() else { return Ok(None) };
+            let root = open_directory(CWD, path.as_os_str().as_bytes())?;
+            self.opened.push(Tree::new(root));
+        }
+        Ok(self.opened.get_mut(position))
+    }
+}
+
+/// Whether a layer below settled what a directory takes after.
+enum Found {
+    Somewhere,
+    Nowhere,
 }
 
 fn inherit_one(
     implied: &ImpliedDirectory,
     upper: &mut Tree,
-    lowers: &mut [Tree],
-) -> rustix::io::Result<()> {
-    let target = upper.open(&implied.path, Missing::Refuse)?;
-    for lower in lowers {
+    lowers: &mut Lowers<'_>,
+) -> rustix::io::Result<Found> {
+    let mut position = 0;
+    while let Some(lower) = lowers.get(position)? {
         match lower.open(&implied.path, Missing::Refuse) {
-            Ok(source) => return copy(&source, &target, implied.is_described),
-            Err(Errno::NOENT) => {}
+            Ok(source) => {
+                let target = upper.open(&implied.path, Missing::Refuse)?;
+                copy(&source, &target, implied.is_described)?;
+                return Ok(Found::Somewhere);
+            }
+            Err(Errno::NOENT) => position += 1,
             // Something else, or its whiteout, hides what lies further below.
-            Err(Errno::NOTDIR) => return Ok(()),
+            Err(Errno::NOTDIR) => return Ok(Found::Somewhere),
             Err(error) => return Err(error),
         }
     }
-    if implied.is_described { Ok(()) } else { take_group(&implied.path, &target, upper) }
+    Ok(Found::Nowhere)
+}
+
+/// Completes a directory that is in none of the layers below.
+fn stand_alone(implied: &ImpliedDirectory, upper: &mut Tree) -> rustix::io::Result<()> {
+    if implied.is_described {
+        return Ok(());
+    }
+    let target = upper.open(&implied.path, Missing::Refuse)?;
+    take_group(&implied.path, &target, upper)
 }
 
 /// Had the directory above been setgid from the start, the kernel would have done this.

@@ -6,6 +6,7 @@
 //! out. A link leads where it would lead a process whose root directory this is; containerd agrees,
 //! but for chains of links with `..` in them, where it sometimes ends elsewhere within the root.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -37,8 +38,8 @@ pub(crate) struct Directory {
     /// Where it is, free of links, relative to the root.
     path: Vec<u8>,
     /// Whether files made in it take more than their creator's IDs and mode: its group, where it is
-    /// setgid, or its default ACL.
-    hands_down: bool,
+    /// setgid, or its default ACL. Known once it was asked for.
+    hands_down: OnceCell<bool>,
 }
 
 /// What to do about a directory that is not there.
@@ -64,20 +65,24 @@ pub(crate) struct Tree {
 
 impl Directory {
     /// Takes an open directory, whose owner, mode and attributes are final.
-    pub(crate) fn new(fd: OwnedFd, path: Vec<u8>) -> rustix::io::Result<Self> {
-        let is_setgid = Mode::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode).contains(Mode::SGID);
-        let has_default_acl = || {
-            let mut none: [u8; 0] = [];
-            rustix::fs::fgetxattr(&fd, c"system.posix_acl_default", &mut none)
-                .is_ok_and(|length| length > 0)
-        };
-        let hands_down = is_setgid || has_default_acl();
-        Ok(Self { fd, path, hands_down })
+    pub(crate) fn new(fd: OwnedFd, path: Vec<u8>) -> Self {
+        Self { fd, path, hands_down: OnceCell::new() }
     }
 
-    /// Whether files made in it take more than their creator's IDs and mode.
+    /// Whether files made in it take more than their creator's IDs and mode. Where that can't be
+    /// known, they do.
     pub(crate) fn hands_down(&self) -> bool {
-        self.hands_down
+        *self.hands_down.get_or_init(|| {
+            rustix::fs::fstat(&self.fd).map_or(true, |stat| {
+                Mode::from_raw_mode(stat.st_mode).contains(Mode::SGID) || self.has_default_acl()
+            })
+        })
+    }
+
+    fn has_default_acl(&self) -> bool {
+        let mut none: [u8; 0] = [];
+        rustix::fs::fgetxattr(&self.fd, c"system.posix_acl_default", &mut none)
+            .is_ok_and(|length| length > 0)
     }
 
     /// Where `base` in this directory is, relative to the root.
@@ -103,17 +108,14 @@ fn directory_flags() -> OFlags {
 
 impl Tree {
     /// The tree beneath `root`.
-    ///
-    /// # Errors
-    /// What the system says about `root`.
-    pub(crate) fn new(root: OwnedFd) -> rustix::io::Result<Self> {
-        Ok(Self {
-            root: Rc::new(Directory::new(root, Vec::new())?),
+    pub(crate) fn new(root: OwnedFd) -> Self {
+        Self {
+            root: Rc::new(Directory::new(root, Vec::new())),
             recent: Vec::new(),
             implied: BTreeMap::new(),
             implied_bytes: 0,
             has_removed: false,
-        })
+        }
     }
 
     /// Opens the directory at the clean `path`, following links within the root.
@@ -218,8 +220,10 @@ impl Tree {
         path: &[u8],
         missing: Missing,
     ) -> rustix::io::Result<Rc<Directory>> {
-        if let Some(directory) = open_without_links(&start, path)? {
-            return Ok(Rc::new(directory));
+        match open_without_links(&start, path)? {
+            Way::Led(directory) => return Ok(Rc::new(directory)),
+            Way::Ends if missing == Missing::Refuse => return Err(Errno::NOENT),
+            Way::Ends | Way::Unknown => {}
         }
         let mut current = start;
         let mut pending: Vec<Vec<u8>> = components(path).rev().map(<[u8]>::to_vec).collect();
@@ -267,24 +271,33 @@ impl Tree {
         // The umask and a parent's setgid bit have no say in it.
         rustix::fs::fchmod(&fd, IMPLIED_MODE)?;
         self.implied.insert(path.clone(), false);
-        Directory::new(fd, path)
+        Ok(Directory::new(fd, path))
     }
 }
 
-/// Opens `path` beneath `start` in one system call, if it is a directory reached without any link.
-/// `None` means that the way has to be walked.
-fn open_without_links(start: &Directory, path: &[u8]) -> rustix::io::Result<Option<Directory>> {
-    // One component takes one step either way.
-    if !path.contains(&b'/') || components(path).any(|component| component == b"..") {
-        return Ok(None);
+/// What one system call finds out about a path.
+enum Way {
+    /// It is a directory, reached without any link.
+    Led(Directory),
+    /// There is no link up to where something is missing.
+    Ends,
+    /// It has to be walked.
+    Unknown,
+}
+
+/// Opens `path` beneath `start` in one system call, if that can be done.
+fn open_without_links(start: &Directory, path: &[u8]) -> rustix::io::Result<Way> {
+    if components(path).any(|component| component == b"..") {
+        return Ok(Way::Unknown);
     }
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     match rustix::fs::openat2(start, path, directory_flags(), Mode::empty(), resolve) {
-        Ok(fd) => Directory::new(fd, join(&start.path, &clean(path))).map(Some),
+        Ok(fd) => Ok(Way::Led(Directory::new(fd, join(&start.path, &clean(path))))),
+        Err(Errno::NOENT) => Ok(Way::Ends),
         // Kernels before 5.6 and some seccomp filters do not have the call (`ENOSYS`, `EPERM`).
-        Err(
-            Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::AGAIN | Errno::NOSYS | Errno::PERM,
-        ) => Ok(None),
+        Err(Errno::NOTDIR | Errno::LOOP | Errno::AGAIN | Errno::NOSYS | Errno::PERM) => {
+            Ok(Way::Unknown)
+        }
         Err(error) => Err(error),
     }
 }
@@ -297,7 +310,7 @@ enum Step {
 
 fn step(current: &Directory, name: &[u8]) -> rustix::io::Result<Step> {
     match open_directory(current, name) {
-        Ok(fd) => Directory::new(fd, current.path_of(name)).map(Step::Directory),
+        Ok(fd) => Ok(Step::Directory(Directory::new(fd, current.path_of(name)))),
         Err(Errno::NOENT) => Ok(Step::Missing),
         // Either a link or no directory: `O_DIRECTORY` with `O_NOFOLLOW` does not say which.
         Err(Errno::NOTDIR | Errno::LOOP) => {

@@ -54,7 +54,7 @@ pub fn extract(
     options: ExtractOptions,
 ) -> Result<Extracted, ExtractError> {
     let mut archive = Archive::new(Stream::open(source, options.compression)?);
-    let mut applier = Applier::new(root, options.whiteouts)?;
+    let mut applier = Applier::new(root, options.whiteouts);
     let mut entries = 0;
     while let Some(entry) = archive.next_entry()? {
         applier.apply(&entry, &mut archive)?;

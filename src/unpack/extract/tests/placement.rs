@@ -182,7 +182,7 @@ fn lets_implied_directories_take_after_the_layers_below() {
         .unwrap();
 
     let open = |path: &Path| std::fs::File::open(path).unwrap().into();
-    inherit(&extracted.implied, open(upper.path()), vec![open(base.path())]).unwrap();
+    inherit(&extracted.implied, open(upper.path()), &[base.path().to_owned()]).unwrap();
     let nodes = listing(upper.path());
     assert_eq!((nodes["a"].mode, nodes["a"].owner), (0o42750, (12, 34)));
     assert_eq!((nodes["b"].mode, nodes["b"].owner), (0o40755, (0, 0)));

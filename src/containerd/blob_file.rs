@@ -1,0 +1,99 @@
+//! Small blobs put among the daemon's by ourselves, on the same host and with the rights to do so:
+//! a commit then finds them as content that another namespace has already stored. It makes no
+//! directory for an ingest, writes no file and waits for no flush, and it does so within a database
+//! transaction, which all its other writers wait for.
+//!
+//! Measured with 100 layers of 1 KiB on two cores: a third less of the daemon's processor time for
+//! each.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use rustix::fs::{AtFlags, CWD, OFlags};
+use tokio::task::spawn_blocking;
+use tracing::debug;
+
+use crate::oci::Digest;
+
+/// What blobs look like in the store: readable, and written by nobody any more.
+pub(super) const BLOB_MODE: u32 = 0o444;
+
+/// The directory of the blobs, once the daemon was seen to store one there.
+#[derive(Debug, Clone)]
+pub(super) struct BlobDirectory(PathBuf);
+
+impl BlobDirectory {
+    /// The directory below the content plugin's `root`, if the blob `digest` of `size` bytes, which
+    /// the daemon has just stored, is in it.
+    pub(super) fn proven_by(root: &Path, digest: &Digest, size: u64) -> Option<Self> {
+        let blob = path_below(root, digest);
+        let found = fs::symlink_metadata(&blob)
+            .is_ok_and(|found| found.is_file() && found.size() == size && found.nlink() == 1);
+        debug!(found, blob = %blob.display(), "looked for the daemon's blobs");
+        found.then(|| blob.parent().map(|directory| Self(directory.to_owned()))).flatten()
+    }
+
+    /// Puts `bytes` on the disk, under the name of their `digest`, which the caller has verified.
+    pub(super) async fn place(&self, digest: &Digest, bytes: Bytes) -> io::Result<()> {
+        let (directory, name) = (self.0.clone(), digest.hex());
+        spawn_blocking(move || place(&directory, &name, &bytes)).await?
+    }
+}
+
+/// Where the daemon keeps the blob `digest`.
+pub(super) fn path_below(root: &Path, digest: &Digest) -> PathBuf {
+    root.join("blobs").join("sha256").join(digest.hex())
+}
+
+/// The file has no name until it is complete: a run that is killed leaves nothing, and nobody ever
+/// sees a part of a blob.
+fn place(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .custom_flags(OFlags::TMPFILE.bits().cast_signed())
+        .mode(BLOB_MODE)
+        .open(directory)?;
+    file.write_all(bytes)?;
+    file.set_permissions(fs::Permissions::from_mode(BLOB_MODE))?;
+    file.sync_all()?;
+    let unnamed = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file.as_fd()));
+    match rustix::fs::linkat(CWD, unnamed, CWD, directory.join(name), AtFlags::SYMLINK_FOLLOW) {
+        // The same bytes, by their name.
+        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn puts_blobs_where_the_daemon_has_put_one() {
+        let root = tempfile::tempdir().unwrap();
+        let [known, new] = [b"known".as_slice(), b"new"].map(Digest::of);
+        assert!(BlobDirectory::proven_by(root.path(), &known, 5).is_none());
+        let path = path_below(root.path(), &known);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "known").unwrap();
+        assert!(BlobDirectory::proven_by(root.path(), &known, 4).is_none());
+
+        let blobs = BlobDirectory::proven_by(root.path(), &known, 5).unwrap();
+        blobs.place(&new, Bytes::from_static(b"new")).await.unwrap();
+        blobs.place(&known, Bytes::from_static(b"known")).await.unwrap();
+        let placed = path_below(root.path(), &new);
+        assert_eq!(fs::read(&placed).unwrap(), b"new");
+        assert_eq!(fs::metadata(&placed).unwrap().mode() & 0o7777, BLOB_MODE);
+        assert_eq!(fs::read_dir(placed.parent().unwrap()).unwrap().count(), 2);
+    }
+
+    #[tokio::test]
+    async fn fails_where_there_is_no_directory() {
+        let gone = BlobDirectory("/nowhere/blobs/sha256".into());
+        assert!(gone.place(&Digest::of(b""), Bytes::new()).await.is_err());
+    }
+}
