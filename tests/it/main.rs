@@ -23,5 +23,6 @@ mod platforms;
 mod progress;
 mod pull_basics;
 mod resume;
+mod secrets;
 mod support;
 mod tls;
