@@ -96,7 +96,10 @@ impl Explanation {
 impl HostExplanation {
     /// Describes `host`, where `login` would be used. No secret gets in.
     pub(super) fn of(host: &RegistryHost, login: Option<Login>) -> Self {
-        let headers = host.headers.iter().map(|(name, values)| (name.clone(), shown(name, values)));
+        let mut headers = BTreeMap::<String, Vec<String>>::new();
+        for (name, values) in host.common_headers.iter().chain(&host.headers) {
+            headers.entry(name.clone()).or_default().extend(shown(name, values));
+        }
         Self {
             url: format!("{}://{}{}", host.scheme, host.authority, host.path),
             capabilities: names(host.capabilities),
@@ -107,7 +110,7 @@ impl HostExplanation {
                 .map(|pair| [pair.cert.clone(), pair.key.clone().unwrap_or_default()])
                 .collect(),
             skip_verify: host.skip_verify,
-            headers: headers.collect(),
+            headers,
             override_path: host.override_path,
             dial_timeout_ms: host.dial_timeout.map(|timeout| timeout.as_millis()),
             http_fallback: host.http_fallback,

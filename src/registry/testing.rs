@@ -295,6 +295,7 @@ pub(crate) fn host(scheme: &str, authority: &str) -> RegistryHost {
         client: Vec::new(),
         skip_verify: false,
         headers: Vec::new(),
+        common_headers: Vec::new(),
         override_path: false,
         dial_timeout: None,
         http_fallback: false,

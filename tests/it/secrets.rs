@@ -257,6 +257,16 @@ const SCENES: &[(&str, Arrange)] = &[
         let path = scene.file("config.toml", &content);
         scene.flag("--containerd-config", path)
     }),
+    ("a header for every registry", |works| {
+        let scene = Scene::new(None);
+        let value = if works { PASSWORD } else { "hunter2\\n" };
+        let content = format!(
+            "version = 3\n[plugins.\"io.containerd.cri.v1.images\".registry.headers]\n  \
+             x-api-key = [\"{value}\"]\n  authorization = [\"hunter2\"]\n"
+        );
+        let path = scene.file("config.toml", &content);
+        scene.flag("--containerd-config", path)
+    }),
     ("a header of hosts.toml", |works| {
         let scene = Scene::new(None).under_another_name();
         let end = if works { "}" } else { "]" };
