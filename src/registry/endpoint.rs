@@ -210,9 +210,18 @@ impl Endpoint {
         mut headers: HeaderMap,
         grant: &Grant,
     ) -> Exchange<'a> {
-        headers.extend(grant.header.clone().map(|value| (AUTHORIZATION, value)));
-        headers.extend(call.accept.map(|accept| (ACCEPT, HeaderValue::from_static(accept))));
-        headers.extend(call.range.map(|range| (RANGE, range.header())));
+        // In place of what the configuration says, not beside it: two of one kind are an error to
+        // many servers.
+        let own = [
+            (AUTHORIZATION, grant.header.clone()),
+            (ACCEPT, call.accept.map(HeaderValue::from_static)),
+            (RANGE, call.range.map(|range| range.header())),
+        ];
+        for (name, value) in own {
+            if let Some(value) = value {
+                headers.insert(name, value);
+            }
+        }
         // A range of an encoded body is useless, and decoding costs more than it saves.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let Call { method, lane, label, .. } = call.clone();
