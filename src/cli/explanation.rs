@@ -14,7 +14,8 @@ use crate::reference::Reference;
 const BLOTTED: &str = "…";
 
 /// Parts of header names by which their values may be secrets, in lower case.
-const SECRET_HEADERS: [&str; 6] = ["auth", "cookie", "key", "password", "secret", "token"];
+const SECRET_HEADERS: [&str; 8] =
+    ["auth", "cookie", "credential", "key", "pass", "secret", "session", "token"];
 
 /// What a pull would do.
 #[derive(Debug, Serialize)]
@@ -227,6 +228,7 @@ mod tests {
             ("X-Api-Key", false),
             ("PRIVATE-TOKEN", false),
             ("Cookie", false),
+            ("x-node-pass", false),
         ] {
             assert_eq!(shown(name, &value) == value, is_shown, "{name}");
         }
