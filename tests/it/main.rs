@@ -6,6 +6,7 @@
 
 mod batch;
 mod content_store;
+mod cri_headers;
 mod cri_sees_it;
 mod differential;
 mod exit_codes;
