@@ -14,7 +14,8 @@ use crate::reference::Reference;
 const BLOTTED: &str = "…";
 
 /// Parts of header names by which their values may be secrets, in lower case.
-const SECRET_HEADERS: [&str; 6] = ["auth", "cookie", "key", "password", "secret", "token"];
+const SECRET_HEADERS: [&str; 8] =
+    ["auth", "cookie", "credential", "key", "pass", "secret", "session", "token"];
 
 /// What a pull would do.
 #[derive(Debug, Serialize)]
@@ -96,7 +97,10 @@ impl Explanation {
 impl HostExplanation {
     /// Describes `host`, where `login` would be used. No secret gets in.
     pub(super) fn of(host: &RegistryHost, login: Option<Login>) -> Self {
-        let headers = host.headers.iter().map(|(name, values)| (name.clone(), shown(name, values)));
+        let mut headers = BTreeMap::<String, Vec<String>>::new();
+        for (name, values) in host.common_headers.iter().chain(&host.headers) {
+            headers.entry(name.clone()).or_default().extend(shown(name, values));
+        }
         Self {
             url: format!("{}://{}{}", host.scheme, host.authority, host.path),
             capabilities: names(host.capabilities),
@@ -107,7 +111,7 @@ impl HostExplanation {
                 .map(|pair| [pair.cert.clone(), pair.key.clone().unwrap_or_default()])
                 .collect(),
             skip_verify: host.skip_verify,
-            headers: headers.collect(),
+            headers,
             override_path: host.override_path,
             dial_timeout_ms: host.dial_timeout.map(|timeout| timeout.as_millis()),
             http_fallback: host.http_fallback,
@@ -224,6 +228,7 @@ mod tests {
             ("X-Api-Key", false),
             ("PRIVATE-TOKEN", false),
             ("Cookie", false),
+            ("x-node-pass", false),
         ] {
             assert_eq!(shown(name, &value) == value, is_shown, "{name}");
         }

@@ -7,7 +7,7 @@ use super::inventory::{self, NameKind, StoredImage};
 use crate::containerd::{self, Client, Image};
 use crate::failure::{Diagnose, Failure};
 use crate::output::{self, Printer, printable};
-use crate::reference::Reference;
+use crate::reference::{Reference, without_user_info};
 
 /// Fewest hex digits that are taken for the beginning of an ID.
 const MIN_ID_DIGITS: usize = 6;
@@ -80,7 +80,8 @@ pub(super) async fn run(
     for text in &args.references {
         match find(&images, text)? {
             Some(found) => doomed.extend(found),
-            None => missing.push(text.clone()),
+            // Nothing keeps a password from being pasted here.
+            None => missing.push(without_user_info(text).unwrap_or(text).to_owned()),
         }
     }
     for image in &images {

@@ -9,11 +9,12 @@ use crate::failure::{Diagnose, Failure};
 /// Longest part of a line quoted in a message, in characters; a minified file is one long line.
 const MAX_QUOTED_LINE: usize = 120;
 
-/// Names of settings whose values are secrets, in lower case.
-const SECRET_SETTINGS: [&str; 8] = [
+/// Names of settings whose values are secrets, in lower case. Any header's may be one.
+const SECRET_SETTINGS: [&str; 9] = [
     "auth",
     "authorization",
     "cookie",
+    "header",
     "identitytoken",
     "password",
     "proxy-authorization",
@@ -225,6 +226,8 @@ mod tests {
             ("auth = { password = \"hunter2\" }", "auth = …"),
             ("[host.\"https://a\".header]\nx-key = [\"hunter2\"]", "x-key = …"),
             ("[a.header]\n\"hunter2\"", "…"),
+            ("header = { x-key = \"hunter2\" ]", "header = …"),
+            ("host.\"https://a\".header.x-key = \"hunter2", "host.\"https = …"),
             ("\"auth\": \"hunter2\"", "\"auth\" = …"),
             ("server = \"https://me:hunter2@host/v2\"", "server = \"https://…@host/v2\""),
         ] {

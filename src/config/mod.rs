@@ -22,8 +22,8 @@ pub use docker::{Kept, LoginFile, LoginStore, StoreError};
 pub use environment::Environment;
 pub use error::{Error, Location};
 pub use hosts::{
-    Capabilities, Capability, ClientCertificate, HostOptions, HostsConfig, RegistryHost, Source,
-    defaults, own_registry,
+    Capabilities, Capability, ClientCertificate, Header, HostOptions, HostsConfig, RegistryHost,
+    Source, defaults, own_registry,
 };
 pub use node::{Locations, NodeConfig};
 pub use warning::{Warning, WarningKind};

@@ -73,6 +73,15 @@ impl NodeConfig {
     /// # Errors
     /// As [`hosts`](Self::hosts).
     pub fn hosts_of(&self, domain: &str, options: &HostOptions) -> Result<HostsConfig, Error> {
+        let mut config = self.configured_hosts(domain, options)?;
+        let common = self.containerd.as_ref().map_or(&[][..], ContainerdConfig::headers);
+        for host in &mut config.hosts {
+            host.common_headers = common.to_vec();
+        }
+        Ok(config)
+    }
+
+    fn configured_hosts(&self, domain: &str, options: &HostOptions) -> Result<HostsConfig, Error> {
         if let Some(directory) = hosts::find_directory(&self.hosts_directories, domain)? {
             let mut config = hosts::load_directory(&directory, domain, options)?;
             let containerd = self.containerd.as_ref();
@@ -177,6 +186,23 @@ mod tests {
         let warning = &config.warnings[0];
         assert!(warning.message.starts_with("mirrors for docker.io are not used"), "{warning:?}");
         assert_eq!(warning.line, Some(4));
+    }
+
+    #[test]
+    fn the_cris_headers_are_for_every_host_wherever_it_is_configured() {
+        let names = |config: &str, domain: &str| -> Vec<Vec<String>> {
+            let node = node(config, &["hosts/server"]);
+            let hosts = node.hosts_of(domain, &HostOptions::default()).unwrap().hosts;
+            let names = |host: hosts::RegistryHost| {
+                host.common_headers.into_iter().map(|(name, _)| name).collect()
+            };
+            hosts.into_iter().map(names).collect()
+        };
+        // A hosts directory, mirrors, and neither.
+        assert_eq!(names("version-2.toml", "docker.io"), [["x-node"]]);
+        assert_eq!(names("version-3.toml", "quay.example"), [["x-node"]]);
+        assert_eq!(names("headers.toml", "quay.example"), [["X-Zone", "x-node"]]);
+        assert_eq!(names("mirrors.toml", "reg.example"), [[""; 0]; 2]);
     }
 
     #[test]

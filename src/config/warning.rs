@@ -22,6 +22,8 @@ pub enum WarningKind {
     IgnoredSection,
     /// Mirrors that a hosts directory takes the place of.
     MirrorsNotUsed,
+    /// A header for every registry that is none to be sent to every registry.
+    HeaderNotSent,
 }
 
 impl WarningKind {
@@ -35,6 +37,7 @@ impl WarningKind {
             Self::CriWillNotStart => "cri-will-not-start",
             Self::IgnoredSection => "ignored-section",
             Self::MirrorsNotUsed => "mirrors-not-used",
+            Self::HeaderNotSent => "header-not-sent",
         }
     }
 }

@@ -134,7 +134,7 @@ fn refuse_what_is_no_reference(text: &str) -> Result<(), ReferenceRule> {
 
 /// What follows `user:password@`; `None` when there is no such thing. The password may hold any
 /// character, so the last `@` that has a slash behind it counts; a digest has no slash.
-pub(super) fn without_user_info(text: &str) -> Option<&str> {
+pub(crate) fn without_user_info(text: &str) -> Option<&str> {
     let (before_path, _) = text.rsplit_once('/')?;
     let (user_info, _) = before_path.rsplit_once('@')?;
     text.get(user_info.len() + 1..).filter(|rest| !rest.starts_with("sha256:"))

@@ -11,3 +11,4 @@ mod tests;
 
 pub use error::{ReferenceError, ReferenceRule};
 pub use grammar::Reference;
+pub(crate) use grammar::without_user_info;

@@ -21,7 +21,7 @@ use super::health::Health;
 use super::pace::Pace;
 use super::ranges::ByteRange;
 use super::trace;
-use crate::config::RegistryHost;
+use crate::config::{Header, RegistryHost};
 
 /// Most redirects that are followed for one request.
 const MAX_REDIRECTS: usize = 10;
@@ -31,6 +31,8 @@ const MAX_REDIRECTS: usize = 10;
 pub(crate) struct Endpoint {
     settings: RegistryHost,
     custom_headers: HeaderMap,
+    /// Those, and the headers that every registry host gets.
+    request_headers: HeaderMap,
     clients: Clients,
     context: Arc<Context>,
     authorizer: Authorizer,
@@ -86,7 +88,8 @@ impl Endpoint {
     /// [`SetupError`] when a certificate file, a header or a proxy variable can't be used.
     pub(crate) fn new(settings: RegistryHost, context: Arc<Context>) -> Result<Self, SetupError> {
         Ok(Self {
-            custom_headers: header_map(&settings)?,
+            custom_headers: header_map(&settings.headers)?,
+            request_headers: header_map(settings.common_headers.iter().chain(&settings.headers))?,
             clients: Clients::new(&settings, &context.policy.resolve, &context.proxies)?,
             settings,
             context,
@@ -165,7 +168,7 @@ impl Endpoint {
     async fn send_as(&self, call: &Call<'_>, grant: &Grant) -> Result<Answer, Fault> {
         let attempt = async || {
             let url = self.url(call.path)?;
-            self.follow(self.prepare(call, url, self.custom_headers.clone(), grant)).await
+            self.follow(self.prepare(call, url, self.request_headers.clone(), grant)).await
         };
         // Requests that went out together all learn of it by failing, each by itself.
         let over_https = !self.plain.load(Ordering::Relaxed);
@@ -207,9 +210,18 @@ impl Endpoint {
         mut headers: HeaderMap,
         grant: &Grant,
     ) -> Exchange<'a> {
-        headers.extend(grant.header.clone().map(|value| (AUTHORIZATION, value)));
-        headers.extend(call.accept.map(|accept| (ACCEPT, HeaderValue::from_static(accept))));
-        headers.extend(call.range.map(|range| (RANGE, range.header())));
+        // In place of what the configuration says, not beside it: two of one kind are an error to
+        // many servers.
+        let own = [
+            (AUTHORIZATION, grant.header.clone()),
+            (ACCEPT, call.accept.map(HeaderValue::from_static)),
+            (RANGE, call.range.map(|range| range.header())),
+        ];
+        for (name, value) in own {
+            if let Some(value) = value {
+                headers.insert(name, value);
+            }
+        }
         // A range of an encoded body is useless, and decoding costs more than it saves.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let Call { method, lane, label, .. } = call.clone();
@@ -229,7 +241,7 @@ impl Endpoint {
             let next = location(&exchange.url, response.headers())?;
             if next.origin() != exchange.url.origin() {
                 exchange.headers.remove(AUTHORIZATION);
-                for name in self.custom_headers.keys() {
+                for name in self.request_headers.keys() {
                     if !is_ours(name) {
                         exchange.headers.remove(name);
                     }
@@ -312,9 +324,9 @@ fn authority(url: &Url) -> String {
     }
 }
 
-fn header_map(settings: &RegistryHost) -> Result<HeaderMap, SetupError> {
+fn header_map<'a>(headers: impl IntoIterator<Item = &'a Header>) -> Result<HeaderMap, SetupError> {
     let mut map = HeaderMap::new();
-    for (name, values) in &settings.headers {
+    for (name, values) in headers {
         let parsed: HeaderName =
             name.parse().map_err(|_| SetupError(format!("{name:?} is no header name")))?;
         for value in values {

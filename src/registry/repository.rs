@@ -85,6 +85,7 @@ fn connects_alike(a: &RegistryHost, b: &RegistryHost) -> bool {
         && a.client == b.client
         && a.skip_verify == b.skip_verify
         && a.headers == b.headers
+        && a.common_headers == b.common_headers
         && a.dial_timeout == b.dial_timeout
         && a.http_fallback == b.http_fallback
 }
@@ -192,6 +193,7 @@ fn anonymous(url: &Url) -> Option<RegistryHost> {
         client: Vec::new(),
         skip_verify: false,
         headers: Vec::new(),
+        common_headers: Vec::new(),
         override_path: true,
         dial_timeout: None,
         http_fallback: false,

@@ -245,10 +245,14 @@ async fn read(stream: &mut BufReader<TcpStream>, connection: usize) -> Option<Re
     let mut lines = head.lines();
     let mut words = lines.next()?.split(' ');
     let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
-    let headers: BTreeMap<_, _> = lines
-        .filter_map(|line| line.split_once(": "))
-        .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
-        .collect();
+    let mut headers = BTreeMap::<String, String>::new();
+    for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
+        // Several of one name are one list (RFC 9110 §5.3).
+        headers
+            .entry(name.to_lowercase())
+            .and_modify(|list| *list += &format!(", {value}"))
+            .or_insert_with(|| value.to_owned());
+    }
     let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
@@ -295,6 +299,7 @@ pub(crate) fn host(scheme: &str, authority: &str) -> RegistryHost {
         client: Vec::new(),
         skip_verify: false,
         headers: Vec::new(),
+        common_headers: Vec::new(),
         override_path: false,
         dial_timeout: None,
         http_fallback: false,

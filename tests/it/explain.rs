@@ -110,6 +110,45 @@ fn what_keeps_the_cri_from_starting_is_told() {
     assert_eq!(document["warnings"][0]["line"], 2, "{document}");
 }
 
+/// The TOML files that `page` shows, each with the path in its first line.
+fn examples(page: &str) -> Vec<(&str, &str)> {
+    let blocks = page.split("```toml\n# ").skip(1);
+    blocks.map(|block| block.split("\n```").next().unwrap().split_once('\n').unwrap()).collect()
+}
+
+#[test]
+fn every_file_that_the_documentation_shows_is_understood() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/registries.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let examples = examples(&page);
+    assert_eq!(examples.len(), page.matches("```toml").count());
+    assert!(examples.len() >= 7, "{examples:?}");
+    for (path, content) in examples {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join(path.trim_start_matches('/'));
+        let directory = file.parent().unwrap();
+        std::fs::create_dir_all(directory).unwrap();
+        std::fs::write(&file, content).unwrap();
+        for certificate in ["ca.crt", "node.cert", "node.key"] {
+            std::fs::write(directory.join(certificate), "").unwrap();
+        }
+        let registry = directory.file_name().unwrap().to_str().unwrap();
+        let flags = match path.ends_with("config.toml") {
+            true => format!("--containerd-config {} busybox", file.display()),
+            false => {
+                let hosts = directory.parent().unwrap().display();
+                let domain = registry.replace("_default", "any.example");
+                format!("--ignore-containerd-config --hosts-dir {hosts} {domain}/a")
+            }
+        };
+        let document = json_of(&explain(&format!("-o json {flags}")).succeeded());
+        assert_eq!(document["warnings"], json!([]), "{path}: {document}");
+        let source = document["hosts"][0]["source"].as_str().unwrap();
+        let is_read = source.starts_with(&file.display().to_string());
+        assert_eq!(is_read, path.ends_with("hosts.toml"), "{path}: {document}");
+    }
+}
+
 #[test]
 fn no_secret_is_ever_shown() {
     let folders = [

@@ -6,6 +6,7 @@
 
 mod batch;
 mod content_store;
+mod cri_headers;
 mod cri_sees_it;
 mod differential;
 mod exit_codes;
@@ -23,5 +24,6 @@ mod platforms;
 mod progress;
 mod pull_basics;
 mod resume;
+mod secrets;
 mod support;
 mod tls;

@@ -201,6 +201,43 @@ fn what_containerd_is_told_about_mirrors_holds_here_too() {
 }
 
 #[test]
+fn the_cris_headers_reach_every_registry_and_no_token_endpoint() {
+    for (version, plugin) in [(2, "io.containerd.grpc.v1.cri"), (3, "io.containerd.cri.v1.images")]
+    {
+        let (mirror, upstream, reference) = mirror_and_upstream();
+        upstream.require(Login::Token { login: None });
+        let hosts = hosts_directory(&format!(
+            "server = \"http://{}\"\n[host.\"http://{}\"]\n  capabilities = [\"pull\"]\n  \
+             header = {{ x-mirror = \"yes\" }}\n",
+            upstream.authority(),
+            mirror.authority()
+        ));
+        let config = hosts.path().join("config.toml");
+        let content = format!(
+            "version = {version}\n[plugins.\"{plugin}\".registry]\n  config_path = \"{}\"\n  \
+             [plugins.\"{plugin}\".registry.headers]\n    x-node = [\"seven\"]\n    \
+             authorization = [\"Bearer of-nobody\"]\n",
+            hosts.path().display()
+        );
+        fs::write(&config, content).unwrap();
+        let outcome = pull(&reference, &["--containerd-config", &config.display().to_string()]);
+        outcome
+            .succeeded()
+            .says("config.toml:6: `authorization` of `registry.headers` is not sent");
+        let (at_mirror, at_upstream) = (mirror.requests(), upstream.requests());
+        assert!(at_mirror.len() >= 2 && at_upstream.len() >= 3, "{at_mirror:?} {at_upstream:?}");
+        for request in at_mirror.iter().chain(&at_upstream) {
+            let expected = (request.path != "/token").then_some("seven");
+            assert_eq!(request.header("x-node"), expected, "{request:?}");
+            assert_ne!(request.header("authorization"), Some("Bearer of-nobody"), "{request:?}");
+        }
+        assert!(at_mirror.iter().all(|request| request.header("x-mirror") == Some("yes")));
+        assert!(at_upstream.iter().all(|request| request.header("x-mirror").is_none()));
+        assert!(at_upstream.iter().any(|request| request.path == "/token"));
+    }
+}
+
+#[test]
 fn a_private_authority_is_trusted_where_hosts_toml_names_it() {
     let registry = Registry::start();
     let repository = unique("tls/image");

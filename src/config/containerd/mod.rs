@@ -3,6 +3,7 @@
 //! Only what concerns pulling is read: the rest of the file is the daemon's. Sections of all
 //! versions are looked for in every file, as containerd 2 does when it migrates them.
 
+mod headers;
 mod merge;
 mod registry;
 
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use super::docker::LoginFile;
 use super::error::Error;
-use super::hosts::{HostOptions, RegistryHost};
+use super::hosts::{Header, HostOptions, RegistryHost};
 use super::warning::{Warning, WarningKind};
 
 use registry::RegistrySection;
@@ -70,6 +71,11 @@ impl ContainerdConfig {
         options: &HostOptions,
     ) -> Result<Option<Vec<RegistryHost>>, Error> {
         self.registry.hosts(domain, options)
+    }
+
+    /// `registry.headers`: what every registry host is sent.
+    pub(super) fn headers(&self) -> &[Header] {
+        self.registry.headers.sent()
     }
 
     /// A warning if `domain` has mirrors here, which `directory` takes the place of.

@@ -18,6 +18,7 @@ use crate::config::named_file::NamedFile;
 use crate::config::warning::{Warning, WarningKind};
 
 use super::cri_refuses;
+use super::headers::Headers;
 
 /// The key of `mirrors` that stands for every registry without a key of its own.
 const ANY_REGISTRY: &str = "*";
@@ -30,6 +31,7 @@ const MIRROR_CAPABILITIES: Capabilities =
 #[derive(Debug, Default)]
 pub(super) struct RegistrySection {
     pub(super) config_path: Vec<PathBuf>,
+    pub(super) headers: Headers,
     mirrors: Vec<Mirrors>,
     tls: Vec<TlsConfig>,
     logins: Vec<(String, Credential)>,
@@ -66,6 +68,9 @@ impl RegistrySection {
     pub(super) fn absorb(&mut self, section: &Table<'_>, directory: &Path) -> Result<(), Error> {
         if let Some(config_path) = section.text("config_path")? {
             self.config_path = std::env::split_paths(config_path).collect();
+        }
+        if let Some(headers) = section.get("headers") {
+            self.headers.absorb(&headers)?;
         }
         if let Some(mirrors) = section.get("mirrors") {
             for registry in mirrors.table()?.settings() {
@@ -158,9 +163,10 @@ impl RegistrySection {
         self.logins.iter().cloned()
     }
 
-    /// That the CRI refuses this section, where it does.
-    pub(super) fn warnings(&self) -> Option<Warning> {
-        self.exclusive.first().filter(|_| !self.config_path.is_empty()).cloned()
+    /// That the CRI refuses this section, where it does, and what is not obeyed.
+    pub(super) fn warnings(&self) -> impl Iterator<Item = Warning> {
+        let refused = self.exclusive.first().filter(|_| !self.config_path.is_empty()).cloned();
+        refused.into_iter().chain(self.headers.warnings())
     }
 
     /// A warning if `domain` has mirrors here that `directory` takes the place of.

@@ -58,6 +58,8 @@ fn every_version_says_the_same_in_its_own_words() {
         );
         let key = RegistryKey::of("mirror.example");
         assert!(config.logins().login(&key, "mirror.example", "a").is_some(), "{version}");
+        let header = ("x-node".to_owned(), vec!["seven".to_owned(), "eight".to_owned()]);
+        assert_eq!(config.headers(), [header], "{version}");
         assert_eq!(config.warnings(), [], "{version}");
     }
 }
@@ -165,6 +167,29 @@ fn what_keeps_the_cri_from_starting_is_warned_about() {
 }
 
 #[test]
+fn headers_are_merged_and_those_that_no_registry_should_get_are_left_out() {
+    let config = read("headers.toml");
+    let sent: Vec<_> =
+        config.headers().iter().map(|(name, values)| (name.as_str(), values.join(","))).collect();
+    assert_eq!(sent, [("X-Zone", "a".to_owned()), ("x-node", "two,three".to_owned())]);
+    let warnings: Vec<_> = config
+        .warnings()
+        .into_iter()
+        .map(|warning| (warning.line.unwrap(), warning.message))
+        .collect();
+    let expected = [
+        (
+            10,
+            "`Authorization` of `registry.headers` is not sent: every registry and mirror would get it",
+        ),
+        (11, "`range` of `registry.headers` is not sent: each request has its own"),
+    ];
+    assert_eq!(warnings, expected.map(|(line, message)| (line, message.to_owned())));
+    let printed = format!("{config:?}");
+    assert!(!printed.contains("aHVudGVyMg") && !printed.contains("two"), "{printed}");
+}
+
+#[test]
 fn imports_are_read_over_the_file_that_names_them() {
     let config = read("imports/config.toml");
     assert_eq!(config.root.as_deref(), Some(Path::new("/data/main")));
@@ -183,6 +208,8 @@ fn a_broken_file_is_refused_with_its_place() {
         ("disabled.toml", "disabled.toml:1:20: `disabled_plugins` is a string"),
         ("endpoint.toml", "endpoint.toml:2:15: `endpoint` has a scheme other than"),
         ("endpoint-text.toml", "endpoint-text.toml:2:14: `endpoint` is a string"),
+        ("header-name.toml", "header-name.toml:2:58: `x y` is no name of a header"),
+        ("header-value.toml", "header-value.toml:2:67: the value of header `x-key` cannot be sent"),
         ("auth.toml", "auth.toml:1:31: the login for a.example has an `auth` that is not base64"),
     ] {
         let error = ContainerdConfig::read(&fixture("broken").join(name)).unwrap_err();

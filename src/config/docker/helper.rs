@@ -114,7 +114,11 @@ impl Helper {
     pub async fn get(&self, server: &str) -> Result<Option<Credential>, HelperError> {
         let output = self.run("get", server).await?;
         if !output.status.success() {
-            return if is_not_found(&output) { Ok(None) } else { Err(self.failed("get", &output)) };
+            return if is_not_found(&output) {
+                Ok(None)
+            } else {
+                Err(self.failed("get", &output, &[]))
+            };
         }
         let answer: Answer = serde_json::from_slice(&output.stdout)
             .map_err(|_| HelperError::Malformed { program: self.program.clone() })?;
@@ -143,7 +147,11 @@ impl Helper {
             "ServerURL": server, "Username": username, "Secret": secret.expose_secret(),
         });
         let output = self.run("store", &login.to_string()).await?;
-        if output.status.success() { Ok(()) } else { Err(self.failed("store", &output)) }
+        if output.status.success() {
+            return Ok(());
+        }
+        let in_json = login["Secret"].to_string();
+        Err(self.failed("store", &output, &[secret.expose_secret(), in_json.trim_matches('"')]))
     }
 
     /// Has it forget its login for `server`; that there is none is fine.
@@ -155,7 +163,7 @@ impl Helper {
         if output.status.success() || is_not_found(&output) {
             Ok(())
         } else {
-            Err(self.failed("erase", &output))
+            Err(self.failed("erase", &output, &[]))
         }
     }
 
@@ -183,9 +191,12 @@ impl Helper {
         }
     }
 
-    fn failed(&self, verb: &'static str, output: &Output) -> HelperError {
+    /// What the helper says, but for lines that repeat one of `secrets`, as a script's may.
+    fn failed(&self, verb: &'static str, output: &Output, secrets: &[&str]) -> HelperError {
         let said = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
-        let first_line = said.iter().flat_map(|text| text.lines()).find(|line| !line.is_empty());
+        let is_fit =
+            |line: &&str| !line.is_empty() && !secrets.iter().any(|secret| line.contains(secret));
+        let first_line = said.iter().flat_map(|text| text.lines()).find(is_fit);
         let complaint = match first_line {
             Some(line) => line.chars().take(MAX_COMPLAINT).collect(),
             None => output.status.to_string(),
@@ -238,7 +249,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_helper_that_says_no_is_quoted() {
-        let error = fixture().store("a.example", "me", &"x".into()).await.unwrap_err();
+        let error = fixture().store("a.example", "me", &"hunter2".into()).await.unwrap_err();
         assert!(error.to_string().contains("store failed: refused "), "{error}");
         let error = fixture().erase("locked.example").await.unwrap_err();
         assert!(error.to_string().contains("erase failed: the keyring is locked"), "{error}");

@@ -27,18 +27,27 @@ impl LoginKey {
             None => (false, written),
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let path = path.trim_matches('/');
-        let scope = if has_scheme || API_VERSIONS.contains(&path) { "" } else { path };
+        let scope = if has_scheme { "" } else { scope_of(path) };
         Self { registry: RegistryKey::of(authority), scope: scope.to_owned() }
     }
 
     /// Whether the login is for `repository` at `registry`.
     pub(super) fn matches(&self, registry: &RegistryKey, repository: &str) -> bool {
-        let in_scope = match repository.strip_prefix(&self.scope) {
-            Some(rest) => self.scope.is_empty() || rest.is_empty() || rest.starts_with('/'),
-            None => false,
-        };
-        self.registry == *registry && in_scope
+        self.registry == *registry && is_in_scope(&self.scope, repository)
+    }
+}
+
+/// The repositories that a key's path limits it to; empty for all of them.
+pub(super) fn scope_of(path: &str) -> &str {
+    let path = path.trim_matches('/');
+    if API_VERSIONS.contains(&path) { "" } else { path }
+}
+
+/// Whether `repository` is `scope` or below it.
+pub(super) fn is_in_scope(scope: &str, repository: &str) -> bool {
+    match repository.strip_prefix(scope) {
+        Some(rest) => scope.is_empty() || rest.is_empty() || rest.starts_with('/'),
+        None => false,
     }
 }
 

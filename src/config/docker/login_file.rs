@@ -16,12 +16,14 @@ use super::decode::Members;
 use super::helper::Helper;
 use super::key::{DOCKER_HUB_KEY, LoginKey};
 use super::secret;
+use super::wildcard::WildcardKey;
 
 /// The logins of one file, and the programs it says keep others.
 #[derive(Debug, Default)]
 pub struct LoginFile {
     path: PathBuf,
     entries: Vec<Entry>,
+    wildcards: Vec<WildcardEntry>,
     /// `credHelpers`: programs that keep the logins of one registry.
     helpers: Vec<RegistryHelper>,
     /// `credsStore`: the program that keeps all others.
@@ -35,6 +37,13 @@ struct Entry {
     written: String,
     /// `None` where a helper keeps it.
     credential: Option<Credential>,
+}
+
+/// A login for several registries.
+#[derive(Debug)]
+struct WildcardEntry {
+    key: WildcardKey,
+    credential: Credential,
 }
 
 #[derive(Debug)]
@@ -82,7 +91,7 @@ impl LoginFile {
         Self::of(path, &content, &configurations)
     }
 
-    /// Logins found elsewhere, in the order of preference.
+    /// Logins found elsewhere, in the order of preference. Their keys hold no wildcards.
     pub(in crate::config) fn of_logins(
         path: &Path,
         logins: impl IntoIterator<Item = (String, Credential)>,
@@ -119,9 +128,19 @@ impl LoginFile {
     }
 
     /// The login for `repository` at `registry` that the file holds itself. A login for a part of
-    /// the registry comes before one for all of it, and a key spelled as docker spells it before
-    /// others.
+    /// the registry comes before one for all of it, a key spelled as docker spells it before
+    /// others, and the registry's name before a key with wildcards.
     pub(in crate::config) fn login(
+        &self,
+        registry: &RegistryKey,
+        authority: &str,
+        repository: &str,
+    ) -> Option<&Credential> {
+        self.named_login(registry, authority, repository)
+            .or_else(|| self.wildcard_login(registry, repository))
+    }
+
+    fn named_login(
         &self,
         registry: &RegistryKey,
         authority: &str,
@@ -136,6 +155,14 @@ impl LoginFile {
                 (usize::MAX - entry.key.scope.len(), entry.written != spelling)
             })
             .map(|(_, credential)| credential)
+    }
+
+    fn wildcard_login(&self, registry: &RegistryKey, repository: &str) -> Option<&Credential> {
+        self.wildcards
+            .iter()
+            .filter(|entry| entry.key.matches(registry, repository))
+            .max_by(|a, b| a.key.specificity().cmp(&b.key.specificity()))
+            .map(|entry| &entry.credential)
     }
 
     /// The helpers to ask for `registry`: the one named for it, then the one for all.
@@ -234,18 +261,39 @@ impl Reader<'_> {
     }
 
     fn add_entry(&mut self, written: &str, entry: &Value) {
-        match Members::of(entry).and_then(|members| members.credential()) {
-            Ok(credential) => self.file.entries.push(Entry {
+        let credential = Members::of(entry).and_then(|members| members.credential());
+        match (WildcardKey::parse(written), credential) {
+            (None, Ok(credential)) => self.file.entries.push(Entry {
                 key: LoginKey::parse(written),
                 written: written.to_owned(),
                 credential,
             }),
-            Err(error) => self.warn(
+            (Some(Ok(key)), Ok(credential)) => self
+                .file
+                .wildcards
+                .extend(credential.map(|credential| WildcardEntry { key, credential })),
+            (Some(Err(error)), _) => self.warn_of_login(
                 written,
-                format!("the login for {written} {error} and is not used"),
+                error,
+                "write a key for each, or one in which `*` stands for what is between two dots"
+                    .to_owned(),
+            ),
+            (None, Err(error)) => self.warn_of_login(
+                written,
+                error,
                 format!("log in anew: pullctl login {}", LoginKey::parse(written).registry),
             ),
+            (Some(Ok(_)), Err(error)) => self.warn_of_login(
+                written,
+                error,
+                "write `auth` as base64 of user:password".to_owned(),
+            ),
         }
+    }
+
+    fn warn_of_login(&mut self, written: &str, error: impl fmt::Display, hint: String) {
+        let message = format!("the login for {written} {error} and is not used");
+        self.warn(written, message, hint);
     }
 
     fn helper(&mut self, key: &str, name: &Value) -> Option<Helper> {

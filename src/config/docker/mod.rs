@@ -9,6 +9,7 @@ mod key;
 mod login_file;
 mod secret;
 mod store;
+mod wildcard;
 
 #[cfg(test)]
 mod tests;

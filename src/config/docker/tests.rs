@@ -102,6 +102,39 @@ fn podmans_key_with_the_longest_path_wins() {
 }
 
 #[test]
+fn the_most_specific_key_wins_where_keys_hold_wildcards() {
+    let file = LoginFile::read_any(&fixture("secret/wildcards.yaml")).unwrap();
+    for (authority, repository, expected) in [
+        ("harbor.example.com", "a/b", Some("named:named-secret")),
+        ("other.example.com", "a/b", Some("any:any-secret")),
+        ("other.example.com:443", "a/b", Some("any:any-secret")),
+        ("other.example.com", "team/b", Some("team:team-secret")),
+        ("harbor.example.com", "team/b", Some("named:named-secret")),
+        ("mirror-7.example.com", "a/b", Some("mirrors:mirrors-secret")),
+        ("mirror-7.example.com", "team/b", Some("mirrors:mirrors-secret")),
+        ("other.example.com:5000", "a/b", Some("port:port-secret")),
+        ("other.example.com:5001", "a/b", None),
+        ("deep.other.example.com", "a/b", None),
+        ("example.com", "a/b", None),
+        ("a.bad.example", "a/b", None),
+        ("a.class.example", "a/b", None),
+    ] {
+        let found = login(&file, authority, repository);
+        assert_eq!(found.as_deref(), expected, "{authority}/{repository}");
+    }
+    let warnings: Vec<_> = file.warnings().iter().map(|warning| &warning.message).collect();
+    assert_eq!(
+        warnings,
+        [
+            "the login for *.bad.example has an `auth` that is not base64 of user:password and is \
+             not used",
+            "the login for [ab].class.example is for a pattern other than with `*` and `?` and is \
+             not used",
+        ]
+    );
+}
+
+#[test]
 fn the_helper_for_one_registry_is_asked_before_the_store() {
     let file = read("helpers/config.json");
     let ask = |authority: &str| -> Vec<(String, Vec<String>)> {

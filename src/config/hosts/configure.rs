@@ -27,6 +27,7 @@ pub(in crate::config) fn configure(
         client: settings.client,
         skip_verify: settings.skip_verify.unwrap_or(options.skip_verify),
         headers: settings.headers,
+        common_headers: Vec::new(),
         override_path: settings.override_path,
         dial_timeout: settings.dial_timeout,
         http_fallback,

@@ -42,6 +42,7 @@ pub fn own_registry(domain: &str, options: &HostOptions) -> RegistryHost {
         client: Vec::new(),
         skip_verify: options.skip_verify || transport.trusted_unverified,
         headers: Vec::new(),
+        common_headers: Vec::new(),
         override_path: false,
         dial_timeout: None,
         http_fallback: transport.http_fallback,

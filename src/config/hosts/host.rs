@@ -64,6 +64,9 @@ pub struct ClientCertificate {
     pub key: Option<PathBuf>,
 }
 
+/// A request header's name and its values.
+pub type Header = (String, Vec<String>);
+
 /// One host that a pull may ask, and how. `Debug` shows no header's value, as those may be secrets.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RegistryHost {
@@ -82,8 +85,10 @@ pub struct RegistryHost {
     pub client: Vec<ClientCertificate>,
     /// Do not verify the server's certificate.
     pub skip_verify: bool,
-    /// Extra request headers, to this host only.
-    pub headers: Vec<(String, Vec<String>)>,
+    /// Extra request headers, to this host and the token endpoint that it names.
+    pub headers: Vec<Header>,
+    /// Extra request headers that every registry host gets, and no token endpoint.
+    pub common_headers: Vec<Header>,
     /// Whether `path` was given as it is, without `/v2`.
     pub override_path: bool,
     /// Longest wait for a connection; `None` is the default of 30 s.
@@ -109,7 +114,8 @@ impl RegistryHost {
 
 impl fmt::Debug for RegistryHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let headers: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        let headers = self.common_headers.iter().chain(&self.headers);
+        let headers: Vec<&str> = headers.map(|(name, _)| name.as_str()).collect();
         f.debug_struct("RegistryHost")
             .field("url", &format_args!("{}://{}{}", self.scheme, self.authority, self.path))
             .field("capabilities", &self.capabilities)

@@ -10,7 +10,7 @@ use crate::config::error::Error;
 use crate::config::named_file::NamedFile;
 
 use super::duration;
-use super::host::{Capabilities, ClientCertificate};
+use super::host::{Capabilities, ClientCertificate, Header};
 
 /// The names read here.
 pub(super) const KNOWN: [&str; 7] =
@@ -26,7 +26,7 @@ pub(in crate::config) struct HostSettings {
     pub(in crate::config) ca: Vec<PathBuf>,
     pub(in crate::config) client: Vec<ClientCertificate>,
     pub(in crate::config) skip_verify: Option<bool>,
-    pub(in crate::config) headers: Vec<(String, Vec<String>)>,
+    pub(in crate::config) headers: Vec<Header>,
     pub(in crate::config) override_path: bool,
     pub(in crate::config) dial_timeout: Option<Duration>,
 }
@@ -124,18 +124,23 @@ fn readable_file(
 }
 
 /// `header`: a table of names to one value or several.
-fn headers(setting: Setting<'_>) -> Result<Vec<(String, Vec<String>)>, Error> {
-    let header = |entry: Setting<'_>| {
-        if HeaderName::try_from(entry.name).is_err() {
-            return Err(entry.invalid_name(
-                format!("`{}` is no name of a header", entry.name),
-                "letters, digits and hyphens",
-            ));
-        }
-        let values = entry.one_or_many().iter().map(header_value).collect::<Result<_, _>>()?;
-        Ok((entry.name.to_owned(), values))
-    };
-    setting.table()?.settings().map(header).collect()
+fn headers(setting: Setting<'_>) -> Result<Vec<Header>, Error> {
+    setting.table()?.settings().map(|entry| header(&entry)).collect()
+}
+
+/// One header with its value or values.
+///
+/// # Errors
+/// [`Error::Invalid`] for what cannot be sent.
+pub(in crate::config) fn header(entry: &Setting<'_>) -> Result<Header, Error> {
+    if HeaderName::try_from(entry.name).is_err() {
+        return Err(entry.invalid_name(
+            format!("`{}` is no name of a header", entry.name),
+            "letters, digits and hyphens",
+        ));
+    }
+    let values = entry.one_or_many().iter().map(header_value).collect::<Result<_, _>>()?;
+    Ok((entry.name.to_owned(), values))
 }
 
 fn header_value(value: &Setting<'_>) -> Result<String, Error> {

@@ -214,7 +214,9 @@ async fn get(
         url.query_pairs_mut().append_pair("service", service);
     }
     let mut headers: HeaderMap = endpoint.custom_headers().clone();
-    headers.extend(authorization.map(|value| (AUTHORIZATION, value)));
+    if let Some(value) = authorization {
+        headers.insert(AUTHORIZATION, value);
+    }
     let exchange =
         Exchange { method: Method::GET, url, headers, body: None, lane: Lane::Api, label: "token" };
     Ok(endpoint.follow(exchange).await?.response)

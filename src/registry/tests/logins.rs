@@ -66,6 +66,21 @@ async fn answers_a_basic_challenge() {
 }
 
 #[tokio::test]
+async fn a_login_takes_the_place_of_a_configured_authorization() {
+    let server = Server::start(|request, _| match request.header("authorization") {
+        Some(BASIC) => manifest(),
+        Some("Bearer configured") => unauthorized("Basic realm=\"x\""),
+        other => panic!("{other:?}"),
+    })
+    .await;
+    let mut host = server.host();
+    host.headers = vec![("Authorization".to_owned(), vec!["Bearer configured".to_owned()])];
+    let setup = Setup::login(server.authority(), basic());
+    setup.repository(vec![host]).resolve().await.unwrap();
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[tokio::test]
 async fn fetches_one_token_for_many_requests_at_once() {
     let server = token_registry("t1", |_, _| Reply::ok(r#"{"access_token":"t1"}"#)).await;
     let repository = Setup::default().repository(vec![server.host()]);

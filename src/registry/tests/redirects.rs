@@ -16,14 +16,17 @@ async fn a_redirect_is_followed_once_a_blob_and_carries_no_secret() {
     let registry = Server::start(move |_, _| Reply::redirect(location.clone())).await;
     let mut host = registry.host();
     host.headers = vec![("X-Key".to_owned(), vec!["k3y".to_owned()])];
+    host.common_headers = vec![("X-Node".to_owned(), vec!["s3ven".to_owned()])];
     let setup = Setup::policy(small_chunks());
     let repository = setup.repository(vec![host]);
     assert_eq!(read(&repository, &layer(&blob)).await.unwrap(), blob);
     assert_eq!(registry.requests().len(), 1);
     assert_eq!(registry.requests()[0].header("x-key"), Some("k3y"));
+    assert_eq!(registry.requests()[0].header("x-node"), Some("s3ven"));
     assert_eq!(storage.requests().len(), 8);
     for request in storage.requests() {
         assert_eq!(request.header("x-key"), None);
+        assert_eq!(request.header("x-node"), None);
         assert_eq!(request.header("authorization"), None);
         assert!(request.header("range").is_some());
     }

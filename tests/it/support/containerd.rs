@@ -108,9 +108,35 @@ impl Containerd {
         })
     }
 
+    /// A private daemon whose CRI is told `registry`, settings of its `registry` section, and the
+    /// headers `headers` below it.
+    pub(crate) fn with_cri_registry(version: Version, registry: &str, headers: &str) -> Self {
+        let plugin = match version {
+            Version::V1_6 | Version::V1_7 => "io.containerd.grpc.v1.cri",
+            Version::V2_1 => "io.containerd.cri.v1.images",
+        };
+        Self::start(version, |directory| {
+            let path = Self::config_in(directory);
+            let mut config = std::fs::read_to_string(&path).expect("the config is written");
+            let section = format!("plugins.'{plugin}'.registry");
+            write!(config, "[{section}]\n{registry}[{section}.headers]\n{headers}")
+                .expect("memory takes it");
+            std::fs::write(path, config).expect("the config can be written");
+        })
+    }
+
+    fn config_in(directory: &Path) -> PathBuf {
+        directory.join("config.toml")
+    }
+
+    /// Path of the daemon's configuration.
+    pub(crate) fn config_file(&self) -> PathBuf {
+        Self::config_in(self.daemon.directory())
+    }
+
     fn start(version: Version, prepare: impl FnOnce(&Path)) -> Self {
         let directory = fresh_directory(&format!("containerd-{version}"));
-        let config = directory.join("config.toml");
+        let config = Self::config_in(&directory);
         std::fs::write(&config, version.config(&directory)).expect("the config can be written");
         prepare(&directory);
         let program = version.program("containerd");

@@ -2,7 +2,9 @@
 
 use k8s_cri::v1::image_service_client::ImageServiceClient;
 use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
-use k8s_cri::v1::{Image, ImageSpec, ImageStatusRequest, ListImagesRequest, StatusRequest};
+use k8s_cri::v1::{
+    Image, ImageSpec, ImageStatusRequest, ListImagesRequest, PullImageRequest, StatusRequest,
+};
 
 use super::block_on;
 use super::containerd::Containerd;
@@ -29,6 +31,16 @@ impl<'a> Cri<'a> {
                     .any(|condition| condition.r#type == "RuntimeReady" && condition.status)
             })
         })
+    }
+
+    /// Has the CRI pull `name`, as the kubelet does.
+    pub(crate) fn pull(&self, name: &str) {
+        block_on(async {
+            let mut client = ImageServiceClient::new(self.daemon.channel().await);
+            let image = Some(ImageSpec { image: name.to_owned(), ..ImageSpec::default() });
+            let request = PullImageRequest { image, ..PullImageRequest::default() };
+            client.pull_image(request).await.expect("the CRI pulls");
+        });
     }
 
     /// The image that the kubelet finds under `name`: a tag, a repo digest or an image ID.
