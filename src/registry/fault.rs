@@ -42,7 +42,7 @@ pub enum Fault {
         /// The registry's own words.
         reason: Option<String>,
     },
-    /// 403.
+    /// 403, or 401 for a token that our credentials were good for.
     #[error("access denied{}", because(.reason))]
     Denied {
         /// Whether a login was sent.

@@ -227,5 +227,5 @@ async fn ask(host: &Host, method: Method, document: &str) -> Result<Answer, Faul
 }
 
 async fn refusal(host: &Host, answer: Answer) -> Fault {
-    content::refusal(host.endpoint().context(), answer.response, answer.with_login).await
+    content::refusal(host.endpoint().context(), answer.response, answer.standing).await
 }
