@@ -12,6 +12,7 @@ mod exit_codes;
 mod explain;
 mod faults_daemon;
 mod faults_registry;
+mod harbor;
 mod images_rm;
 mod layers;
 mod layout;
