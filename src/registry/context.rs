@@ -16,6 +16,7 @@ use super::proxy::Proxies;
 use super::throttle::Throttle;
 use super::window::Budget;
 use crate::config::Keychain;
+use crate::failure::Failure;
 use crate::progress::{Event, HostAttempt, Sink};
 
 /// Shared by every endpoint and repository of a [`super::Registry`].
@@ -99,6 +100,14 @@ impl Context {
             outcome,
             duration,
         }));
+    }
+
+    /// Reports why `host`, whose response looked well until it was read, is left all the same: its
+    /// status, which was reported before, does not tell.
+    pub(crate) fn unusable(&self, host: &str, request: &str, fault: &Fault, started: Instant) {
+        if fault.failure() == Failure::Verification {
+            self.attempt(host, &format!("GET {request}"), fault.to_string(), started);
+        }
     }
 
     /// Leaves `hosts` out for the rest of the run.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{Method, StatusCode};
 use reqwest::Response;
+use tokio::time::Instant;
 
 use super::clients::Lane;
 use super::content;
@@ -61,12 +62,16 @@ pub(crate) async fn resolve(
             .await
             .map_err(|given_up| given_up.error(format!("resolve {reference}"), &request))?;
         let Some(host) = hosts.get(index) else { continue };
+        let asked = Instant::now();
         match resolve_at(host, &request, digest).await {
             Ok((descriptor, body)) => {
                 let host = host.endpoint().name().to_owned();
                 return Ok(Resolved { descriptor, host, body });
             }
-            Err(fault) => tries.failed(index, fault),
+            Err(fault) => {
+                context.unusable(host.endpoint().name(), &request, &fault, asked);
+                tries.failed(index, fault);
+            }
         }
     }
 }
@@ -90,9 +95,13 @@ pub(crate) async fn manifest(
             given_up.error(format!("read manifest {digest} of {}", reference.name()), &request)
         })?;
         let Some(host) = hosts.get(index) else { continue };
+        let asked = Instant::now();
         match manifest_at(host, descriptor).await {
             Ok(body) => return Ok(body),
-            Err(fault) => tries.failed(index, fault),
+            Err(fault) => {
+                context.unusable(host.endpoint().name(), &request, &fault, asked);
+                tries.failed(index, fault);
+            }
         }
     }
 }

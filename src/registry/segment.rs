@@ -102,7 +102,11 @@ impl Segment {
                         _connection: connection,
                     });
                 }
-                Err(fault) => self.tries.failed(index, fault),
+                Err(fault) => {
+                    let host = location.endpoint.name();
+                    self.source.context.unusable(host, &self.source.request(), &fault, asked);
+                    self.tries.failed(index, fault);
+                }
             }
         }
         Ok(())
