@@ -249,6 +249,11 @@ impl Fault {
         }
     }
 
+    /// Whether it is the run's time that is up.
+    pub(crate) fn is_deadline(&self) -> bool {
+        matches!(self, Self::Deadline { .. })
+    }
+
     /// Whether the host could not be reached, or hardly, so that asking it for the next blob is
     /// futile.
     pub(crate) fn is_unreachable(&self) -> bool {

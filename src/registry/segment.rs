@@ -188,7 +188,7 @@ async fn read(source: &Source, body: &mut Body, rest: ByteRange) -> Result<Bytes
         let frame = frame.ok_or(Fault::Truncated)?;
         let count = frame.len() as u64;
         speed.check(count, waiting.elapsed(), source.context.policy.min_speed)?;
-        source.context.throttle.take(count).await;
+        source.context.throttled(count).await?;
         let room = usize::try_from(opened.skip.saturating_add(missing)).unwrap_or(usize::MAX);
         let mut bytes = match &mut opened.decoder {
             None => frame,
