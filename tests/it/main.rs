@@ -25,4 +25,6 @@ mod progress;
 mod pull_basics;
 mod resume;
 mod support;
+mod survive;
 mod tls;
+mod transport;
