@@ -76,7 +76,9 @@ pub(crate) async fn resolve(
     }
 }
 
-/// Reads the manifest or index that `descriptor` names, its size and digest checked.
+/// Reads the manifest or index that `descriptor` names, its size and digest checked. A host that has
+/// other bytes under that name is left out for the rest of the run, once another host had the right
+/// ones.
 ///
 /// # Errors
 /// [`Error::NoHost`] if none may be asked; otherwise [`Error::AllHostsFailed`].
@@ -90,6 +92,7 @@ pub(crate) async fn manifest(
     let digest = descriptor.digest;
     let request = format!("manifests/{digest}");
     let mut tries = tries(context, &hosts);
+    let mut wrong = Vec::new();
     loop {
         let index = tries.next().await.map_err(|given_up| {
             given_up.error(format!("read manifest {digest} of {}", reference.name()), &request)
@@ -97,9 +100,16 @@ pub(crate) async fn manifest(
         let Some(host) = hosts.get(index) else { continue };
         let asked = Instant::now();
         match manifest_at(host, descriptor).await {
-            Ok(body) => return Ok(body),
+            Ok(body) => {
+                context.distrust(&wrong);
+                return Ok(body);
+            }
             Err(fault) => {
-                context.unusable(host.endpoint().name(), &request, &fault, asked);
+                let name = host.endpoint().name();
+                if matches!(fault, Fault::DigestMismatch { .. } | Fault::SizeMismatch { .. }) {
+                    wrong.push(name.to_owned());
+                }
+                context.unusable(name, &request, &fault, asked);
                 tries.failed(index, fault);
             }
         }

@@ -266,6 +266,11 @@ fn complaints(case: &Case) -> Vec<String> {
         wants(told.len() == 1, "the mirror is asked again and again".to_owned());
     }
 
+    if matches!(case.trouble, Trouble::Manifest(_)) {
+        let left = bed.mirror.requests_for("/blobs/").is_empty();
+        wants(left, "the mirror of a wrong manifest is asked for blobs".to_owned());
+    }
+
     let asked = bed.asked_of_upstream();
     let bytes: u64 = asked.iter().map(|range| range.end() + 1 - range.start()).sum();
     let good = if matches!(case.trouble, Trouble::MidBlob(_)) { GOOD * CHUNK } else { 0 };
