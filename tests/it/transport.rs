@@ -132,12 +132,12 @@ fn a_passing_failure_is_retried_as_often_as_asked_for() {
 
 #[test]
 fn a_lasting_failure_is_not_retried() {
-    for status in [400, 403, 404] {
+    for (status, code) in [(400, 5), (403, 4), (404, 3)] {
         let registry = FaultyRegistry::start();
         registry.always("HEAD ", Fault::Status(status, Vec::new()));
         registry.always("GET ", Fault::Status(status, Vec::new()));
         let reference = registry.add_new(&Image::small());
-        pull(&reference, &["--plain-http", "--retries", "5"]);
+        pull(&reference, &["--plain-http", "--retries", "5"]).ended_with(code);
         let requests = registry.requests();
         // A refused HEAD is asked for its reason by GET.
         assert!(requests.len() <= 2, "{status}: {requests:?}");
