@@ -9,6 +9,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 use reqwest::Response;
 
+use super::auth::Standing;
 use super::context::Context;
 use super::envelope::{self, MAX_ERROR_BODY};
 use super::fault::{Fault, Phase};
@@ -63,12 +64,18 @@ pub(crate) async fn drain(context: &Context, mut response: Response) {
 }
 
 /// What a response that is no success means.
-pub(crate) async fn refusal(context: &Context, response: Response, with_login: bool) -> Fault {
+pub(crate) async fn refusal(context: &Context, response: Response, standing: Standing) -> Fault {
     let status = response.status();
     let retry_after = retry_after(response.headers(), SystemTime::now());
     let reason = read_reason(context, response).await;
+    let with_login = standing.is_login();
     match status {
         StatusCode::NOT_FOUND => Fault::NotFound { reason },
+        // A registry says 401 as well when a token is good but not for this: the login needs rights,
+        // and another password would not help.
+        StatusCode::UNAUTHORIZED if standing == Standing::Proved => {
+            Fault::Denied { with_login, reason }
+        }
         StatusCode::UNAUTHORIZED => Fault::Unauthorized { with_login, reason },
         StatusCode::FORBIDDEN => Fault::Denied { with_login, reason },
         StatusCode::TOO_MANY_REQUESTS => Fault::RateLimited { retry_after, reason },

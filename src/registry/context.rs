@@ -16,6 +16,7 @@ use super::proxy::Proxies;
 use super::throttle::Throttle;
 use super::window::Budget;
 use crate::config::Keychain;
+use crate::failure::Failure;
 use crate::progress::{Event, HostAttempt, Sink};
 
 /// Shared by every endpoint and repository of a [`super::Registry`].
@@ -25,7 +26,7 @@ pub(crate) struct Context {
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) proxies: Proxies,
     pub(crate) budget: Budget,
-    pub(crate) throttle: Throttle,
+    throttle: Throttle,
     deadline: Option<Instant>,
     distrusted: Mutex<BTreeSet<String>>,
 }
@@ -77,6 +78,17 @@ impl Context {
             .map_err(|_elapsed| self.expired().unwrap_or(Fault::Stalled { phase, after }))
     }
 
+    /// Waits until `bytes` that have just come are within the run's speed limit, or until its time is
+    /// up.
+    pub(crate) async fn throttled(&self, bytes: u64) -> Result<(), Fault> {
+        let within_limit = self.throttle.take(bytes);
+        let Some(deadline) = self.deadline else {
+            within_limit.await;
+            return Ok(());
+        };
+        timeout_at(deadline, within_limit).await.map_err(|_elapsed| self.deadline_reached())
+    }
+
     /// The fault to give up with when the run's time is up.
     pub(crate) fn expired(&self) -> Option<Fault> {
         self.leaves_no_time_for(Duration::ZERO)
@@ -85,8 +97,11 @@ impl Context {
     /// The fault to give up with when the run's time would be up after `wait`.
     pub(crate) fn leaves_no_time_for(&self, wait: Duration) -> Option<Fault> {
         let over = self.deadline.is_some_and(|deadline| Instant::now() + wait >= deadline);
-        let limit = self.policy.timeout.unwrap_or_default();
-        over.then_some(Fault::Deadline { limit, after: None })
+        over.then(|| self.deadline_reached())
+    }
+
+    fn deadline_reached(&self) -> Fault {
+        Fault::Deadline { limit: self.policy.timeout.unwrap_or_default(), after: None }
     }
 
     /// Reports one request.
@@ -99,6 +114,14 @@ impl Context {
             outcome,
             duration,
         }));
+    }
+
+    /// Reports why `host`, whose response looked well until it was read, is left all the same: its
+    /// status, which was reported before, does not tell.
+    pub(crate) fn unusable(&self, host: &str, request: &str, fault: &Fault, started: Instant) {
+        if fault.failure() == Failure::Verification {
+            self.attempt(host, &format!("GET {request}"), fault.to_string(), started);
+        }
     }
 
     /// Leaves `hosts` out for the rest of the run.

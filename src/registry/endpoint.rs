@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 use url::Url;
 
-use super::auth::{self, Access, Authorizer, Grant};
+use super::auth::{self, Access, Authorizer, Grant, Standing};
 use super::clients::{Clients, Lane};
 use super::content;
 use super::context::Context;
@@ -66,8 +66,8 @@ pub(crate) struct Answer {
     pub(crate) response: Response,
     /// Where a redirect led.
     pub(crate) target: Option<Url>,
-    /// Whether a login of the user was sent.
-    pub(crate) with_login: bool,
+    /// Of the login that was sent.
+    pub(crate) standing: Standing,
 }
 
 /// One request on the wire.
@@ -182,7 +182,7 @@ impl Endpoint {
         };
         let answer = answer?;
         self.health.reached();
-        Ok(Answer { with_login: grant.with_login, ..answer })
+        Ok(Answer { standing: grant.standing, ..answer })
     }
 
     /// Whether `fault` means that the host, for which http is allowed, speaks no https.
@@ -236,7 +236,7 @@ impl Endpoint {
             let sent = self.exchange(exchange.clone()).await;
             let response = sent.map_err(|fault| redirected(target.as_ref(), fault))?;
             if !is_redirect(response.status()) {
-                return Ok(Answer { response, target, with_login: false });
+                return Ok(Answer { response, target, standing: Standing::Anonymous });
             }
             let next = location(&exchange.url, response.headers())?;
             if next.origin() != exchange.url.origin() {

@@ -42,7 +42,7 @@ pub enum Fault {
         /// The registry's own words.
         reason: Option<String>,
     },
-    /// 403.
+    /// 403, or 401 for a token that our credentials were good for.
     #[error("access denied{}", because(.reason))]
     Denied {
         /// Whether a login was sent.
@@ -247,6 +247,11 @@ impl Fault {
             Self::Token { fault, .. } | Self::Redirected { fault, .. } => fault.is_retryable(),
             _ => false,
         }
+    }
+
+    /// Whether it is the run's time that is up.
+    pub(crate) fn is_deadline(&self) -> bool {
+        matches!(self, Self::Deadline { .. })
     }
 
     /// Whether the host could not be reached, or hardly, so that asking it for the next blob is

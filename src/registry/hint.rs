@@ -19,7 +19,9 @@ impl Fault {
                 )
             }
             Self::Denied { with_login: true, .. } => {
-                format!("the login for {host} may not read this repository")
+                format!(
+                    "the login for {host} may not read this repository: ask its owner for the right to pull, or check the name"
+                )
             }
             Self::Denied { with_login: false, .. } => format!("log in with pullctl login {host}"),
             Self::RateLimited { retry_after: Some(wait), .. } => {

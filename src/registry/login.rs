@@ -2,7 +2,7 @@
 
 use http::{Method, StatusCode};
 
-use super::auth::Access;
+use super::auth::{Access, Standing};
 use super::clients::Lane;
 use super::content;
 use super::endpoint::Call;
@@ -36,10 +36,17 @@ impl Registry {
             access: Some(&access),
         };
         let outcome = match endpoint.send(&call).await {
-            Ok(answer) if answer.response.status() == StatusCode::OK => Ok(answer.with_login),
+            Ok(answer) if answer.response.status() == StatusCode::OK => {
+                Ok(answer.standing.is_login())
+            }
             Ok(answer) => {
+                // Nothing but the login itself is asked about here, so that it is what was refused.
+                let standing = match answer.standing {
+                    Standing::Proved => Standing::Claimed,
+                    standing => standing,
+                };
                 let context = endpoint.context();
-                Err(content::refusal(context, answer.response, answer.with_login).await)
+                Err(content::refusal(context, answer.response, standing).await)
             }
             Err(fault) => Err(fault),
         };

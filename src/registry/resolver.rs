@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{Method, StatusCode};
 use reqwest::Response;
+use tokio::time::Instant;
 
 use super::clients::Lane;
 use super::content;
@@ -61,17 +62,23 @@ pub(crate) async fn resolve(
             .await
             .map_err(|given_up| given_up.error(format!("resolve {reference}"), &request))?;
         let Some(host) = hosts.get(index) else { continue };
+        let asked = Instant::now();
         match resolve_at(host, &request, digest).await {
             Ok((descriptor, body)) => {
                 let host = host.endpoint().name().to_owned();
                 return Ok(Resolved { descriptor, host, body });
             }
-            Err(fault) => tries.failed(index, fault),
+            Err(fault) => {
+                context.unusable(host.endpoint().name(), &request, &fault, asked);
+                tries.failed(index, fault);
+            }
         }
     }
 }
 
-/// Reads the manifest or index that `descriptor` names, its size and digest checked.
+/// Reads the manifest or index that `descriptor` names, its size and digest checked. A host that has
+/// other bytes under that name is left out for the rest of the run, once another host had the right
+/// ones.
 ///
 /// # Errors
 /// [`Error::NoHost`] if none may be asked; otherwise [`Error::AllHostsFailed`].
@@ -85,14 +92,26 @@ pub(crate) async fn manifest(
     let digest = descriptor.digest;
     let request = format!("manifests/{digest}");
     let mut tries = tries(context, &hosts);
+    let mut wrong = Vec::new();
     loop {
         let index = tries.next().await.map_err(|given_up| {
             given_up.error(format!("read manifest {digest} of {}", reference.name()), &request)
         })?;
         let Some(host) = hosts.get(index) else { continue };
+        let asked = Instant::now();
         match manifest_at(host, descriptor).await {
-            Ok(body) => return Ok(body),
-            Err(fault) => tries.failed(index, fault),
+            Ok(body) => {
+                context.distrust(&wrong);
+                return Ok(body);
+            }
+            Err(fault) => {
+                let name = host.endpoint().name();
+                if matches!(fault, Fault::DigestMismatch { .. } | Fault::SizeMismatch { .. }) {
+                    wrong.push(name.to_owned());
+                }
+                context.unusable(name, &request, &fault, asked);
+                tries.failed(index, fault);
+            }
         }
     }
 }
@@ -227,5 +246,5 @@ async fn ask(host: &Host, method: Method, document: &str) -> Result<Answer, Faul
 }
 
 async fn refusal(host: &Host, answer: Answer) -> Fault {
-    content::refusal(host.endpoint().context(), answer.response, answer.with_login).await
+    content::refusal(host.endpoint().context(), answer.response, answer.standing).await
 }

@@ -124,7 +124,10 @@ impl Tries {
         candidate.tries += 1;
         candidate.duration += self.started.elapsed();
         candidate.hopeless |= !fault.is_retryable();
-        candidate.last = Some(fault);
+        // That the time is up says nothing about the host; what it did before does.
+        if !fault.is_deadline() || candidate.last.is_none() {
+            candidate.last = Some(fault);
+        }
     }
 
     /// Takes note that the endpoint `index` delivered something before it failed, which renews the
@@ -200,7 +203,8 @@ impl Tries {
             let last = candidate.last.clone().or_else(|| candidate.endpoint.health().fault());
             let fault = match &limit {
                 Some(Fault::Deadline { limit, .. }) => {
-                    Some(Fault::Deadline { limit: *limit, after: last.map(Box::new) })
+                    let after = last.filter(|fault| !fault.is_deadline()).map(Box::new);
+                    Some(Fault::Deadline { limit: *limit, after })
                 }
                 _ => last,
             };

@@ -102,7 +102,11 @@ impl Segment {
                         _connection: connection,
                     });
                 }
-                Err(fault) => self.tries.failed(index, fault),
+                Err(fault) => {
+                    let host = location.endpoint.name();
+                    self.source.context.unusable(host, &self.source.request(), &fault, asked);
+                    self.tries.failed(index, fault);
+                }
             }
         }
         Ok(())
@@ -184,7 +188,7 @@ async fn read(source: &Source, body: &mut Body, rest: ByteRange) -> Result<Bytes
         let frame = frame.ok_or(Fault::Truncated)?;
         let count = frame.len() as u64;
         speed.check(count, waiting.elapsed(), source.context.policy.min_speed)?;
-        source.context.throttle.take(count).await;
+        source.context.throttled(count).await?;
         let room = usize::try_from(opened.skip.saturating_add(missing)).unwrap_or(usize::MAX);
         let mut bytes = match &mut opened.decoder {
             None => frame,

@@ -211,7 +211,7 @@ impl Source {
     }
 
     async fn accept(&self, answer: Answer, range: ByteRange) -> Result<Opened, Fault> {
-        let Answer { response, with_login, target } = answer;
+        let Answer { response, standing, target } = answer;
         let headers = response.headers();
         let skip = match response.status() {
             StatusCode::PARTIAL_CONTENT => {
@@ -224,7 +224,7 @@ impl Source {
                 return Err(Fault::SizeMismatch { expected: self.size, actual });
             }
             _ => {
-                let fault = content::refusal(&self.context, response, with_login).await;
+                let fault = content::refusal(&self.context, response, standing).await;
                 return Err(redirected(target.as_ref(), fault));
             }
         };

@@ -29,8 +29,27 @@ pub(crate) struct Access {
 pub(crate) struct Grant {
     /// The `Authorization` header, where there is one.
     pub(crate) header: Option<HeaderValue>,
-    /// Whether a login of the user stands behind it.
-    pub(crate) with_login: bool,
+    /// What stands behind it.
+    pub(crate) standing: Standing,
+}
+
+/// What is known of the login that a request is made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Standing {
+    /// There is none.
+    #[default]
+    Anonymous,
+    /// It is for the host to judge.
+    Claimed,
+    /// The token endpoint has taken it: what is refused now is what it may do.
+    Proved,
+}
+
+impl Standing {
+    /// Whether there is a login.
+    pub(crate) fn is_login(self) -> bool {
+        self != Self::Anonymous
+    }
 }
 
 type Slot = Arc<AsyncMutex<Option<Token>>>;
@@ -57,7 +76,7 @@ impl Authorizer {
     pub(crate) async fn grant(&self, endpoint: &Endpoint, access: &Access) -> Result<Grant, Fault> {
         let login = self.login(endpoint, access).await;
         if let Some(Credential::RegistryToken(token)) = &login {
-            return Ok(Grant { header: token::bearer(token), with_login: true });
+            return Ok(Grant { header: token::bearer(token), standing: Standing::Claimed });
         }
         let (challenge, certain) = {
             let known = lock(&self.known);
@@ -139,11 +158,11 @@ impl Authorizer {
         let slot = Arc::clone(lock(&self.tokens).entry(access.scope.clone()).or_default());
         // Held while the token is fetched: whoever comes meanwhile waits for it and takes it.
         let mut slot = slot.lock().await;
-        let with_login = login.is_some();
+        let standing = if login.is_some() { Standing::Proved } else { Standing::Anonymous };
         let current =
             slot.as_ref().and_then(Token::header).filter(|header| Some(*header) != refused);
         if let Some(header) = current {
-            return Ok(Grant { header: Some(header.clone()), with_login });
+            return Ok(Grant { header: Some(header.clone()), standing });
         }
         let form = if lock(&self.known).refuses_post { Form::Get } else { Form::Post };
         let scope = bearer.scope.as_deref().unwrap_or(&access.scope);
@@ -156,14 +175,14 @@ impl Authorizer {
             lock(&self.known).refuses_post = true;
         }
         let header = slot.insert(fetched.token).header().cloned();
-        Ok(Grant { header, with_login })
+        Ok(Grant { header, standing })
     }
 }
 
 fn basic_grant(login: Option<&Credential>) -> Grant {
     match login {
         Some(Credential::Basic { username, password }) => {
-            Grant { header: token::basic(username, password), with_login: true }
+            Grant { header: token::basic(username, password), standing: Standing::Claimed }
         }
         _ => Grant::default(),
     }

@@ -7,5 +7,5 @@ mod authorizer;
 mod challenge;
 mod token;
 
-pub(crate) use authorizer::{Access, Authorizer, Grant};
+pub(crate) use authorizer::{Access, Authorizer, Grant, Standing};
 pub(crate) use challenge::challenges;

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 use url::form_urlencoded;
 
+use super::authorizer::Standing;
 use super::challenge::Bearer;
 use crate::config::Credential;
 use crate::registry::Fault;
@@ -120,7 +121,7 @@ pub(crate) async fn fetch(
             "the token endpoint would take the login over plain HTTP".to_owned(),
         ));
     }
-    let with_login = credential.is_some();
+    let standing = if credential.is_some() { Standing::Claimed } else { Standing::Anonymous };
     let mut taken = Form::Get;
     let answer = match credential {
         Some(Credential::IdentityToken(token)) => {
@@ -151,7 +152,7 @@ pub(crate) async fn fetch(
         Some(Credential::RegistryToken(_)) | None => get(endpoint, bearer, scope, None).await?,
     };
     if !answer.status().is_success() {
-        return Err(content::refusal(endpoint.context(), answer, with_login).await);
+        return Err(content::refusal(endpoint.context(), answer, standing).await);
     }
     let body = content::read_bounded(endpoint.context(), answer, MAX_TOKEN_BODY).await?;
     Ok(Fetched { token: Token::read(&body)?, form: taken })

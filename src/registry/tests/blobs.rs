@@ -321,3 +321,15 @@ async fn the_time_limit_ends_retries() {
     assert!(matches!(error.fault(), Some(Fault::Deadline { .. })), "{error:?}");
     assert_eq!(error.failure(), Failure::Unreachable);
 }
+
+#[tokio::test]
+async fn the_time_limit_ends_a_wait_for_the_rate_limit_and_is_told_once() {
+    let blob = noise(KIB);
+    let server = serving(&blob, |_, _, reply| reply).await;
+    let timeout = Some(Duration::from_secs(1));
+    let policy = Policy { timeout, limit_rate: Some(1), ..small_chunks() };
+    let repository = Setup::policy(policy).repository(vec![server.host()]);
+    let error = failure(&repository, &layer(&blob)).await;
+    let limit = Duration::from_secs(1);
+    assert_eq!(error.fault(), Some(&Fault::Deadline { limit, after: None }));
+}

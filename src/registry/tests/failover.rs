@@ -40,6 +40,23 @@ async fn the_next_host_is_asked_at_once_when_the_mirror_does_not_have_it() {
 }
 
 #[tokio::test]
+async fn why_a_host_is_left_is_told_where_its_status_does_not_tell() {
+    let blob = noise(500 * KIB);
+    let longer = noise(500 * KIB + 1);
+    let mirror = Server::start(move |request, _| Reply::blob(request, &longer)).await;
+    let content = blob.clone();
+    let upstream = Server::start(move |request, _| Reply::blob(request, &content)).await;
+    let setup = Setup::policy(small_chunks());
+    let repository = setup.repository(vec![mirror.host(), upstream.host()]);
+    assert_eq!(read(&repository, &layer(&blob)).await.unwrap(), blob);
+    let mut told = setup.record.attempts();
+    told.retain(|attempt| attempt.host == mirror.authority());
+    let told: Vec<_> = told.into_iter().map(|attempt| attempt.outcome).collect();
+    let reason = "content has 512001 bytes where the descriptor says 512000";
+    assert_eq!(told, ["206 Partial Content", reason]);
+}
+
+#[tokio::test]
 async fn a_dead_host_is_paid_for_once_a_run() {
     let blob = noise(KIB);
     let content = blob.clone();

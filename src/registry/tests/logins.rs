@@ -169,6 +169,16 @@ async fn a_token_that_is_refused_is_replaced_once() {
 }
 
 #[tokio::test]
+async fn a_good_login_without_the_right_to_pull_is_told_apart_from_a_wrong_password() {
+    let server = token_registry("other", |_, _| Reply::ok(r#"{"token":"t1"}"#)).await;
+    let setup = Setup::login(server.authority(), basic());
+    let repository = setup.repository(vec![server.host()]);
+    let error = repository.resolve().await.unwrap_err();
+    assert_eq!(error.fault(), Some(&Fault::Denied { with_login: true, reason: None }));
+    assert!(error.hint().unwrap().contains("right to pull"), "{:?}", error.hint());
+}
+
+#[tokio::test]
 async fn a_wrong_password_says_so_and_is_never_shown() {
     let server = token_registry("t1", |_, _| Reply::status(401)).await;
     let setup = Setup::login(server.authority(), basic());

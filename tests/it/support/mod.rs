@@ -5,6 +5,7 @@ pub(crate) mod cli;
 pub(crate) mod containerd;
 pub(crate) mod cri;
 pub(crate) mod faulty;
+pub(crate) mod harbor;
 pub(crate) mod image;
 pub(crate) mod nginx;
 pub(crate) mod registry;

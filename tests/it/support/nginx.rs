@@ -30,6 +30,8 @@ pub(crate) struct Access {
     pub(crate) status: u16,
     /// Bytes of the body that were sent.
     pub(crate) bytes: u64,
+    /// What the client sent of that name; empty without.
+    pub(crate) authorization: String,
 }
 
 impl Nginx {
@@ -83,7 +85,8 @@ impl Nginx {
              fastcgi_temp_path {below}/fastcgi;\nuwsgi_temp_path {below}/uwsgi;\n\
              scgi_temp_path {below}/scgi;\n\
              log_format json escape=json '{{\"connection\":$connection,\"method\":\
-             \"$request_method\",\"path\":\"$uri\",\"status\":$status,\"bytes\":$body_bytes_sent}}';\n\
+             \"$request_method\",\"path\":\"$uri\",\"status\":$status,\"bytes\":$body_bytes_sent,\
+             \"authorization\":\"$http_authorization\"}}';\n\
              access_log {below}/access.log json;\n\
              server {{\nlisten {authority}{ssl};\n{files}{locations}\n}}\n}}\n"
         );

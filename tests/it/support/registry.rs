@@ -1,5 +1,6 @@
 //! Debian's docker-registry on a random port, and pushing images to anything that speaks its API.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use base64::Engine as _;
@@ -7,6 +8,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::image::{Blob, Image};
 use super::supervisor::{Supervised, fresh_directory};
+
+/// Folder of a registry's content, below that of the process.
+const STORAGE: &str = "storage";
 
 /// A running docker-registry. Its storage goes with it.
 pub(crate) struct Registry {
@@ -18,26 +22,43 @@ pub(crate) struct Registry {
 impl Registry {
     /// An open registry.
     pub(crate) fn start() -> Self {
-        Self::with(None, "")
+        Self::configured("")
     }
 
     /// A registry that wants HTTP Basic credentials.
     pub(crate) fn with_login(user: &str, password: &str) -> Self {
-        Self::with(Some((user.to_owned(), password.to_owned())), "")
+        Self::with(Some((user.to_owned(), password.to_owned())), None, "")
     }
 
     /// A pull-through cache of the registry at `upstream`.
     pub(crate) fn mirror_of(upstream: &Self) -> Self {
-        Self::with(None, &format!("proxy:\n  remoteurl: http://{}\n", upstream.authority))
+        Self::configured(&upstream.as_upstream())
     }
 
-    fn with(login: Option<(String, String)>, more: &str) -> Self {
+    /// A registry with `more` in its configuration.
+    pub(super) fn configured(more: &str) -> Self {
+        Self::with(None, None, more)
+    }
+
+    /// The same content, served by a process of its own with `more` in its configuration.
+    pub(super) fn beside(&self, more: &str) -> Self {
+        Self::with(None, Some(self.storage()), more)
+    }
+
+    /// What the configuration of a pull-through cache of this registry has.
+    pub(super) fn as_upstream(&self) -> String {
+        format!("proxy:\n  remoteurl: http://{}\n", self.authority)
+    }
+
+    fn with(login: Option<(String, String)>, storage: Option<PathBuf>, more: &str) -> Self {
         let directory = fresh_directory("registry");
         let below = directory.display();
+        let storage = storage.unwrap_or_else(|| directory.join(STORAGE));
+        let storage = storage.display();
         let mut config = format!(
             "version: 0.1\n\
              log:\n  level: info\n\
-             storage:\n  filesystem:\n    rootdirectory: {below}/storage\n  delete:\n    enabled: true\n\
+             storage:\n  filesystem:\n    rootdirectory: {storage}\n  delete:\n    enabled: true\n\
              http:\n  addr: 127.0.0.1:0\n  secret: only-for-uploads\n\
              {more}"
         );
@@ -66,6 +87,21 @@ impl Registry {
     /// `host:port`.
     pub(crate) fn authority(&self) -> &str {
         &self.authority
+    }
+
+    fn storage(&self) -> PathBuf {
+        self.daemon.directory().join(STORAGE)
+    }
+
+    /// Waits until a pull-through cache has kept the blobs of `repository`: it does so behind the
+    /// back of the client that it serves them to.
+    pub(crate) fn wait_until_cached(&self, image: &Image, repository: &str) {
+        let layers = format!("docker/registry/v2/repositories/{repository}/_layers/sha256");
+        let layers = self.storage().join(layers);
+        self.daemon.wait_until("a copy of the blobs in the cache", || {
+            let kept = |blob: &Blob| layers.join(blob.digest.hex()).join("link").exists();
+            image.blobs.iter().all(kept).then_some(())
+        });
     }
 
     /// Pushes `image` as `repository:tag` and answers its reference.

@@ -15,6 +15,9 @@ use super::{Gate, Login, Request, Resource, Shared, lock};
 /// How much of a body is written at a time.
 const PIECE: u64 = 64 * 1024;
 
+/// How long a trickling server waits before each byte.
+const BETWEEN_DROPS: Duration = Duration::from_millis(50);
+
 type Fill = dyn Fn(u64, &mut [u8]) + Send + Sync;
 
 /// A body, in memory or made while it is sent.
@@ -89,7 +92,9 @@ pub(crate) enum Fault {
     Reset(u64),
     /// Nothing comes after so many bytes until the gate opens.
     Stall(u64, Gate),
-    /// The same, but when the gate opens the connection is reset.
+    /// After so many bytes they come one by one, slowly.
+    Trickle(u64),
+    /// As [`Fault::Stall`], but when the gate opens the connection is reset.
     Break(u64, Gate),
     /// The byte at this offset of the whole resource is another one.
     Corrupt(u64),
@@ -316,6 +321,7 @@ fn respond(
             send_body(stream, &answer.body, answer.start + sent, answer.count - sent)?;
             return Ok(true);
         }
+        Some(Fault::Trickle(after)) => return trickle(stream, request, &answer, after),
         Some(Fault::Chunked) => return send_chunked(stream, request, &answer),
     }
     send(stream, request, &answer)
@@ -339,6 +345,20 @@ fn send_part(
         return Ok(());
     }
     send_body(stream, &answer.body, answer.start, count.min(answer.count))
+}
+
+fn trickle(
+    stream: &mut TcpStream,
+    request: &Request,
+    answer: &Answer,
+    after: u64,
+) -> io::Result<bool> {
+    send_part(stream, request, answer, after)?;
+    for sent in after..answer.count {
+        std::thread::sleep(BETWEEN_DROPS);
+        send_body(stream, &answer.body, answer.start + sent, 1)?;
+    }
+    Ok(true)
 }
 
 fn send_chunked(stream: &mut TcpStream, request: &Request, answer: &Answer) -> io::Result<bool> {

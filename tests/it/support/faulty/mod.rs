@@ -137,6 +137,12 @@ impl FaultyRegistry {
         self.rule(line, Vec::new(), Some(fault));
     }
 
+    /// The first `good` requests whose `METHOD /path` contains `line` are answered well, all later
+    /// ones get `fault`.
+    pub(crate) fn after(&self, good: usize, line: &str, fault: Fault) {
+        self.rule(line, vec![None; good], Some(fault));
+    }
+
     /// Forgets all faults.
     pub(crate) fn heal(&self) {
         lock(&self.shared.rules).clear();

@@ -133,3 +133,18 @@ fn basic_logins_are_wanted_where_the_test_says_so() {
 fn a_dead_authority_refuses_connections() {
     assert!(TcpStream::connect(dead_authority()).is_err());
 }
+
+#[test]
+fn a_fault_can_wait_for_some_good_answers_and_stays() {
+    let (server, url) = served(b"0123456789");
+    server.after(2, "GET /blob", Fault::Status(403, Vec::new()));
+    let statuses = [(); 5].map(|()| get(&url, None).status().as_u16());
+    assert_eq!(statuses, [200, 200, 403, 403, 403]);
+}
+
+#[test]
+fn a_trickle_brings_all_bytes_in_the_end() {
+    let (server, url) = served(b"0123456789");
+    server.always("GET /blob", Fault::Trickle(7));
+    assert_eq!(get(&url, None).body_mut().read_to_vec().unwrap(), b"0123456789");
+}

@@ -25,7 +25,7 @@ pub(crate) struct Request {
 
 impl Request {
     /// Reads the next request; `None` when the client has ended the connection.
-    pub(super) fn read(reader: &mut impl BufRead, connection: u64) -> Option<Self> {
+    pub(crate) fn read(reader: &mut impl BufRead, connection: u64) -> Option<Self> {
         let mut first = String::new();
         if reader.read_line(&mut first).ok()? == 0 {
             return None;
