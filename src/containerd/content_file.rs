@@ -16,6 +16,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, Read};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -28,6 +29,10 @@ use crate::oci::{Digest, Hasher};
 /// Bytes handed to the writing thread at a time (1 MiB). Two of these, one being filled and one being
 /// written, are all that is held in memory, and all that a killed run has to fetch again.
 const BATCH_BYTES: usize = 1 << 20;
+
+/// After how many bytes written they are sent on to the disk (32 MiB), while the next ones come in. The
+/// flush before the commit then has little left to wait for: with 512 MB it was a seventh of the pull.
+const FLUSH_BYTES: u64 = 32 << 20;
 
 /// Bytes read at a time of what an earlier run left.
 const REREAD_BYTES: usize = 1 << 20;
@@ -60,6 +65,10 @@ pub(super) struct ContentFile {
     batch: Vec<Bytes>,
     batch_bytes: usize,
     writer: Writer,
+    /// The file once more, and how it fares on its way to the disk.
+    file: Arc<File>,
+    unflushed_bytes: u64,
+    flushing: Option<JoinHandle<io::Result<()>>>,
 }
 
 /// Who has the file: the thread that writes a batch, or nobody.
@@ -73,7 +82,7 @@ enum Writer {
 
 #[derive(Debug)]
 struct Appender {
-    file: File,
+    file: Arc<File>,
     hasher: Hasher,
     position: u64,
 }
@@ -118,6 +127,7 @@ impl ContentFile {
         let appender = self.idle().await?;
         let digest = appender.hasher.clone().finish();
         self.writer = Writer::Idle(appender);
+        self.flushed().await?;
         Ok(digest)
     }
 
@@ -171,12 +181,31 @@ impl ContentFile {
         }
         let mut appender = self.idle().await?;
         let batch = std::mem::take(&mut self.batch);
-        self.batch_bytes = 0;
+        self.unflushed_bytes += std::mem::take(&mut self.batch_bytes) as u64;
         self.writer = Writer::Busy(spawn_blocking(move || {
             appender.append(&batch)?;
             Ok(appender)
         }));
+        if self.unflushed_bytes >= FLUSH_BYTES && !self.is_flushing() {
+            self.flushed().await?;
+            self.unflushed_bytes = 0;
+            let file = Arc::clone(&self.file);
+            self.flushing = Some(spawn_blocking(move || file.sync_data()));
+        }
         Ok(())
+    }
+
+    fn is_flushing(&self) -> bool {
+        self.flushing.as_ref().is_some_and(|flushing| !flushing.is_finished())
+    }
+
+    /// Awaits the flush under way. The system tells of what it could not write only once, so this has
+    /// to be heard.
+    async fn flushed(&mut self) -> io::Result<()> {
+        let Some(flushing) = &mut self.flushing else { return Ok(()) };
+        let flushed = flushing.await;
+        self.flushing = None;
+        flushed?
     }
 
     /// Takes the appender, once it has written the last batch.
@@ -246,8 +275,18 @@ fn open_blocking(root: PathBuf, identity: &Identity) -> io::Result<ContentFile> 
         )));
     }
     let hasher = hash(&mut file, length)?;
-    let writer = Writer::Idle(Box::new(Appender { file, hasher, position: length }));
-    Ok(ContentFile { root, directory, batch: Vec::new(), batch_bytes: 0, writer })
+    let file = Arc::new(file);
+    let appender = Appender { file: Arc::clone(&file), hasher, position: length };
+    Ok(ContentFile {
+        root,
+        directory,
+        batch: Vec::new(),
+        batch_bytes: 0,
+        writer: Writer::Idle(Box::new(appender)),
+        file,
+        unflushed_bytes: 0,
+        flushing: None,
+    })
 }
 
 /// The directory of the ingest `identity`.

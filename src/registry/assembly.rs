@@ -136,12 +136,11 @@ impl Assembly {
     /// Claims the next chunk once there is room for it; `None` when there is none left.
     pub(crate) async fn claim(&self) -> Option<Claim> {
         let mut start = self.next_start.lock().await;
-        let Source { size, context, .. } = &*self.source;
-        let range = ByteRange { start: *start, end: context.policy.chunk_end(*start).min(*size) };
+        let range = self.source.chunk(*start);
         if range.start >= range.end {
             return None;
         }
-        let room = context.budget.reserve(range.length()).await?;
+        let room = self.source.context.budget.reserve(range.length()).await?;
         *start = range.end;
         let chunk = Chunk::new(range, room);
         let complete = chunk.complete.clone();

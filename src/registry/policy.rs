@@ -20,6 +20,8 @@ pub struct Policy {
     pub connections: usize,
     /// Length of the closed ranges that a large blob is fetched in, in bytes.
     pub chunk_bytes: u64,
+    /// Length that they grow to at hosts whose connections are fast, in bytes.
+    pub max_chunk_bytes: u64,
     /// Most bytes that are requested but not yet handed on, over all blobs.
     pub window_bytes: u64,
     /// A connection slower than this is left for another one, in bytes per second.
@@ -52,6 +54,7 @@ impl Default for Policy {
             stall_timeout: Duration::from_secs(30),
             connections: 12,
             chunk_bytes: 2 * 1024 * 1024,
+            max_chunk_bytes: 8 * 1024 * 1024,
             window_bytes: 32 * 1024 * 1024,
             min_speed: None,
             hedge_after: Duration::from_millis(500),
@@ -62,9 +65,10 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// Where a chunk that begins at byte `start` ends, in a blob without end.
-    pub(crate) fn chunk_end(&self, start: u64) -> u64 {
-        start.saturating_add(self.chunk_bytes.max(1))
+    /// The length of a chunk at a host where `wanted` bytes are worth a request, as far as is known.
+    pub(crate) fn chunk(&self, wanted: Option<u64>) -> u64 {
+        let least = self.chunk_bytes.max(1);
+        wanted.unwrap_or(least).clamp(least, self.max_chunk_bytes.max(least))
     }
 
     /// How many workers a blob with `bytes` to come has use for.

@@ -155,6 +155,14 @@ impl Source {
         Some(usual.max(self.context.policy.hedge_after))
     }
 
+    /// The chunk that begins at byte `start`.
+    pub(crate) fn chunk(&self, start: u64) -> ByteRange {
+        let location = self.locations.get(self.preferred());
+        let wanted = location.and_then(|location| location.endpoint.pace().chunk_bytes());
+        let length = self.context.policy.chunk(wanted);
+        ByteRange { start, end: start.saturating_add(length).min(self.size) }
+    }
+
     /// Asks the location after `index` first from now on, if that was `index` so far.
     pub(crate) fn avoid(&self, index: usize) {
         let next = (index + 1) % self.locations.len().max(1);

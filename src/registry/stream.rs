@@ -104,10 +104,7 @@ async fn opened(source: &Arc<Source>, range: ByteRange) -> Result<Segment, Error
 /// Asks for the first chunk, and learns from the answer whether the host serves ranges and where it
 /// redirects to.
 async fn begin(source: &Arc<Source>, rest: ByteRange) -> Result<Way, Error> {
-    let range = ByteRange {
-        start: rest.start,
-        end: source.context.policy.chunk_end(rest.start).min(rest.end),
-    };
+    let range = source.chunk(rest.start);
     let room = source.context.budget.reserve(range.length()).await;
     let mut segment = opened(source, range).await?;
     match room {
