@@ -2,17 +2,22 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
 
 use super::Error;
 use super::destination::BlobIngest;
 use super::plan::Layer;
 use crate::containerd::labels::{self, Labels};
-use crate::containerd::{self, ContentStore, Ingest, ingest_reference};
+use crate::containerd::{self, ContentStore, Ingest, Opened, ingest_reference};
 use crate::oci::{Descriptor, Digest};
 use crate::unpack::{LayerSink, Unpacker};
+
+/// How long a small blob may take to come in before a later run should find what there is of it.
+const IN_MEMORY: Duration = Duration::from_secs(2);
 
 /// A blob on its way into the content store, and into files at the same time.
 pub(super) struct ContainerdIngest {
@@ -47,12 +52,7 @@ impl BlobIngest for ContainerdIngest {
     }
 
     async fn suspend(self: Box<Self>) {
-        if let Some(Unpacked { sink, .. }) = self.unpacked {
-            sink.abandon().await;
-        }
-        if let Err(error) = self.ingest.suspend().await {
-            tracing::debug!(%error, "the last bytes of a blob are lost");
-        }
+        suspend(self.unpacked, Some(self.ingest)).await;
     }
 
     async fn commit(mut self: Box<Self>) -> Result<(), Error> {
@@ -61,14 +61,23 @@ impl BlobIngest for ContainerdIngest {
     }
 }
 
-/// A small blob, kept in memory until it is complete.
-pub(super) struct WholeBlob {
-    pub(super) content: ContentStore,
-    pub(super) layer: Layer,
-    pub(super) bytes: BytesMut,
-    pub(super) labels: Labels,
-    pub(super) labelled: Labelled,
-    pub(super) unpacked: Option<Unpacked>,
+/// A blob small enough to be kept in memory until it is complete, and stored by a single message. On
+/// a slow line it becomes an ingest like any other, so that a later run need not begin again.
+pub(super) struct SmallBlob {
+    content: ContentStore,
+    layer: Layer,
+    place: Place,
+    /// When the place was last thought about.
+    since: Instant,
+    labels: Labels,
+    labelled: Labelled,
+    unpacked: Option<Unpacked>,
+}
+
+/// Where the bytes so far are.
+enum Place {
+    Memory(BytesMut),
+    Ingest(Box<Ingest>),
 }
 
 /// Blobs that this run has stored, and the labels that they were given: nothing need be asked about
@@ -94,10 +103,55 @@ impl Labelled {
     }
 }
 
+impl SmallBlob {
+    /// A blob of which there is nothing yet. It gets `labels`, which `labelled` is told.
+    pub(super) fn new(
+        content: ContentStore,
+        layer: Layer,
+        labels: Labels,
+        labelled: Labelled,
+        unpacked: Option<Unpacked>,
+    ) -> Self {
+        let place = Place::Memory(BytesMut::new());
+        Self { content, layer, place, since: Instant::now(), labels, labelled, unpacked }
+    }
+
+    /// Moves what is in memory to where a later run finds it.
+    async fn leave_memory(&mut self) -> Result<(), Error> {
+        let Place::Memory(held) = &mut self.place else { return Ok(()) };
+        self.since = Instant::now();
+        let descriptor = &self.layer.descriptor;
+        // Where another client has stored it meanwhile, memory is as good a place.
+        if let Opened::Ingest(mut ingest) =
+            self.content.ingest(&ingest_reference(descriptor), descriptor).await?
+        {
+            if ingest.offset() > 0 {
+                ingest.restart().await?;
+            }
+            ingest.write(std::mem::take(held).freeze()).await?;
+            self.place = Place::Ingest(ingest);
+        }
+        Ok(())
+    }
+
+    /// Adds the diff ID to the labels, if it is known to be the blob's: it says that they belong
+    /// together, so it has to be true.
+    fn label_diff_id(&mut self) {
+        if let (Some(unpacked), Some(layer)) = (&self.unpacked, self.layer.unpackable())
+            && unpacked.sink.is_proven(&layer)
+        {
+            self.labels.extend([labels::uncompressed(&layer.identity.diff_id)]);
+        }
+    }
+}
+
 #[async_trait]
-impl BlobIngest for WholeBlob {
+impl BlobIngest for SmallBlob {
     fn offset(&self) -> u64 {
-        self.bytes.len() as u64
+        match &self.place {
+            Place::Memory(held) => held.len() as u64,
+            Place::Ingest(ingest) => ingest.offset(),
+        }
     }
 
     async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
@@ -106,37 +160,61 @@ impl BlobIngest for WholeBlob {
         if actual > expected {
             return Err(containerd::Error::Size { digest, expected, actual }.into());
         }
-        self.bytes.extend_from_slice(&bytes);
+        match &mut self.place {
+            Place::Memory(held) => held.extend_from_slice(&bytes),
+            Place::Ingest(ingest) => ingest.write(bytes.clone()).await?,
+        }
         if let Some(unpacked) = &mut self.unpacked {
             unpacked.sink.write(bytes).await;
+        }
+        if actual < expected && self.since.elapsed() > IN_MEMORY {
+            self.leave_memory().await?;
         }
         Ok(())
     }
 
     async fn flush(&mut self) -> Result<(), Error> {
-        Ok(())
+        self.leave_memory().await?;
+        match &mut self.place {
+            Place::Memory(_) => Ok(()),
+            Place::Ingest(ingest) => Ok(ingest.flush().await?),
+        }
     }
 
     async fn suspend(self: Box<Self>) {
-        if let Some(Unpacked { sink, .. }) = self.unpacked {
-            sink.abandon().await;
-        }
+        suspend(
+            self.unpacked,
+            if let Place::Ingest(ingest) = self.place { Some(ingest) } else { None },
+        )
+        .await;
     }
 
     async fn commit(mut self: Box<Self>) -> Result<(), Error> {
+        self.label_diff_id();
         let descriptor = &self.layer.descriptor;
-        // A diff ID on a blob says that they belong together, so it has to be true.
-        if let (Some(unpacked), Some(layer)) = (&self.unpacked, self.layer.unpackable())
-            && unpacked.sink.is_proven(&layer)
-        {
-            self.labels.extend([labels::uncompressed(&layer.identity.diff_id)]);
-        }
-        let (reference, bytes) = (ingest_reference(descriptor), self.bytes.freeze());
-        let stored = self.content.put(&reference, descriptor, bytes, self.labels.clone()).await;
+        let labels = self.labels.clone();
+        let stored = match self.place {
+            Place::Memory(held) => {
+                let reference = ingest_reference(descriptor);
+                self.content.put(&reference, descriptor, held.freeze(), labels).await
+            }
+            Place::Ingest(ingest) => ingest.commit(labels).await,
+        };
         if stored.is_ok() {
             self.labelled.note(descriptor.digest, self.labels);
         }
         settle(self.unpacked, stored).await
+    }
+}
+
+/// Stops for now, leaving what has come in for a later run.
+async fn suspend(unpacked: Option<Unpacked>, ingest: Option<Box<Ingest>>) {
+    if let Some(Unpacked { sink, .. }) = unpacked {
+        sink.abandon().await;
+    }
+    let Some(ingest) = ingest else { return };
+    if let Err(error) = ingest.suspend().await {
+        tracing::debug!(%error, "the last bytes of a blob are lost");
     }
 }
 

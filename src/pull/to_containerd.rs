@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::sync::OnceCell;
 
-use super::blob_ingests::{ContainerdIngest, Labelled, Unpacked, WholeBlob};
+use super::blob_ingests::{ContainerdIngest, Labelled, SmallBlob, Unpacked};
 use super::destination::{Destination, Opened};
 use super::plan::{Document, ImagePlan, Layer, PlatformImage};
 use super::run_lease::RunLease;
@@ -20,9 +20,13 @@ use crate::progress::{BlobKind, Sink};
 use crate::reference::Reference;
 use crate::unpack::{self, Unpacker};
 
-/// Up to what size, in bytes, a blob is kept in memory until it is complete (256 KiB): that many at a
-/// time as blobs are fetched at once. Fetching one again costs less than making it resumable.
-const MAX_WHOLE_BLOB: u64 = 256 * 1024;
+/// Up to what size, in bytes, a blob is kept in memory until it is complete (2 MiB): that many at a
+/// time as blobs are fetched at once. Larger ones go into the daemon's file as they come in.
+const MAX_SMALL_BLOB: u64 = 2 << 20;
+
+/// Up to what size, in bytes, nobody asks what an earlier run has left of a blob (256 KiB): fetching
+/// it again costs no more.
+const MAX_REFETCHED: u64 = 256 << 10;
 
 /// Calls to the daemon that wait for their answers at the same time. It does what changes its
 /// database one after the other anyway.
@@ -154,7 +158,7 @@ impl ContainerdDestination {
 
     /// Opens a small blob, which is stored in one message when it is complete: the daemon then makes
     /// no file of what is unfinished, and remembers none.
-    async fn open_whole(
+    async fn open_small(
         &self,
         layer: &Layer,
         is_unpacked: bool,
@@ -164,14 +168,22 @@ impl ContainerdDestination {
             self.lease.hold("content", &layer.descriptor.digest.to_string()).await?;
             return Ok(Opened::Exists);
         }
-        Ok(Opened::Ingest(Box::new(WholeBlob {
-            content: self.lease.client().await?.content(),
-            layer: layer.clone(),
-            bytes: BytesMut::new(),
-            labels: source_labels(image),
-            labelled: self.labelled.clone(),
-            unpacked: self.begin(layer, is_unpacked).await?,
-        })))
+        Ok(Opened::Ingest(Box::new(SmallBlob::new(
+            self.lease.client().await?.content(),
+            layer.clone(),
+            source_labels(image),
+            self.labelled.clone(),
+            self.begin(layer, is_unpacked).await?,
+        ))))
+    }
+
+    /// Whether an earlier run has left a part of the blob that is worth going on with.
+    async fn is_begun(&self, descriptor: &Descriptor) -> Result<bool, Error> {
+        if descriptor.size <= MAX_REFETCHED {
+            return Ok(false);
+        }
+        let status = self.content().status(&ingest_reference(descriptor)).await?;
+        Ok(status.is_some_and(|status| status.offset > 0))
     }
 
     /// Begins to unpack a layer whose blob is about to come in.
@@ -257,8 +269,8 @@ impl Destination for ContainerdDestination {
         image: &Reference,
     ) -> Result<Opened, Error> {
         let descriptor = &layer.descriptor;
-        if descriptor.size <= MAX_WHOLE_BLOB {
-            return self.open_whole(layer, is_unpacked, image).await;
+        if descriptor.size <= MAX_SMALL_BLOB && !self.is_begun(descriptor).await? {
+            return self.open_small(layer, is_unpacked, image).await;
         }
         let content = self.lease.client().await?.content();
         let ingest = match content.ingest(&ingest_reference(descriptor), descriptor).await? {

@@ -68,7 +68,9 @@ impl Policy {
     /// The length of a chunk at a host where `wanted` bytes are worth a request, as far as is known.
     pub(crate) fn chunk(&self, wanted: Option<u64>) -> u64 {
         let least = self.chunk_bytes.max(1);
-        wanted.unwrap_or(least).clamp(least, self.max_chunk_bytes.max(least))
+        let length = wanted.unwrap_or(least).clamp(least, self.max_chunk_bytes.max(least));
+        // Whole multiples of the least: ranges begin where a cache in between keeps its pieces.
+        length - length % least
     }
 
     /// How many workers a blob with `bytes` to come has use for.
