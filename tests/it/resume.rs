@@ -17,7 +17,9 @@ const SIZE: usize = 16 << 20;
 /// Requests that are answered before one stalls: enough for bytes to reach the daemon, which get
 /// there some MiB at a time.
 const ANSWERED: usize = 9;
-const CHUNKS: [&str; 2] = ["--chunk-size", "1MiB"];
+const CHUNK: &str = "1MiB";
+/// The same for a layer that is kept in memory (1 MiB) while it comes in quickly.
+const SMALL: (usize, &str) = (1 << 20, "64KiB");
 
 /// One layer of several chunks, one of the requests for which waits at a gate.
 struct Stalled {
@@ -25,6 +27,7 @@ struct Stalled {
     reference: String,
     image: Image,
     gate: Gate,
+    chunk: &'static str,
 }
 
 impl Stalled {
@@ -34,14 +37,23 @@ impl Stalled {
 
     /// `fault` befalls the request after the answered ones.
     fn with(fault: impl FnOnce(Gate) -> Fault) -> Self {
-        let image = Recipe::new(vec![Layer::noise(&unique("layer"), SIZE)]).build();
+        Self::of((SIZE, CHUNK), |gate| vec![Some(fault(gate))])
+    }
+
+    /// A layer of another size, in bytes, fetched in chunks of another. The `faults` befall the
+    /// requests after the answered ones.
+    fn of(
+        (size, chunk): (usize, &'static str),
+        faults: impl FnOnce(Gate) -> Vec<Option<Fault>>,
+    ) -> Self {
+        let image = Recipe::new(vec![Layer::noise(&unique("layer"), size)]).build();
         let registry = FaultyRegistry::start();
         let reference = registry.add_new(&image);
         let gate = Gate::new();
         let mut script = vec![None; ANSWERED];
-        script.push(Some(fault(gate.clone())));
+        script.extend(faults(gate.clone()));
         registry.script(&image.layers()[0].digest.to_string(), script);
-        Self { registry, reference, image, gate }
+        Self { registry, reference, image, gate, chunk }
     }
 
     fn layer(&self) -> String {
@@ -49,7 +61,7 @@ impl Stalled {
     }
 
     fn pull(&self, daemon: &Containerd) -> Pullctl {
-        Pullctl::pull(daemon, &self.reference).args(CHUNKS)
+        Pullctl::pull(daemon, &self.reference).args(["--chunk-size", self.chunk])
     }
 
     /// Waits until a request stalls and bytes of the layer stand in the daemon's ingest; answers
@@ -89,20 +101,13 @@ impl Stalled {
 
 each_version! {
     fn a_killed_pull_goes_on_at_the_byte_that_the_daemon_has(daemon) {
-        let stalled = Stalled::new();
-        let running = stalled.pull(daemon).spawn();
-        let offset = stalled.wait_for_bytes(daemon);
-        running.signal(Signal::KILL);
-        assert_eq!(running.wait().code, None);
-        assert!(!stalled.is_in_place(daemon));
-        assert_ne!(Store::new(daemon, KUBERNETES).leases(), Vec::<String>::new());
+        is_resumed_after_a_kill(&Stalled::new(), daemon);
+    }
 
-        stalled.recover();
-        stalled.pull(daemon).run().succeeded();
-        assert!(stalled.is_in_place(daemon));
-        assert!(stalled.lowest_byte() >= offset, "{} < {offset}", stalled.lowest_byte());
-        let layer = Store::new(daemon, KUBERNETES).blob(&stalled.layer());
-        assert!(layer == stalled.image.layers()[0].bytes, "the layer has other bytes");
+    fn a_small_layer_on_a_line_that_stalls_is_resumed_too(daemon) {
+        // All requests stall: the second one for the same chunk would be quicker than our patience.
+        let stall = |gate: Gate| (0..32).map(|_| Some(Fault::Stall(1000, gate.clone()))).collect();
+        is_resumed_after_a_kill(&Stalled::of(SMALL, stall), daemon);
     }
 
     fn ctrl_c_ends_a_pull_at_once_and_says_that_it_can_be_resumed(daemon) {
@@ -173,4 +178,20 @@ each_version! {
         assert!(theirs.wait().unwrap().success());
         assert!(stalled.is_in_place(daemon));
     }
+}
+
+fn is_resumed_after_a_kill(stalled: &Stalled, daemon: &Containerd) {
+    let running = stalled.pull(daemon).spawn();
+    let offset = stalled.wait_for_bytes(daemon);
+    running.signal(Signal::KILL);
+    assert_eq!(running.wait().code, None);
+    assert!(!stalled.is_in_place(daemon));
+    assert_ne!(Store::new(daemon, KUBERNETES).leases(), Vec::<String>::new());
+
+    stalled.recover();
+    stalled.pull(daemon).run().succeeded();
+    assert!(stalled.is_in_place(daemon));
+    assert!(stalled.lowest_byte() >= offset, "{} < {offset}", stalled.lowest_byte());
+    let layer = Store::new(daemon, KUBERNETES).blob(&stalled.layer());
+    assert!(layer == stalled.image.layers()[0].bytes, "the layer has other bytes");
 }
