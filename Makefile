@@ -28,7 +28,7 @@ lint: setup ## formatting, clippy, docs, and cargo deny where it is installed
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --all-features check; \
-	else echo 'lint: cargo-deny is not installed, skipped'; fi
+	else echo 'lint: cargo deny skipped, it is not installed (cargo install --locked cargo-deny)'; fi
 
 clean-parts: ## remove the unpacked containerds
 	rm -rf .parts
