@@ -73,7 +73,7 @@ pub struct GlobalArgs {
     #[arg(default_value = DEFAULT_NAMESPACE)]
     namespace: String,
 
-    /// Snapshotter to unpack into [default: the one that the daemon's CRI uses, else overlayfs]
+    /// Snapshotter to unpack into [default: the one that the daemon's CRI or its configuration names, else overlayfs]
     #[arg(long, value_name = "NAME", global = true, env = "CONTAINERD_SNAPSHOTTER")]
     #[arg(hide_env_values = true)]
     snapshotter: Option<String>,

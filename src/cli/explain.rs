@@ -90,14 +90,11 @@ async fn containerd(global: &GlobalArgs, node: &NodeConfig) -> Option<Containerd
     let address = crate::containerd::find_address(global.address()).ok()?;
     let status = client.cri().status().await.ok().flatten().unwrap_or_default();
     let configured = node.containerd.as_ref();
-    let typed = global.snapshotter().map(str::to_owned);
+    let snapshotter = configured.and_then(|config| config.snapshotter.clone());
     Some(Containerd {
         address: address.display().to_string(),
         namespace: global.namespace().to_owned(),
-        snapshotter: typed
-            .or(status.snapshotter)
-            .or_else(|| configured.and_then(|config| config.snapshotter.clone()))
-            .unwrap_or_else(|| super::pull::DEFAULT_SNAPSHOTTER.to_owned()),
+        snapshotter: settings::snapshotter(global, status.snapshotter, snapshotter),
         sandbox_image: status
             .sandbox_image
             .or_else(|| configured.and_then(|config| config.sandbox_image.clone())),

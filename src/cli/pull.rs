@@ -16,9 +16,6 @@ use crate::pull::{
 };
 use crate::registry::Registry;
 
-/// What containerd's own clients use when nobody says anything.
-pub(super) const DEFAULT_SNAPSHOTTER: &str = "overlayfs";
-
 /// Pulls all images named by `args`; returns the kind of failure, if any. `interrupted` ends it.
 pub(super) async fn run(
     global: &GlobalArgs,
@@ -26,7 +23,7 @@ pub(super) async fn run(
     printer: &Printer,
     interrupted: impl Future<Output = ()>,
 ) -> Option<Failure> {
-    let Work { requests, keychain, warnings } = match work(args) {
+    let Work { requests, keychain, warnings, snapshotter } = match work(args) {
         Ok(work) => work,
         Err(error) => return fail(printer, &*error),
     };
@@ -41,7 +38,7 @@ pub(super) async fn run(
     }
     let work = async {
         let sink = Arc::clone(&progress) as Arc<dyn Sink>;
-        let destination = destination(global, args, &requests, &sink).await?;
+        let destination = destination(global, args, &requests, snapshotter, &sink).await?;
         let registry = Registry::new(settings::policy(args), keychain, Arc::clone(&sink))
             .map_err(pull::Error::from)?;
         let puller = Puller::new(registry, destination, args.download.concurrency, sink);
@@ -58,8 +55,10 @@ pub(super) async fn run(
     match outcome {
         None => fail(printer, &Error::Interrupted),
         Some(Err(error)) => fail(printer, &error),
-        Some(Ok(failures)) => batch_failure(&failures, requests.len())
-            .or_else(|| written.is_err().then_some(Failure::Other)),
+        Some(Ok(failures)) => match (batch_failure(&failures, requests.len()), written) {
+            (None, Err(error)) => fail(printer, &error),
+            (failure, _) => failure,
+        },
     }
 }
 
@@ -68,15 +67,18 @@ struct Work {
     requests: Vec<PullRequest>,
     keychain: Arc<Keychain>,
     warnings: Vec<Warning>,
+    /// The snapshotter that containerd's configuration names.
+    snapshotter: Option<String>,
 }
 
 fn work(args: &PullArgs) -> Result<Work, Box<dyn Diagnose>> {
     let references = settings::references(args)?;
     let node = settings::node(&args.registry).map_err(boxed)?;
     let (requests, warnings) = settings::requests(args, references, &node).map_err(boxed)?;
+    let snapshotter = node.containerd.as_ref().and_then(|config| config.snapshotter.clone());
     let user = args.registry.user.as_ref();
     let keychain = settings::keychain(user, &requests, node).map_err(boxed)?;
-    Ok(Work { requests, keychain, warnings })
+    Ok(Work { requests, keychain, warnings, snapshotter })
 }
 
 fn boxed(error: impl Diagnose + 'static) -> Box<dyn Diagnose> {
@@ -96,6 +98,7 @@ async fn destination(
     global: &GlobalArgs,
     args: &PullArgs,
     requests: &[PullRequest],
+    configured: Option<String>,
     sink: &Arc<dyn Sink>,
 ) -> Result<Arc<dyn Destination>, pull::Error> {
     if let Some(To::Layout(directory)) = &args.destination.to {
@@ -105,7 +108,7 @@ async fn destination(
     let unpack = match args.destination.no_unpack {
         true => None,
         false => Some(UnpackOptions {
-            snapshotter: snapshotter(global, &client).await?,
+            snapshotter: snapshotter(global, &client, configured).await?,
             way: args.destination.unpacker.into(),
         }),
     };
@@ -113,14 +116,17 @@ async fn destination(
     Ok(Arc::new(ContainerdDestination::new(client, unpack, images, Arc::clone(sink))))
 }
 
-/// The snapshotter as typed, else the one that containers of the kubelet are started from.
-async fn snapshotter(global: &GlobalArgs, client: &Client) -> Result<String, containerd::Error> {
-    if let Some(name) = global.snapshotter() {
-        return Ok(name.to_owned());
-    }
-    let status = client.cri().status().await?;
-    let known = status.and_then(|status| status.snapshotter);
-    Ok(known.unwrap_or_else(|| DEFAULT_SNAPSHOTTER.to_owned()))
+async fn snapshotter(
+    global: &GlobalArgs,
+    client: &Client,
+    configured: Option<String>,
+) -> Result<String, containerd::Error> {
+    let daemons = match global.snapshotter() {
+        // The daemon need not be asked.
+        Some(_) => None,
+        None => client.cri().status().await?.and_then(|status| status.snapshotter),
+    };
+    Ok(settings::snapshotter(global, daemons, configured))
 }
 
 /// Shows that an image failed, as soon as it did.

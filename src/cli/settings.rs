@@ -9,7 +9,7 @@ use std::sync::Arc;
 use secrecy::SecretString;
 
 use super::Error;
-use super::args::{ImageArgs, PullArgs};
+use super::args::{GlobalArgs, ImageArgs, PullArgs};
 use super::registry_args::RegistryArgs;
 use super::values::Login;
 use crate::config::{
@@ -21,6 +21,9 @@ use crate::platform::Platform;
 use crate::pull::{PlatformChoice, PullRequest};
 use crate::reference::Reference;
 use crate::registry::Policy;
+
+/// What containerd's own clients use when nobody says anything.
+const DEFAULT_SNAPSHOTTER: &str = "overlayfs";
 
 /// Longest list of images that is read, in bytes (1 MiB): a few thousand references. Something
 /// longer is no list.
@@ -172,6 +175,17 @@ fn ask_password(username: &str, domain: &str) -> Result<SecretString, Error> {
         .map_err(|source| Error::Password { username: username.to_owned(), source })
 }
 
+/// The snapshotter as typed, else the one that containers of the kubelet are started from, as far as
+/// the daemon or its configuration tells.
+pub(super) fn snapshotter(
+    global: &GlobalArgs,
+    daemons: Option<String>,
+    configured: Option<String>,
+) -> String {
+    let typed = global.snapshotter().map(str::to_owned);
+    typed.or(daemons).or(configured).unwrap_or_else(|| DEFAULT_SNAPSHOTTER.to_owned())
+}
+
 /// What the run may spend.
 pub(super) fn policy(args: &PullArgs) -> Policy {
     let defaults = Policy::default();
@@ -191,7 +205,24 @@ pub(super) fn policy(args: &PullArgs) -> Policy {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
+    use super::super::args::Cli;
     use super::*;
+
+    #[test]
+    fn the_snapshotter_is_the_one_typed_then_the_daemons_then_the_configured_one() {
+        let [daemons, configured] = ["daemons", "configured"].map(|name| Some(name.to_owned()));
+        let chosen = |arguments: &[&str], daemons: &Option<String>, configured: &Option<String>| {
+            let arguments = [&["pullctl", "images"], arguments].concat();
+            let global = Cli::try_parse_from(arguments).unwrap().global;
+            snapshotter(&global, daemons.clone(), configured.clone())
+        };
+        assert_eq!(chosen(&["--snapshotter", "typed"], &daemons, &configured), "typed");
+        assert_eq!(chosen(&[], &daemons, &configured), "daemons");
+        assert_eq!(chosen(&[], &None, &configured), "configured");
+        assert_eq!(chosen(&[], &None, &None), "overlayfs");
+    }
 
     #[test]
     fn a_list_may_have_blank_lines_and_comments() {
