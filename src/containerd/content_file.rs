@@ -13,7 +13,7 @@
 //! most. Break-even is at 1 to 2 MiB. An ingest that the daemon hashes itself is no faster than gRPC.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, IoSlice, Read};
+use std::io::{self, Read as _};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,8 +23,9 @@ use jiff::Timestamp;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::debug;
 
+use super::appender::Appender;
 use super::blob_file::{BLOB_MODE, path_below};
-use crate::oci::{Digest, Hasher};
+use crate::oci::Digest;
 
 /// Bytes handed to the writing thread at a time (1 MiB). Two of these, one being filled and one being
 /// written, are all that is held in memory, and all that a killed run has to fetch again.
@@ -33,9 +34,6 @@ const BATCH_BYTES: usize = 1 << 20;
 /// After how many bytes written they are sent on to the disk (32 MiB), while the next ones come in. The
 /// flush before the commit then has little left to wait for: with 512 MB it was a seventh of the pull.
 const FLUSH_BYTES: u64 = 32 << 20;
-
-/// Bytes read at a time of what an earlier run left.
-const REREAD_BYTES: usize = 1 << 20;
 
 /// Longest `ref` file read, in bytes; containerd's own references are some 100 long.
 const MAX_REFERENCE_BYTES: u64 = 4096;
@@ -80,13 +78,6 @@ enum Writer {
     Lost,
 }
 
-#[derive(Debug)]
-struct Appender {
-    file: Arc<File>,
-    hasher: Hasher,
-    position: u64,
-}
-
 impl ContentFile {
     /// Finds and opens the data file of the ingest `identity` below `root`; `None`, with the reason
     /// logged, when there is none that is surely the daemon's, or it can't be written.
@@ -113,9 +104,7 @@ impl ContentFile {
         self.batch.clear();
         self.batch_bytes = 0;
         let mut appender = self.idle().await?;
-        appender.file.set_len(0)?;
-        appender.hasher = Hasher::new();
-        appender.position = 0;
+        appender.truncate()?;
         self.writer = Writer::Idle(appender);
         Ok(())
     }
@@ -125,7 +114,7 @@ impl ContentFile {
     pub(super) async fn finish(&mut self) -> io::Result<Digest> {
         self.flush().await?;
         let appender = self.idle().await?;
-        let digest = appender.hasher.clone().finish();
+        let digest = appender.digest();
         self.writer = Writer::Idle(appender);
         self.flushed().await?;
         Ok(digest)
@@ -137,7 +126,7 @@ impl ContentFile {
         let appender = self.idle().await?;
         let (data, blob) = (self.directory.join(DATA), self.blob(digest));
         spawn_blocking(move || {
-            appender.file.sync_all()?;
+            appender.sync()?;
             let directory = blob.parent().unwrap_or(&blob);
             // The daemon makes it with its first blob, which may be this one.
             fs::create_dir_all(directory)?;
@@ -223,45 +212,10 @@ impl ContentFile {
     }
 }
 
-impl Appender {
-    fn append(&mut self, batch: &[Bytes]) -> io::Result<()> {
-        for bytes in batch {
-            self.hasher.update(bytes);
-        }
-        self.write_all(batch)
-    }
-
-    /// Writes `batch` in as few calls as the kernel makes of it, none of its bytes copied. At the
-    /// place where they belong rather than at the end of the file: should another client ever get at
-    /// the same ingest, it writes the same bytes there.
-    fn write_all(&mut self, batch: &[Bytes]) -> io::Result<()> {
-        let mut slices: Vec<IoSlice<'_>> = batch
-            .iter()
-            .filter(|bytes| !bytes.is_empty())
-            .map(|bytes| IoSlice::new(bytes))
-            .collect();
-        let mut rest = slices.as_mut_slice();
-        while !rest.is_empty() {
-            // The kernel takes at most 1,024 at a time.
-            let next = rest.get(..rest.len().min(1024)).unwrap_or_default();
-            match rustix::io::pwritev(&self.file, next, self.position) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => {
-                    self.position += count as u64;
-                    IoSlice::advance_slices(&mut rest, count);
-                }
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
-}
-
 fn open_blocking(root: PathBuf, identity: &Identity) -> io::Result<ContentFile> {
     let directory = find(&root, identity)?;
     let data = directory.join(DATA);
-    let mut file = OpenOptions::new()
+    let file = OpenOptions::new()
         .read(true)
         .write(true)
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
@@ -274,9 +228,8 @@ fn open_blocking(root: PathBuf, identity: &Identity) -> io::Result<ContentFile> 
             identity.offset
         )));
     }
-    let hasher = hash(&mut file, length)?;
     let file = Arc::new(file);
-    let appender = Appender { file: Arc::clone(&file), hasher, position: length };
+    let appender = Appender::after(Arc::clone(&file), length)?;
     Ok(ContentFile {
         root,
         directory,
@@ -321,22 +274,6 @@ fn read_short(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(MAX_REFERENCE_BYTES).read_to_string(&mut text)?;
     Ok(text)
-}
-
-/// A hasher that has seen the first `length` bytes of `file`.
-fn hash(file: &mut File, length: u64) -> io::Result<Hasher> {
-    let mut hasher = Hasher::new();
-    let mut buffer = vec![0; REREAD_BYTES.min(usize::try_from(length).unwrap_or(REREAD_BYTES))];
-    let mut left = length;
-    while left > 0 {
-        let count = file.read(&mut buffer)?;
-        if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        hasher.update(buffer.get(..count).unwrap_or_default());
-        left = left.saturating_sub(count as u64);
-    }
-    Ok(hasher)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! | `address` | which socket |
 //! | `client` | the channel, namespace and lease of every call, and noticing a daemon that is gone |
 //! | `content`, `ingest` | blobs: looking, reading, writing with resume and verification |
-//! | `write_stream`, `content_file`, `blob_file` | the ways that a blob's bytes take: gRPC, or the daemon's own files |
+//! | `write_stream`, `content_file` with `appender`, `blob_file` | the ways that a blob's bytes take: gRPC, or the daemon's own files |
 //! | `images`, `leases`, `snapshots`, `diff`, `introspection`, `cri` | one service each |
 //! | `labels` | the names by which containerd's garbage collector, the kubelet and other tools find things |
 //!
@@ -14,6 +14,7 @@
 //! needs; the pull does. See <https://github.com/containerd/containerd/tree/main/api/services>.
 
 mod address;
+mod appender;
 mod blob_file;
 mod client;
 mod content;
