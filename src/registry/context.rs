@@ -106,13 +106,11 @@ impl Context {
 
     /// Reports one request.
     pub(crate) fn attempt(&self, host: &str, request: &str, outcome: String, started: Instant) {
-        let duration = started.elapsed();
-        tracing::debug!(host, request, outcome, ?duration, "request");
         self.sink.event(Event::Attempt(HostAttempt {
             host: host.to_owned(),
             request: request.to_owned(),
             outcome,
-            duration,
+            duration: started.elapsed(),
         }));
     }
 
