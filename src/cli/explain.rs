@@ -9,7 +9,8 @@ use super::args::GlobalArgs;
 use super::explanation::{Containerd, Explanation, HostExplanation};
 use super::registry_args::{ExplainArgs, ExplainForm};
 use super::{connect, fail, settings};
-use crate::config::{Credential, Error as ConfigError, Keychain, NodeConfig};
+use crate::config::{Credential, Error as ConfigError, Keychain, NodeConfig, Warning};
+use crate::containerd::Client;
 use crate::failure::{Diagnose, Failure};
 use crate::output::{Diagnostic, Printer};
 use crate::platform::Platform;
@@ -64,7 +65,14 @@ async fn explain(global: &GlobalArgs, args: &ExplainArgs) -> Result<Explanation,
     let found = node.hosts(&reference, &settings::host_options(&args.registry))?;
     let mut warnings = node.warnings();
     warnings.extend(found.warnings);
-    let containerd = containerd(global, &node).await;
+    // No daemon is needed: what is said about registries counts without one.
+    let containerd = match connect(global).await.ok() {
+        Some(client) => {
+            warnings.extend(other_daemon(&client, &node).await);
+            Some(containerd(global, &client, &node).await)
+        }
+        None => None,
+    };
     let keychain = node.with_logins(typed_login(args, &reference));
     let mut hosts = Vec::new();
     for host in &found.hosts {
@@ -83,22 +91,26 @@ fn typed_login(args: &ExplainArgs, reference: &Reference) -> Keychain {
     Keychain::from_command_line(reference.domain().to_owned(), credential)
 }
 
-/// The daemon that a pull would import into; `None` where none answers. What it does not tell,
-/// its configuration does.
-async fn containerd(global: &GlobalArgs, node: &NodeConfig) -> Option<Containerd> {
-    let client = connect(global).await.ok()?;
-    let address = crate::containerd::find_address(global.address()).ok()?;
+/// The daemon that a pull would import into. What it does not tell, its configuration does.
+async fn containerd(global: &GlobalArgs, client: &Client, node: &NodeConfig) -> Containerd {
     let status = client.cri().status().await.ok().flatten().unwrap_or_default();
     let configured = node.containerd.as_ref();
     let snapshotter = configured.and_then(|config| config.snapshotter.clone());
-    Some(Containerd {
-        address: address.display().to_string(),
+    Containerd {
+        address: client.address().display().to_string(),
         namespace: global.namespace().to_owned(),
         snapshotter: settings::snapshotter(global, status.snapshotter, snapshotter),
         sandbox_image: status
             .sandbox_image
             .or_else(|| configured.and_then(|config| config.sandbox_image.clone())),
-    })
+    }
+}
+
+/// A warning if the configuration that was read is not that of the daemon.
+async fn other_daemon(client: &Client, node: &NodeConfig) -> Option<Warning> {
+    let config = node.containerd.as_ref()?;
+    let content = client.introspection().content_root().await.ok().flatten()?;
+    config.of_another_daemon(&content)
 }
 
 /// An error as JSON.

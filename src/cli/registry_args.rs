@@ -67,7 +67,8 @@ pub struct HostsArgs {
     #[arg(long, value_name = "DIR", value_delimiter = ':')]
     pub hosts_dir: Vec<PathBuf>,
 
-    /// containerd's configuration [default: /etc/containerd/config.toml]
+    /// containerd's configuration [default: /etc/containerd/config.toml, else that of k3s, RKE2,
+    /// MicroK8s or k0s]
     #[arg(long, value_name = "FILE", conflicts_with = "ignore_containerd_config")]
     pub containerd_config: Option<PathBuf>,
 

@@ -22,7 +22,7 @@ pub struct Locations {
     pub hosts_directories: Vec<PathBuf>,
     /// `--auth-file`.
     pub auth_file: Option<PathBuf>,
-    /// `--containerd-config`; `None` for the usual place, where it need not exist.
+    /// `--containerd-config`; `None` for the usual places, where none need exist.
     pub containerd_config: Option<PathBuf>,
     /// `--ignore-containerd-config`.
     pub ignore_containerd_config: bool,
@@ -46,7 +46,7 @@ impl NodeConfig {
         let containerd = match &locations.containerd_config {
             _ if locations.ignore_containerd_config => None,
             Some(path) => Some(named_config(path)?),
-            None => ContainerdConfig::read(Path::new(containerd::DEFAULT_PATH))?,
+            None => ContainerdConfig::read_first(&containerd::USUAL_PATHS)?,
         };
         Ok(Self {
             hosts_directories: hosts_directories(locations, containerd.as_ref())?,

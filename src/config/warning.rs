@@ -24,6 +24,9 @@ pub enum WarningKind {
     MirrorsNotUsed,
     /// A header for every registry that is none to be sent to every registry.
     HeaderNotSent,
+    /// A configuration of containerd with which another daemon was started than the one that
+    /// answers.
+    OtherDaemon,
 }
 
 impl WarningKind {
@@ -38,6 +41,7 @@ impl WarningKind {
             Self::IgnoredSection => "ignored-section",
             Self::MirrorsNotUsed => "mirrors-not-used",
             Self::HeaderNotSent => "header-not-sent",
+            Self::OtherDaemon => "other-daemon",
         }
     }
 }

@@ -19,9 +19,6 @@ pub struct CriStatus {
     pub snapshotter: Option<String>,
     /// The pod sandbox's image, `registry.k8s.io/pause:3.8`. containerd 2 does not tell.
     pub sandbox_image: Option<String>,
-    /// Where hosts.toml files are read from; may be a colon-separated list. containerd 2 does not
-    /// tell.
-    pub registry_config_path: Option<String>,
 }
 
 /// The CRI runtime service.
@@ -93,7 +90,6 @@ fn is_absent(error: &Error) -> bool {
 #[serde(default, rename_all = "camelCase")]
 struct ConfigWire {
     containerd: ContainerdWire,
-    registry: RegistryWire,
     sandbox_image: Option<String>,
 }
 
@@ -101,12 +97,6 @@ struct ConfigWire {
 #[serde(default)]
 struct ContainerdWire {
     snapshotter: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct RegistryWire {
-    config_path: Option<String>,
 }
 
 /// The form of this JSON is no contract: what is not found in it is simply not known.
@@ -119,7 +109,6 @@ fn parse(config: &str) -> CriStatus {
     CriStatus {
         snapshotter: present(config.containerd.snapshotter),
         sandbox_image: present(config.sandbox_image),
-        registry_config_path: present(config.registry.config_path),
     }
 }
 
@@ -134,7 +123,6 @@ mod tests {
         let status = parse(old);
         assert_eq!(status.snapshotter.as_deref(), Some("overlayfs"));
         assert_eq!(status.sandbox_image.as_deref(), Some("registry.k8s.io/pause:3.6"));
-        assert_eq!(status.registry_config_path, None);
         for text in ["{}", "", "[]", r#"{"containerd":{"defaultRuntimeName":"runc"}}"#] {
             assert_eq!(parse(text), CriStatus::default(), "{text}");
         }

@@ -55,6 +55,15 @@ impl Introspection {
         if policy.as_deref() != Some("shared") {
             return Ok(None);
         }
+        self.content_root().await
+    }
+
+    /// The root directory of the content store, as the daemon names it. `None` where content is
+    /// kept by a plugin that does not tell.
+    ///
+    /// # Errors
+    /// When the daemon refuses.
+    pub async fn content_root(&self) -> Result<Option<PathBuf>, Error> {
         Ok(self.export(CONTENT_PLUGIN, "root").await?.map(PathBuf::from))
     }
 

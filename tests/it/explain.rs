@@ -1,10 +1,13 @@
 //! `pullctl explain`: what a pull would do, without doing it.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use crate::support::cli::{Outcome, Pullctl};
+use crate::support::containerd::Containerd;
+use crate::support::each_version;
 
 fn fixtures() -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").display().to_string()
@@ -108,6 +111,40 @@ fn what_keeps_the_cri_from_starting_is_told() {
     let document = json_of(&explain(flags).succeeded());
     assert_eq!(document["warnings"][0]["code"], "cri-will-not-start", "{document}");
     assert_eq!(document["warnings"][0]["line"], 2, "{document}");
+}
+
+/// `pullctl explain -o json` of any image, with `daemon` there and its configuration said to be
+/// `config`.
+fn explain_with(daemon: &Containerd, config: &Path) -> Value {
+    let socket = daemon.socket();
+    let command = Pullctl::new().args(["explain", "-o", "json", "quay.io/a", "-a"]).args([
+        socket.as_os_str(),
+        OsStr::new("--containerd-config"),
+        config.as_os_str(),
+    ]);
+    json_of(&command.run().succeeded())
+}
+
+each_version! {
+    fn the_daemon_that_a_pull_would_import_into_is_described(daemon) {
+        let document = explain_with(daemon, &daemon.config_file());
+        let containerd = &document["containerd"];
+        assert_eq!(containerd["address"], daemon.socket().display().to_string(), "{document}");
+        assert_eq!(containerd["namespace"], "k8s.io", "{document}");
+        assert_eq!(containerd["snapshotter"], "overlayfs", "{document}");
+        assert_eq!(document["warnings"], json!([]), "{document}");
+    }
+
+    fn the_configuration_of_another_daemon_is_told_from_its_own(daemon) {
+        let path = daemon.scratch("other-config").join("config.toml");
+        std::fs::write(&path, "version = 2\nroot = \"/somewhere/else\"\n").unwrap();
+        let document = explain_with(daemon, &path);
+        let warning = &document["warnings"][0];
+        assert_eq!(warning["code"], "other-daemon", "{document}");
+        assert_eq!(warning["file"], path.display().to_string(), "{document}");
+        let message = warning["message"].as_str().unwrap();
+        assert!(message.starts_with("`root` is /somewhere/else, but the daemon"), "{document}");
+    }
 }
 
 /// The TOML files that `page` shows, each with the path in its first line.

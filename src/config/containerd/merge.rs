@@ -18,9 +18,6 @@ const IMAGES_PLUGIN: &str = "io.containerd.cri.v1.images";
 /// Its part for containers since version 3.
 const RUNTIME_PLUGIN: &str = "io.containerd.cri.v1.runtime";
 
-/// The daemon's socket since version 4.
-const GRPC_PLUGIN: &str = "io.containerd.server.v1.grpc";
-
 /// Reads `path`, then what it imports, breadth first; what comes later wins, as in containerd.
 pub(super) fn read(path: &Path) -> Result<Option<ContainerdConfig>, Error> {
     let path =
@@ -47,9 +44,6 @@ fn absorb(document: &Document, config: &mut ContainerdConfig) -> Result<Vec<Path
     let version = root.get("version").map(|version| version.number()).transpose()?;
 
     replace(&mut config.root, root.text("root")?.map(PathBuf::from));
-    if let Some(grpc) = root.descend(&["grpc"])? {
-        replace(&mut config.address, grpc.text("address")?.map(str::to_owned));
-    }
     if let Some(disabled) = root.get("disabled_plugins") {
         absorb_disabled(&disabled, config)?;
     }
@@ -82,9 +76,6 @@ fn absorb_plugins(
             replace(&mut config.sandbox_image, pinned.text("sandbox")?.map(str::to_owned));
         }
         absorb_registry(&images, directory, config)?;
-    }
-    if let Some(grpc) = plugins.descend(&[GRPC_PLUGIN])? {
-        replace(&mut config.address, grpc.text("address")?.map(str::to_owned));
     }
     Ok(())
 }

@@ -19,16 +19,21 @@ use super::warning::{Warning, WarningKind};
 
 use registry::RegistrySection;
 
-/// Where the daemon looks for its configuration.
-pub const DEFAULT_PATH: &str = "/etc/containerd/config.toml";
+/// Where distributions put the daemon's configuration, in the order of the sockets that are tried:
+/// containerd's own packages, k3s, RKE2, MicroK8s, k0s.
+pub const USUAL_PATHS: [&str; 5] = [
+    "/etc/containerd/config.toml",
+    "/var/lib/rancher/k3s/agent/etc/containerd/config.toml",
+    "/var/lib/rancher/rke2/agent/etc/containerd/config.toml",
+    "/var/snap/microk8s/current/args/containerd.toml",
+    "/etc/k0s/containerd.toml",
+];
 
 /// What containerd's configuration says about pulling, its imports included. What nothing is said
 /// about is `None` or empty; the daemon's own defaults are not filled in.
 #[derive(Debug, Default)]
 pub struct ContainerdConfig {
     path: PathBuf,
-    /// `grpc.address`, the daemon's socket.
-    pub address: Option<String>,
     /// `root`, where the daemon keeps its content.
     pub root: Option<PathBuf>,
     /// `sandbox_image`, or `pinned_images.sandbox` as it is called since version 3.
@@ -48,6 +53,19 @@ impl ContainerdConfig {
     /// start with it either.
     pub fn read(path: &Path) -> Result<Option<Self>, Error> {
         merge::read(path)
+    }
+
+    /// Reads the first of `paths` that exists; `None` where none does.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_first(paths: &[impl AsRef<Path>]) -> Result<Option<Self>, Error> {
+        for path in paths {
+            if let Some(config) = Self::read(path.as_ref())? {
+                return Ok(Some(config));
+            }
+        }
+        Ok(None)
     }
 
     /// Where it was read from.
@@ -86,6 +104,28 @@ impl ContainerdConfig {
     /// The deprecated `configs.*.auth` and `auths`.
     pub(super) fn logins(&self) -> LoginFile {
         LoginFile::of_logins(&self.path, self.registry.logins())
+    }
+
+    /// A warning if this is not the file of the daemon that keeps its content in `content`, or no
+    /// more: what it says about registries then counts for pulls of ours, but not for the kubelet's.
+    pub fn of_another_daemon(&self, content: &Path) -> Option<Warning> {
+        let root = self.root.as_deref().filter(|root| !root.as_os_str().is_empty())?;
+        // Either may have been written with a symlink in it.
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        if content.starts_with(root) || real(content).starts_with(real(root)) {
+            return None;
+        }
+        let message = format!(
+            "`root` is {}, but the daemon that answers keeps its content in {}: this is not the \
+             file that it was started with",
+            root.display(),
+            content.display()
+        );
+        let warning = Warning::new(WarningKind::OtherDaemon, message).with_hint(
+            "name the daemon's own file with --containerd-config, or restart the daemon if the \
+             file was changed",
+        );
+        Some(Warning { file: Some(self.path.clone()), ..warning })
     }
 
     /// What will keep the daemon's CRI from doing what the file means.

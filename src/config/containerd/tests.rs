@@ -41,10 +41,9 @@ fn hosts(config: &ContainerdConfig, domain: &str) -> Option<Vec<String>> {
 
 #[test]
 fn every_version_says_the_same_in_its_own_words() {
-    for (version, address) in [(1, "one"), (2, "two"), (3, "three"), (4, "four")] {
+    for version in 1..=4 {
         let config = read(&format!("version-{version}.toml"));
         assert_eq!(config.root.as_deref(), Some(Path::new("/data/containerd")), "{version}");
-        assert_eq!(config.address, Some(format!("/run/{address}.sock")), "{version}");
         assert_eq!(config.snapshotter.as_deref(), Some("native"), "{version}");
         assert_eq!(config.sandbox_image, Some(format!("pause.example/pause:{version}")));
         assert_eq!(
@@ -62,6 +61,37 @@ fn every_version_says_the_same_in_its_own_words() {
         assert_eq!(config.headers(), [header], "{version}");
         assert_eq!(config.warnings(), [], "{version}");
     }
+}
+
+#[test]
+fn the_file_of_another_daemon_is_known_by_its_root() {
+    let directory = tempfile::tempdir().unwrap();
+    let [real, link] = ["real", "link"].map(|name| directory.path().join(name));
+    std::fs::create_dir(&real).unwrap();
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let of_root = |root: &Path| {
+        let file = directory.path().join("config.toml");
+        std::fs::write(&file, format!("root = {:?}\n", root.display().to_string())).unwrap();
+        ContainerdConfig::read(&file).unwrap().unwrap()
+    };
+    let content = real.join("io.containerd.content.v1.content");
+    for root in [&real, &link, Path::new("")] {
+        assert_eq!(of_root(root).of_another_daemon(&content), None, "{root:?}");
+    }
+    for other in [directory.path().join("rea"), "/nowhere".into()] {
+        let warning = of_root(&other).of_another_daemon(&content).expect("a warning");
+        assert_eq!(warning.kind.code(), "other-daemon", "{other:?}");
+    }
+}
+
+#[test]
+fn the_first_file_that_exists_is_read() {
+    let [first, second] = ["version-1.toml", "version-2.toml"].map(fixture);
+    let found = |paths: &[PathBuf]| {
+        ContainerdConfig::read_first(paths).unwrap().map(|config| config.path().to_owned())
+    };
+    assert_eq!(found(&[fixture("nowhere.toml"), first.clone(), second]), Some(first));
+    assert_eq!(found(&[fixture("nowhere.toml")]), None);
 }
 
 #[test]
