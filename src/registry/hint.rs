@@ -1,5 +1,7 @@
 //! What an admin can do about a fault: the sentence after "hint:".
 
+use http::StatusCode;
+
 use super::fault::{Fault, TlsFault};
 
 impl Fault {
@@ -57,6 +59,11 @@ impl Fault {
             Self::Status { status, .. } if status.is_server_error() => {
                 format!("{host} is in trouble: try again later, or use a mirror")
             }
+            // nginx tells so on a page, which the answer to a HEAD does not have.
+            Self::Status { status: StatusCode::BAD_REQUEST, reason: None, .. } => format!(
+                "if {host} asks for client certificates, put one into {} (client = [[\"cert\", \"key\"]])",
+                hosts_file(host)
+            ),
             Self::Stalled { .. } => "raise --stall-timeout on a very slow network".to_owned(),
             Self::Deadline { .. } => {
                 "raise --timeout; what was fetched is kept for the next run".to_owned()
@@ -77,7 +84,7 @@ impl Fault {
 
 impl TlsFault {
     fn hint(&self, host: &str) -> Option<String> {
-        let file = format!("/etc/containerd/certs.d/{host}/hosts.toml");
+        let file = hosts_file(host);
         let hint = match self {
             Self::UnknownIssuer => {
                 format!(
@@ -100,4 +107,9 @@ impl TlsFault {
         };
         Some(hint)
     }
+}
+
+/// Where `host` is configured if nothing says otherwise.
+fn hosts_file(host: &str) -> String {
+    format!("/etc/containerd/certs.d/{host}/hosts.toml")
 }

@@ -4,7 +4,7 @@ use crate::support::cli::Pullctl;
 use crate::support::containerd::{Containerd, KUBERNETES, Version};
 use crate::support::faulty::FaultyRegistry;
 use crate::support::image::{Image, Layer, Recipe};
-use crate::support::nginx::Nginx;
+use crate::support::nginx::{Nginx, Tls};
 use crate::support::registry::Registry;
 use crate::support::store::Store;
 use crate::support::{Validity, unique};
@@ -23,12 +23,16 @@ struct Secured {
 
 impl Secured {
     fn new(validity: Validity) -> Self {
+        Self::with(Tls::new(NAMED, validity))
+    }
+
+    fn with(tls: Tls<'_>) -> Self {
         let registry = Registry::start();
         let repository = unique("secured/image");
         let layers = vec![Layer::noise(&repository, 3_000_000)];
         registry.push(&Recipe::new(layers).build(), &repository, "v1");
         let proxied = Nginx::proxy(registry.authority(), "");
-        let nginx = Nginx::start_tls(&proxied, NAMED, validity);
+        let nginx = Nginx::start_with(&proxied, tls);
         let proxy = FaultyRegistry::start();
         for name in [NAMED, "other.example"] {
             proxy.tunnel(&format!("{name}:443"), nginx.authority());
@@ -126,4 +130,36 @@ fn connections_are_reused_and_blobs_are_not_fetched_twice() {
     let layer: u64 =
         requests.iter().filter(|request| request.status == 206).map(|request| request.bytes).sum();
     assert!(layer <= 3_002_048, "{layer} bytes of a layer of 3,002,048 came");
+}
+
+#[test]
+fn a_registry_that_asks_for_a_certificate_gets_the_one_of_hosts_toml() {
+    let tls = Tls { asks_for_certificate: true, ..Tls::new(NAMED, Validity::Now) };
+    let secured = Secured::with(tls);
+    let hosts = tempfile::tempdir().unwrap();
+    let directory = hosts.path().join(NAMED);
+    std::fs::create_dir(&directory).unwrap();
+    let pull = |client: &str| {
+        let toml = format!("ca = {:?}\n{client}", secured.nginx.ca());
+        std::fs::write(directory.join("hosts.toml"), toml).unwrap();
+        secured.pull(NAMED).args(["--hosts-dir".as_ref(), hosts.path()]).run()
+    };
+    pull("").ended_with(5).says("400 Bad Request").says("hint: ").says("client = ");
+    assert!(!secured.is_there(NAMED));
+    let (certificate, key) = secured.nginx.client_certificate();
+    pull(&format!("client = [[{certificate:?}, {key:?}]]\n")).succeeded();
+    assert!(secured.is_there(NAMED));
+}
+
+#[test]
+fn http_2_carries_documents_and_connections_of_their_own_the_blobs() {
+    let secured = Secured::with(Tls { http2: true, ..Tls::new(NAMED, Validity::Now) });
+    let pull = secured.pull(NAMED).env("SSL_CERT_FILE", secured.nginx.ca());
+    pull.args(["--chunk-size", "256KiB"]).run().succeeded();
+    let requests = secured.nginx.requests();
+    assert!(requests.len() >= 12, "{requests:?}");
+    for request in &requests {
+        let expected = if request.path.contains("/blobs/") { "HTTP/1.1" } else { "HTTP/2.0" };
+        assert_eq!(request.protocol, expected, "{request:?}");
+    }
 }

@@ -20,6 +20,23 @@ pub(crate) struct Nginx {
     certificates: Option<Certificates>,
 }
 
+/// How a server speaks TLS.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tls<'a> {
+    /// What its certificate is for, besides 127.0.0.1; a private authority issued it.
+    pub(crate) name: &'a str,
+    pub(crate) validity: Validity,
+    pub(crate) http2: bool,
+    /// Whether clients have to show a certificate of the same authority.
+    pub(crate) asks_for_certificate: bool,
+}
+
+impl<'a> Tls<'a> {
+    pub(crate) fn new(name: &'a str, validity: Validity) -> Self {
+        Self { name, validity, http2: false, asks_for_certificate: false }
+    }
+}
+
 /// One line of the access log.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Access {
@@ -32,6 +49,8 @@ pub(crate) struct Access {
     pub(crate) bytes: u64,
     /// What the client sent of that name; empty without.
     pub(crate) authorization: String,
+    /// `HTTP/1.1` or `HTTP/2.0`.
+    pub(crate) protocol: String,
 }
 
 impl Nginx {
@@ -42,7 +61,12 @@ impl Nginx {
 
     /// A TLS server with a certificate for 127.0.0.1 and `name` from a private authority.
     pub(crate) fn start_tls(locations: &str, name: &str, validity: Validity) -> Self {
-        Self::with(locations, Some((name, validity)))
+        Self::start_with(locations, Tls::new(name, validity))
+    }
+
+    /// A TLS server as `tls` has it.
+    pub(crate) fn start_with(locations: &str, tls: Tls<'_>) -> Self {
+        Self::with(locations, Some(tls))
     }
 
     /// `locations` that hand everything on to the registry at `authority`.
@@ -53,27 +77,21 @@ impl Nginx {
         )
     }
 
-    fn with(locations: &str, tls: Option<(&str, Validity)>) -> Self {
+    fn with(locations: &str, tls: Option<Tls<'_>>) -> Self {
         (0..PORT_TRIES)
             .find_map(|_| Self::try_start(locations, tls))
             .expect("nginx starts on one of several ports")
     }
 
-    fn try_start(locations: &str, tls: Option<(&str, Validity)>) -> Option<Self> {
+    fn try_start(locations: &str, tls: Option<Tls<'_>>) -> Option<Self> {
         let directory = fresh_directory("nginx");
         let authority = dead_authority();
-        let certificates = tls.map(|(name, validity)| {
-            Certificates::issue(&directory, &["127.0.0.1", name], validity)
-        });
-        let (ssl, files) = match &certificates {
-            Some(files) => (
-                " ssl",
-                format!(
-                    "ssl_certificate {};\nssl_certificate_key {};\n",
-                    files.certificate.display(),
-                    files.key.display()
-                ),
-            ),
+        let certificates =
+            tls.map(|tls| Certificates::issue(&directory, &["127.0.0.1", tls.name], tls.validity));
+        let (listen, files) = match tls.zip(certificates.as_ref()) {
+            Some((tls, files)) => {
+                (if tls.http2 { " ssl http2" } else { " ssl" }, ssl_directives(tls, files))
+            }
             None => ("", String::new()),
         };
         let below = directory.display();
@@ -86,9 +104,9 @@ impl Nginx {
              scgi_temp_path {below}/scgi;\n\
              log_format json escape=json '{{\"connection\":$connection,\"method\":\
              \"$request_method\",\"path\":\"$uri\",\"status\":$status,\"bytes\":$body_bytes_sent,\
-             \"authorization\":\"$http_authorization\"}}';\n\
+             \"authorization\":\"$http_authorization\",\"protocol\":\"$server_protocol\"}}';\n\
              access_log {below}/access.log json;\n\
-             server {{\nlisten {authority}{ssl};\n{files}{locations}\n}}\n}}\n"
+             server {{\nlisten {authority}{listen};\n{files}{locations}\n}}\n}}\n"
         );
         let path = directory.join("nginx.conf");
         std::fs::write(&path, config).expect("the config can be written");
@@ -114,6 +132,13 @@ impl Nginx {
         certificates.authority.clone()
     }
 
+    /// A certificate that the private authority issued, and its key: the server's own, which will do
+    /// for a client too.
+    pub(crate) fn client_certificate(&self) -> (PathBuf, PathBuf) {
+        let certificates = self.certificates.as_ref().expect("the server speaks TLS");
+        (certificates.certificate.clone(), certificates.key.clone())
+    }
+
     /// All requests so far, without that of this call.
     pub(crate) fn requests(&self) -> Vec<Access> {
         // nginx is one thread here, and writes a request's line before it turns to the next
@@ -134,6 +159,20 @@ impl Nginx {
             })
         })
     }
+}
+
+fn ssl_directives(tls: Tls<'_>, files: &Certificates) -> String {
+    let mut directives = format!(
+        "ssl_certificate {};\nssl_certificate_key {};\n",
+        files.certificate.display(),
+        files.key.display()
+    );
+    if tls.asks_for_certificate {
+        let authority = files.authority.display();
+        let asks = format!("ssl_client_certificate {authority};\nssl_verify_client on;\n");
+        directives.push_str(&asks);
+    }
+    directives
 }
 
 #[cfg(test)]
