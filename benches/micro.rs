@@ -1,15 +1,23 @@
-//! Micro-benchmarks of what a layer's bytes go through: inflate, hash, untar.
+//! Micro-benchmarks of what a layer's bytes go through: reassembly of ranges, inflate, hash, untar.
 //!
 //! Throughput counts uncompressed bytes. `cargo bench --bench micro`.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that can't prepare its input has to stop")]
 
 use std::fs::File;
-use std::io::{Cursor, Read, Write};
+use std::io::{BufRead as _, BufReader, Cursor, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
 
 use divan::Bencher;
 use divan::counter::BytesCount;
-use pullctl::oci::{Compression, Hasher};
+use pullctl::config::{HostOptions, Keychain, defaults};
+use pullctl::oci::{Compression, Descriptor, Digest, Hasher, MediaType};
+use pullctl::progress::{Event, Sink};
+use pullctl::reference::Reference;
+use pullctl::registry::{Policy, Registry, Repository};
 use pullctl::unpack::extract::{ExtractOptions, Whiteouts, extract};
 use pullctl::unpack::inflate::Decoder;
 
@@ -81,10 +89,93 @@ fn hash_sha256(bencher: Bencher<'_, '_>) {
     });
 }
 
+/// Answers every request on every connection with the range of `content` that it asks for.
+fn serve(content: Arc<Vec<u8>>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for connection in listener.incoming().map_while(Result::ok) {
+            let content = Arc::clone(&content);
+            thread::spawn(move || answer(&connection, &content));
+        }
+    });
+    address
+}
+
+/// Ends with the connection.
+fn answer(mut connection: &TcpStream, content: &[u8]) -> Option<()> {
+    let mut requests = BufReader::new(connection);
+    loop {
+        let mut range = 0..content.len();
+        loop {
+            let mut line = String::new();
+            requests.read_line(&mut line).ok().filter(|&length| length > 0)?;
+            if let Some(asked) = line.to_lowercase().strip_prefix("range: bytes=") {
+                let (first, last) = asked.trim().split_once('-')?;
+                range = first.parse().ok()?..last.parse::<usize>().ok()? + 1;
+            }
+            if line == "\r\n" {
+                break;
+            }
+        }
+        let head = format!(
+            "HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\nContent-Range: bytes {}-{}/{}\r\n\r\n",
+            range.len(),
+            range.start,
+            range.end - 1,
+            content.len()
+        );
+        connection.write_all(head.as_bytes()).ok()?;
+        connection.write_all(content.get(range)?).ok()?;
+    }
+}
+
+struct Nobody;
+
+impl Sink for Nobody {
+    fn event(&self, _: Event) {}
+}
+
+/// A repository at `server`, whose blobs come in ranges of `chunk_bytes`.
+fn repository(server: SocketAddr, chunk_bytes: u64) -> Repository {
+    let policy = Policy { chunk_bytes, max_chunk_bytes: chunk_bytes, ..Policy::default() };
+    let registry = Registry::new(policy, Arc::new(Keychain::default()), Arc::new(Nobody)).unwrap();
+    let reference: Reference = format!("{server}/a:v1").parse().unwrap();
+    let options = HostOptions { plain_http: true, ..HostOptions::default() };
+    registry.repository(defaults(&reference, &options), &reference)
+}
+
+#[divan::bench(args = [1 << 20, 2 << 20, 8 << 20, LAYER_BYTES], sample_count = 10)]
+fn reassemble_ranges_of(bencher: Bencher<'_, '_>, chunk_bytes: usize) {
+    let content = Arc::new(layer(20_000));
+    let media_type = MediaType::new("application/vnd.oci.image.layer.v1.tar");
+    let descriptor = Descriptor::new(media_type, Digest::of(&content), content.len() as u64);
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let repository = repository(serve(Arc::clone(&content)), chunk_bytes as u64);
+    bencher.counter(BytesCount::new(content.len())).bench_local(|| {
+        runtime.block_on(async {
+            let mut stream = repository.blob(&descriptor, 0).await.unwrap();
+            let mut bytes = 0;
+            while let Some(piece) = stream.next().await {
+                bytes += piece.unwrap().len();
+            }
+            assert_eq!(bytes, content.len());
+        });
+    });
+}
+
+/// A directory in memory where there is such a file system: a disk's takes its own time, above all
+/// while it still cleans up what the run before has deleted.
+fn memory() -> &'static Path {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { memory } else { Path::new("/tmp") }
+}
+
 fn untar(bencher: Bencher<'_, '_>, packed: &[u8], compression: Compression) {
     bencher
         .counter(BytesCount::new(LAYER_BYTES))
-        .with_inputs(|| (tempfile::tempdir().unwrap(), Cursor::new(packed.to_vec())))
+        .with_inputs(|| (tempfile::tempdir_in(memory()).unwrap(), Cursor::new(packed.to_vec())))
         .bench_local_values(|(directory, source)| {
             let root = File::open(directory.path()).unwrap().into();
             let options = ExtractOptions { compression, whiteouts: Whiteouts::Overlay };
