@@ -36,6 +36,9 @@ pub enum Error {
     /// `-u` with images of several registries: a password must go to one of them only.
     #[error("-u is for the images of one registry, but there are images of {0} and {1}")]
     SeveralRegistries(String, String),
+    /// `-u :PASSWORD`.
+    #[error("-u names no user")]
+    NoUser,
     /// The password can't be asked for.
     #[error("cannot read the password for {username}")]
     Password {
@@ -56,7 +59,8 @@ impl Diagnose for Error {
             Self::List { .. }
             | Self::ListLine { .. }
             | Self::NoImages
-            | Self::SeveralRegistries(..) => Failure::Usage,
+            | Self::SeveralRegistries(..)
+            | Self::NoUser => Failure::Usage,
             Self::Interrupted => Failure::Interrupted,
         }
     }
@@ -68,6 +72,7 @@ impl Diagnose for Error {
             Self::SeveralRegistries(..) => {
                 Some("pull the images of each registry by a command of its own".into())
             }
+            Self::NoUser => Some("write -u USER, or -u USER:PASSWORD".into()),
             Self::Password { .. } => Some("where no terminal is, write -u USER:PASSWORD".into()),
             Self::Interrupted => {
                 Some("run the same command again: the pull goes on where it stopped".into())

@@ -142,7 +142,7 @@ fn platforms(args: &ImageArgs) -> PlatformChoice {
 /// node's logins for every host.
 ///
 /// # Errors
-/// [`Error::SeveralRegistries`], or the password can't be asked for.
+/// [`Error::SeveralRegistries`], [`Error::NoUser`], or the password can't be asked for.
 pub(super) fn keychain(
     login: Option<&Login>,
     requests: &[PullRequest],
@@ -156,6 +156,9 @@ fn typed_login(login: Option<&Login>, requests: &[PullRequest]) -> Result<Keycha
     let (Some(login), Some(first)) = (login, requests.first()) else {
         return Ok(Keychain::default());
     };
+    if login.username.is_empty() {
+        return Err(Error::NoUser);
+    }
     let domain = first.reference.domain();
     if let Some(other) = requests.iter().find(|request| request.reference.domain() != domain) {
         let other = other.reference.domain().to_owned();

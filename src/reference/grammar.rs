@@ -133,11 +133,20 @@ fn refuse_what_is_no_reference(text: &str) -> Result<(), ReferenceRule> {
 }
 
 /// What follows `user:password@`; `None` when there is no such thing. The password may hold any
-/// character, so the last `@` that has a slash behind it counts; a digest has no slash.
+/// character, so the last `@` counts that has a slash behind it, which no digest has, or else nothing
+/// like a digest.
 pub(crate) fn without_user_info(text: &str) -> Option<&str> {
-    let (before_path, _) = text.rsplit_once('/')?;
-    let (user_info, _) = before_path.rsplit_once('@')?;
-    text.get(user_info.len() + 1..).filter(|rest| !rest.starts_with("sha256:"))
+    let before_path =
+        text.rsplit_once('/').and_then(|(before_path, _)| before_path.rsplit_once('@'));
+    let before_host = || text.rsplit_once('@').filter(|(user_info, _)| user_info.contains(':'));
+    let (user_info, _) = before_path.or_else(before_host)?;
+    text.get(user_info.len() + 1..).filter(|rest| !is_like_digest(rest))
+}
+
+/// Whether someone who wrote `text` behind an `@` had a digest in mind.
+fn is_like_digest(text: &str) -> bool {
+    let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hex || ["sha256", "sha384", "sha512"].iter().any(|algorithm| text.starts_with(algorithm))
 }
 
 /// Tells a host from the first component of a path on Docker Hub: a host has a dot, a colon or an

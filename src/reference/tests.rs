@@ -121,6 +121,9 @@ fn names_the_rule_that_is_broken() {
         ("busybox:a:b", Rule::TagCharacter { tag: text("a:b"), character: ':' }),
         ("busybox:1+2", Rule::TagCharacter { tag: text("1+2"), character: '+' }),
         ("busybox@", Rule::Digest(DigestError::Malformed(text("")))),
+        ("busybox:1@", Rule::Digest(DigestError::Malformed(text("")))),
+        ("busybox:1@0abc", Rule::Digest(DigestError::Malformed(text("0abc")))),
+        ("me:secret@quay.io", Rule::UserInfo),
         ("busybox@latest", Rule::Digest(DigestError::Malformed(text("latest")))),
         ("busybox@sha256:ab/c", Rule::Digest(DigestError::BadHex(text("sha256:ab/c")))),
         ("busybox@sha512:ab", Rule::Digest(DigestError::UnsupportedAlgorithm(text("sha512")))),
@@ -176,6 +179,9 @@ fn errors_repeat_no_password_and_no_megabytes() {
         "me:s3cret@quay.io/a",
         "https://me:s3cret@quay.io/a",
         "me:s3/c@s3cret@quay.io/a:1",
+        "https://me:s3cret@quay.io",
+        "me:s3cret@quay.io",
+        "me:s3cret@quay.io:5000",
         &format!("me:s3cret@quay.io/a@sha256:{HEX}"),
     ] {
         let error = refused(input);

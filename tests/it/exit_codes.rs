@@ -11,6 +11,8 @@ fn usage_errors_are_2_before_anything_is_asked() {
         &["pull", "--platform", "amd64", "busybox"],
         &["pull", "--chunk-size", "huge", "busybox"],
         &["pull", "--to", "tar:file", "busybox"],
+        &["pull", "-u", ":hunter2", "registry.example/app"],
+        &["pull", "-u", "me:hunter2", "registry.example/app", "other.example/app"],
         &["nosuchcommand"],
         &["rm"],
         &[],
@@ -18,13 +20,13 @@ fn usage_errors_are_2_before_anything_is_asked() {
         let outcome = Pullctl::new().args(arguments).run();
         assert_eq!(outcome.code, Some(2), "{arguments:?}: {}", outcome.stderr);
         assert_eq!(outcome.stdout, "", "{arguments:?}");
+        assert!(!outcome.stderr.contains("hunter2"), "{arguments:?}: {}", outcome.stderr);
     }
 }
 
 #[test]
 fn a_bad_reference_is_2_and_names_the_rule_it_broke() {
     let cases = [
-        ("Team/App", "lower"),
         ("registry.example/UPPER", "lower"),
         ("https://registry.example/app", "https://"),
         ("app:not/a/tag", "tag"),
@@ -34,10 +36,6 @@ fn a_bad_reference_is_2_and_names_the_rule_it_broke() {
         ("", "empty"),
     ];
     for (reference, rule) in cases {
-        // `Team` is a registry host there, which this machine can't reach.
-        if reference == "Team/App" {
-            continue;
-        }
         let outcome = Pullctl::new().args(["pull", "--to", "oci:/nowhere", reference]).run();
         assert_eq!(outcome.code, Some(2), "{reference:?}: {}", outcome.stderr);
         assert!(outcome.stderr.contains(rule), "{reference:?}: {}", outcome.stderr);
