@@ -4,8 +4,12 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::CryptoProvider;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
@@ -25,7 +29,13 @@ pub(crate) fn client_config(host: &RegistryHost) -> Result<ClientConfig, SetupEr
     let builder = if host.skip_verify {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(AcceptAny(provider)))
     } else {
-        builder.with_root_certificates(roots(host)?)
+        let named = named_authorities(host)?;
+        let roots = Arc::new(roots(&named)?);
+        let usual = WebPkiServerVerifier::builder_with_provider(roots, provider)
+            .build()
+            .map_err(|error| SetupError(format!("certificates can't be verified: {error}")))?;
+        let named = named.into_iter().map(|(_, certificate)| certificate).collect();
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(Verifier { usual, named }))
     };
     // TLS offers one certificate to a server; further pairs are for other servers in docker's
     // layout, and which one fits is known only to the server.
@@ -55,14 +65,23 @@ fn system_roots() -> &'static RootCertStore {
     })
 }
 
-fn roots(host: &RegistryHost) -> Result<RootCertStore, SetupError> {
-    let mut roots = system_roots().clone();
+/// The certificates of the host's `ca`, each with the file it is from.
+fn named_authorities(
+    host: &RegistryHost,
+) -> Result<Vec<(&Path, CertificateDer<'static>)>, SetupError> {
+    let mut named = Vec::new();
     for path in &host.ca {
-        for certificate in certificates(path)? {
-            roots
-                .add(certificate)
-                .map_err(|error| SetupError(format!("CA file {}: {error}", path.display())))?;
-        }
+        named.extend(certificates(path)?.into_iter().map(|certificate| (&**path, certificate)));
+    }
+    Ok(named)
+}
+
+fn roots(named: &[(&Path, CertificateDer<'static>)]) -> Result<RootCertStore, SetupError> {
+    let mut roots = system_roots().clone();
+    for (path, certificate) in named {
+        roots
+            .add(certificate.clone())
+            .map_err(|error| SetupError(format!("CA file {}: {error}", path.display())))?;
     }
     Ok(roots)
 }
@@ -84,6 +103,76 @@ fn client_pair(
     let key = PrivateKeyDer::from_pem_file(key_file)
         .map_err(|error| SetupError(format!("key file {}: {error}", key_file.display())))?;
     Ok((certificates(&pair.cert)?, key))
+}
+
+/// Verifies as usual, but takes the very certificate that `ca` names from a server too.
+///
+/// `openssl req -x509` makes certificates that are authorities and servers at once, and docker's
+/// documentation tells admins to use it. Go accepts them, and so does containerd.
+#[derive(Debug)]
+struct Verifier {
+    usual: Arc<WebPkiServerVerifier>,
+    named: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = self.usual.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        );
+        match verified {
+            // Found out after its time was found right, and before who signed it is looked for.
+            Err(error) if is_authority(&error) => {
+                if !self.named.contains(end_entity) {
+                    return Err(CertificateError::UnknownIssuer.into());
+                }
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.usual.supported_verify_schemes()
+    }
+}
+
+/// Whether the server's certificate is one of an authority.
+fn is_authority(error: &rustls::Error) -> bool {
+    let rustls::Error::InvalidCertificate(CertificateError::Other(other)) = error else {
+        return false;
+    };
+    matches!(other.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
 }
 
 /// Accepts whatever certificate the server shows, as the user asked for with `skip_verify`.

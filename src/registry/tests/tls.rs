@@ -115,6 +115,31 @@ async fn a_private_authority_is_trusted_for_the_host_that_names_it() {
     resolve(RegistryHost { skip_verify: true, ..host("https", &authority) }).await.unwrap();
 }
 
+/// As `openssl req -x509` makes it, and as docker's documentation tells admins to.
+#[tokio::test]
+async fn a_server_that_is_its_own_authority_is_trusted_where_it_is_named() {
+    let own = |name: &str| {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let directory = TempDir::new().unwrap();
+        std::fs::write(directory.path().join("ca.pem"), issuer.pem()).unwrap();
+        let certificate = (issuer.pem(), KeyPair::from_pem(&issuer.key().serialize_pem()).unwrap());
+        (Authority { issuer, directory }, certificate)
+    };
+    let (authority, certificate) = own("registry.example");
+    let served = serve(certificate, None);
+    resolve(trusting(&served, &authority)).await.unwrap();
+    let (other, _) = own("registry.example");
+    let (unknown, hint) = fault(trusting(&served, &other)).await;
+    assert_eq!(unknown, Fault::Tls(TlsFault::UnknownIssuer));
+    assert!(hint.contains("hosts.toml"), "{hint}");
+
+    let (authority, certificate) = own("other.example");
+    let (wrong, _) = fault(trusting(&serve(certificate, None), &authority)).await;
+    assert!(matches!(wrong, Fault::Tls(TlsFault::WrongName { .. })), "{wrong:?}");
+}
+
 #[tokio::test]
 async fn an_expired_certificate_is_called_expired() {
     let ca = Authority::new();
