@@ -20,9 +20,6 @@ use crate::registry::{self, Policy, Registry};
 /// Longest password that is read from standard input, in bytes (64 KiB): something longer is none.
 const MAX_PASSWORD_BYTES: u64 = 64 * 1024;
 
-/// Times that a passing failure is retried: somebody waits.
-const RETRIES: u32 = 1;
-
 /// Why nobody is logged in, or out.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
@@ -97,7 +94,7 @@ pub(super) async fn run(
 ) -> Result<(), Error> {
     let server = server(&args.server)?;
     let store = store()?;
-    let host = host(args, &server, printer)?;
+    let host = host(args, &domain(&args.server)?, printer)?;
     let (username, password) = ask(args, &server, printer)?;
     let credential = Credential::Basic { username: username.clone(), password: password.clone() };
     if !prove(global, args, &host, credential, printer).await? {
@@ -112,7 +109,14 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// The registry's name in what was typed.
+/// The registry as references name it: a port that is typed stays, and has a directory of its own.
+fn domain(typed: &str) -> Result<String, Error> {
+    let authority = config::authority_in(typed).ok_or(Error::Server)?;
+    let key = RegistryKey::of(&authority);
+    Ok(if key.is_docker_hub() { key.to_string() } else { authority })
+}
+
+/// The registry's name in what was typed, by which its login is kept.
 pub(super) fn server(typed: &str) -> Result<String, Error> {
     let authority = config::authority_in(typed).ok_or(Error::Server)?;
     Ok(RegistryKey::of(&authority).to_string())
@@ -126,17 +130,17 @@ pub(super) fn store() -> Result<LoginStore, Error> {
 
 /// The server itself, as a pull would reach it, its certificates included. Its mirrors have logins
 /// of their own.
-fn host(args: &LoginArgs, server: &str, printer: &Printer) -> Result<RegistryHost, Error> {
+fn host(args: &LoginArgs, domain: &str, printer: &Printer) -> Result<RegistryHost, Error> {
     let options = HostOptions { plain_http: args.plain_http, skip_verify: args.skip_verify };
     // Of logins there is nothing to be read: the one to be tried is typed.
     let node = NodeConfig::read(&args.hosts.locations(None), &Environment::default())?;
-    let found = node.hosts_of(server, &options)?;
+    let found = node.hosts_of(domain, &options)?;
     for warning in &found.warnings {
         printer.warning(&warning.to_string(), warning.hint.as_deref());
     }
-    let key = RegistryKey::of(server);
+    let key = RegistryKey::of(domain);
     let own = found.hosts.into_iter().rev().find(|host| RegistryKey::of(&host.authority) == key);
-    Ok(own.unwrap_or_else(|| config::own_registry(server, &options)))
+    Ok(own.unwrap_or_else(|| config::own_registry(domain, &options)))
 }
 
 /// Tries `credential` at `host`; tells whether it was asked for.
@@ -150,8 +154,7 @@ async fn prove(
     let options = Options { progress: ProgressMode::Plain, quiet: true, verbosity: global.verbose };
     let progress = Progress::start(printer, &options);
     let keychain = Keychain::from_command_line(host.authority.clone(), credential);
-    let policy =
-        Policy { retries: RETRIES, resolve: args.transport.resolve.clone(), ..Policy::default() };
+    let policy = Policy { resolve: args.transport.resolve.clone(), ..Policy::default() };
     let sink = Arc::clone(&progress) as Arc<dyn Sink>;
     let proved = match Registry::new(policy, Arc::new(keychain), sink) {
         Ok(registry) => registry.check_login(host).await,
@@ -229,6 +232,8 @@ mod tests {
         ] {
             assert_eq!(server(typed).unwrap(), name, "{typed}");
         }
+        assert_eq!(domain("harbor.example:443").unwrap(), "harbor.example:443");
+        assert_eq!(domain("https://index.docker.io/v1/").unwrap(), "docker.io");
         assert_eq!(server("no registry").unwrap_err().failure(), Failure::Usage);
     }
 }

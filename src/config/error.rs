@@ -168,8 +168,12 @@ fn quotable(before: &str, line: &str) -> String {
     let opens_table = line.ends_with(']')
         && line.trim_start_matches('[').starts_with(|first: char| first.is_ascii_alphabetic())
         && line.starts_with('[');
+    // A value on a line of its own may be anybody's.
+    let is_bare_value = line.starts_with(['"', '\'']) && !line.contains('=');
     let secret = !opens_table
-        && (in_secret_table || SECRET_SETTINGS.iter().any(|setting| lower.contains(setting)));
+        && (in_secret_table
+            || is_bare_value
+            || SECRET_SETTINGS.iter().any(|setting| lower.contains(setting)));
     if secret {
         let name = line.split(['=', ':']).next().unwrap_or_default().trim();
         return if name.len() == line.len() { "…".to_owned() } else { format!("{name} = …") };
@@ -227,6 +231,7 @@ mod tests {
             ("[host.\"https://a\".header]\nx-key = [\"hunter2\"]", "x-key = …"),
             ("[a.header]\n\"hunter2\"", "…"),
             ("header = { x-key = \"hunter2\" ]", "header = …"),
+            ("header = { x-key = [\n\"hunter2\\n\"", "…"),
             ("host.\"https://a\".header.x-key = \"hunter2", "host.\"https = …"),
             ("\"auth\": \"hunter2\"", "\"auth\" = …"),
             ("server = \"https://me:hunter2@host/v2\"", "server = \"https://…@host/v2\""),

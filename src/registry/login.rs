@@ -36,6 +36,8 @@ impl Registry {
             access: Some(&access),
         };
         let outcome = match endpoint.send(&call).await {
+            // A portal that answers for everybody proves nothing.
+            Ok(answer) if content::is_html(answer.response.headers()) => Err(Fault::Html),
             Ok(answer) if answer.response.status() == StatusCode::OK => {
                 Ok(answer.standing.is_login())
             }

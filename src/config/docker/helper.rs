@@ -194,8 +194,13 @@ impl Helper {
     /// What the helper says, but for lines that repeat one of `secrets`, as a script's may.
     fn failed(&self, verb: &'static str, output: &Output, secrets: &[&str]) -> HelperError {
         let said = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
-        let is_fit =
-            |line: &&str| !line.is_empty() && !secrets.iter().any(|secret| line.contains(secret));
+        // Complaints are plain words; what looks like an answer may hold the login.
+        let is_fit = |line: &&str| {
+            !line.is_empty()
+                && !line.contains(['{', '}'])
+                && !line.contains("Secret")
+                && !secrets.iter().any(|secret| line.contains(secret))
+        };
         let first_line = said.iter().flat_map(|text| text.lines()).find(is_fit);
         let complaint = match first_line {
             Some(line) => line.chars().take(MAX_COMPLAINT).collect(),

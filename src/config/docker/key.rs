@@ -8,6 +8,9 @@ pub(crate) const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
 /// Paths that docker's keys carry and that say nothing: versions of the API.
 const API_VERSIONS: [&str; 4] = ["", "v1", "v2", "v1/users"];
 
+/// Paths below Docker Hub's key where `docker login` keeps tokens for itself: no logins of ours.
+const TOKEN_SLOTS: [&str; 2] = ["v1/access-token", "v1/refresh-token"];
+
 /// What a login is for: a registry, or with podman a part of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LoginKey {
@@ -27,7 +30,8 @@ impl LoginKey {
             None => (false, written),
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let scope = if has_scheme { "" } else { scope_of(path) };
+        let is_token_slot = TOKEN_SLOTS.contains(&path.trim_matches('/'));
+        let scope = if has_scheme && !is_token_slot { "" } else { scope_of(path) };
         Self { registry: RegistryKey::of(authority), scope: scope.to_owned() }
     }
 

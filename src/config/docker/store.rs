@@ -194,8 +194,10 @@ impl Edit {
             .map_err(|error| failed(error.into()))?;
         let logins = LoginFile::read(&path_behind_link)?.unwrap_or_default();
         let content = match fs::read(&path_behind_link) {
-            // What is no object was refused by the line above.
-            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(),
+            Ok(bytes) if bytes.trim_ascii().is_empty() => Map::new(),
+            // Refused above already, unless someone else is writing it right now.
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error)))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Map::new(),
             Err(source) => return Err(failed(source)),
         };
@@ -215,7 +217,9 @@ impl Edit {
     /// The helper that keeps the login, and the name by which it knows the registry.
     fn helper(&self, registry: &RegistryKey, key: &str) -> Option<(Helper, String)> {
         let question = self.logins.helpers(registry, key).into_iter().next()?;
-        let server = question.servers.into_iter().next()?;
+        // docker asks for what it would write itself, whatever else the file has.
+        let own = question.servers.iter().find(|server| *server == key);
+        let server = own.or(question.servers.first())?.clone();
         Some((question.helper.clone(), server))
     }
 
