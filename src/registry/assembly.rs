@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,9 @@ use super::error::Error;
 use super::ranges::ByteRange;
 use super::source::Source;
 use super::window::Reservation;
+
+/// Frames shorter than this are joined, in bytes (4 KiB).
+const SMALL_FRAME_BYTES: usize = 4 * 1024;
 
 /// See the module.
 #[derive(Debug)]
@@ -107,6 +110,21 @@ impl Chunk {
             complete: CancellationToken::new(),
         }
     }
+
+    /// Queues `frame`. A small one joins the one before: each has a cost that the window does not
+    /// count, and a hostile server may send frames of a byte.
+    fn add(&mut self, frame: Bytes) {
+        let is_small = |frame: &Bytes| frame.len() < SMALL_FRAME_BYTES;
+        match self.frames.back_mut().filter(|last| is_small(last) && is_small(&frame)) {
+            None => self.frames.push_back(frame),
+            Some(last) => {
+                let begin = std::mem::take(last).try_into_mut();
+                let mut joined = begin.unwrap_or_else(|shared| BytesMut::from(&*shared));
+                joined.extend_from_slice(&frame);
+                *last = joined.freeze();
+            }
+        }
+    }
 }
 
 impl Assembly {
@@ -189,7 +207,7 @@ impl Assembly {
         }
         let count = frame.len() as u64;
         chunk.missing.start += count;
-        chunk.frames.push_back(frame);
+        chunk.add(frame);
         if chunk.missing.length() == 0 {
             chunk.complete.cancel();
             self.finished.notify_waiters();

@@ -8,15 +8,25 @@ use flate2::write::{MultiGzDecoder, ZlibDecoder};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 use reqwest::Response;
+use tokio::time::timeout;
 
 use super::auth::Standing;
 use super::context::Context;
 use super::envelope::{self, MAX_ERROR_BODY};
 use super::fault::{Fault, Phase};
 
-/// How much encoded input is decoded in one go, in bytes. Deflate grows at most 1032-fold, so this
+/// How much deflated input is decoded in one go, in bytes. Deflate grows at most 1032-fold, so this
 /// bounds what one step can put into memory to about 4 MiB.
-const DECODER_STEP: usize = 4 * 1024;
+const DEFLATE_STEP: usize = 4 * 1024;
+
+/// The same for zstd, of which four bytes can stand for 128 KiB.
+const ZSTD_STEP: usize = 128;
+
+/// After how many decoded bytes the rest of a frame has to wait (1 MiB).
+const DECODED_BYTES: usize = 1 << 20;
+
+/// Longest wait for the body of a refusal or a redirect: the next host is to be asked soon.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Largest window that a zstd body may want, as a power of two (8 MiB): what RFC 8878 §3.1.1.1.2
 /// asks decoders to support and recommends not to exceed.
@@ -43,11 +53,16 @@ pub(crate) async fn read_bounded(
     }
     let mut decoder = Decoder::for_response(response.headers())?;
     let mut body = BytesMut::new();
-    while let Some(frame) = next_frame(context, &mut response).await? {
-        let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(body.len());
+    while let Some(mut frame) = next_frame(context, &mut response).await? {
         match &mut decoder {
             None => body.extend_from_slice(&frame),
-            Some(decoder) => body.extend_from_slice(&decoder.decode(&frame, room)?),
+            Some(decoder) => {
+                while !frame.is_empty() {
+                    let room = usize::try_from(limit).unwrap_or(usize::MAX);
+                    let decoded = decoder.decode(&mut frame, room.saturating_sub(body.len()))?;
+                    body.extend_from_slice(&decoded);
+                }
+            }
         }
         if body.len() as u64 > limit {
             return Err(too_large(body.len() as u64));
@@ -59,7 +74,9 @@ pub(crate) async fn read_bounded(
 /// Reads a short body to its end, which lets its connection be used again.
 pub(crate) async fn drain(context: &Context, mut response: Response) {
     if response.content_length().is_some_and(|length| length <= MAX_ERROR_BODY as u64) {
-        while let Ok(Some(_)) = next_frame(context, &mut response).await {}
+        let read = async { while let Ok(Some(_)) = next_frame(context, &mut response).await {} };
+        // A connection that takes longer is not worth keeping.
+        let _ = timeout(REFUSAL_TIMEOUT, read).await;
     }
 }
 
@@ -86,13 +103,17 @@ pub(crate) async fn refusal(context: &Context, response: Response, standing: Sta
 /// The registry's words; none when its body is cut, slow, or something else.
 async fn read_reason(context: &Context, mut response: Response) -> Option<String> {
     let mut body = BytesMut::new();
-    while body.len() < MAX_ERROR_BODY {
-        match next_frame(context, &mut response).await {
-            Ok(Some(frame)) => body.extend_from_slice(&frame),
-            Ok(None) => break,
-            Err(_) => return None,
+    let read = async {
+        while body.len() < MAX_ERROR_BODY {
+            match next_frame(context, &mut response).await {
+                Ok(Some(frame)) => body.extend_from_slice(&frame),
+                Ok(None) => break,
+                Err(_) => return None,
+            }
         }
-    }
+        Some(())
+    };
+    timeout(REFUSAL_TIMEOUT, read).await.ok().flatten()?;
     envelope::reason(&body)
 }
 
@@ -149,14 +170,16 @@ impl Decoder {
         }
     }
 
-    /// Decodes `input`, whose output may have at most `limit` bytes.
+    /// Decodes from the front of `input`, so much that the output stays a few MiB; it may have at
+    /// most `limit` bytes.
     ///
     /// # Errors
     /// [`Fault::Malformed`] when it is not what it claims to be, [`Fault::Excess`] beyond `limit`.
-    pub(crate) fn decode(&mut self, input: &[u8], limit: usize) -> Result<Bytes, Fault> {
+    pub(crate) fn decode(&mut self, input: &mut Bytes, limit: usize) -> Result<Bytes, Fault> {
+        let step = if matches!(self, Self::Zstd(_)) { ZSTD_STEP } else { DEFLATE_STEP };
         let mut output = Vec::new();
-        for step in input.chunks(DECODER_STEP) {
-            self.write(step)
+        while !input.is_empty() && output.len() < DECODED_BYTES {
+            self.write(&input.split_to(step.min(input.len())))
                 .map_err(|error| Fault::Malformed(format!("body can't be decoded: {error}")))?;
             output.append(self.decoded());
             if output.len() > limit {

@@ -63,14 +63,15 @@ impl Context {
         })
     }
 
-    /// Runs `operation` within the stall timeout, `extra` on top, and the run's deadline.
+    /// Runs `operation` within the stall timeout, or `at_least` where that is longer, and the run's
+    /// deadline.
     pub(crate) async fn within<T>(
         &self,
         phase: Phase,
-        extra: Duration,
+        at_least: Duration,
         operation: impl Future<Output = T>,
     ) -> Result<T, Fault> {
-        let after = self.policy.stall_timeout + extra;
+        let after = self.policy.stall_timeout.max(at_least);
         let stalled = Instant::now() + after;
         let end = self.deadline.map_or(stalled, |deadline| deadline.min(stalled));
         timeout_at(end, operation)

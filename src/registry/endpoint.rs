@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, LOCATION, RANGE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -22,6 +23,12 @@ use super::pace::Pace;
 use super::ranges::ByteRange;
 use super::trace;
 use crate::config::{Header, RegistryHost};
+
+/// Longest wait for a response because its connection may still be opened: systems give up sooner.
+const LONGEST_DIAL: Duration = Duration::from_secs(130);
+
+/// How much later than the dial's own end a wait for a response ends.
+const DIAL_MARGIN: Duration = Duration::from_millis(500);
 
 /// Most redirects that are followed for one request.
 const MAX_REDIRECTS: usize = 10;
@@ -144,6 +151,7 @@ impl Endpoint {
         if let Some(target) = call.target {
             let exchange = self.prepare(call, target.clone(), HeaderMap::new(), &Grant::default());
             let answer = self.follow(exchange).await?;
+            self.health.reached();
             return Ok(Answer { target: answer.target.or(call.target.cloned()), ..answer });
         }
         let grant = match call.access {
@@ -152,7 +160,9 @@ impl Endpoint {
         };
         let answer = self.send_as(call, &grant).await?;
         let refused = answer.response.status() == StatusCode::UNAUTHORIZED;
-        let Some(access) = call.access.filter(|_| refused && answer.target.is_none()) else {
+        // Of a redirect within this host, it is still the host that asks.
+        let asked_by_host = answer.target.as_ref().is_none_or(|target| self.is_own(target));
+        let Some(access) = call.access.filter(|_| refused && asked_by_host) else {
             return Ok(answer);
         };
         let challenges = auth::challenges(answer.response.headers())?;
@@ -196,6 +206,11 @@ impl Endpoint {
                 Fault::Refused => without_port,
                 _ => false,
             }
+    }
+
+    /// Whether `url` is of this host: of the same scheme, name and port.
+    pub(crate) fn is_own(&self, url: &Url) -> bool {
+        self.url("/").is_ok_and(|own| own.origin() == url.origin())
     }
 
     fn url(&self, path: &str) -> Result<Url, Fault> {
@@ -266,7 +281,9 @@ impl Endpoint {
         }
         let started = Instant::now();
         let dial_timeout = self.clients.dial_timeout;
-        let sent = self.context.within(Phase::Response, dial_timeout, builder.send()).await;
+        // The client itself ends a dial that takes too long; the margin lets it say so.
+        let dialing = dial_timeout.min(LONGEST_DIAL) + DIAL_MARGIN;
+        let sent = self.context.within(Phase::Response, dialing, builder.send()).await;
         let response = sent.and_then(|response| {
             response.map_err(|error| Fault::from_client(&error, dial_timeout))
         });

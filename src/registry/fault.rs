@@ -265,7 +265,7 @@ impl Fault {
             | Self::Tls(_)
             | Self::Stalled { .. }
             | Self::TooSlow { .. } => true,
-            Self::Redirected { fault, .. } => fault.is_unreachable(),
+            Self::Token { fault, .. } | Self::Redirected { fault, .. } => fault.is_unreachable(),
             _ => false,
         }
     }

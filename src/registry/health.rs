@@ -30,8 +30,13 @@ impl Health {
         lock(&self.0).is_none()
     }
 
-    /// Whether the host may be asked now. For one that is down, the answer is yes once in
-    /// [`PROBE_AFTER`], to whoever asks first.
+    /// Whether [`Health::admits`] would say yes now.
+    pub(crate) fn may_admit(&self) -> bool {
+        lock(&self.0).as_ref().is_none_or(|down| Instant::now() >= down.next_probe)
+    }
+
+    /// Whether the host may be asked now, by a caller who then does. For one that is down, the answer
+    /// is yes once in [`PROBE_AFTER`], to whoever asks first.
     pub(crate) fn admits(&self) -> bool {
         match &mut *lock(&self.0) {
             None => true,
@@ -86,6 +91,7 @@ mod tests {
         assert_eq!(health.fault(), Some(Fault::Refused));
         assert!(!health.admits());
         tokio::time::advance(PROBE_AFTER).await;
+        assert!(health.may_admit() && health.may_admit(), "looking costs nothing");
         assert!(health.admits());
         assert!(!health.admits(), "one probe is enough");
         health.reached();

@@ -44,6 +44,12 @@ impl Fault {
                 )
             }
             Self::Tls(fault) => return fault.hint(host),
+            // Logins are kept for the registry, whoever hands out its tokens.
+            Self::Token { fault, .. }
+                if matches!(**fault, Self::Unauthorized { .. } | Self::Denied { .. }) =>
+            {
+                return fault.hint(host);
+            }
             Self::Token { realm, fault } => return fault.hint(realm),
             // A login for the target would do no good: it was the host that sent us there.
             Self::Redirected { target, fault } if fault.is_unreachable() => {

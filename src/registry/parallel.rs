@@ -111,7 +111,6 @@ async fn fetch(assembly: &Assembly, claim: &Claim, mut segment: Segment) -> Resu
     if !segment.is_as_asked() {
         return Err(Stop::Rangeless);
     }
-    let mut last = None;
     loop {
         let position = segment.position();
         let next = tokio::select! {
@@ -121,20 +120,9 @@ async fn fetch(assembly: &Assembly, claim: &Claim, mut segment: Segment) -> Resu
             () = claim.complete.cancelled() => return Ok(()),
         };
         match next {
-            // Handed on only now: what comes after the promised bytes makes them worthless.
-            None => {
-                if let Some((position, frame)) = last {
-                    assembly.push(claim.number, position, frame);
-                }
-                return Ok(());
-            }
+            None => return Ok(()),
             Some(frame) => {
-                let frame = frame.map_err(Stop::Failed)?;
-                if segment.position() == claim.range.end {
-                    last = Some((position, frame));
-                } else {
-                    assembly.push(claim.number, position, frame);
-                }
+                assembly.push(claim.number, position, frame.map_err(Stop::Failed)?);
             }
         }
     }

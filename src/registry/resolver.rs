@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http::{Method, StatusCode};
 use reqwest::Response;
 use tokio::time::Instant;
@@ -154,6 +154,10 @@ fn described(response: &Response, asked: Option<Digest>) -> Result<Option<Descri
         && expected != actual
     {
         return Err(Fault::DigestMismatch { expected, actual });
+    }
+    if headers.contains_key(CONTENT_ENCODING) {
+        // The length is not the manifest's.
+        return Ok(None);
     }
     let size: Option<u64> = text(CONTENT_LENGTH.as_str()).and_then(|size| size.parse().ok());
     let media_type = content::media_type(headers).map(MediaType::new);

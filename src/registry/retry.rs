@@ -20,6 +20,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Longest `Retry-After` that is waited for (2 min); beyond it, failing now tells the user more.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(120);
 
+/// A wait that no run lasts (a day): what a host that asks for more is taken to ask for.
+const FOREVER: Duration = Duration::from_secs(24 * 3600);
+
 /// Where jitter comes from: numbers in `0.0..1.0`.
 pub(crate) type Random = fn() -> f64;
 
@@ -30,6 +33,8 @@ pub(crate) struct Tries {
     candidates: Vec<Candidate>,
     /// Candidates still to be asked in this round, the next one last.
     queue: Vec<usize>,
+    /// The queue has hosts that are down, for want of others.
+    is_last_resort: bool,
     /// Asked first in every round.
     preferred: usize,
     round: u32,
@@ -45,6 +50,8 @@ struct Candidate {
     duration: Duration,
     /// Asking again is futile.
     hopeless: bool,
+    /// When it may be asked again, as it said itself.
+    not_before: Option<Instant>,
 }
 
 /// No host is left to ask, or no time.
@@ -77,12 +84,14 @@ impl Tries {
                 tries: 0,
                 duration: Duration::ZERO,
                 hopeless: false,
+                not_before: None,
             })
             .collect();
         let mut tries = Self {
             context,
             candidates,
             queue: Vec::new(),
+            is_last_resort: false,
             preferred,
             round: 0,
             random: fastrand::f64,
@@ -112,6 +121,11 @@ impl Tries {
         };
         tokio::time::sleep(wait).await;
         self.fill();
+        if let Some(next) = self.pop() {
+            return Ok(next);
+        }
+        // Those that are down are being asked by others; there is nobody else to ask.
+        self.fill_with_all();
         self.pop().ok_or_else(|| self.give_up(None))
     }
 
@@ -124,6 +138,7 @@ impl Tries {
         candidate.tries += 1;
         candidate.duration += self.started.elapsed();
         candidate.hopeless |= !fault.is_retryable();
+        candidate.not_before = fault.retry_after().map(|wait| Instant::now() + wait.min(FOREVER));
         // That the time is up says nothing about the host; what it did before does.
         if !fault.is_deadline() || candidate.last.is_none() {
             candidate.last = Some(fault);
@@ -148,7 +163,9 @@ impl Tries {
             if self.context.is_distrusted(candidate.endpoint.name()) {
                 candidate.hopeless = true;
                 candidate.last = Some(Fault::Distrusted);
-            } else if !candidate.hopeless {
+            } else if !candidate.hopeless
+                && (self.is_last_resort || candidate.endpoint.health().admits())
+            {
                 return Some(index);
             }
         }
@@ -157,15 +174,30 @@ impl Tries {
 
     /// Queues the hosts for a round: those in good health, or all when none is.
     fn fill(&mut self) {
-        let hopeful =
-            || self.candidates.iter().enumerate().filter(|(_, candidate)| !candidate.hopeless);
-        let mut queue: Vec<usize> = hopeful()
-            .filter(|(_, candidate)| candidate.endpoint.health().admits())
+        self.queue_if(|candidate| candidate.endpoint.health().may_admit());
+        self.is_last_resort = self.queue.is_empty();
+        if self.is_last_resort {
+            self.fill_with_all();
+        }
+    }
+
+    /// Queues all hosts that may still help, those that are down too.
+    fn fill_with_all(&mut self) {
+        self.is_last_resort = true;
+        self.queue_if(|_| true);
+    }
+
+    /// Queues the hosts that are `wanted`, but for those that asked to be left alone for longer.
+    fn queue_if(&mut self, wanted: impl Fn(&Candidate) -> bool) {
+        let now = Instant::now();
+        let is_due = |candidate: &Candidate| candidate.not_before.is_none_or(|time| time <= now);
+        let mut queue: Vec<usize> = self
+            .candidates
+            .iter()
+            .enumerate()
+            .filter(|(_, candidate)| !candidate.hopeless && is_due(candidate) && wanted(candidate))
             .map(|(index, _)| index)
             .collect();
-        if queue.is_empty() {
-            queue = hopeful().map(|(index, _)| index).collect();
-        }
         queue.sort_by_key(|index| *index != self.preferred);
         queue.reverse();
         self.queue = queue;
@@ -180,16 +212,16 @@ impl Tries {
             return Err(None);
         }
         // Hosts that ask for time get it; the one that asks for the least decides.
+        let now = Instant::now();
         let asked = hopeful()
-            .map(|candidate| candidate.last.as_ref().and_then(Fault::retry_after))
+            .map(|candidate| candidate.not_before.unwrap_or(now).saturating_duration_since(now))
             .min()
-            .flatten();
+            .unwrap_or_default();
+        if asked > LONGEST_RETRY_AFTER {
+            return Err(None);
+        }
         let own = backoff(self.context.policy.first_wait, self.round, self.random);
-        let wait = match asked {
-            Some(asked) if asked > LONGEST_RETRY_AFTER => return Err(None),
-            Some(asked) => asked.max(own),
-            None => own,
-        };
+        let wait = asked.max(own);
         match self.context.leaves_no_time_for(wait) {
             Some(fault) => Err(Some(fault)),
             None => Ok(wait),

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::content;
+use super::context::Context;
 use super::error::Error;
 use super::fault::Fault;
 use super::ranges::ByteRange;
@@ -138,15 +139,25 @@ impl Segment {
             let Some(body) = &mut self.body else { continue };
             match read(&self.source, body, self.rest).await {
                 Ok(bytes) => {
-                    self.rest.start += bytes.len() as u64;
-                    body.delivered += bytes.len() as u64;
-                    self.source.contributed(body.location);
+                    let count = bytes.len() as u64;
+                    // What comes after the promised bytes makes the last ones worthless.
+                    if count == self.rest.length()
+                        && let Err(fault) = self.finish(count).await
+                    {
+                        self.broke_off(fault);
+                        continue;
+                    }
+                    self.rest.start += count;
+                    if let Some(body) = &mut self.body {
+                        body.delivered += count;
+                        self.source.contributed(body.location);
+                    }
                     return Some(Ok(bytes));
                 }
                 Err(fault) => self.broke_off(fault),
             }
         }
-        self.finish().await
+        None
     }
 
     /// Leaves the host: the blob goes on elsewhere if it can.
@@ -164,17 +175,40 @@ impl Segment {
         }
     }
 
-    /// Reads the end of the body, which lets the connection be used again.
-    async fn finish(&mut self) -> Option<Result<Bytes, Error>> {
-        let mut body = self.body.take()?;
-        if let Some(location) = self.source.locations.get(body.location) {
-            location.endpoint.pace().record(body.delivered, body.asked.elapsed());
+    /// Reads the end of the body, which lets the connection be used again. The last `count` bytes
+    /// are not handed on yet.
+    async fn finish(&mut self, count: u64) -> Result<(), Fault> {
+        let Some(body) = &mut self.body else { return Ok(()) };
+        if !is_over(&self.source.context, &mut body.opened).await {
+            return Err(Fault::Excess { expected: self.rest.end });
         }
-        let end = content::next_frame(&self.source.context, &mut body.opened.response).await;
-        let Ok(Some(_)) = end else { return None };
-        self.tries.failed(body.location, Fault::Excess { expected: self.rest.end });
-        let given_up = self.tries.give_up(None);
-        Some(Err(given_up.error(self.source.what.clone(), &self.source.request())))
+        let (location, delivered, asked) = (body.location, body.delivered + count, body.asked);
+        self.body = None;
+        self.source.contributed(location);
+        if let Some(location) = self.source.locations.get(location) {
+            location.endpoint.pace().record(delivered, asked.elapsed());
+        }
+        Ok(())
+    }
+}
+
+/// Whether nothing of the blob is left in a body, or it breaks off where it should end.
+async fn is_over(context: &Context, opened: &mut Opened) -> bool {
+    loop {
+        if let Some(decoder) = &mut opened.decoder {
+            // An encoding may end with bytes of its own, a checksum for one.
+            while !opened.encoded.is_empty() {
+                if !decoder.decode(&mut opened.encoded, 0).is_ok_and(|bytes| bytes.is_empty()) {
+                    return false;
+                }
+            }
+        }
+        match content::next_frame(context, &mut opened.response).await {
+            Ok(Some(frame)) if opened.decoder.is_some() => opened.encoded = frame,
+            Ok(Some(frame)) if !frame.is_empty() => return false,
+            Ok(Some(_)) => {}
+            Ok(None) | Err(_) => return true,
+        }
     }
 }
 
@@ -183,16 +217,24 @@ async fn read(source: &Source, body: &mut Body, rest: ByteRange) -> Result<Bytes
     let missing = rest.length();
     let Body { opened, speed, .. } = body;
     loop {
-        let waiting = Instant::now();
-        let frame = content::next_frame(&source.context, &mut opened.response).await?;
-        let frame = frame.ok_or(Fault::Truncated)?;
-        let count = frame.len() as u64;
-        speed.check(count, waiting.elapsed(), source.context.policy.min_speed)?;
-        source.context.throttled(count).await?;
+        let frame = if opened.encoded.is_empty() {
+            let waiting = Instant::now();
+            let frame = content::next_frame(&source.context, &mut opened.response).await?;
+            let frame = frame.ok_or(Fault::Truncated)?;
+            let count = frame.len() as u64;
+            speed.check(count, waiting.elapsed(), source.context.policy.min_speed)?;
+            source.context.throttled(count).await?;
+            frame
+        } else {
+            std::mem::take(&mut opened.encoded)
+        };
         let room = usize::try_from(opened.skip.saturating_add(missing)).unwrap_or(usize::MAX);
         let mut bytes = match &mut opened.decoder {
             None => frame,
-            Some(decoder) => decoder.decode(&frame, room)?,
+            Some(decoder) => {
+                opened.encoded = frame;
+                decoder.decode(&mut opened.encoded, room)?
+            }
         };
         let skipped = bytes.len().min(usize::try_from(opened.skip).unwrap_or(usize::MAX));
         opened.skip -= skipped as u64;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::CONTENT_ENCODING;
 use http::{Method, StatusCode};
 use reqwest::Response;
@@ -73,6 +74,8 @@ impl Location {
 pub(crate) struct Opened {
     pub(crate) response: Response,
     pub(crate) decoder: Option<Decoder>,
+    /// What has come and is not decoded yet.
+    pub(crate) encoded: Bytes,
     /// Bytes of the blob before the one asked for, sent by a server without ranges.
     pub(crate) skip: u64,
     /// Whether this is the range asked for, rather than the whole blob.
@@ -212,8 +215,10 @@ impl Source {
             }
         }
         let answer = location.endpoint.send(&call(None)).await?;
-        if answer.target.is_some() && answer.response.status().is_success() {
-            lock(&location.target).clone_from(&answer.target);
+        // The host itself is asked as before, with logins and headers.
+        let elsewhere = answer.target.as_ref().filter(|target| !location.endpoint.is_own(target));
+        if elsewhere.is_some() && answer.response.status().is_success() {
+            *lock(&location.target) = elsewhere.cloned();
         }
         Ok(answer)
     }
@@ -246,7 +251,7 @@ impl Source {
             Some(actual) if actual != promised && decoder.is_none() => {
                 Err(Fault::SizeMismatch { expected: promised, actual })
             }
-            _ => Ok(Opened { response, decoder, skip, ranged }),
+            _ => Ok(Opened { response, decoder, encoded: Bytes::new(), skip, ranged }),
         }
     }
 }

@@ -26,6 +26,9 @@ const MAX_TOKEN_BODY: u64 = 1024 * 1024;
 /// Lifetime of a token whose answer does not say; the specification's.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
 
+/// Longest time that a token is believed to be valid.
+const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
 /// Who we are to token endpoints.
 const CLIENT_ID: &str = "pullctl";
 
@@ -45,7 +48,9 @@ impl fmt::Debug for Token {
 struct Answer {
     token: Option<String>,
     access_token: Option<String>,
-    expires_in: Option<u64>,
+    /// Seconds; a string with some endpoints.
+    #[serde(default)]
+    expires_in: serde_json::Value,
 }
 
 impl Token {
@@ -63,9 +68,17 @@ impl Token {
             .find(|token| !token.is_empty())
             .map(SecretString::from)
             .ok_or_else(malformed)?;
-        let lifetime = answer.expires_in.map_or(DEFAULT_LIFETIME, Duration::from_secs);
-        // A tenth early, for requests under way; a day bounds absurd values.
-        let usable = lifetime.min(Duration::from_secs(24 * 3600)).mul_f32(0.9);
+        let seconds = match &answer.expires_in {
+            serde_json::Value::String(text) => text.parse().ok(),
+            number => number.as_f64(),
+        };
+        // A token that is of no use at all is a server that does not tell. A day bounds absurd values.
+        let lifetime = seconds
+            .filter(|seconds| *seconds > 0.0)
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+            .map_or(DEFAULT_LIFETIME, |lifetime| lifetime.min(LONGEST_LIFETIME));
+        // A tenth early, for requests under way.
+        let usable = lifetime.mul_f32(0.9);
         Ok(Self { header: bearer(&token).ok_or_else(malformed)?, expires: Instant::now() + usable })
     }
 }

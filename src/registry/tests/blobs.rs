@@ -281,6 +281,24 @@ async fn undoes_an_encoding_that_a_proxy_applied() {
 }
 
 #[tokio::test]
+async fn the_checksum_behind_an_encoded_body_may_come_by_itself() {
+    use std::io::Write as _;
+    let blob = noise(200 * KIB);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&blob).unwrap();
+    let encoded = Bytes::from(gzip.finish().unwrap());
+    let server = Server::start(move |_, _| {
+        let (body, trailer) = encoded.split_at(encoded.len() - 8);
+        Reply::ok(Bytes::copy_from_slice(body))
+            .unannounced(trailer)
+            .header("Content-Encoding", "gzip")
+    })
+    .await;
+    let repository = Setup::policy(small_chunks()).repository(vec![server.host()]);
+    assert_eq!(read(&repository, &layer(&blob)).await.unwrap(), blob);
+}
+
+#[tokio::test]
 async fn a_body_that_inflates_beyond_the_blob_is_refused() {
     let blob = noise(KIB);
     let bomb = Bytes::from(zstd::encode_all(&vec![0; 10_000 * KIB][..], 1).unwrap());

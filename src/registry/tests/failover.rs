@@ -57,6 +57,38 @@ async fn why_a_host_is_left_is_told_where_its_status_does_not_tell() {
 }
 
 #[tokio::test]
+async fn what_comes_with_more_than_was_promised_is_fetched_from_the_next_host() {
+    for size in [60 * KIB, 500 * KIB] {
+        let blob = noise(size);
+        let content = blob.clone();
+        let mirror =
+            Server::start(move |request, _| Reply::blob(request, &content).unannounced(b"more"))
+                .await;
+        let content = blob.clone();
+        let upstream = Server::start(move |request, _| Reply::blob(request, &content)).await;
+        let repository =
+            Setup::policy(small_chunks()).repository(vec![mirror.host(), upstream.host()]);
+        assert_eq!(read(&repository, &layer(&blob)).await.unwrap(), blob, "{size}");
+        assert!(!upstream.requests().is_empty(), "{size}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_is_left_alone_for_as_long_as_it_asks_though_others_ask_for_less() {
+    let blob = noise(KIB);
+    let busy = Server::start(|_, _| Reply::status(429).header("Retry-After", "100")).await;
+    let content = blob.clone();
+    let recovering = Server::start(move |request, nth| match nth {
+        0..3 => Reply::status(503),
+        _ => Reply::blob(request, &content),
+    })
+    .await;
+    let repository = Setup::policy(small_chunks()).repository(vec![busy.host(), recovering.host()]);
+    assert_eq!(read(&repository, &layer(&blob)).await.unwrap(), blob);
+    assert_eq!(busy.requests().len(), 1);
+}
+
+#[tokio::test]
 async fn a_dead_host_is_paid_for_once_a_run() {
     let blob = noise(KIB);
     let content = blob.clone();
