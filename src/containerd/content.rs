@@ -14,7 +14,7 @@ use tracing::{debug, info};
 
 use super::client::Service;
 use super::ingest::{Ingest, signed};
-use super::labels::{is_distribution_source, merge_sources};
+use super::labels::{UNCOMPRESSED, fits, is_distribution_source, merge_sources};
 use super::write_stream::WriteStream;
 use super::{Client, Error, Labels, Reply};
 use crate::oci::{Descriptor, Digest, MediaKind};
@@ -356,7 +356,8 @@ impl<'a> Turn<'a> {
     }
 }
 
-/// What of `wanted` is not yet as it should be in `present`.
+/// What of `wanted` is not yet as it should be in `present`. A list of repositories that would get too
+/// long stays as it is, and a blob keeps the diff ID that someone has found out.
 fn changed_labels(present: &Labels, wanted: &Labels) -> Labels {
     wanted
         .iter()
@@ -368,7 +369,11 @@ fn changed_labels(present: &Labels, wanted: &Labels) -> Labels {
             };
             (key.clone(), value)
         })
-        .filter(|(key, value)| present.get(key) != Some(value))
+        .filter(|(key, value)| match present.get(key) {
+            Some(known) if known == value || key == UNCOMPRESSED => false,
+            Some(_) if is_distribution_source(key) => fits(key, value),
+            _ => true,
+        })
         .collect()
 }
 
@@ -403,5 +408,17 @@ mod tests {
         let changed = changed_labels(&present, &wanted);
         assert_eq!(changed, labels(&[("b", "2"), (source, "another/image,library/busybox")]));
         assert!(changed_labels(&changed, &labels(&[(source, "library/busybox")])).is_empty());
+    }
+
+    #[test]
+    fn leaves_alone_what_containerd_would_refuse_and_what_is_known() {
+        let source = "containerd.io/distribution.source.docker.io";
+        let full = (0..116).map(|number| format!("team/repository-with-a-long-name-{number}"));
+        let present = labels(&[
+            (source, &full.collect::<Vec<_>>().join(",")),
+            ("containerd.io/uncompressed", "sha256:a"),
+        ]);
+        let wanted = labels(&[(source, "one/more"), ("containerd.io/uncompressed", "sha256:b")]);
+        assert!(changed_labels(&present, &wanted).is_empty());
     }
 }

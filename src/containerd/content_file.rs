@@ -120,13 +120,19 @@ impl ContentFile {
         Ok(digest)
     }
 
-    /// Puts the finished file among the blobs, under the name of its `digest`, safely on the disk.
-    /// Nothing can be appended any more.
-    pub(super) async fn link(&mut self, digest: &Digest) -> io::Result<()> {
+    /// Awaits that the finished file is on the disk. Nothing can be appended any more.
+    ///
+    /// The system tells of what it could not write only once: after an error here, the daemon would
+    /// find nothing wrong.
+    pub(super) async fn sync(&mut self) -> io::Result<()> {
         let appender = self.idle().await?;
+        spawn_blocking(move || appender.sync()).await?
+    }
+
+    /// Puts the file, which is on the disk, among the blobs under the name of its `digest`.
+    pub(super) async fn link(&self, digest: &Digest) -> io::Result<()> {
         let (data, blob) = (self.directory.join(DATA), self.blob(digest));
         spawn_blocking(move || {
-            appender.sync()?;
             let directory = blob.parent().unwrap_or(&blob);
             // The daemon makes it with its first blob, which may be this one.
             fs::create_dir_all(directory)?;
@@ -315,8 +321,9 @@ mod tests {
         }
         let digest = file.finish().await.unwrap();
         assert_eq!(digest, Digest::of(b"pullctl"));
+        file.sync().await.unwrap();
         file.link(&digest).await.unwrap();
-        let mut again = open(&root, identity(7)).await.unwrap();
+        let again = open(&root, identity(7)).await.unwrap();
         again.link(&digest).await.unwrap();
         again.clean_up(&digest).await;
         let blob = root.path().join("blobs/sha256").join(digest.hex());

@@ -259,6 +259,7 @@ impl Ingest {
         }
         // Without the lock, the file is not ours.
         self.stream.check().await?;
+        file.sync().await.map_err(|error| self.io_error(&error))?;
         if let Err(error) = file.link(&self.digest).await {
             debug!(digest = %self.digest, %error, "the daemon has to hash this blob itself");
         }

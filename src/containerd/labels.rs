@@ -78,7 +78,12 @@ pub fn distribution_source(reference: &Reference, existing: &Labels) -> Option<(
     let key = format!("{DISTRIBUTION_SOURCE}{}", host_name(reference.domain()));
     let known = existing.get(&key).map_or("", String::as_str);
     let value = merge_sources(known, reference.path());
-    (key.len() + value.len() <= MAX_LABEL_BYTES).then_some((key, value))
+    fits(&key, &value).then_some((key, value))
+}
+
+/// Whether containerd takes a label: key and value have a limit together.
+pub(super) fn fits(key: &str, value: &str) -> bool {
+    key.len() + value.len() <= MAX_LABEL_BYTES
 }
 
 /// Whether `key` is a label of [`distribution_source`], whose values are sets.

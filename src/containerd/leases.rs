@@ -60,19 +60,16 @@ impl Leases {
         Ok(leases.into_iter().map(lease).collect())
     }
 
-    /// Lets the lease `id` hold a resource that exists: of the `kind` `content` or
-    /// `snapshots/<snapshotter>`, called `name` there. One that has just gone is no error.
+    /// Lets the lease `id` hold a resource: of the `kind` `content` or
+    /// `snapshots/<snapshotter>`, called `name` there. The daemon does not look whether it exists.
     ///
     /// # Errors
-    /// When the daemon refuses.
+    /// [`Error::NotFound`] without such a lease; when the daemon refuses.
     pub async fn hold(&self, id: &str, kind: &str, name: &str) -> Result<(), Error> {
         let resource = api::Resource { id: name.to_owned(), r#type: kind.to_owned() };
         let request = api::AddResourceRequest { id: id.to_owned(), resource: Some(resource) };
         let operation = format!("add {kind} {name} to lease {id}");
-        match self.client.call(operation, self.service().add_resource(request)).await {
-            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(error),
-        }
+        self.client.call(operation, self.service().add_resource(request)).await
     }
 
     /// Drops the lease `id`; one that does not exist is fine. With `sync` the garbage collector

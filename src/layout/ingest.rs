@@ -1,7 +1,8 @@
 //! One blob being written: a locked partial file, hashed on the way, renamed when it is whole.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -46,15 +47,29 @@ struct Written {
 
 /// Opens the partial file and waits for the lock on it, which its writer's death releases.
 pub(super) fn lock_partial(path: &Path) -> Result<File, Error> {
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(path)
-        .map_err(|e| Error::io("open", path, e))?;
-    file.lock().map_err(|e| Error::io("lock", path, e))?;
-    Ok(file)
+    loop {
+        // Another run may have tidied the directory away.
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory).map_err(|e| Error::io("create", directory, e))?;
+        }
+        let opened =
+            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path);
+        let file = match opened {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            opened => opened.map_err(|e| Error::io("open", path, e))?,
+        };
+        file.lock().map_err(|e| Error::io("lock", path, e))?;
+        // Whoever had the lock before may have thrown the file away, or made it the blob.
+        if is_at(&file, path) {
+            return Ok(file);
+        }
+    }
+}
+
+/// Whether `path` leads to `file`.
+fn is_at(file: &File, path: &Path) -> bool {
+    let (Ok(file), Ok(found)) = (file.metadata(), fs::metadata(path)) else { return false };
+    (file.dev(), file.ino()) == (found.dev(), found.ino())
 }
 
 impl Ingest {

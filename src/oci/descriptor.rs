@@ -48,6 +48,7 @@ pub enum Compression {
 
 const DOCKER_SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1+json";
 const DOCKER_SCHEMA1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+const DOCKER_PREFIX: &str = "application/vnd.docker.";
 const DOCKER_FOREIGN_LAYER: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar";
 const OCI_NONDISTRIBUTABLE: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar";
 
@@ -86,6 +87,10 @@ fn layer_kind(text: &str) -> MediaKind {
         (base, Compression::Gzip)
     } else if let Some(base) = text.strip_suffix("+zstd").or_else(|| text.strip_suffix(".zstd")) {
         (base, Compression::Zstd)
+    } else if text.starts_with(DOCKER_PREFIX) {
+        // Old builders gave docker's type without a suffix to packed layers too: as in containerd, the
+        // content decides, which it does for all but uncompressed ones.
+        (text, Compression::Gzip)
     } else {
         (text, Compression::None)
     };
@@ -180,7 +185,7 @@ mod tests {
             ("application/vnd.oci.image.layer.v1.tar+zstd", layer(Zstd, false)),
             ("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", layer(Gzip, true)),
             ("application/vnd.docker.image.rootfs.diff.tar.gzip", layer(Gzip, false)),
-            ("application/vnd.docker.image.rootfs.diff.tar", layer(None, false)),
+            ("application/vnd.docker.image.rootfs.diff.tar", layer(Gzip, false)),
             ("application/vnd.docker.image.rootfs.diff.tar.zstd", layer(Zstd, false)),
             ("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", layer(Gzip, true)),
             ("application/vnd.in-toto+json", MediaKind::Other),

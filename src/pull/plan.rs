@@ -16,7 +16,8 @@ use crate::unpack;
 /// Indexes inside indexes that are followed. Real images have one level, rarely two.
 const MAX_INDEX_DEPTH: usize = 4;
 
-/// Manifests that an index, with all below it, may list. Each may cost a request.
+/// Manifests that an index, with all below it, may list, and documents that are opened to find them.
+/// Each may cost a request.
 const MAX_MANIFESTS: usize = 512;
 
 /// The annotation by which BuildKit tells what an index entry is that is no image.
@@ -117,7 +118,8 @@ pub(super) async fn build(
     request: &PullRequest,
     sink: &dyn Sink,
 ) -> Result<ImagePlan, Error> {
-    let mut planner = Planner { documents, kept: Vec::new(), candidates: Vec::new() };
+    let mut planner =
+        Planner { documents, kept: Vec::new(), candidates: Vec::new(), explored: HashSet::new() };
     planner.explore(&target, 0).await?;
     let from_index = planner.candidates.first().is_some_and(|only| only.manifest != target);
     let chosen = choose(&planner.candidates, &request.platforms, from_index)?;
@@ -139,6 +141,8 @@ struct Planner<'a> {
     /// Documents read, parents before children.
     kept: Vec<Document>,
     candidates: Vec<Candidate>,
+    /// Documents that need not be looked into again.
+    explored: HashSet<Digest>,
 }
 
 /// A manifest that may be chosen.
@@ -151,6 +155,12 @@ struct Candidate {
 impl Planner<'_> {
     /// Collects the manifests beneath `descriptor`.
     async fn explore(&mut self, descriptor: &Descriptor, depth: usize) -> Result<(), Error> {
+        if !self.explored.insert(descriptor.digest) {
+            return Ok(());
+        }
+        if self.explored.len() > MAX_MANIFESTS {
+            return Err(Error::TooManyManifests(MAX_MANIFESTS));
+        }
         let bytes = self.documents.manifest(descriptor).await?;
         match parse(descriptor, &bytes)? {
             ManifestKind::Index(index) => {

@@ -87,6 +87,8 @@ fn is_left_behind(lease: &Lease, done: &BTreeSet<String>) -> bool {
 /// A process that no other is mistaken for: process IDs come again, after a reboot at the latest.
 struct Owner {
     boot: String,
+    /// In which process IDs are what they are: a container has its own.
+    namespace: String,
     process: u32,
     started: String,
 }
@@ -99,24 +101,32 @@ impl Owner {
     fn of(process: u32) -> Self {
         let read = |path: String| fs::read_to_string(path).unwrap_or_default();
         let boot = read("/proc/sys/kernel/random/boot_id".into()).trim().to_owned();
+        let namespace = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+        let is_digit = |character: &char| character.is_ascii_digit();
+        let namespace = namespace.to_string_lossy().chars().filter(is_digit).collect();
         let stat = read(format!("/proc/{process}/stat"));
         // The start time is the 22nd field; the second, the command, may hold anything.
         let after_command = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
         let started = after_command.split_whitespace().nth(19).unwrap_or("0").to_owned();
-        Self { boot, process, started }
+        Self { boot, namespace, process, started }
     }
 
     /// Whether `owner`, as [`Display`](std::fmt::Display) wrote it, is surely no more.
     fn has_ended(owner: &str) -> bool {
         let mut parts = owner.split('/');
-        let process = parts.nth(1).and_then(|process| process.parse().ok());
-        process.is_some_and(|process| Self::of(process).to_string() != owner)
+        let (Some(boot), Some(namespace)) = (parts.next(), parts.next()) else { return false };
+        let Some(process) = parts.next().and_then(|process| process.parse().ok()) else {
+            return false;
+        };
+        let here = Self::of(process);
+        // Of another namespace's processes nothing is known until the next boot.
+        here.boot != boot || here.namespace == namespace && here.to_string() != owner
     }
 }
 
 impl std::fmt::Display for Owner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}/{}", self.boot, self.process, self.started)
+        write!(f, "{}/{}/{}/{}", self.boot, self.namespace, self.process, self.started)
     }
 }
 
@@ -135,7 +145,10 @@ mod tests {
     fn only_leases_of_ended_runs_for_the_same_images_are_left_behind() {
         let done = BTreeSet::from([image_label("a:1"), image_label("b:1")]);
         let alive = Owner::current().to_string();
-        let ended = "another-boot/1/1";
+        let ended = "another-boot/1/1/1";
+        let Owner { boot, process, started, .. } = Owner::current();
+        let elsewhere = format!("{boot}/1/{process}/{started}");
+        assert!(!is_left_behind(&lease(&elsewhere, &["a:1"]), &done), "in another namespace");
         assert!(is_left_behind(&lease(ended, &["a:1"]), &done));
         assert!(!is_left_behind(&lease(ended, &["a:1", "c:1"]), &done));
         assert!(!is_left_behind(&lease(&alive, &["a:1"]), &done));

@@ -8,7 +8,7 @@ use crate::oci::DiffId;
 /// What of containerd's words says that a blob is no archive, rather than that unpacking it failed
 /// for reasons of the machine.
 const MALFORMED: [&str; 7] =
-    ["gzip:", "archive/tar:", "flate:", "zstd", "unexpected EOF", "magic number", "unrecognized"];
+    ["gzip:", "archive/tar:", "flate:", "zstd:", "unexpected EOF", "magic number", "unrecognized"];
 
 /// Unpacks layers whose blobs are in the content store.
 #[derive(Debug, Clone)]

@@ -220,7 +220,7 @@ impl Extraction {
     /// Gives up: the bytes were not the blob's.
     pub(super) async fn abandon(self) {
         // Its thread must have stopped writing before the directory goes.
-        let _ = self.extractor.finish().await;
+        self.extractor.abandon().await;
         self.active.remove().await;
     }
 }

@@ -79,7 +79,10 @@ impl Diagnose for Error {
             ),
             Self::Extract(error) => error.hint(),
             Self::NotALayer { .. } => Some("pull it with --no-unpack to store it only".to_owned()),
-            Self::Unsound(_) | Self::Stopped(_) | Self::Undecided { .. } => None,
+            Self::Unsound(_) => {
+                Some("--unpacker auto leaves it to containerd where this cannot be done".to_owned())
+            }
+            Self::Stopped(_) | Self::Undecided { .. } => None,
         }
     }
 }

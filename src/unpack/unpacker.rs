@@ -2,10 +2,10 @@
 //! what was extracted until the layers below it are there.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, BufRead, Read as _};
+use std::io::Read as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::{Buf as _, Bytes};
+use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -77,7 +77,7 @@ enum Staged {
 /// A small blob in memory.
 #[derive(Debug)]
 struct Held {
-    chunks: Vec<Bytes>,
+    bytes: BytesMut,
     _memory: OwnedSemaphorePermit,
 }
 
@@ -95,20 +95,9 @@ enum Target {
 }
 
 impl Held {
-    /// The blob from its beginning.
-    fn reader(&self) -> impl BufRead + Send + use<> {
-        self.chunks
-            .iter()
-            .cloned()
-            .map(Bytes::reader)
-            .fold(Box::new(io::empty()) as Box<dyn BufRead + Send>, |begin, chunk| {
-                Box::new(begin.chain(chunk))
-            })
-    }
-
     /// The diff ID, unless it takes too long to find out.
     fn diff_id(&self, layer: &Layer) -> Option<DiffId> {
-        let decoder = Decoder::new(self.reader(), compression(layer).ok()?).ok()?;
+        let decoder = Decoder::new(&self.bytes[..], compression(layer).ok()?).ok()?;
         let mut content = decoder.take(MAX_PROVEN_BYTES);
         let mut hasher = Hasher::new();
         let mut buffer = vec![0; PIECE_BYTES];
@@ -127,7 +116,7 @@ impl LayerSink {
     pub async fn write(&mut self, bytes: Bytes) {
         match &mut self.target {
             Target::Extraction(extraction) => extraction.write(bytes).await,
-            Target::Memory(held) => held.chunks.push(bytes),
+            Target::Memory(held) => held.bytes.extend_from_slice(&bytes),
         }
     }
 
@@ -147,8 +136,8 @@ impl LayerSink {
 }
 
 impl Unpacker {
-    /// An unpacker into `snapshotter`, under the lease of `client`. Where our way is chosen but not
-    /// sound, `sink` is told why containerd's is taken.
+    /// An unpacker into `snapshotter`, under the lease of `client`. `sink` is told when our way fails
+    /// for a layer and containerd's is taken.
     ///
     /// # Errors
     /// [`Error::Unsound`] when only our way is allowed and can't be gone.
@@ -263,14 +252,22 @@ impl Unpacker {
             (Some(direct), Some(Staged::Filled(filled))) => direct.commit(*filled).await.map(drop),
             (Some(direct), Some(Staged::Held(held))) => unpack_held(direct, layer, held).await,
             (_, Some(Staged::Failed(error))) => Err(error),
-            _ => self.daemon.unpack(layer).await.map(drop),
+            _ => return self.leave_to_daemon(layer).await,
         };
-        if let Err(error) = outcome {
-            self.fall_back(chain_id, error)?;
-            self.warn_of_fallback(&chain_id);
-            self.daemon.unpack(layer).await?;
+        match outcome {
+            Ok(()) => self.know(chain_id),
+            Err(error) => {
+                self.fall_back(chain_id, error)?;
+                self.warn_of_fallback(&chain_id);
+                self.leave_to_daemon(layer).await?;
+            }
         }
-        self.know(chain_id);
+        Ok(())
+    }
+
+    async fn leave_to_daemon(&self, layer: &Layer) -> Result<(), Error> {
+        self.daemon.unpack(layer).await?;
+        self.know(layer.identity.chain_id);
         Ok(())
     }
 
@@ -322,7 +319,7 @@ impl Unpacker {
         let size = layer.descriptor.size;
         let size = u32::try_from(size).ok().filter(|_| size <= MAX_HELD_BLOB)?;
         let memory = Arc::clone(&self.memory).try_acquire_many_owned(size).ok()?;
-        Some(Held { chunks: Vec::new(), _memory: memory })
+        Some(Held { bytes: BytesMut::new(), _memory: memory })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -332,5 +329,5 @@ impl Unpacker {
 }
 
 async fn unpack_held(direct: &DirectUnpacker, layer: &Layer, held: Held) -> Result<(), Error> {
-    direct.unpack(layer, held.reader()).await.map(drop)
+    direct.unpack(layer, held.bytes.freeze().reader()).await.map(drop)
 }

@@ -74,6 +74,9 @@ pub fn inherit(
     Ok(())
 }
 
+/// Directories kept open in each of the layers below, of which there may be more than a hundred.
+const MAX_OPEN_BELOW: usize = 2;
+
 /// The layers below, topmost first.
 struct Lowers<'paths> {
     opened: Vec<Tree>,
@@ -86,7 +89,7 @@ impl Lowers<'_> {
         if position == self.opened.len() {
             let Some(path) = self.unopened.next() else { return Ok(None) };
             let root = open_directory(CWD, path.as_os_str().as_bytes())?;
-            self.opened.push(Tree::new(root));
+            self.opened.push(Tree::keeping(MAX_OPEN_BELOW, root));
         }
         Ok(self.opened.get_mut(position))
     }

@@ -24,6 +24,10 @@ const MAX_OPEN: usize = 32;
 /// Most links followed for one path, as in containerd.
 const MAX_LINKS: usize = 255;
 
+/// Most components opened for one path, those of links and of the way back up from `..` included. A
+/// path has at most 2,048 of its own.
+const MAX_STEPS: usize = 16 * 1024;
+
 /// Most bytes that the paths of implied directories may take (16 MiB); they are few in any real
 /// layer.
 const MAX_IMPLIED_BYTES: usize = 16 << 20;
@@ -57,6 +61,7 @@ pub(crate) struct Tree {
     root: Rc<Directory>,
     /// By the path as an archive may write it, cleaned.
     recent: Vec<(Vec<u8>, Rc<Directory>)>,
+    max_open: usize,
     /// Directories that were made as parents, and whether the archive described them later.
     implied: BTreeMap<Vec<u8>, bool>,
     implied_bytes: usize,
@@ -109,8 +114,14 @@ fn directory_flags() -> OFlags {
 impl Tree {
     /// The tree beneath `root`.
     pub(crate) fn new(root: OwnedFd) -> Self {
+        Self::keeping(MAX_OPEN, root)
+    }
+
+    /// The tree beneath `root`, of which at most `max_open` directories are kept open, and the root.
+    pub(crate) fn keeping(max_open: usize, root: OwnedFd) -> Self {
         Self {
             root: Rc::new(Directory::new(root, Vec::new())),
+            max_open: max_open.max(1),
             recent: Vec::new(),
             implied: BTreeMap::new(),
             implied_bytes: 0,
@@ -153,7 +164,7 @@ impl Tree {
     /// Keeps `directory` at hand for entries beneath `path`.
     pub(crate) fn remember(&mut self, path: &[u8], directory: Rc<Directory>) {
         self.recent.retain(|(known, _)| known != path);
-        self.recent.truncate(MAX_OPEN - 1);
+        self.recent.truncate(self.max_open - 1);
         self.recent.insert(0, (path.to_vec(), directory));
     }
 
@@ -228,7 +239,12 @@ impl Tree {
         let mut current = start;
         let mut pending: Vec<Vec<u8>> = components(path).rev().map(<[u8]>::to_vec).collect();
         let mut links = 0;
+        let mut steps = 0;
         while let Some(name) = pending.pop() {
+            steps += 1;
+            if steps > MAX_STEPS {
+                return Err(Errno::LOOP);
+            }
             if name == b".." {
                 let above = split(&current.path).map(|(parent, _)| parent).unwrap_or_default();
                 pending.extend(components(above).rev().map(<[u8]>::to_vec));
