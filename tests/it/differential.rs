@@ -76,6 +76,49 @@ each_version! {
         }
     }
 
+    fn both_unpackers_leave_the_same(daemon) {
+        let registry = Registry::start();
+        for packing in [Packing::Gzip, Packing::Zstd, Packing::Plain] {
+            let reference = registry.push_new(&curious_image(packing, Family::Oci));
+            let [direct, daemons] = ["direct", "daemon"].map(|way| {
+                let namespace = unique(way);
+                let flags = ["-n", &namespace, "--unpacker", way];
+                Pullctl::pull(daemon, &reference).args(flags).run().succeeded();
+                Store::new(daemon, &namespace)
+            });
+            assert_eq!(direct.snapshots(), daemons.snapshots(), "{packing:?}");
+            for chain_id in direct.snapshots().keys() {
+                assert_eq!(direct.usage(chain_id), daemons.usage(chain_id), "{packing:?}");
+            }
+            let [direct, daemons] = [direct, daemons].map(|store| Left::in_namespace(&store));
+            assert_eq!(direct, daemons, "{packing:?}");
+        }
+    }
+
+    fn where_the_daemons_files_are_out_of_sight_the_daemon_unpacks(daemon) {
+        let registry = Registry::start();
+        let reference = registry.push_new(&curious_image(Packing::Gzip, Family::Oci));
+        let pull = |way: &str| {
+            let namespace = unique(way);
+            let flags = ["-n", &namespace, "--unpacker", way];
+            let pullctl = Pullctl::blind_to(&daemon.root()).on(daemon);
+            let outcome = pullctl.args(["pull", "--plain-http", &reference]).args(flags).run();
+            (outcome, Store::new(daemon, &namespace))
+        };
+        let (refused, store) = pull("direct");
+        refused.ended_with(1).says("hint: --unpacker auto");
+        assert!(store.images().is_empty());
+
+        let (outcome, blind) = pull("auto");
+        outcome.succeeded().says("containerd unpacks");
+        let seeing = unique("seeing");
+        let outcome = Pullctl::pull(daemon, &reference).args(["-n", &seeing]).run().succeeded();
+        assert!(!outcome.stderr.contains("containerd unpacks"), "{}", outcome.stderr);
+        let seeing = Store::new(daemon, &seeing);
+        let [blind, seeing] = [blind, seeing].map(|store| Left::in_namespace(&store));
+        assert_eq!(blind, seeing);
+    }
+
     fn what_is_left_of_an_index_equals_what_ctr_leaves(daemon) {
         let registry = Registry::start();
         let name = unique("arm");

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -53,6 +54,14 @@ impl Pullctl {
     pub(crate) fn measured() -> Self {
         let mut command = Command::new("/usr/bin/time");
         command.args(["-q", "-f", "%M", env!("CARGO_BIN_EXE_pullctl")]);
+        Self::of(command)
+    }
+
+    /// `pullctl` to which `directory` looks empty, as to one in a container.
+    pub(crate) fn blind_to(directory: &Path) -> Self {
+        let mut command = Command::new("unshare");
+        let script = "mount -t tmpfs none \"$0\" && exec \"$@\"";
+        command.args(["-m", "sh", "-c", script]).arg(directory).arg(env!("CARGO_BIN_EXE_pullctl"));
         Self::of(command)
     }
 

@@ -129,6 +129,11 @@ impl Containerd {
         directory.join("config.toml")
     }
 
+    /// Where the daemon keeps content and snapshots.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.daemon.directory().join("root")
+    }
+
     /// Path of the daemon's configuration.
     pub(crate) fn config_file(&self) -> PathBuf {
         Self::config_in(self.daemon.directory())

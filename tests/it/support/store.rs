@@ -9,6 +9,7 @@ use containerd_client::services::v1::leases_client::LeasesClient;
 use containerd_client::services::v1::snapshots::snapshots_client::SnapshotsClient;
 use containerd_client::services::v1::snapshots::{
     ListSnapshotsRequest, MountsRequest, PrepareSnapshotRequest, RemoveSnapshotRequest,
+    UsageRequest,
 };
 use containerd_client::services::v1::{
     ListContentRequest, ListImagesRequest, ListStatusesRequest, ReadContentRequest,
@@ -140,6 +141,17 @@ impl<'a> Store<'a> {
                 (info.name, record)
             })
             .collect()
+    }
+
+    /// Bytes and inodes that the daemon counts for the snapshot `key` itself.
+    pub(crate) fn usage(&self, key: &str) -> (i64, i64) {
+        let wanted = UsageRequest { snapshotter: SNAPSHOTTER.to_owned(), key: key.to_owned() };
+        let answer = block_on(async {
+            let mut client = SnapshotsClient::new(self.daemon.channel().await);
+            client.usage(self.request(wanted)).await
+        });
+        let usage = answer.expect("the daemon counts").into_inner();
+        (usage.size, usage.inodes)
     }
 
     /// Ids of the leases that exist.
