@@ -51,7 +51,7 @@ impl Case {
             Self { again: true, ..Self::new("again", "a repeated pull", vec![one_layer()]) },
             Self::new("capped", "200 MiB at 20 MB/s a connection", vec![one_layer()])
                 .over(Network::Capped),
-            Self::new("far", "the same, 50 ms away and redirected", vec![one_layer()])
+            Self::new("far", "the same 50 ms away, redirected", vec![one_layer()])
                 .over(Network::Far),
             Self::new("fleet", "50 images that share layers", fleet()),
             Self::new(

@@ -6,11 +6,13 @@ use std::fmt::Write;
 use crate::results::{Outcome, Results, wall};
 
 const WIDTH: u32 = 760;
-const LEFT: u32 = 250;
+const LEFT: u32 = 110;
 /// Longest bar.
-const SPAN: u32 = 420;
+const SPAN: u32 = 560;
 const BAR: u32 = 11;
-const GAP: u32 = 14;
+const GAP: u32 = 12;
+/// Height of a case's title, which stands above its bars.
+const TITLE: u32 = 17;
 const TOP: u32 = 44;
 
 const STYLE: &str = "\
@@ -40,6 +42,7 @@ pub(crate) fn svg(results: &Results) -> String {
         let bars = bars(outcome);
         let slowest = bars.iter().map(|bar| bar.seconds).fold(f64::MIN_POSITIVE, f64::max);
         text(&mut body, "", 8, y + BAR, "start", &outcome.title);
+        y += TITLE;
         for bar in bars {
             let class = if bar.ours { "ours" } else { "peer" };
             let width = (bar.seconds / slowest * f64::from(SPAN)).max(1.0);

@@ -34,6 +34,7 @@ mod traffic;
 
 use std::collections::HashMap;
 use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -62,11 +63,24 @@ fn main() -> ExitCode {
 }
 
 fn bench(options: &Options) -> Result<(), String> {
+    let file = options.output.join("results.json");
+    let mut results = Results::load(&file);
+    if !options.draw {
+        measure(options, &mut results, &file)?;
+    }
+    results.arrange(&Case::all());
+    let drawing = options.output.join("results.svg");
+    fs::write(&drawing, chart::svg(&results))
+        .map_err(|error| format!("{}: {error}", drawing.display()))?;
+    println!("{}", report::markdown(&results));
+    Ok(())
+}
+
+/// Runs the chosen cases; what each came to is kept at once.
+fn measure(options: &Options, results: &mut Results, file: &Path) -> Result<(), String> {
     let origin = Origin::start(options.store.as_deref());
     let mut publisher = Publisher::new(&origin);
     let daemons: Vec<Daemon> = options.chosen_daemons().into_iter().map(Daemon::start).collect();
-    let file = options.output.join("results.json");
-    let mut results = Results::load(&file);
     for case in options.chosen_cases() {
         eprintln!("{}: {}", case.name, case.title);
         let images: Vec<Published> =
@@ -78,12 +92,9 @@ fn bench(options: &Options) -> Result<(), String> {
         }
         let outcome = Outcome { busy_percent, ..hold(&case, &images, &front, &daemons, options)? };
         results.put(outcome);
-        results.save(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        results.arrange(&Case::all());
+        results.save(file).map_err(|error| format!("{}: {error}", file.display()))?;
     }
-    let drawing = options.output.join("results.svg");
-    fs::write(&drawing, chart::svg(&results))
-        .map_err(|error| format!("{}: {error}", drawing.display()))?;
-    println!("{}", report::markdown(&results));
     Ok(())
 }
 

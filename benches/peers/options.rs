@@ -33,9 +33,13 @@ pub(crate) struct Options {
     /// Folder that keeps the registry's storage for the next run.
     #[arg(long)]
     pub(crate) store: Option<PathBuf>,
-    /// Folder of `results.json` and `results.svg`; a case that runs again replaces its results.
+    /// Folder of `results.json` and `results.svg`; a case that runs again on a daemon
+    /// replaces its results there.
     #[arg(long, default_value = "benches")]
     pub(crate) output: PathBuf,
+    /// Run nothing: print and draw what `results.json` has.
+    #[arg(long)]
+    pub(crate) draw: bool,
     /// Given by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,

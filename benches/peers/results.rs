@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cases::Case;
 use crate::traffic::Traffic;
 
 /// One run.
@@ -61,11 +62,27 @@ impl Results {
         Self { machine: machine(), outcomes }
     }
 
-    /// Puts `outcome` in the place of the same case's earlier one.
-    pub(crate) fn put(&mut self, outcome: Outcome) {
-        match self.outcomes.iter_mut().find(|kept| kept.case == outcome.case) {
-            Some(kept) => *kept = outcome,
-            None => self.outcomes.push(outcome),
+    /// Puts `outcome` in the place of what the same case came to on the same daemons.
+    pub(crate) fn put(&mut self, mut outcome: Outcome) {
+        let kept = self.outcomes.iter().position(|kept| kept.case == outcome.case);
+        if let Some(kept) = kept.map(|position| self.outcomes.remove(position)) {
+            let is_new = |daemon: &str| outcome.duels.iter().any(|duel| duel.daemon == daemon);
+            let others: Vec<Duel> =
+                kept.duels.into_iter().filter(|duel| !is_new(&duel.daemon)).collect();
+            outcome.duels.extend(others);
+            outcome.duels.sort_by(|one, other| one.daemon.cmp(&other.daemon));
+        }
+        self.outcomes.push(outcome);
+    }
+
+    /// Puts the cases in the order of the report, with the titles that they have now.
+    pub(crate) fn arrange(&mut self, cases: &[Case]) {
+        let place = |outcome: &Outcome| cases.iter().position(|case| case.name == outcome.case);
+        self.outcomes.sort_by_key(|outcome| place(outcome).unwrap_or(cases.len()));
+        for outcome in &mut self.outcomes {
+            if let Some(case) = cases.iter().find(|case| case.name == outcome.case) {
+                case.title.clone_into(&mut outcome.title);
+            }
         }
     }
 
