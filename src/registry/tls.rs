@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::CryptoProvider;
 use rustls::server::ParsedCertificate;
 use rustls::{
@@ -26,17 +26,9 @@ pub(crate) fn client_config(host: &RegistryHost) -> Result<ClientConfig, SetupEr
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| SetupError(format!("TLS can't be set up: {error}")))?;
-    let builder = if host.skip_verify {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(AcceptAny(provider)))
-    } else {
-        let named = named_authorities(host)?;
-        let roots = Arc::new(roots(&named)?);
-        let usual = WebPkiServerVerifier::builder_with_provider(roots, provider)
-            .build()
-            .map_err(|error| SetupError(format!("certificates can't be verified: {error}")))?;
-        let named = named.into_iter().map(|(_, certificate)| certificate).collect();
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(Verifier { usual, named }))
-    };
+    let trusted = if host.skip_verify { None } else { Some(Trusted::by(host)?) };
+    let verifier = Arc::new(Verifier { provider, trusted });
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
     // TLS offers one certificate to a server; further pairs are for other servers in docker's
     // layout, and which one fits is known only to the server.
     match host.client.first() {
@@ -65,27 +57,6 @@ fn system_roots() -> &'static RootCertStore {
     })
 }
 
-/// The certificates of the host's `ca`, each with the file it is from.
-fn named_authorities(
-    host: &RegistryHost,
-) -> Result<Vec<(&Path, CertificateDer<'static>)>, SetupError> {
-    let mut named = Vec::new();
-    for path in &host.ca {
-        named.extend(certificates(path)?.into_iter().map(|certificate| (&**path, certificate)));
-    }
-    Ok(named)
-}
-
-fn roots(named: &[(&Path, CertificateDer<'static>)]) -> Result<RootCertStore, SetupError> {
-    let mut roots = system_roots().clone();
-    for (path, certificate) in named {
-        roots
-            .add(certificate.clone())
-            .map_err(|error| SetupError(format!("CA file {}: {error}", path.display())))?;
-    }
-    Ok(roots)
-}
-
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SetupError> {
     let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)
@@ -105,65 +76,60 @@ fn client_pair(
     Ok((certificates(&pair.cert)?, key))
 }
 
-/// Verifies as usual, but takes the very certificate that `ca` names from a server too.
+/// Whose certificates are taken from a host: the system's authorities', those of its `ca`, and the very
+/// certificates that `ca` names.
 ///
-/// `openssl req -x509` makes certificates that are authorities and servers at once, and docker's
-/// documentation tells admins to use it. Go accepts them, and so does containerd.
+/// The last are for `openssl req -x509`, which makes certificates that are authorities and servers at
+/// once, and which docker's documentation tells admins to use. Go accepts them, and so does
+/// containerd.
 #[derive(Debug)]
-struct Verifier {
-    usual: Arc<WebPkiServerVerifier>,
+struct Trusted {
+    roots: RootCertStore,
     named: Vec<CertificateDer<'static>>,
 }
 
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
+impl Trusted {
+    fn by(host: &RegistryHost) -> Result<Self, SetupError> {
+        let mut trusted = Self { roots: system_roots().clone(), named: Vec::new() };
+        for path in &host.ca {
+            for certificate in certificates(path)? {
+                trusted
+                    .roots
+                    .add(certificate.clone())
+                    .map_err(|error| SetupError(format!("CA file {}: {error}", path.display())))?;
+                trusted.named.push(certificate);
+            }
+        }
+        Ok(trusted)
+    }
+
+    fn verify(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
         now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let verified = self.usual.verify_server_cert(
-            end_entity,
+        provider: &CryptoProvider,
+    ) -> Result<(), rustls::Error> {
+        let certificate = ParsedCertificate::try_from(end_entity)?;
+        let algorithms = provider.signature_verification_algorithms.all;
+        let signed = verify_server_cert_signed_by_trust_anchor(
+            &certificate,
+            &self.roots,
             intermediates,
-            server_name,
-            ocsp_response,
             now,
+            algorithms,
         );
-        match verified {
+        match signed {
             // Found out after its time was found right, and before who signed it is looked for.
             Err(error) if is_authority(&error) => {
                 if !self.named.contains(end_entity) {
                     return Err(CertificateError::UnknownIssuer.into());
                 }
-                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
-                Ok(ServerCertVerified::assertion())
             }
-            verified => verified,
+            signed => signed?,
         }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.usual.verify_tls12_signature(message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.usual.verify_tls13_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.usual.supported_verify_schemes()
+        verify_server_name(&certificate, server_name)
     }
 }
 
@@ -175,20 +141,27 @@ fn is_authority(error: &rustls::Error) -> bool {
     matches!(other.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
 }
 
-/// Accepts whatever certificate the server shows, as the user asked for with `skip_verify`.
-/// Handshake signatures are still checked: they cost nothing and catch broken servers.
+/// Takes certificates that are trusted; without such a notion whatever a server shows, as the user
+/// asked for with `skip_verify`. Handshake signatures are checked then too: they cost nothing and
+/// catch broken servers.
 #[derive(Debug)]
-struct AcceptAny(Arc<CryptoProvider>);
+struct Verifier {
+    provider: Arc<CryptoProvider>,
+    trusted: Option<Trusted>,
+}
 
-impl ServerCertVerifier for AcceptAny {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
-        _now: UnixTime,
+        now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        if let Some(trusted) = &self.trusted {
+            trusted.verify(end_entity, intermediates, server_name, now, &self.provider)?;
+        }
         Ok(ServerCertVerified::assertion())
     }
 
@@ -198,7 +171,7 @@ impl ServerCertVerifier for AcceptAny {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
+        let algorithms = &self.provider.signature_verification_algorithms;
         rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
     }
 
@@ -208,11 +181,11 @@ impl ServerCertVerifier for AcceptAny {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
+        let algorithms = &self.provider.signature_verification_algorithms;
         rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
