@@ -68,16 +68,23 @@ impl LoginFile {
     /// [`Error::Unreadable`], or [`Error::Invalid`] if it is not of the format as a whole. One bad
     /// entry is a warning, so that it does not take the others with it.
     pub fn read(path: &Path) -> Result<Option<Self>, Error> {
-        let Some(content) = read_text(path)? else { return Ok(None) };
+        read_text(path)?.map(|content| Self::parse(path, &content)).transpose()
+    }
+
+    /// Reads `content`, that of docker's or podman's file at `path`: a JSON object, or nothing at all.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], as for [`read`](Self::read).
+    pub(super) fn parse(path: &Path, content: &str) -> Result<Self, Error> {
         if content.trim().is_empty() {
-            return Ok(Some(Self { path: path.to_owned(), ..Self::default() }));
+            return Ok(Self { path: path.to_owned(), ..Self::default() });
         }
-        let value = serde_json::from_str(&content).map_err(|error| Error::Invalid {
+        let value = serde_json::from_str(content).map_err(|error| Error::Invalid {
             location: Box::new(Location::unquoted(path, error.line(), error.column())),
             problem: "the file is no JSON".to_owned(),
             expected: "docker's config.json: {\"auths\": {\"host\": {\"auth\": …}}}".to_owned(),
         })?;
-        Self::of(path, &content, &[value]).map(Some)
+        Self::of(path, content, &[value])
     }
 
     /// Reads what `--auth-file` names: a file as [`read`](Self::read) takes it, or a Kubernetes
@@ -210,7 +217,8 @@ fn unique(names: impl IntoIterator<Item = String>) -> Vec<String> {
     unique
 }
 
-fn read_text(path: &Path) -> Result<Option<String>, Error> {
+/// What is in the file; `None` if it does not exist.
+pub(super) fn read_text(path: &Path) -> Result<Option<String>, Error> {
     match fs::read_to_string(path) {
         Ok(content) => Ok(Some(content)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

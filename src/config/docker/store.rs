@@ -20,7 +20,7 @@ use crate::failure::{Diagnose, Failure};
 
 use super::helper::{Helper, HelperError};
 use super::key::{DOCKER_HUB_KEY, LoginKey};
-use super::login_file::{HelperQuestion, LoginFile};
+use super::login_file::{HelperQuestion, LoginFile, read_text};
 
 /// Members of an entry that hold a secret or belong to one.
 const LOGIN_MEMBERS: [&str; 5] = ["auth", "username", "password", "identitytoken", "registrytoken"];
@@ -192,15 +192,10 @@ impl Edit {
         let lock = File::open(directory).map_err(failed)?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
             .map_err(|error| failed(error.into()))?;
-        let logins = LoginFile::read(&path_behind_link)?.unwrap_or_default();
-        let content = match fs::read(&path_behind_link) {
-            Ok(bytes) if bytes.trim_ascii().is_empty() => Map::new(),
-            // Refused above already, unless someone else is writing it right now.
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error)))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Map::new(),
-            Err(source) => return Err(failed(source)),
-        };
+        let text = read_text(&path_behind_link)?.unwrap_or_default();
+        let logins = LoginFile::parse(&path_behind_link, &text)?;
+        // Empty, or an object: anything else was refused by the line above.
+        let content = serde_json::from_str(&text).unwrap_or_default();
         Ok(Self { path: path_behind_link, content, logins, _lock: lock })
     }
 
