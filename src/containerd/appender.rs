@@ -8,9 +8,6 @@ use bytes::Bytes;
 
 use crate::oci::{Digest, Hasher};
 
-/// Bytes read at a time of what an earlier run left.
-const REREAD_BYTES: usize = 1 << 20;
-
 /// A file that is written from its end on, and hashed on the way.
 #[derive(Debug)]
 pub(super) struct Appender {
@@ -22,7 +19,10 @@ pub(super) struct Appender {
 impl Appender {
     /// Goes on after the first `length` bytes of `file`, which are read once more for their hash.
     pub(super) fn after(file: Arc<File>, length: u64) -> io::Result<Self> {
-        let hasher = hash(&file, length)?;
+        let mut hasher = Hasher::new();
+        if hasher.update_from((&*file).take(length))? < length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         Ok(Self { file, hasher, position: length })
     }
 
@@ -77,20 +77,4 @@ impl Appender {
         }
         Ok(())
     }
-}
-
-/// A hasher that has seen the first `length` bytes of `file`.
-fn hash(mut file: &File, length: u64) -> io::Result<Hasher> {
-    let mut hasher = Hasher::new();
-    let mut buffer = vec![0; REREAD_BYTES.min(usize::try_from(length).unwrap_or(REREAD_BYTES))];
-    let mut left = length;
-    while left > 0 {
-        let count = file.read(&mut buffer)?;
-        if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        hasher.update(buffer.get(..count).unwrap_or_default());
-        left = left.saturating_sub(count as u64);
-    }
-    Ok(hasher)
 }

@@ -1,7 +1,7 @@
 //! One blob being written: a locked partial file, hashed on the way, renamed when it is whole.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -15,9 +15,6 @@ use crate::oci::{Descriptor, Digest, Hasher};
 /// Pieces on their way to the writer thread. A piece is what one read from a socket gave (at most a
 /// few hundred KiB), so this bounds the memory behind a slow disk to a few MiB.
 const QUEUE: usize = 8;
-
-/// Buffer for hashing what an earlier run left, in bytes.
-const READ_BUFFER: usize = 256 * 1024;
 
 /// A blob being written.
 #[derive(Debug)]
@@ -87,7 +84,8 @@ impl Ingest {
             file.set_len(0).map_err(failed)?;
             offset = 0;
         }
-        let hasher = hash_file(&mut file).map_err(failed)?;
+        let mut hasher = Hasher::new();
+        hasher.update_from(&mut file).map_err(failed)?;
         let written = Written { file, hasher, length: offset };
         let writer = Writer::start(written, partial.clone());
         Ok(Self {
@@ -196,16 +194,5 @@ impl Writer {
             Ok(written)
         });
         Self { queue, thread: Some(thread) }
-    }
-}
-
-fn hash_file(file: &mut File) -> std::io::Result<Hasher> {
-    let mut hasher = Hasher::new();
-    let mut buffer = vec![0; READ_BUFFER];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hasher),
-            length => hasher.update(&buffer[..length]),
-        }
     }
 }

@@ -1,10 +1,14 @@
 //! Content digests: parsing, printing and computing.
 
 use std::fmt;
+use std::io::{self, Read};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Digest as _;
+
+/// Bytes read at a time of what is hashed from a source (64 KiB).
+const READ_BYTES: usize = 64 * 1024;
 
 /// A SHA-256 digest, written `sha256:<64 lower-case hex digits>`.
 ///
@@ -110,6 +114,26 @@ impl Hasher {
         self.0.update(bytes);
     }
 
+    /// Takes in all that `source` yields, and returns how many bytes that were.
+    ///
+    /// # Errors
+    /// What the source fails with.
+    pub fn update_from(&mut self, mut source: impl Read) -> io::Result<u64> {
+        let mut buffer = vec![0; READ_BYTES];
+        let mut length = 0;
+        loop {
+            match source.read(&mut buffer) {
+                Ok(0) => return Ok(length),
+                Ok(count) => {
+                    self.update(buffer.get(..count).unwrap_or_default());
+                    length += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// The digest of all bytes taken in.
     pub fn finish(self) -> Digest {
         Digest(self.0.finalize().into())
@@ -141,6 +165,10 @@ mod tests {
         hasher.update(b"pul");
         hasher.update(b"lctl");
         assert_eq!(hasher.finish(), Digest::of(b"pullctl"));
+        let mut hasher = Hasher::new();
+        let long = vec![7; 3 * READ_BYTES / 2];
+        assert_eq!(hasher.update_from(&long[..]).unwrap(), long.len() as u64);
+        assert_eq!(hasher.finish(), Digest::of(&long));
     }
 
     #[test]

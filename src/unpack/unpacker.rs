@@ -26,10 +26,8 @@ const MAX_HELD_BLOB: u64 = 256 * 1024;
 /// Most bytes of blobs that wait in memory (8 MiB), whatever the number of layers.
 const MAX_HELD_BYTES: usize = 8 * 1024 * 1024;
 
-/// Up to what uncompressed size a blob in memory is proved before it is stored (16 MiB), and in what
-/// pieces (32 KiB).
+/// Up to what uncompressed size a blob in memory is proved before it is stored (16 MiB).
 const MAX_PROVEN_BYTES: u64 = 16 << 20;
-const PIECE_BYTES: usize = 32 * 1024;
 
 /// Which way layers become snapshots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -100,13 +98,7 @@ impl Held {
         let decoder = Decoder::new(&self.bytes[..], compression(layer).ok()?).ok()?;
         let mut content = decoder.take(MAX_PROVEN_BYTES);
         let mut hasher = Hasher::new();
-        let mut buffer = vec![0; PIECE_BYTES];
-        loop {
-            match content.read(&mut buffer).ok()? {
-                0 => break,
-                length => hasher.update(buffer.get(..length)?),
-            }
-        }
+        hasher.update_from(&mut content).ok()?;
         (content.limit() > 0).then(|| DiffId(hasher.finish()))
     }
 }
