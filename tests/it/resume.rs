@@ -7,6 +7,7 @@ use rustix::process::Signal;
 
 use crate::support::cli::Pullctl;
 use crate::support::containerd::{Containerd, KUBERNETES};
+use crate::support::cri::Cri;
 use crate::support::faulty::{Fault, FaultyRegistry, Gate, Request};
 use crate::support::image::{Image, Layer, Recipe};
 use crate::support::store::Store;
@@ -176,6 +177,23 @@ each_version! {
         stalled.gate.open();
         ours.wait().succeeded();
         assert!(theirs.wait().unwrap().success());
+        assert!(stalled.is_in_place(daemon));
+    }
+
+    fn a_pull_by_the_kubelet_beside_ours_succeeds_and_so_does_ours(daemon) {
+        let stalled = Stalled::new();
+        let ours = stalled.pull(daemon).spawn();
+        stalled.wait_for_bytes(daemon);
+        stalled.registry.forget_requests();
+        std::thread::scope(|scope| {
+            let theirs = scope.spawn(|| Cri::new(daemon).pull(&stalled.reference));
+            daemon.wait_until("the CRI's first request", || {
+                (!stalled.registry.requests_for("/manifests/").is_empty()).then_some(())
+            });
+            stalled.gate.open();
+            ours.wait().succeeded();
+            theirs.join().expect("the CRI pulls");
+        });
         assert!(stalled.is_in_place(daemon));
     }
 }

@@ -8,7 +8,7 @@ mod answer;
 mod wire;
 
 use std::collections::HashMap;
-use std::io::{self, Write as _};
+use std::io::{self, BufRead as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -16,6 +16,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use super::image::Image;
 pub(crate) use answer::{Body, Fault};
 pub(crate) use wire::Request;
+
+/// First byte of a client that wants TLS.
+const TLS_HANDSHAKE: u8 = 22;
 
 /// Who may ask.
 #[derive(Debug, Clone)]
@@ -197,6 +200,11 @@ impl Shared {
         let connection = self.connections.fetch_add(1, Ordering::Relaxed);
         let Ok(reading) = stream.try_clone() else { return };
         let mut reader = std::io::BufReader::new(reading);
+        if reader.fill_buf().is_ok_and(|bytes| bytes.first() == Some(&TLS_HANDSHAKE)) {
+            // As real servers do; clients tell by it that they may fall back to plain HTTP.
+            let _ = stream.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n");
+            return;
+        }
         while let Some(request) = Request::read(&mut reader, connection) {
             lock(&self.requests).push(request.clone());
             if request.method == "CONNECT" {
