@@ -1,19 +1,20 @@
 //! Registries behind TLS, reached under a name that is no loopback name: there certificates count.
 
 use crate::support::cli::Pullctl;
-use crate::support::containerd::{Containerd, KUBERNETES, Version};
+use crate::support::containerd::{Containerd, KUBERNETES};
 use crate::support::faulty::FaultyRegistry;
 use crate::support::image::{Image, Layer, Recipe};
 use crate::support::nginx::{Nginx, Tls};
 use crate::support::registry::Registry;
 use crate::support::store::Store;
-use crate::support::{Validity, unique};
+use crate::support::{Validity, each_version, unique};
 
 /// The name that the certificate of [`secured`] has.
 const NAMED: &str = "registry.example";
 
 /// A registry behind TLS, and a proxy through which it is found as every name that is tried.
 struct Secured {
+    daemon: &'static Containerd,
     nginx: Nginx,
     proxy: FaultyRegistry,
     /// `repository:tag` of an image in the registry.
@@ -22,11 +23,11 @@ struct Secured {
 }
 
 impl Secured {
-    fn new(validity: Validity) -> Self {
-        Self::with(Tls::new(NAMED, validity))
+    fn new(daemon: &'static Containerd, validity: Validity) -> Self {
+        Self::with(daemon, Tls::new(NAMED, validity))
     }
 
-    fn with(tls: Tls<'_>) -> Self {
+    fn with(daemon: &'static Containerd, tls: Tls<'_>) -> Self {
         let registry = Registry::start();
         let repository = unique("secured/image");
         let layers = vec![Layer::noise(&repository, 3_000_000)];
@@ -37,129 +38,126 @@ impl Secured {
         for name in [NAMED, "other.example"] {
             proxy.tunnel(&format!("{name}:443"), nginx.authority());
         }
-        Self { nginx, proxy, image: format!("{repository}:v1"), _registry: registry }
+        Self { daemon, nginx, proxy, image: format!("{repository}:v1"), _registry: registry }
     }
 
     /// A pull of the image from the host `name`.
     fn pull(&self, name: &str) -> Pullctl {
         Pullctl::new()
-            .on(daemon())
+            .on(self.daemon)
             .env("https_proxy", format!("http://{}", self.proxy.authority()))
             .args(["pull", "--retries", "1", &format!("{name}/{}", self.image)])
     }
 
     fn is_there(&self, name: &str) -> bool {
-        let images = Store::new(daemon(), KUBERNETES).images();
+        let images = Store::new(self.daemon, KUBERNETES).images();
         images.contains_key(&format!("{name}/{}", self.image))
     }
 }
 
-/// What does not depend on the daemon's version is tried with one.
-fn daemon() -> &'static Containerd {
-    Containerd::shared(Version::V1_7)
-}
-
-#[test]
-fn a_certificate_of_an_authority_in_the_systems_store_is_trusted() {
-    let secured = Secured::new(Validity::Now);
-    secured.pull(NAMED).env("SSL_CERT_FILE", secured.nginx.ca()).run().succeeded();
-    assert!(secured.is_there(NAMED));
-}
-
-#[test]
-fn a_certificate_of_an_unknown_authority_is_refused_with_the_way_to_trust_it() {
-    let secured = Secured::new(Validity::Now);
-    let outcome = secured.pull(NAMED).run().ended_with(5);
-    let outcome = outcome.says(NAMED).says("certificate").says("hint: ");
-    assert!(outcome.stderr.contains("--skip-verify"), "{}", outcome.stderr);
-    assert!(!secured.is_there(NAMED));
-}
-
-#[test]
-fn skip_verify_skips_the_verification_and_stays_with_tls() {
-    for validity in [Validity::Now, Validity::Expired] {
-        let secured = Secured::new(validity);
-        secured.pull("other.example").args(["--skip-verify"]).run().succeeded();
-        assert!(secured.is_there("other.example"));
-        let asked = secured.proxy.requests();
-        assert!(asked.iter().all(|request| request.method == "CONNECT"), "{asked:?}");
+each_version! {
+    fn a_certificate_of_an_authority_in_the_systems_store_is_trusted(daemon) {
+        let secured = Secured::new(daemon, Validity::Now);
+        secured.pull(NAMED).env("SSL_CERT_FILE", secured.nginx.ca()).run().succeeded();
+        assert!(secured.is_there(NAMED));
     }
-}
 
-#[test]
-fn an_expired_certificate_is_called_expired() {
-    let secured = Secured::new(Validity::Expired);
-    let pull = secured.pull(NAMED).env("SSL_CERT_FILE", secured.nginx.ca());
-    pull.run().ended_with(5).says("expired");
-}
+    fn a_certificate_of_an_unknown_authority_is_refused_with_the_way_to_trust_it(daemon) {
+        let secured = Secured::new(daemon, Validity::Now);
+        let outcome = secured.pull(NAMED).run().ended_with(5);
+        let outcome = outcome.says(NAMED).says("certificate").says("hint: ");
+        assert!(outcome.stderr.contains("--skip-verify"), "{}", outcome.stderr);
+        assert!(!secured.is_there(NAMED));
+    }
 
-#[test]
-fn a_certificate_of_another_name_is_refused_with_the_names_it_has() {
-    let secured = Secured::new(Validity::Now);
-    let pull = secured.pull("other.example").env("SSL_CERT_FILE", secured.nginx.ca());
-    pull.run().ended_with(5).says("other.example").says(NAMED);
-}
+    fn skip_verify_skips_the_verification_and_stays_with_tls(daemon) {
+        for validity in [Validity::Now, Validity::Expired] {
+            let secured = Secured::new(daemon, validity);
+            secured.pull("other.example").args(["--skip-verify"]).run().succeeded();
+            assert!(secured.is_there("other.example"));
+            let asked = secured.proxy.requests();
+            assert!(asked.iter().all(|request| request.method == "CONNECT"), "{asked:?}");
+        }
+    }
 
-#[test]
-fn plain_http_where_tls_is_wanted_is_told_with_the_flag_for_it() {
-    let registry = Registry::start();
-    let repository = unique("plain/image");
-    registry.push(&Image::small(), &repository, "v1");
-    let proxy = FaultyRegistry::start();
-    proxy.tunnel("plain.example:443", registry.authority());
-    Pullctl::new()
-        .on(daemon())
-        .env("https_proxy", format!("http://{}", proxy.authority()))
-        .args(["pull", "--retries", "1", &format!("plain.example/{repository}:v1")])
-        .run()
-        .ended_with(5)
-        .says("--plain-http");
-}
+    fn tls_1_2_and_1_3_are_spoken_and_nothing_older(daemon) {
+        for (protocols, code) in [("TLSv1.2", 0), ("TLSv1.3", 0), ("TLSv1 TLSv1.1", 5)] {
+            let secured = Secured::with(daemon, Tls { protocols, ..Tls::new(NAMED, Validity::Now) });
+            let pull = secured.pull(NAMED).env("SSL_CERT_FILE", secured.nginx.ca());
+            let outcome = pull.run().ended_with(code);
+            assert_eq!(secured.is_there(NAMED), code == 0, "{protocols}: {outcome:?}");
+        }
+    }
 
-#[test]
-fn connections_are_reused_and_blobs_are_not_fetched_twice() {
-    let secured = Secured::new(Validity::Now);
-    let pull = secured.pull(NAMED).env("SSL_CERT_FILE", secured.nginx.ca());
-    pull.args(["--chunk-size", "256KiB"]).run().succeeded();
-    let requests = secured.nginx.requests();
-    let mut connections: Vec<u64> = requests.iter().map(|request| request.connection).collect();
-    connections.sort_unstable();
-    connections.dedup();
-    assert!(requests.len() >= 12, "{requests:?}");
-    assert!(connections.len() < requests.len(), "{requests:?}");
-    let layer: u64 =
-        requests.iter().filter(|request| request.status == 206).map(|request| request.bytes).sum();
-    assert!(layer <= 3_002_048, "{layer} bytes of a layer of 3,002,048 came");
-}
+    fn an_expired_certificate_is_called_expired(daemon) {
+        let secured = Secured::new(daemon, Validity::Expired);
+        let pull = secured.pull(NAMED).env("SSL_CERT_FILE", secured.nginx.ca());
+        pull.run().ended_with(5).says("expired");
+    }
 
-#[test]
-fn a_registry_that_asks_for_a_certificate_gets_the_one_of_hosts_toml() {
-    let tls = Tls { asks_for_certificate: true, ..Tls::new(NAMED, Validity::Now) };
-    let secured = Secured::with(tls);
-    let hosts = tempfile::tempdir().unwrap();
-    let directory = hosts.path().join(NAMED);
-    std::fs::create_dir(&directory).unwrap();
-    let pull = |client: &str| {
-        let toml = format!("ca = {:?}\n{client}", secured.nginx.ca());
-        std::fs::write(directory.join("hosts.toml"), toml).unwrap();
-        secured.pull(NAMED).args(["--hosts-dir".as_ref(), hosts.path()]).run()
-    };
-    pull("").ended_with(5).says("400 Bad Request").says("hint: ").says("client = ");
-    assert!(!secured.is_there(NAMED));
-    let (certificate, key) = secured.nginx.client_certificate();
-    pull(&format!("client = [[{certificate:?}, {key:?}]]\n")).succeeded();
-    assert!(secured.is_there(NAMED));
-}
+    fn a_certificate_of_another_name_is_refused_with_the_names_it_has(daemon) {
+        let secured = Secured::new(daemon, Validity::Now);
+        let pull = secured.pull("other.example").env("SSL_CERT_FILE", secured.nginx.ca());
+        pull.run().ended_with(5).says("other.example").says(NAMED);
+    }
 
-#[test]
-fn http_2_carries_documents_and_connections_of_their_own_the_blobs() {
-    let secured = Secured::with(Tls { http2: true, ..Tls::new(NAMED, Validity::Now) });
-    let pull = secured.pull(NAMED).env("SSL_CERT_FILE", secured.nginx.ca());
-    pull.args(["--chunk-size", "256KiB"]).run().succeeded();
-    let requests = secured.nginx.requests();
-    assert!(requests.len() >= 12, "{requests:?}");
-    for request in &requests {
-        let expected = if request.path.contains("/blobs/") { "HTTP/1.1" } else { "HTTP/2.0" };
-        assert_eq!(request.protocol, expected, "{request:?}");
+    fn plain_http_where_tls_is_wanted_is_told_with_the_flag_for_it(daemon) {
+        let registry = Registry::start();
+        let repository = unique("plain/image");
+        registry.push(&Image::small(), &repository, "v1");
+        let proxy = FaultyRegistry::start();
+        proxy.tunnel("plain.example:443", registry.authority());
+        Pullctl::new()
+            .on(daemon)
+            .env("https_proxy", format!("http://{}", proxy.authority()))
+            .args(["pull", "--retries", "1", &format!("plain.example/{repository}:v1")])
+            .run()
+            .ended_with(5)
+            .says("--plain-http");
+    }
+
+    fn connections_are_reused_and_blobs_are_not_fetched_twice(daemon) {
+        let secured = Secured::new(daemon, Validity::Now);
+        let pull = secured.pull(NAMED).env("SSL_CERT_FILE", secured.nginx.ca());
+        pull.args(["--chunk-size", "256KiB"]).run().succeeded();
+        let requests = secured.nginx.requests();
+        let mut connections: Vec<u64> = requests.iter().map(|request| request.connection).collect();
+        connections.sort_unstable();
+        connections.dedup();
+        assert!(requests.len() >= 12, "{requests:?}");
+        assert!(connections.len() < requests.len(), "{requests:?}");
+        let ranges = requests.iter().filter(|request| request.status == 206);
+        let layer: u64 = ranges.map(|request| request.bytes).sum();
+        assert!(layer <= 3_002_048, "{layer} bytes of a layer of 3,002,048 came");
+    }
+
+    fn a_registry_that_asks_for_a_certificate_gets_the_one_of_hosts_toml(daemon) {
+        let tls = Tls { asks_for_certificate: true, ..Tls::new(NAMED, Validity::Now) };
+        let secured = Secured::with(daemon, tls);
+        let hosts = tempfile::tempdir().unwrap();
+        let directory = hosts.path().join(NAMED);
+        std::fs::create_dir(&directory).unwrap();
+        let pull = |client: &str| {
+            let toml = format!("ca = {:?}\n{client}", secured.nginx.ca());
+            std::fs::write(directory.join("hosts.toml"), toml).unwrap();
+            secured.pull(NAMED).args(["--hosts-dir".as_ref(), hosts.path()]).run()
+        };
+        pull("").ended_with(5).says("400 Bad Request").says("hint: ").says("client = ");
+        assert!(!secured.is_there(NAMED));
+        let (certificate, key) = secured.nginx.client_certificate();
+        pull(&format!("client = [[{certificate:?}, {key:?}]]\n")).succeeded();
+        assert!(secured.is_there(NAMED));
+    }
+
+    fn http_2_carries_documents_and_connections_of_their_own_the_blobs(daemon) {
+        let secured = Secured::with(daemon, Tls { http2: true, ..Tls::new(NAMED, Validity::Now) });
+        let pull = secured.pull(NAMED).env("SSL_CERT_FILE", secured.nginx.ca());
+        pull.args(["--chunk-size", "256KiB"]).run().succeeded();
+        let requests = secured.nginx.requests();
+        assert!(requests.len() >= 12, "{requests:?}");
+        for request in &requests {
+            let expected = if request.path.contains("/blobs/") { "HTTP/1.1" } else { "HTTP/2.0" };
+            assert_eq!(request.protocol, expected, "{request:?}");
+        }
     }
 }

@@ -27,13 +27,21 @@ pub(crate) struct Tls<'a> {
     pub(crate) name: &'a str,
     pub(crate) validity: Validity,
     pub(crate) http2: bool,
+    /// The versions of TLS that it speaks, as `ssl_protocols` lists them.
+    pub(crate) protocols: &'a str,
     /// Whether clients have to show a certificate of the same authority.
     pub(crate) asks_for_certificate: bool,
 }
 
 impl<'a> Tls<'a> {
     pub(crate) fn new(name: &'a str, validity: Validity) -> Self {
-        Self { name, validity, http2: false, asks_for_certificate: false }
+        Self {
+            name,
+            validity,
+            http2: false,
+            protocols: "TLSv1.2 TLSv1.3",
+            asks_for_certificate: false,
+        }
     }
 }
 
@@ -163,9 +171,10 @@ impl Nginx {
 
 fn ssl_directives(tls: Tls<'_>, files: &Certificates) -> String {
     let mut directives = format!(
-        "ssl_certificate {};\nssl_certificate_key {};\n",
+        "ssl_certificate {};\nssl_certificate_key {};\nssl_protocols {};\n",
         files.certificate.display(),
-        files.key.display()
+        files.key.display(),
+        tls.protocols
     );
     if tls.asks_for_certificate {
         let authority = files.authority.display();
