@@ -91,7 +91,9 @@ impl Diagnose for Error {
             Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some("run as root, or let this user read the file".to_owned())
             }
-            Self::Unreadable { .. } => None,
+            Self::Unreadable { .. } => {
+                Some("check the path, or leave out the flag or variable that names it".to_owned())
+            }
             Self::MissingFile { location, setting, path, .. } => Some(format!(
                 "put the file at {}, or correct `{setting}` in {}; a relative path starts at that \
                  file's directory",

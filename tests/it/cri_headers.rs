@@ -36,8 +36,12 @@ fn the_cris_headers_are_sent_where_the_cri_sends_them() {
         let server = format!("server = \"http://{}\"\n", registry.authority());
         let host = format!("[host.\"http://{}\"]\n", registry.authority());
         std::fs::write(directory.join("hosts.toml"), server + &host).unwrap();
-        let config_path = format!("config_path = '{}'\n", hosts.path().display());
-        let daemon = Containerd::with_cri_registry(version, &config_path, "X-Node = ['seven']\n");
+        let section = format!("plugins.'{}'.registry", version.cri_plugin());
+        let config = format!(
+            "[{section}]\nconfig_path = '{}'\n[{section}.headers]\nX-Node = ['seven']\n",
+            hosts.path().display()
+        );
+        let daemon = Containerd::configured(version, &config);
         let reference = format!("registry.example/{repository}:v1");
 
         Cri::new(&daemon).pull(&reference);

@@ -2,12 +2,15 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
 use crate::support::cli::{Outcome, Pullctl};
 use crate::support::containerd::Containerd;
 use crate::support::each_version;
+use crate::support::faulty::FaultyRegistry;
+use crate::support::image::Image;
 
 fn fixtures() -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").display().to_string()
@@ -144,6 +147,69 @@ each_version! {
         assert_eq!(warning["file"], path.display().to_string(), "{document}");
         let message = warning["message"].as_str().unwrap();
         assert!(message.starts_with("`root` is /somewhere/else, but the daemon"), "{document}");
+    }
+}
+
+#[test]
+fn several_hosts_directories_may_be_given_in_both_ways() {
+    let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    for (directory, domain) in folders.iter().zip(["one.example", "two.example", "one.example"]) {
+        let own = directory.path().join(domain);
+        std::fs::create_dir(&own).unwrap();
+        std::fs::write(own.join("hosts.toml"), "[host.\"https://mirror.example\"]\n").unwrap();
+    }
+    let [one, two, three] = folders.each_ref().map(|folder| folder.path().display().to_string());
+    let source = |flags: &str, reference: &str| {
+        let flags = format!("-o json --ignore-containerd-config {flags} {reference}");
+        let document = json_of(&explain(&flags).succeeded());
+        document["hosts"][0]["source"].as_str().unwrap().to_owned()
+    };
+    for flags in [
+        format!("--hosts-dir {one}:{two}:{three}"),
+        format!("--hosts-dir {one} --hosts-dir {two} --hosts-dir {three}"),
+        format!("--hosts-dir {one}:{two} --hosts-dir {three}"),
+    ] {
+        assert_eq!(source(&flags, "one.example/a"), format!("{one}/one.example/hosts.toml:1"));
+        assert_eq!(source(&flags, "two.example/a"), format!("{two}/two.example/hosts.toml:1"));
+        assert_eq!(source(&flags, "other.example/a"), "default");
+    }
+    let missing = format!("--ignore-containerd-config --hosts-dir {one}:/no/such/directory a");
+    explain(&missing).ended_with(1).says("/no/such/directory").says("hint: check the path");
+}
+
+/// What `strace` saw of connections that are not those of UNIX sockets.
+fn connections(flags: &[&str]) -> String {
+    let trace = tempfile::NamedTempFile::new().unwrap();
+    let status = Command::new("strace")
+        .args(["-f", "-qq", "-e", "trace=connect,sendto,sendmsg,sendmmsg", "-o"])
+        .arg(trace.path())
+        .arg(env!("CARGO_BIN_EXE_pullctl"))
+        .args(flags)
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success(), "{flags:?}");
+    let calls = std::fs::read_to_string(trace.path()).unwrap();
+    calls.lines().filter(|call| call.contains("AF_INET")).collect()
+}
+
+each_version! {
+    fn an_explanation_sends_nothing_over_the_network(daemon) {
+        let registry = FaultyRegistry::start();
+        let reference = registry.add_new(&Image::small());
+        let socket = daemon.socket().display().to_string();
+        let config = daemon.config_file().display().to_string();
+        let common = ["-a", &socket, "--plain-http", "--containerd-config", &config];
+        let flags = |command: &'static str| [&[command], &common[..]].concat();
+        let explain = [&flags("explain")[..], &["-u", "me", &reference]].concat();
+        assert_eq!(connections(&explain), "");
+        assert_eq!(registry.requests(), []);
+        // A name that would have to be looked up.
+        let explain = [&flags("explain")[..], &["registry.example/team/app"]].concat();
+        assert_eq!(connections(&explain), "");
+        // The proof can fail: a pull does connect.
+        let pull = [&flags("pull")[..], &["--progress", "none", &reference]].concat();
+        assert_ne!(connections(&pull), "");
     }
 }
 

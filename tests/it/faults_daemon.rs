@@ -10,7 +10,7 @@ use crate::support::faulty::{Fault, FaultyRegistry, Gate};
 use crate::support::image::{Image, Layer, Packing, Recipe};
 use crate::support::store::Store;
 use crate::support::tree::Tree;
-use crate::support::unique;
+use crate::support::{each_version, unique};
 
 const VERSIONS: [Version; 3] = [Version::V1_6, Version::V1_7, Version::V2_1];
 
@@ -36,29 +36,29 @@ fn a_socket_that_nobody_listens_to_is_told_from_a_missing_one() {
     outcome.ended_with(9).says("refused").says(socket.to_str().unwrap());
 }
 
-#[test]
-fn a_socket_without_permission_asks_for_root() {
-    let daemon = Containerd::shared(Version::V1_7);
-    let folder = tempfile::tempdir_in("/tmp").unwrap();
-    let open = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(folder.path(), open.clone()).unwrap();
-    // The build folder may be out of reach for nobody.
-    let program = folder.path().join("pullctl");
-    std::fs::copy(env!("CARGO_BIN_EXE_pullctl"), &program).unwrap();
-    std::fs::set_permissions(daemon.socket().parent().unwrap(), open).unwrap();
-    let output = Command::new("setpriv")
-        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-        .arg(&program)
-        .arg("-a")
-        .arg(daemon.socket())
-        .arg("images")
-        .env_clear()
-        .env("HOME", folder.path())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(9), "{said}");
-    assert!(said.contains("denied") && said.contains("root"), "{said}");
+each_version! {
+    fn a_socket_without_permission_asks_for_root(daemon) {
+        let folder = tempfile::tempdir_in("/tmp").unwrap();
+        let open = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(folder.path(), open.clone()).unwrap();
+        // The build folder may be out of reach for nobody.
+        let program = folder.path().join("pullctl");
+        std::fs::copy(env!("CARGO_BIN_EXE_pullctl"), &program).unwrap();
+        std::fs::set_permissions(daemon.socket().parent().unwrap(), open).unwrap();
+        let output = Command::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(&program)
+            .arg("-a")
+            .arg(daemon.socket())
+            .arg("images")
+            .env_clear()
+            .env("HOME", folder.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(9), "{said}");
+        assert!(said.contains("denied") && said.contains("root"), "{said}");
+    }
 }
 
 /// A pull whose layer stalls while the daemon is killed.

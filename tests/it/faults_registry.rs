@@ -3,12 +3,14 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::cli::{Outcome, Pullctl};
 use crate::support::containerd::{Containerd, KUBERNETES};
 use crate::support::faulty::{Body, Fault, FaultyRegistry, Login, dead_authority};
-use crate::support::image::{Image, Layer, OCI_MANIFEST, Packing, Recipe, noise};
+use crate::support::image::{
+    DOCKER_LIST, DOCKER_MANIFEST, Image, Layer, OCI_INDEX, OCI_MANIFEST, Packing, Recipe, noise,
+};
 use crate::support::store::Store;
 use crate::support::{each_version, unique};
 
@@ -498,6 +500,33 @@ each_version! {
         registry.heal();
         survives(daemon, &reference, &image);
     }
+
+    fn manifests_are_asked_for_by_their_media_types(daemon) {
+        let registry = FaultyRegistry::start();
+        let reference = registry.add_new(&layered());
+        Pullctl::pull(daemon, &reference).run().succeeded();
+        for request in registry.requests_for("/manifests/") {
+            let accept = request.header("accept").unwrap_or_default();
+            for media_type in [
+                OCI_INDEX,
+                OCI_MANIFEST,
+                DOCKER_LIST,
+                DOCKER_MANIFEST,
+            ] {
+                assert!(accept.contains(media_type), "{accept}");
+            }
+        }
+    }
+
+    fn a_registrys_own_message_is_shown(daemon) {
+        let registry = FaultyRegistry::start();
+        let errors = json!({ "errors": [{ "code": "DENIED", "message": "quota of team x" }] });
+        let path = "/v2/denied/image/manifests/v1";
+        registry.serve(path, "application/json", None, text(errors.to_string()));
+        registry.always(path, Fault::StatusOf(403));
+        let reference = format!("{}/denied/image:v1", registry.authority());
+        Pullctl::pull(daemon, &reference).run().ended_with(4).says("quota of team x");
+    }
 }
 
 /// `/v2/repository` of a reference by tag.
@@ -505,37 +534,4 @@ fn path_of(reference: &str) -> String {
     let (_, name) = reference.split_once('/').unwrap();
     let (repository, _) = name.rsplit_once(':').unwrap();
     format!("/v2/{repository}")
-}
-
-/// Every request of a manifest says which documents are understood.
-#[test]
-fn manifests_are_asked_for_by_their_media_types() {
-    let daemon = Containerd::shared(crate::support::containerd::Version::V1_7);
-    let registry = FaultyRegistry::start();
-    let reference = registry.add_new(&layered());
-    Pullctl::pull(daemon, &reference).run().succeeded();
-    for request in registry.requests_for("/manifests/") {
-        let accept = request.header("accept").unwrap_or_default();
-        for media_type in [
-            crate::support::image::OCI_INDEX,
-            OCI_MANIFEST,
-            crate::support::image::DOCKER_LIST,
-            crate::support::image::DOCKER_MANIFEST,
-        ] {
-            assert!(accept.contains(media_type), "{accept}");
-        }
-    }
-}
-
-/// Errors of a registry are repeated in its own words.
-#[test]
-fn a_registrys_own_message_is_shown() {
-    let daemon = Containerd::shared(crate::support::containerd::Version::V1_7);
-    let registry = FaultyRegistry::start();
-    let errors: Value = json!({ "errors": [{ "code": "DENIED", "message": "quota of team x" }] });
-    let path = "/v2/denied/image/manifests/v1";
-    registry.serve(path, "application/json", None, text(errors.to_string()));
-    registry.always(path, Fault::StatusOf(403));
-    let reference = format!("{}/denied/image:v1", registry.authority());
-    Pullctl::pull(daemon, &reference).run().ended_with(4).says("quota of team x");
 }

@@ -8,6 +8,7 @@ mod batch;
 mod content_store;
 mod cri_headers;
 mod cri_sees_it;
+mod cri_settings;
 mod differential;
 mod exit_codes;
 mod explain;

@@ -1,7 +1,7 @@
 //! The main job: one image, from a registry into the place where Kubernetes looks.
 
 use crate::support::cli::Pullctl;
-use crate::support::containerd::{Containerd, KUBERNETES};
+use crate::support::containerd::KUBERNETES;
 use crate::support::faulty::FaultyRegistry;
 use crate::support::image::{Image, Layer, Recipe};
 use crate::support::registry::Registry;
@@ -215,6 +215,17 @@ each_version! {
         assert_eq!(images[&reference].target, new.digest());
     }
 
+    fn an_unknown_snapshotter_is_refused_by_name(daemon) {
+        let registry = FaultyRegistry::start();
+        let reference = registry.add_new(&Image::small());
+        Pullctl::pull(daemon, &reference)
+            .args(["--snapshotter", "nosuch"])
+            .run()
+            .ended_with(9)
+            .says("nosuch");
+        assert!(!Store::new(daemon, KUBERNETES).images().contains_key(&reference));
+    }
+
     fn quiet_prints_the_digest_and_nothing_else(daemon) {
         let registry = FaultyRegistry::start();
         let image = Image::small();
@@ -249,18 +260,4 @@ fn completions_name_the_subcommands() {
         let outcome = Pullctl::new().args(["completion", shell]).run().succeeded();
         assert!(outcome.stdout.contains("images"), "{shell}");
     }
-}
-
-/// The snapshotter of the flag, which the daemon does not have, is the one that is used.
-#[test]
-fn an_unknown_snapshotter_is_refused_by_name() {
-    let daemon = Containerd::shared(crate::support::containerd::Version::V1_7);
-    let registry = FaultyRegistry::start();
-    let reference = registry.add_new(&Image::small());
-    Pullctl::pull(daemon, &reference)
-        .args(["--snapshotter", "nosuch"])
-        .run()
-        .ended_with(9)
-        .says("nosuch");
-    assert!(!Store::new(daemon, KUBERNETES).images().contains_key(&reference));
 }

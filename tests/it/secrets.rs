@@ -9,10 +9,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use tempfile::TempDir;
 
 use crate::support::cli::{Outcome, Pullctl};
-use crate::support::containerd::{Containerd, Version};
+use crate::support::containerd::Containerd;
 use crate::support::faulty::{Fault, FaultyRegistry, Login, Request, dead_authority};
 use crate::support::image::Image;
-use crate::support::unique;
+use crate::support::{each_version, unique};
 
 /// Part of every secret here, so that one search finds them all.
 const WORD: &str = "hunter2";
@@ -336,17 +336,18 @@ fn no_explanation_shows_a_secret() {
 
 /// A user with a docker configuration, who says more to each command than it needs.
 struct User {
+    daemon: &'static Containerd,
     home: TempDir,
     registry: FaultyRegistry,
     reference: String,
 }
 
 impl User {
-    fn new(login: Login) -> Self {
+    fn new(daemon: &'static Containerd, login: Login) -> Self {
         let registry = FaultyRegistry::start();
         let reference = registry.add(&Image::small(), &unique("test/image"), "v1");
         registry.require(login);
-        Self { home: tempfile::tempdir().unwrap(), registry, reference }
+        Self { daemon, home: tempfile::tempdir().unwrap(), registry, reference }
     }
 
     /// Runs a command, which must end with `code` and show nothing that is secret.
@@ -354,7 +355,7 @@ impl User {
     fn run(&self, arguments: &[&str], input: &str, code: i32) -> Outcome {
         let path = format!("{}:/usr/bin:/bin", self.home.path().display());
         let outcome = Pullctl::new()
-            .on(Containerd::shared(Version::V1_7))
+            .on(self.daemon)
             .args(arguments)
             .args(["-vv"])
             .input(input)
@@ -385,47 +386,46 @@ impl User {
     }
 }
 
-#[test]
-fn no_command_shows_a_secret_from_the_login_to_the_logout() {
-    for login in [basic, token] {
-        let user = User::new(login("robot$ann".to_owned(), PASSWORD.to_owned()));
-        let (server, reference) = (user.registry.authority(), user.reference.as_str());
-        user.log_in("hunter2-wrong", 4);
-        user.log_in(PASSWORD, 0);
-        let typed = ["login", "--http-trace", "--plain-http", "-u", "robot$ann", "-p", PASSWORD];
-        user.run(&[&typed[..], &[&server]].concat(), "", 0);
-        user.run(&[&typed[..], &[&dead_authority()]].concat(), "", 5);
-        let pull = ["pull", "--plain-http", "--http-trace", "--progress", "json", reference];
-        user.run(&pull, "", 0);
-        user.run(&["explain", reference], "", 0).succeeded();
-        user.run(&["images"], "", 0);
-        user.run(&["images", "-o", "json"], "", 0);
-        user.run(&["rm", reference], "", 0);
-        user.run(&["completion", "bash"], "", 0);
-        user.run(&["logout", &server], "", 0);
-        user.run(&pull, "", 4);
+each_version! {
+    fn no_command_shows_a_secret_from_the_login_to_the_logout(daemon) {
+        for login in [basic, token] {
+            let user = User::new(daemon, login("robot$ann".to_owned(), PASSWORD.to_owned()));
+            let (server, reference) = (user.registry.authority(), user.reference.as_str());
+            user.log_in("hunter2-wrong", 4);
+            user.log_in(PASSWORD, 0);
+            let typed =
+                ["login", "--http-trace", "--plain-http", "-u", "robot$ann", "-p", PASSWORD];
+            user.run(&[&typed[..], &[&server]].concat(), "", 0);
+            user.run(&[&typed[..], &[&dead_authority()]].concat(), "", 5);
+            let pull = ["pull", "--plain-http", "--http-trace", "--progress", "json", reference];
+            user.run(&pull, "", 0);
+            user.run(&["explain", reference], "", 0).succeeded();
+            user.run(&["images"], "", 0);
+            user.run(&["images", "-o", "json"], "", 0);
+            user.run(&["rm", reference], "", 0);
+            user.run(&["completion", "bash"], "", 0);
+            user.run(&["logout", &server], "", 0);
+            user.run(&pull, "", 4);
+        }
     }
-}
 
-#[test]
-fn what_is_typed_in_the_wrong_place_is_not_repeated() {
-    let user = User::new(basic("robot$ann".to_owned(), PASSWORD.to_owned()));
-    let typed = format!("robot$ann:{PASSWORD}@{}", user.registry.authority());
-    user.run(&["login", "-u", "me", "-p", PASSWORD, &typed], "", 2);
-    user.run(&["logout", &typed], "", 2);
-    for reference in
-        [format!("me:hunter2@{}", user.reference), format!("https://me:hunter2@{}", user.reference)]
-    {
-        user.run(&["pull", &reference], "", 2);
-        user.run(&["explain", &reference], "", 2);
-        user.run(&["rm", &reference], "", 3);
+    fn what_is_typed_in_the_wrong_place_is_not_repeated(daemon) {
+        let user = User::new(daemon, basic("robot$ann".to_owned(), PASSWORD.to_owned()));
+        let typed = format!("robot$ann:{PASSWORD}@{}", user.registry.authority());
+        user.run(&["login", "-u", "me", "-p", PASSWORD, &typed], "", 2);
+        user.run(&["logout", &typed], "", 2);
+        for scheme in ["", "https://"] {
+            let reference = format!("{scheme}me:hunter2@{}", user.reference);
+            user.run(&["pull", &reference], "", 2);
+            user.run(&["explain", &reference], "", 2);
+            user.run(&["rm", &reference], "", 3);
+        }
     }
-}
 
-#[test]
-fn a_credential_helper_that_complains_does_not_give_the_login_away() {
-    let user = User::new(basic("robot$ann".to_owned(), PASSWORD.to_owned()));
-    user.config(r#"{"credsStore": "echoing"}"#);
-    user.helper("echoing", "#!/bin/sh\necho \"cannot $1 $(cat)\"\nexit 1\n");
-    user.log_in(PASSWORD, 4).says("docker-credential-echoing store failed: exit status: 1");
+    fn a_credential_helper_that_complains_does_not_give_the_login_away(daemon) {
+        let user = User::new(daemon, basic("robot$ann".to_owned(), PASSWORD.to_owned()));
+        user.config(r#"{"credsStore": "echoing"}"#);
+        user.helper("echoing", "#!/bin/sh\necho \"cannot $1 $(cat)\"\nexit 1\n");
+        user.log_in(PASSWORD, 4).says("docker-credential-echoing store failed: exit status: 1");
+    }
 }

@@ -82,7 +82,8 @@ each_version! {
 
     fn tls_1_2_and_1_3_are_spoken_and_nothing_older(daemon) {
         for (protocols, code) in [("TLSv1.2", 0), ("TLSv1.3", 0), ("TLSv1 TLSv1.1", 5)] {
-            let secured = Secured::with(daemon, Tls { protocols, ..Tls::new(NAMED, Validity::Now) });
+            let tls = Tls { protocols, ..Tls::new(NAMED, Validity::Now) };
+            let secured = Secured::with(daemon, tls);
             let pull = secured.pull(NAMED).env("SSL_CERT_FILE", secured.nginx.ca());
             let outcome = pull.run().ended_with(code);
             assert_eq!(secured.is_there(NAMED), code == 0, "{protocols}: {outcome:?}");

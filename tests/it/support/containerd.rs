@@ -40,6 +40,14 @@ impl Version {
         program
     }
 
+    /// Name of the plugin that pulls for the kubelet.
+    pub(crate) fn cri_plugin(self) -> &'static str {
+        match self {
+            Self::V1_6 | Self::V1_7 => "io.containerd.grpc.v1.cri",
+            Self::V2_1 => "io.containerd.cri.v1.images",
+        }
+    }
+
     fn config(self, directory: &Path) -> String {
         let below = directory.display();
         let common = format!(
@@ -108,20 +116,12 @@ impl Containerd {
         })
     }
 
-    /// A private daemon whose CRI is told `registry`, settings of its `registry` section, and the
-    /// headers `headers` below it.
-    pub(crate) fn with_cri_registry(version: Version, registry: &str, headers: &str) -> Self {
-        let plugin = match version {
-            Version::V1_6 | Version::V1_7 => "io.containerd.grpc.v1.cri",
-            Version::V2_1 => "io.containerd.cri.v1.images",
-        };
+    /// A private daemon with `more` at the end of its configuration.
+    pub(crate) fn configured(version: Version, more: &str) -> Self {
         Self::start(version, |directory| {
             let path = Self::config_in(directory);
-            let mut config = std::fs::read_to_string(&path).expect("the config is written");
-            let section = format!("plugins.'{plugin}'.registry");
-            write!(config, "[{section}]\n{registry}[{section}.headers]\n{headers}")
-                .expect("memory takes it");
-            std::fs::write(path, config).expect("the config can be written");
+            let config = std::fs::read_to_string(&path).expect("the config is written");
+            std::fs::write(path, config + more).expect("the config can be written");
         })
     }
 

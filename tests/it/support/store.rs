@@ -21,7 +21,7 @@ use containerd_client::types::Mount;
 use super::block_on;
 use super::containerd::Containerd;
 
-/// The snapshotter under test.
+/// The snapshotter under test, if nothing else is said.
 const SNAPSHOTTER: &str = "overlayfs";
 
 /// An image's record.
@@ -50,11 +50,17 @@ pub(crate) struct SnapshotRecord {
 pub(crate) struct Store<'a> {
     daemon: &'a Containerd,
     namespace: String,
+    snapshotter: &'static str,
 }
 
 impl<'a> Store<'a> {
     pub(crate) fn new(daemon: &'a Containerd, namespace: &str) -> Self {
-        Self { daemon, namespace: namespace.to_owned() }
+        Self { daemon, namespace: namespace.to_owned(), snapshotter: SNAPSHOTTER }
+    }
+
+    /// The same, where the snapshots are those of another snapshotter.
+    pub(crate) fn with_snapshotter(self, snapshotter: &'static str) -> Self {
+        Self { snapshotter, ..self }
     }
 
     fn request<T>(&self, message: T) -> Request<T> {
@@ -122,7 +128,7 @@ impl<'a> Store<'a> {
         let pages = block_on(async {
             let mut client = SnapshotsClient::new(self.daemon.channel().await);
             let wanted = ListSnapshotsRequest {
-                snapshotter: SNAPSHOTTER.to_owned(),
+                snapshotter: self.snapshotter.to_owned(),
                 ..ListSnapshotsRequest::default()
             };
             let answer = client.list(self.request(wanted)).await;
@@ -145,7 +151,7 @@ impl<'a> Store<'a> {
 
     /// Bytes and inodes that the daemon counts for the snapshot `key` itself.
     pub(crate) fn usage(&self, key: &str) -> (i64, i64) {
-        let wanted = UsageRequest { snapshotter: SNAPSHOTTER.to_owned(), key: key.to_owned() };
+        let wanted = UsageRequest { snapshotter: self.snapshotter.to_owned(), key: key.to_owned() };
         let answer = block_on(async {
             let mut client = SnapshotsClient::new(self.daemon.channel().await);
             client.usage(self.request(wanted)).await
@@ -186,13 +192,14 @@ impl<'a> Store<'a> {
 
     fn prepare(&self, key: &str, parent: &str) -> Vec<Mount> {
         let request = PrepareSnapshotRequest {
-            snapshotter: SNAPSHOTTER.to_owned(),
+            snapshotter: self.snapshotter.to_owned(),
             key: key.to_owned(),
             parent: parent.to_owned(),
             // Without it the daemon's garbage collection may take the snapshot from under us.
             labels: HashMap::from([("containerd.io/gc.root".to_owned(), "test".to_owned())]),
         };
-        let wanted = MountsRequest { snapshotter: SNAPSHOTTER.to_owned(), key: key.to_owned() };
+        let wanted =
+            MountsRequest { snapshotter: self.snapshotter.to_owned(), key: key.to_owned() };
         block_on(async {
             let mut client = SnapshotsClient::new(self.daemon.channel().await);
             client.prepare(self.request(request)).await.expect("a snapshot can be prepared");
@@ -203,7 +210,7 @@ impl<'a> Store<'a> {
 
     fn remove(&self, key: &str) {
         let request =
-            RemoveSnapshotRequest { snapshotter: SNAPSHOTTER.to_owned(), key: key.to_owned() };
+            RemoveSnapshotRequest { snapshotter: self.snapshotter.to_owned(), key: key.to_owned() };
         block_on(async {
             let mut client = SnapshotsClient::new(self.daemon.channel().await);
             client.remove(self.request(request)).await.expect("the snapshot can be removed");
