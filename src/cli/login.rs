@@ -7,6 +7,7 @@ use std::sync::Arc;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::args::GlobalArgs;
+use super::prompt;
 use super::registry_args::LoginArgs;
 use crate::config::{
     self, Credential, Environment, HostOptions, Kept, Keychain, LoginStore, NodeConfig,
@@ -55,6 +56,9 @@ pub(super) enum Error {
     /// Standard output did not take the result.
     #[error(transparent)]
     Output(#[from] output::Error),
+    /// Ctrl-C or SIGTERM.
+    #[error("interrupted")]
+    Interrupted,
 }
 
 impl Diagnose for Error {
@@ -66,6 +70,7 @@ impl Diagnose for Error {
             Self::Registry(error) => error.failure(),
             Self::Store(error) => error.failure(),
             Self::Output(error) => error.failure(),
+            Self::Interrupted => Failure::Interrupted,
         }
     }
 
@@ -73,7 +78,7 @@ impl Diagnose for Error {
         match self {
             Self::Server => Some("write the registry alone, and the user name with -u".to_owned()),
             Self::NoTerminal(_) => Some("use -u USER --password-stdin".to_owned()),
-            Self::NotRead { .. } | Self::Empty(_) => None,
+            Self::NotRead { .. } | Self::Empty(_) | Self::Interrupted => None,
             Self::NoHome => Some("set $DOCKER_CONFIG to a directory".to_owned()),
             Self::Config(error) => error.hint(),
             Self::Registry(error) => error.hint(),
@@ -83,7 +88,7 @@ impl Diagnose for Error {
     }
 }
 
-/// Logs in to the server that `args` names.
+/// Logs in to the server that `args` names. `interrupted` ends it.
 ///
 /// # Errors
 /// [`Error`]; then nothing was stored.
@@ -91,22 +96,34 @@ pub(super) async fn run(
     global: &GlobalArgs,
     args: &LoginArgs,
     printer: &Printer,
+    interrupted: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     let server = server(&args.server)?;
     let store = store()?;
     let host = host(args, &domain(&args.server)?, printer)?;
-    let (username, password) = ask(args, &server, printer)?;
-    let credential = Credential::Basic { username: username.clone(), password: password.clone() };
-    if !prove(global, args, &host, credential, printer).await? {
-        let message = format!("{server} asks for no login, so this one is stored untried");
-        printer.warning(&message, None);
-    }
-    let place = match store.store(&server, &username, &password).await? {
-        Kept::InFile(path) => format!("unencrypted in {}", path.display()),
-        Kept::ByHelper(program) => format!("by {program}"),
+    // This read can't be given up, so it comes before signals are caught: they end the process then.
+    let piped = args.password_stdin.then(read_password).transpose()?;
+    let login = async {
+        let (username, password) = ask(args, piped, &server, printer).await?;
+        let credential =
+            Credential::Basic { username: username.clone(), password: password.clone() };
+        if !prove(global, args, &host, credential, printer).await? {
+            let message = format!("{server} asks for no login, so this one is stored untried");
+            printer.warning(&message, None);
+        }
+        let place = match store.store(&server, &username, &password).await? {
+            Kept::InFile(path) => format!("unencrypted in {}", path.display()),
+            Kept::ByHelper(program) => format!("by {program}"),
+        };
+        printer.out(&format!("logged in to {server} as {username}; the login is kept {place}"))?;
+        Ok(())
     };
-    printer.out(&format!("logged in to {server} as {username}; the login is kept {place}"))?;
-    Ok(())
+    tokio::select! {
+        // Signals are caught from here on, before anybody is asked.
+        biased;
+        () = interrupted => Err(Error::Interrupted),
+        outcome = login => outcome,
+    }
 }
 
 /// The registry as references name it: a port that is typed stays, and has a directory of its own.
@@ -164,22 +181,27 @@ async fn prove(
     Ok(proved?)
 }
 
-fn ask(args: &LoginArgs, server: &str, printer: &Printer) -> Result<(String, SecretString), Error> {
+async fn ask(
+    args: &LoginArgs,
+    piped: Option<SecretString>,
+    server: &str,
+    printer: &Printer,
+) -> Result<(String, SecretString), Error> {
     let username = match &args.username {
         Some(username) => username.clone(),
-        None => ask_username(server, printer)?,
+        None => ask_username(server).await?,
     };
     if username.is_empty() {
         return Err(Error::Empty("user name"));
     }
-    let password = match &args.password {
-        Some(password) => {
+    let password = match (&args.password, piped) {
+        (Some(password), _) => {
             let hint = "use --password-stdin";
             printer.warning("other users of this machine can see a password in -p", Some(hint));
             password.0.clone()
         }
-        None if args.password_stdin => read_password()?,
-        None => ask_password(&username, server)?,
+        (None, Some(piped)) => piped,
+        (None, None) => ask_password(&username, server).await?,
     };
     match password.expose_secret() {
         "" => Err(Error::Empty("password")),
@@ -187,24 +209,22 @@ fn ask(args: &LoginArgs, server: &str, printer: &Printer) -> Result<(String, Sec
     }
 }
 
-fn ask_username(server: &str, printer: &Printer) -> Result<String, Error> {
+async fn ask_username(server: &str) -> Result<String, Error> {
     if !io::stdin().is_terminal() {
         return Err(Error::NoTerminal("user name"));
     }
-    printer.err(&format!("User name at {server}:"));
-    let mut line = String::new();
-    io::stdin()
-        .read_line(&mut line)
-        .map_err(|source| Error::NotRead { what: "user name", source })?;
-    Ok(line.trim().to_owned())
+    prompt::line(&format!("User name at {server}: "))
+        .await
+        .map(|line| line.trim().to_owned())
+        .map_err(|source| Error::NotRead { what: "user name", source })
 }
 
-fn ask_password(username: &str, server: &str) -> Result<SecretString, Error> {
+async fn ask_password(username: &str, server: &str) -> Result<SecretString, Error> {
     if !io::stdin().is_terminal() {
         return Err(Error::NoTerminal("password"));
     }
-    rpassword::prompt_password(format!("Password for {username} at {server}: "))
-        .map(SecretString::from)
+    prompt::password(&format!("Password for {username} at {server}: "))
+        .await
         .map_err(|source| Error::NotRead { what: "password", source })
 }
 

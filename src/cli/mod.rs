@@ -8,6 +8,7 @@
 //! | `pull`, `images`, `rm`, `login`, `logout`, `explain`, `completion` | one subcommand each: wires and prints |
 //! | `explanation` | what a pull would do, as a document |
 //! | `inventory` | the images in containerd, for those that list or remove them |
+//! | `prompt` | questions to somebody at the terminal |
 //! | `error` | what can go wrong before a subcommand's own work begins |
 
 pub mod args;
@@ -19,6 +20,7 @@ mod images;
 mod inventory;
 mod login;
 mod logout;
+mod prompt;
 mod pull;
 pub mod registry_args;
 mod rm;
@@ -92,7 +94,9 @@ async fn run(cli: &Cli, printer: &Printer) -> Option<Failure> {
         Command::Pull(args) => pull::run(&cli.global, args, printer, interrupted).await,
         Command::Images(args) => told(printer, images::run(&cli.global, args, printer).await),
         Command::Rm(args) => told(printer, rm::run(&cli.global, args, printer).await),
-        Command::Login(args) => told(printer, login::run(&cli.global, args, printer).await),
+        Command::Login(args) => {
+            told(printer, login::run(&cli.global, args, printer, interrupted).await)
+        }
         Command::Logout(args) => told(printer, logout::run(args, printer).await),
         Command::Explain(args) => explain::run(&cli.global, args, printer).await,
         Command::Completion(args) => told(printer, completion::run(args, printer)),

@@ -1,11 +1,12 @@
 //! `pullctl pull`: wires a registry, a destination and a progress display together.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use super::args::{GlobalArgs, PullArgs};
 use super::values::Destination as To;
 use super::{Error, fail, settings};
-use crate::config::{Keychain, Warning};
+use crate::config::{NodeConfig, Warning};
 use crate::containerd::{self, Client};
 use crate::failure::{Diagnose, Failure};
 use crate::layout::Layout;
@@ -23,9 +24,21 @@ pub(super) async fn run(
     printer: &Printer,
     interrupted: impl Future<Output = ()>,
 ) -> Option<Failure> {
-    let Work { requests, keychain, warnings, snapshotter } = match work(args) {
+    let Work { requests, node, warnings, snapshotter } = match work(args) {
         Ok(work) => work,
         Err(error) => return fail(printer, &*error),
+    };
+    let mut interrupted = pin!(interrupted);
+    let keychain = tokio::select! {
+        // Signals are caught from here on, before anybody is asked. What was read so far can't be
+        // given up: there they end the process.
+        biased;
+        () = &mut interrupted => return fail(printer, &Error::Interrupted),
+        keychain = settings::keychain(args.registry.user.as_ref(), &requests, node) => keychain,
+    };
+    let keychain = match keychain {
+        Ok(keychain) => keychain,
+        Err(error) => return fail(printer, &error),
     };
     let options = Options {
         progress: args.output.progress,
@@ -65,7 +78,7 @@ pub(super) async fn run(
 /// What the arguments and the node's files come to.
 struct Work {
     requests: Vec<PullRequest>,
-    keychain: Arc<Keychain>,
+    node: NodeConfig,
     warnings: Vec<Warning>,
     /// The snapshotter that containerd's configuration names.
     snapshotter: Option<String>,
@@ -76,9 +89,7 @@ fn work(args: &PullArgs) -> Result<Work, Box<dyn Diagnose>> {
     let node = settings::node(&args.registry).map_err(boxed)?;
     let (requests, warnings) = settings::requests(args, references, &node).map_err(boxed)?;
     let snapshotter = node.containerd.as_ref().and_then(|config| config.snapshotter.clone());
-    let user = args.registry.user.as_ref();
-    let keychain = settings::keychain(user, &requests, node).map_err(boxed)?;
-    Ok(Work { requests, keychain, warnings, snapshotter })
+    Ok(Work { requests, node, warnings, snapshotter })
 }
 
 fn boxed(error: impl Diagnose + 'static) -> Box<dyn Diagnose> {

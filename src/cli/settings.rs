@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 
-use super::Error;
 use super::args::{GlobalArgs, ImageArgs, PullArgs};
 use super::registry_args::RegistryArgs;
 use super::values::Login;
+use super::{Error, prompt};
 use crate::config::{
     Credential, Environment, Error as ConfigError, HostOptions, Keychain, NodeConfig, RegistryHost,
     Warning,
@@ -143,16 +143,16 @@ fn platforms(args: &ImageArgs) -> PlatformChoice {
 ///
 /// # Errors
 /// [`Error::SeveralRegistries`], [`Error::NoUser`], or the password can't be asked for.
-pub(super) fn keychain(
+pub(super) async fn keychain(
     login: Option<&Login>,
     requests: &[PullRequest],
     node: NodeConfig,
 ) -> Result<Arc<Keychain>, Error> {
-    let typed = typed_login(login, requests)?;
+    let typed = typed_login(login, requests).await?;
     Ok(Arc::new(node.with_logins(typed)))
 }
 
-fn typed_login(login: Option<&Login>, requests: &[PullRequest]) -> Result<Keychain, Error> {
+async fn typed_login(login: Option<&Login>, requests: &[PullRequest]) -> Result<Keychain, Error> {
     let (Some(login), Some(first)) = (login, requests.first()) else {
         return Ok(Keychain::default());
     };
@@ -166,15 +166,15 @@ fn typed_login(login: Option<&Login>, requests: &[PullRequest]) -> Result<Keycha
     }
     let password = match &login.password {
         Some(password) => password.clone(),
-        None => ask_password(&login.username, domain)?,
+        None => ask_password(&login.username, domain).await?,
     };
     let credential = Credential::Basic { username: login.username.clone(), password };
     Ok(Keychain::from_command_line(domain.to_owned(), credential))
 }
 
-fn ask_password(username: &str, domain: &str) -> Result<SecretString, Error> {
-    rpassword::prompt_password(format!("Password for {username} at {domain}: "))
-        .map(SecretString::from)
+async fn ask_password(username: &str, domain: &str) -> Result<SecretString, Error> {
+    prompt::password(&format!("Password for {username} at {domain}: "))
+        .await
         .map_err(|source| Error::Password { username: username.to_owned(), source })
 }
 
