@@ -8,6 +8,7 @@ use std::time::Instant;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::board::{Blob, Board, Totals};
+use super::canvas;
 use super::lines::{attempt_line, kind_name, state_name};
 use super::printer::Printer;
 use super::progress::Renderer;
@@ -67,7 +68,7 @@ impl Bars {
     /// With `attempts`, each request gets a line above the bars.
     pub(super) fn new(printer: Printer, attempts: bool) -> Self {
         let screen = printer.screen().0.clone();
-        screen.set_draw_target(ProgressDrawTarget::stderr());
+        screen.set_draw_target(canvas::stderr());
         let total = screen.add(ProgressBar::new(0).with_style(style(TOTAL_NARROW)));
         let (board, rows, width) = (Board::default(), Vec::new(), 0);
         Self { printer, attempts, board, screen, rows, total, width }

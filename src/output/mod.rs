@@ -8,11 +8,13 @@
 //! | [`Progress`] | the sink that a pull reports to, and the thread that renders |
 //! | `bars`, `lines`, `json` | one way of rendering each |
 //! | `board` | what is known of every blob, for those that draw |
+//! | `canvas` | the terminal that bars are drawn on |
 //!
 //! What is pulled, and why it failed, is decided elsewhere; here it is only shown.
 
 mod bars;
 mod board;
+mod canvas;
 mod diagnostic;
 mod json;
 mod lines;

@@ -21,15 +21,17 @@ pub enum ProgressMode {
 impl ProgressMode {
     /// Decides what [`ProgressMode::Auto`] is on this process's standard error.
     pub(super) fn resolved(self) -> Self {
-        let can_redraw = || {
-            std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
-        };
         match self {
             Self::Auto if can_redraw() => Self::Bars,
             Self::Auto => Self::Plain,
             chosen => chosen,
         }
     }
+}
+
+/// Whether standard error is a terminal on which lines can be drawn anew.
+pub(super) fn can_redraw() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
 
 /// What is shown of a run.
