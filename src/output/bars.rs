@@ -3,9 +3,12 @@
 //! The only place that knows indicatif's bars. What to show is decided in `board`.
 
 use std::collections::HashMap;
+use std::fmt::Write;
 use std::time::Instant;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{
+    HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle,
+};
 
 use super::board::{Blob, Board, Totals};
 use super::canvas;
@@ -187,6 +190,17 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("━╸─")
+        .with_key("eta", eta)
+}
+
+/// Time to go; indicatif itself says `0s` as long as nothing arrives.
+fn eta(state: &ProgressState, text: &mut dyn Write) {
+    // A text that can't take more shows less.
+    let _ = if state.per_sec() > 0.0 {
+        write!(text, "{:#}", HumanDuration(state.eta()))
+    } else {
+        text.write_char('-')
+    };
 }
 
 #[cfg(test)]
