@@ -29,5 +29,6 @@ mod resume;
 mod secrets;
 mod support;
 mod survive;
+mod terminal;
 mod tls;
 mod transport;

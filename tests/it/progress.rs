@@ -1,6 +1,4 @@
-//! What a pull shows while it runs, on terminals and off them.
-
-use std::process::Command;
+//! What a pull shows while it runs, off terminals; `terminal` is about those.
 
 use serde_json::Value;
 
@@ -114,26 +112,14 @@ fn off_a_terminal_there_are_plain_lines_and_few_of_them() {
 }
 
 #[test]
-fn on_a_terminal_there_are_bars() {
+fn bars_are_drawn_on_terminals_only() {
     let registry = FaultyRegistry::start();
     let reference = registry.add_new(&image());
-    let daemon = Containerd::shared(Version::V2_1);
-    let command = format!(
-        "{} -a {} pull --plain-http {reference}",
-        env!("CARGO_BIN_EXE_pullctl"),
-        daemon.socket().display()
-    );
-    // script(1) gives the command a terminal of its own.
-    let output = Command::new("script")
-        .args(["-qefc", &command, "/dev/null"])
-        .env("TERM", "xterm-256color")
-        .env("COLUMNS", "120")
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains('\u{1b}'), "no bars: {said}");
-    assert!(said.contains(&reference), "{said}");
+    let outcome = pull(&reference).args(["--progress", "bars"]).env("TERM", "xterm").run();
+    let outcome = outcome.succeeded();
+    assert_eq!(outcome.stderr, "");
+    assert!(outcome.stdout.starts_with(&format!("{reference} sha256:")), "{}", outcome.stdout);
+    assert_eq!(outcome.stdout.lines().count(), 1);
 }
 
 #[test]

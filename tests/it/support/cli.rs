@@ -105,6 +105,11 @@ impl Pullctl {
         self
     }
 
+    /// The command, for those who start it elsewhere, and the home that has to last as long.
+    pub(super) fn into_parts(self) -> (Command, TempDir) {
+        (self.command, self.home)
+    }
+
     /// Starts it and waits for its end.
     pub(crate) fn run(self) -> Outcome {
         self.spawn().wait()

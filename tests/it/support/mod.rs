@@ -11,6 +11,7 @@ pub(crate) mod nginx;
 pub(crate) mod registry;
 pub(crate) mod store;
 pub(crate) mod supervisor;
+pub(crate) mod terminal;
 pub(crate) mod tree;
 pub(crate) mod walk;
 
