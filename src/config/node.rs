@@ -158,6 +158,8 @@ fn login_files(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Credential;
+
     fn fixtures() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
     }
@@ -256,7 +258,7 @@ mod tests {
         let node = NodeConfig::read(&locations, &environment).unwrap();
         assert_eq!(node.warnings().len(), 5);
         let password = "command-line-secret".to_owned().into();
-        let typed = crate::config::Credential::Basic { username: "typed".to_owned(), password };
+        let typed = Credential::Basic { username: "typed".to_owned(), password };
         let keychain = Keychain::from_command_line("quay.io".to_owned(), typed);
         let keychain = node.with_logins(keychain);
         for (authority, repository, source, username) in [
@@ -274,5 +276,56 @@ mod tests {
         }
         let unknown = hosts::own_registry("unknown.example", &HostOptions::default());
         assert!(keychain.find(&unknown, "a").await.is_none());
+    }
+
+    #[tokio::test]
+    async fn of_several_logins_for_one_registry_the_first_in_order_is_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, content: &str| {
+            let path = directory.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, content).unwrap();
+            path
+        };
+        let file = |user: &str| {
+            let login = format!(r#"{{"username": "{user}", "password": "secret"}}"#);
+            format!(r#"{{"auths": {{"reg.example": {login}}}}}"#)
+        };
+        let auth_file = write("auth-file.json", &file("auth-file"));
+        write("docker/config.json", &file("docker"));
+        write("runtime/auth.json", &file("podman-runtime"));
+        write("config/containers/auth.json", &file("podman-home"));
+        let containerd = write(
+            "config.toml",
+            "version = 2\n\
+             [plugins.'io.containerd.grpc.v1.cri'.registry.configs.'reg.example'.auth]\n\
+             username = 'containerd'\npassword = 'secret'\n",
+        );
+        let order = ["typed", "auth-file", "docker", "podman-runtime", "podman-home", "containerd"];
+        for (first, expected) in order.iter().enumerate() {
+            let is_there = |name: &str| order[first..].contains(&name);
+            let below = |name: &str| Some(directory.path().join(name));
+            let environment = Environment {
+                docker_config: below("docker").filter(|_| is_there("docker")),
+                podman_directory: below("runtime").filter(|_| is_there("podman-runtime")),
+                config_home: below("config").filter(|_| is_there("podman-home")),
+                ..Environment::default()
+            };
+            let locations = Locations {
+                auth_file: is_there("auth-file").then(|| auth_file.clone()),
+                containerd_config: Some(containerd.clone()),
+                ..Locations::default()
+            };
+            let password = "secret".to_owned().into();
+            let typed = Credential::Basic { username: "typed".to_owned(), password };
+            let typed = match first {
+                0 => Keychain::from_command_line("reg.example".to_owned(), typed),
+                _ => Keychain::default(),
+            };
+            let keychain = NodeConfig::read(&locations, &environment).unwrap().with_logins(typed);
+            let host = hosts::own_registry("reg.example", &HostOptions::default());
+            let login = keychain.find(&host, "a/b").await.unwrap();
+            assert_eq!(login.credential.username(), Some(*expected), "{}", login.source);
+        }
     }
 }
