@@ -1,38 +1,45 @@
 //! Mirrors as the node's files configure them: who is asked, for what, and with which login.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use tempfile::TempDir;
 
 use crate::support::cli::{Outcome, Pullctl};
-use crate::support::faulty::{FaultyRegistry, Login};
+use crate::support::faulty::{Fault, FaultyRegistry, Login};
 use crate::support::image::Image;
 use crate::support::nginx::Nginx;
 use crate::support::registry::Registry;
 use crate::support::{Validity, unique};
 
 /// The registry that images are named after; the files say where it is.
-const NAMED: &str = "registry.example";
+pub(crate) const NAMED: &str = "registry.example";
 
 /// A hosts directory whose `registry.example/hosts.toml` is `content`.
-fn hosts_directory(content: &str) -> TempDir {
+pub(crate) fn hosts_directory(content: &str) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     write_hosts(directory.path(), content);
     directory
 }
 
-fn write_hosts(directory: &Path, content: &str) {
+/// Writes such a file in `directory`.
+pub(crate) fn write_hosts(directory: &Path, content: &str) {
     let own = directory.join(NAMED);
     fs::create_dir_all(&own).unwrap();
     fs::write(own.join("hosts.toml"), content).unwrap();
 }
 
 /// `pullctl pull` of `reference` into a layout, with `flags`.
-fn pull(reference: &str, flags: &[&str]) -> Outcome {
+pub(crate) fn pull(reference: &str, flags: &[&str]) -> Outcome {
+    pull_by(Pullctl::new(), reference, flags)
+}
+
+/// The same by `pullctl`, which has no arguments yet.
+pub(crate) fn pull_by(pullctl: Pullctl, reference: &str, flags: &[&str]) -> Outcome {
     let layout = tempfile::tempdir().unwrap();
     let to = format!("oci:{}", layout.path().join("layout").display());
-    Pullctl::new().args(["pull", "--retries", "0", "--to", &to, reference]).args(flags).run()
+    pullctl.args(["pull", "--retries", "0", "--to", &to, reference]).args(flags).run()
 }
 
 fn pull_with_hosts(reference: &str, hosts: &TempDir) -> Outcome {
@@ -41,7 +48,7 @@ fn pull_with_hosts(reference: &str, hosts: &TempDir) -> Outcome {
 }
 
 /// A mirror and an upstream that both have one image, and the image's name.
-fn mirror_and_upstream() -> (FaultyRegistry, FaultyRegistry, String) {
+pub(crate) fn mirror_and_upstream() -> (FaultyRegistry, FaultyRegistry, String) {
     let (mirror, upstream) = (FaultyRegistry::start(), FaultyRegistry::start());
     let (image, repository) = (Image::small(), unique("mirrored/image"));
     mirror.add(&image, &repository, "v1");
@@ -80,6 +87,35 @@ fn a_mirror_that_may_not_resolve_serves_blobs_and_the_registry_the_tag() {
     assert!(!upstream.requests_for("/manifests/v1").is_empty());
     assert!(!mirror.requests_for("/blobs/").is_empty());
     assert_eq!(upstream.requests_for("/blobs/").len(), 0);
+}
+
+#[test]
+fn a_mirror_that_may_not_pull_is_asked_for_nothing_however_the_pull_goes() {
+    let (mirror, resolver) = (FaultyRegistry::start(), FaultyRegistry::start());
+    let upstream = FaultyRegistry::start();
+    let (image, repository) = (Image::small(), unique("mirrored/image"));
+    for registry in [&mirror, &resolver, &upstream] {
+        registry.add(&image, &repository, "v1");
+    }
+    let layer = &image.layers()[0].digest;
+    mirror.always(&format!("GET /v2/{repository}/blobs/{layer}"), Fault::Truncate(10));
+    let hosts = hosts_directory(&format!(
+        "server = \"http://{}\"\n[host.\"http://{}\"]\n[host.\"http://{}\"]\n  \
+         capabilities = [\"resolve\"]\n",
+        upstream.authority(),
+        mirror.authority(),
+        resolver.authority()
+    ));
+    let by_digest = format!("{NAMED}/{repository}@{}", image.digest());
+    for reference in [format!("{NAMED}/{repository}:v1"), by_digest] {
+        pull_with_hosts(&reference, &hosts).succeeded();
+        // The mirror breaks off, and who takes over is not the next in the file.
+        assert!(!mirror.requests_for(&format!("/blobs/{layer}")).is_empty());
+        assert!(!upstream.requests_for(&format!("/blobs/{layer}")).is_empty());
+        assert_eq!(resolver.requests(), []);
+        mirror.forget_requests();
+        upstream.forget_requests();
+    }
 }
 
 #[test]
@@ -171,6 +207,28 @@ fn the_login_from_the_command_line_never_reaches_a_mirror() {
 }
 
 #[test]
+fn the_login_from_the_command_line_goes_to_the_images_registry_behind_a_mirror() {
+    let (mirror, upstream, reference) = mirror_and_upstream();
+    let login = Login::Basic { user: "me".to_owned(), password: "hunter2".to_owned() };
+    mirror.require(login.clone());
+    upstream.require(login);
+    let hosts = hosts_directory(&format!("[host.\"http://{}\"]\n", mirror.authority()));
+    let directory = hosts.path().display().to_string();
+    let flags = ["--ignore-containerd-config", "--hosts-dir", &directory, "--plain-http"];
+    let resolve = format!("{NAMED}:{}", upstream.authority());
+    let login = ["--resolve", &resolve, "-u", "me:hunter2"];
+    pull(&reference, &[&flags[..], &login].concat()).succeeded();
+    let shown = |registry: &FaultyRegistry| -> BTreeSet<Option<String>> {
+        let requests = registry.requests();
+        requests.iter().map(|request| request.header("authorization").map(str::to_owned)).collect()
+    };
+    assert_eq!(shown(&mirror), BTreeSet::from([None]));
+    // Base64 of me:hunter2; the first request, which is refused, goes without.
+    let basic = Some("Basic bWU6aHVudGVyMg==".to_owned());
+    assert_eq!(shown(&upstream), BTreeSet::from([None, basic]));
+}
+
+#[test]
 fn what_containerd_is_told_about_mirrors_holds_here_too() {
     let (mirror, _, reference) = mirror_and_upstream();
     let directory = tempfile::tempdir().unwrap();
@@ -234,6 +292,32 @@ fn the_cris_headers_reach_every_registry_and_no_token_endpoint() {
         assert!(at_mirror.iter().all(|request| request.header("x-mirror") == Some("yes")));
         assert!(at_upstream.iter().all(|request| request.header("x-mirror").is_none()));
         assert!(at_upstream.iter().any(|request| request.path == "/token"));
+    }
+}
+
+#[test]
+fn the_headers_of_a_host_reach_its_token_endpoint_with_all_their_values_and_no_other_host() {
+    let (mirror, upstream, reference) = mirror_and_upstream();
+    for registry in [&mirror, &upstream] {
+        registry.require(Login::Token { login: None });
+    }
+    let hosts = hosts_directory(&format!(
+        "server = \"http://{}\"\nheader = {{ x-upstream = \"one\" }}\n[host.\"http://{}\"]\n  \
+         capabilities = [\"pull\"]\n  header = {{ X-Mirror = [\"two\", \"three\"] }}\n",
+        upstream.authority(),
+        mirror.authority()
+    ));
+    pull_with_hosts(&reference, &hosts).succeeded();
+    for (registry, expected) in
+        [(&mirror, [None, Some("two, three")]), (&upstream, [Some("one"), None])]
+    {
+        for kind in [" /token", " /v2/"] {
+            assert!(!registry.requests_for(kind).is_empty(), "{kind}");
+        }
+        for request in registry.requests() {
+            let shown = ["x-upstream", "x-mirror"].map(|name| request.header(name));
+            assert_eq!(shown, expected, "{request:?}");
+        }
     }
 }
 

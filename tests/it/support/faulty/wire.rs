@@ -16,7 +16,7 @@ pub(crate) struct Request {
     /// Path without the query.
     pub(crate) path: String,
     pub(crate) query: String,
-    /// Names in lower case.
+    /// Names in lower case; several values of one name are joined by `, `.
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: String,
     /// Whether the server was asked as a proxy.
@@ -43,7 +43,11 @@ impl Request {
             let mut line = String::new();
             reader.read_line(&mut line).ok()?;
             let Some((name, value)) = line.trim_end().split_once(':') else { break };
-            headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+            let value = value.trim();
+            headers
+                .entry(name.to_ascii_lowercase())
+                .and_modify(|values: &mut String| *values += &format!(", {value}"))
+                .or_insert_with(|| value.to_owned());
         }
         let length = headers.get("content-length").and_then(|length| length.parse().ok());
         let mut body = String::new();
