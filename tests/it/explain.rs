@@ -12,20 +12,23 @@ use crate::support::each_version;
 use crate::support::faulty::FaultyRegistry;
 use crate::support::image::Image;
 
-fn fixtures() -> String {
+/// `explain` where no daemon answers.
+pub(crate) const EXPLAIN: [&str; 5] =
+    ["explain", "-a", "/nowhere.sock", "--platform", "linux/arm64"];
+
+/// The folder of the fixtures.
+pub(crate) fn fixtures() -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").display().to_string()
 }
 
 /// `pullctl explain` with `flags`, where `{}` is the folder of the fixtures; no daemon answers.
-fn explain(flags: &str) -> Outcome {
+pub(crate) fn explain(flags: &str) -> Outcome {
     let flags = flags.replace("{}", &fixtures());
-    Pullctl::new()
-        .args(["explain", "-a", "/nowhere.sock", "--platform", "linux/arm64"])
-        .args(flags.split_whitespace())
-        .run()
+    Pullctl::new().args(EXPLAIN).args(flags.split_whitespace()).run()
 }
 
-fn json_of(outcome: &Outcome) -> Value {
+/// What was printed, as JSON.
+pub(crate) fn json_of(outcome: &Outcome) -> Value {
     serde_json::from_str(&outcome.stdout).expect("standard output is JSON")
 }
 
@@ -90,9 +93,12 @@ docker.io/library/busybox:latest for linux/arm64
 fn errors_take_the_form_that_was_asked_for() {
     let flags = "-o json --ignore-containerd-config";
     let refused = explain(&format!("{flags} Upper/Case")).ended_with(2);
-    let error = &json_of(&refused)["error"];
-    assert_eq!(error["code"], "usage");
-    assert!(error["message"].is_string() && error.get("file").is_none(), "{error}");
+    let expected = json!({"error": {
+        "code": "usage",
+        "message": "invalid reference \"Upper/Case\": repository \"Case\" must be lower case",
+        "hint": "did you mean Upper/case?",
+    }});
+    assert_eq!(json_of(&refused), expected);
 
     let hosts = tempfile::tempdir().unwrap();
     let own = hosts.path().join("quay.io");
@@ -100,12 +106,46 @@ fn errors_take_the_form_that_was_asked_for() {
     std::fs::write(own.join("hosts.toml"), "\nserver = \"ftp://x\"\n").unwrap();
     let directory = hosts.path().display();
     let broken = explain(&format!("{flags} --hosts-dir {directory} quay.io/a")).ended_with(1);
-    let error = &json_of(&broken)["error"];
-    assert_eq!(error["line"], 2, "{error}");
-    assert_eq!(error["file"], own.join("hosts.toml").display().to_string(), "{error}");
-    assert!(error["hint"].as_str().unwrap().contains("server = \"ftp://x\""), "{error}");
+    let file = own.join("hosts.toml").display().to_string();
+    let problem = "`server` has a scheme other than https and http";
+    let expected = json!({"error": {
+        "code": "other",
+        "message": format!("{file}:2:10: {problem}"),
+        "hint": "the line reads `server = \"ftp://x\"`; expected a URL such as \
+                 \"https://mirror.example:5000\"",
+        "file": file,
+        "line": 2,
+    }});
+    assert_eq!(json_of(&broken), expected);
     let outcome = explain(&format!("--hosts-dir {directory} quay.io/a")).ended_with(1);
-    outcome.says("hosts.toml:2:10: `server` has a scheme other than https and http");
+    outcome.says(&format!("hosts.toml:2:10: {problem}"));
+}
+
+#[test]
+fn a_warning_has_a_code_a_place_and_a_hint() {
+    let warnings = |folder: &str, reference: &str| {
+        let flags = format!("--hosts-dir {{}}/hosts/{folder} {reference}");
+        let outcome = explain(&format!("-o json --ignore-containerd-config {flags}"));
+        json_of(&outcome.succeeded())["warnings"].clone()
+    };
+    let file =
+        |folder: &str, domain: &str| format!("{}/hosts/{folder}/{domain}/hosts.toml", fixtures());
+    let hub = json!([{
+        "code": "docker-hub-server",
+        "message": "docker.io serves no images; registry-1.docker.io is asked",
+        "hint": "write https://registry-1.docker.io",
+        "file": file("server-docker-hub", "docker.io"),
+        "line": 1,
+    }]);
+    assert_eq!(warnings("server-docker-hub", "busybox"), hub);
+    let unknown = warnings("unknown-settings", "reg.example/a");
+    let lines: Vec<Option<u64>> =
+        unknown.as_array().unwrap().iter().map(|warning| warning["line"].as_u64()).collect();
+    assert_eq!(lines, [Some(1), Some(3), Some(6), Some(8)]);
+    for warning in unknown.as_array().unwrap() {
+        assert_eq!(warning["code"], "unknown-setting", "{warning}");
+        assert_eq!(warning["file"], file("unknown-settings", "reg.example"), "{warning}");
+    }
 }
 
 #[test]

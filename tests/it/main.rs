@@ -12,6 +12,7 @@ mod cri_settings;
 mod differential;
 mod exit_codes;
 mod explain;
+mod explain_hosts;
 mod faults_daemon;
 mod faults_registry;
 mod harbor;

@@ -99,6 +99,12 @@ impl Pullctl {
         self
     }
 
+    /// Started in this directory, from which relative paths are looked for.
+    pub(crate) fn below(mut self, directory: &Path) -> Self {
+        self.command.current_dir(directory);
+        self
+    }
+
     /// Standard input, which is empty otherwise.
     pub(crate) fn input(mut self, text: &str) -> Self {
         text.clone_into(&mut self.input);
