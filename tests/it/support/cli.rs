@@ -59,9 +59,20 @@ impl Pullctl {
 
     /// `pullctl` to which `directory` looks empty, as to one in a container.
     pub(crate) fn blind_to(directory: &Path) -> Self {
+        Self::after("mount -t tmpfs none \"$1\" && shift", &[directory])
+    }
+
+    /// `pullctl` that finds what is in `source` where it looks for `directory`.
+    pub(crate) fn finding(source: &Path, directory: &Path) -> Self {
+        Self::after("mount --bind \"$1\" \"$2\" && shift 2", &[source, directory])
+    }
+
+    /// `pullctl` after a piece of shell script, which takes `paths` and whose mounts nobody else
+    /// sees.
+    fn after(script: &str, paths: &[&Path]) -> Self {
         let mut command = Command::new("unshare");
-        let script = "mount -t tmpfs none \"$0\" && exec \"$@\"";
-        command.args(["-m", "sh", "-c", script]).arg(directory).arg(env!("CARGO_BIN_EXE_pullctl"));
+        let script = format!("{script} && exec \"$0\" \"$@\"");
+        command.args(["-m", "sh", "-c", &script, env!("CARGO_BIN_EXE_pullctl")]).args(paths);
         Self::of(command)
     }
 

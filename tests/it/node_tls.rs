@@ -1,0 +1,109 @@
+//! Certificates as the node's files configure them: what `config.toml` of containerd and
+//! `hosts.toml` say is what is spoken, at a name that is no loopback name.
+
+use std::fs;
+
+use crate::mirrors::{NAMED, hosts_directory, pull};
+use crate::support::cli::Outcome;
+use crate::support::image::Image;
+use crate::support::nginx::{Nginx, Tls};
+use crate::support::registry::Registry;
+use crate::support::{Validity, unique};
+
+/// A registry behind TLS.
+struct Secured {
+    nginx: Nginx,
+    /// `repository:tag` of an image in the registry.
+    image: String,
+    _registry: Registry,
+}
+
+impl Secured {
+    fn new(tls: Tls<'_>) -> Self {
+        let registry = Registry::start();
+        let repository = unique("node/image");
+        registry.push(&Image::small(), &repository, "v1");
+        let nginx = Nginx::start_with(&Nginx::proxy(registry.authority(), ""), tls);
+        Self { nginx, image: format!("{repository}:v1"), _registry: registry }
+    }
+
+    /// A pull of the image as one of the registry `domain`, where `registry.example` is this server.
+    fn pull(&self, domain: &str, flags: &[&str]) -> Outcome {
+        let resolve = format!("{NAMED}:{}", self.nginx.authority());
+        let reference = format!("{domain}/{}", self.image);
+        pull(&reference, &[&["--resolve", &resolve], flags].concat())
+    }
+}
+
+#[test]
+fn certificates_of_containerds_file_are_those_of_the_registry_and_of_a_mirror() {
+    let tls = Tls { asks_for_certificate: true, ..Tls::new(NAMED, Validity::Now) };
+    let secured = Secured::new(tls);
+    let files = tempfile::tempdir().unwrap();
+    let (certificate, key) = secured.nginx.client_certificate();
+    for (name, file) in [("ca.pem", secured.nginx.ca()), ("node.pem", certificate.clone())] {
+        fs::copy(file, files.path().join(name)).unwrap();
+    }
+    // Relative paths start at the file's directory.
+    let (ca, skip) = ("ca_file = \"ca.pem\"\n", "insecure_skip_verify = true\n");
+    let shown = format!("cert_file = \"node.pem\"\nkey_file = {key:?}\n");
+    let unknown = "certificate signed by an unknown authority";
+    let unshown = "400 Bad Request";
+    for (version, plugin) in [(2, "io.containerd.grpc.v1.cri"), (3, "io.containerd.cri.v1.images")]
+    {
+        for (settings, refusal) in [
+            (String::new(), Some(unknown)),
+            (shown.clone(), Some(unknown)),
+            (ca.to_owned(), Some(unshown)),
+            (skip.to_owned(), Some(unshown)),
+            (format!("{ca}{shown}"), None),
+            (format!("{skip}{shown}"), None),
+        ] {
+            let path = files.path().join("config.toml");
+            let section = format!("plugins.\"{plugin}\".registry");
+            let content = format!(
+                "version = {version}\n[{section}.mirrors.\"other.example\"]\n\
+                 endpoint = [\"https://{NAMED}\"]\n[{section}.configs.\"{NAMED}\".tls]\n{settings}"
+            );
+            fs::write(&path, content).unwrap();
+            let path = path.display().to_string();
+            for domain in [NAMED, "other.example"] {
+                let outcome = secured.pull(domain, &["--containerd-config", &path]);
+                match refusal {
+                    Some(refusal) => {
+                        outcome.ended_with(5).says(&format!("{NAMED}: ")).says(refusal)
+                    }
+                    None => outcome.succeeded(),
+                };
+            }
+        }
+    }
+}
+
+#[test]
+fn skip_verify_of_a_hosts_file_holds_for_its_host_alone_and_over_the_flag() {
+    let own = format!("server = \"https://{NAMED}\"\n");
+    let mirror = format!("[host.\"https://{NAMED}\"]\n");
+    let elsewhere = "[host.\"https://127.0.0.1:9\"]\n";
+    let (skip, verify) = ("skip_verify = true\n", "skip_verify = false\n");
+    for validity in [Validity::Now, Validity::Expired] {
+        let secured = Secured::new(Tls::new(NAMED, validity));
+        for (content, flags, code) in [
+            (format!("{own}{skip}"), &[][..], 0),
+            (skip.to_owned(), &[], 0),
+            (format!("{own}{verify}{mirror}{skip}"), &[], 0),
+            (format!("{own}{elsewhere}{skip}"), &[], 5),
+            (format!("{own}{verify}"), &[], 5),
+            (own.clone(), &[], 5),
+            (own.clone(), &["--skip-verify"], 0),
+            (format!("{own}{verify}"), &["--skip-verify"], 5),
+        ] {
+            let hosts = hosts_directory(&content);
+            let directory = hosts.path().display().to_string();
+            let node = ["--ignore-containerd-config", "--hosts-dir", &directory];
+            let outcome = secured.pull(NAMED, &[&node[..], flags].concat());
+            assert_eq!(outcome.code, Some(code), "{content}{flags:?}: {outcome:?}");
+            assert_eq!(outcome.stderr.contains("certificate"), code != 0, "{content}: {outcome:?}");
+        }
+    }
+}
