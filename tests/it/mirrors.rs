@@ -298,20 +298,28 @@ fn the_cris_headers_reach_every_registry_and_no_token_endpoint() {
 #[test]
 fn the_headers_of_a_host_reach_its_token_endpoint_with_all_their_values_and_no_other_host() {
     let (mirror, upstream, reference) = mirror_and_upstream();
-    for registry in [&mirror, &upstream] {
-        registry.require(Login::Token { login: None });
-    }
+    mirror.require(Login::Token { login: None });
+    let login = Some(("me".to_owned(), "hunter2".to_owned()));
+    upstream.require(Login::Token { login });
     let hosts = hosts_directory(&format!(
         "server = \"http://{}\"\nheader = {{ x-upstream = \"one\" }}\n[host.\"http://{}\"]\n  \
          capabilities = [\"pull\"]\n  header = {{ X-Mirror = [\"two\", \"three\"] }}\n",
         upstream.authority(),
         mirror.authority()
     ));
-    pull_with_hosts(&reference, &hosts).succeeded();
-    for (registry, expected) in
-        [(&mirror, [None, Some("two, three")]), (&upstream, [Some("one"), None])]
-    {
-        for kind in [" /token", " /v2/"] {
+    let logins = hosts.path().join("logins.json");
+    let login = "{\"username\": \"me\", \"password\": \"hunter2\"}";
+    let content = format!("{{\"auths\": {{\"{}\": {login}}}}}", upstream.authority());
+    fs::write(&logins, content).unwrap();
+    let (directory, file) = (hosts.path().display().to_string(), logins.display().to_string());
+    let flags = ["--ignore-containerd-config", "--hosts-dir", &directory, "--auth-file", &file];
+    pull(&reference, &flags).succeeded();
+    // Without a login a token is got, with one it is posted for.
+    for (registry, token, expected) in [
+        (&mirror, "GET /token", [None, Some("two, three")]),
+        (&upstream, "POST /token", [Some("one"), None]),
+    ] {
+        for kind in [token, " /v2/"] {
             assert!(!registry.requests_for(kind).is_empty(), "{kind}");
         }
         for request in registry.requests() {
