@@ -81,6 +81,24 @@ fn certificates_of_containerds_file_are_those_of_the_registry_and_of_a_mirror() 
 }
 
 #[test]
+fn certificates_beside_each_other_are_used_as_docker_uses_them() {
+    let tls = Tls { asks_for_certificate: true, ..Tls::new(NAMED, Validity::Now) };
+    let secured = Secured::new(tls);
+    let hosts = tempfile::tempdir().unwrap();
+    let own = hosts.path().join(NAMED);
+    fs::create_dir(&own).unwrap();
+    let directory = hosts.path().display().to_string();
+    let flags = ["--ignore-containerd-config", "--hosts-dir", &directory];
+    let (certificate, key) = secured.nginx.client_certificate();
+    secured.pull(NAMED, &flags).ended_with(5).says("signed by an unknown authority");
+    fs::copy(secured.nginx.ca(), own.join("any.crt")).unwrap();
+    secured.pull(NAMED, &flags).ended_with(5).says("400 Bad Request");
+    fs::copy(certificate, own.join("node.cert")).unwrap();
+    fs::copy(key, own.join("node.key")).unwrap();
+    secured.pull(NAMED, &flags).succeeded();
+}
+
+#[test]
 fn skip_verify_of_a_hosts_file_holds_for_its_host_alone_and_over_the_flag() {
     let own = format!("server = \"https://{NAMED}\"\n");
     let mirror = format!("[host.\"https://{NAMED}\"]\n");
