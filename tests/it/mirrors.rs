@@ -2,19 +2,29 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use tempfile::TempDir;
 
 use crate::support::cli::{Outcome, Pullctl};
-use crate::support::faulty::{Fault, FaultyRegistry, Login};
-use crate::support::image::Image;
+use crate::support::faulty::{Fault, FaultyRegistry, Gate, Login, Request};
+use crate::support::image::{Image, Layer, Recipe};
 use crate::support::nginx::Nginx;
 use crate::support::registry::Registry;
 use crate::support::{Validity, unique};
 
 /// The registry that images are named after; the files say where it is.
 pub(crate) const NAMED: &str = "registry.example";
+
+/// What the layer of [`Pair`] is fetched in.
+const CHUNK: u64 = 64 << 10;
+
+/// The layer's length, far more chunks than there are connections.
+const LAYER: u64 = 48 * CHUNK;
+
+/// Most connections that carry blobs at one time, and so most chunks that may be late at one time.
+const CONNECTIONS: usize = 12;
 
 /// A hosts directory whose `registry.example/hosts.toml` is `content`.
 pub(crate) fn hosts_directory(content: &str) -> TempDir {
@@ -346,4 +356,103 @@ fn a_private_authority_is_trusted_where_hosts_toml_names_it() {
     let directory = strange.path().display().to_string();
     let flags = ["--ignore-containerd-config", "--hosts-dir", &directory, "--skip-verify"];
     pull(&reference, &flags).succeeded();
+}
+
+/// Two mirrors before a registry, and an image of one large layer that all three have. The first
+/// mirror never sends a byte of one of its chunks.
+struct Pair {
+    first: FaultyRegistry,
+    second: FaultyRegistry,
+    upstream: FaultyRegistry,
+    stalled: Gate,
+    repository: String,
+    image: Image,
+    files: TempDir,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let [first, second, upstream] = [(); 3].map(|()| FaultyRegistry::start());
+        // The file's header and the archive's end are 1536 bytes.
+        let size = usize::try_from(LAYER).unwrap() - 1536;
+        let image = Recipe::new(vec![Layer::noise(&unique("pair"), size)]).build();
+        let repository = unique("pair/image");
+        for registry in [&first, &second, &upstream] {
+            registry.add(&image, &repository, "v1");
+        }
+        // What is usual is known by then, and there are chunks still to come.
+        let stalled = Gate::new();
+        let mut script = vec![None; 8];
+        script.push(Some(Fault::Stall(0, stalled.clone())));
+        first.script(&image.layers()[0].digest.to_string(), script);
+        let hosts = format!(
+            "server = \"http://{}\"\n[host.\"http://{}\"]\n[host.\"http://{}\"]\n",
+            upstream.authority(),
+            first.authority(),
+            second.authority()
+        );
+        let files = hosts_directory(&hosts);
+        Self { first, second, upstream, stalled, repository, image, files }
+    }
+
+    /// Pulls the image as one of `registry`, with so much patience for hosts that send nothing that
+    /// the test would fail before it ended.
+    fn pull_from(&self, registry: &str) -> Outcome {
+        let outcome = Pullctl::new()
+            .args(["pull", "-v", "--ignore-containerd-config", "--stall-timeout", "10m"])
+            .args(["--chunk-size", &CHUNK.to_string()])
+            .args([Path::new("--hosts-dir"), self.files.path()])
+            .args(["--to", &format!("oci:{}", self.files.path().join("layout").display())])
+            .args([format!("{registry}/{}:v1", self.repository)])
+            .run();
+        self.stalled.open();
+        outcome
+    }
+
+    /// The bytes of the layer that `registry` was asked for, sorted.
+    fn asked_of(&self, registry: &FaultyRegistry) -> Vec<RangeInclusive<u64>> {
+        let requests = registry.requests_for(&self.image.layers()[0].digest.to_string());
+        let range = |request: &Request| request.range(LAYER).unwrap();
+        let mut ranges: Vec<_> = requests.iter().map(range).collect();
+        ranges.sort_by_key(|range| *range.start());
+        ranges
+    }
+
+    fn is_stored(&self) -> bool {
+        let layer = self.image.layers()[0].clone();
+        let stored = self.files.path().join("layout/blobs/sha256").join(layer.digest.hex());
+        fs::read(stored).unwrap() == layer.bytes
+    }
+}
+
+/// The layer's chunks, each once.
+fn chunks() -> Vec<RangeInclusive<u64>> {
+    (0..LAYER / CHUNK).map(|number| number * CHUNK..=(number + 1) * CHUNK - 1).collect()
+}
+
+#[test]
+fn a_chunk_that_one_mirror_owes_comes_from_another_and_the_rest_is_not_asked_for_again() {
+    let pair = Pair::new();
+    pair.pull_from(NAMED).succeeded();
+    assert!(pair.is_stored());
+    assert_eq!(pair.asked_of(&pair.first), chunks());
+    // The stalled chunk, and on a busy machine others that are late.
+    let from_second = pair.asked_of(&pair.second);
+    let late: BTreeSet<u64> = from_second.iter().map(|range| range.start() / CHUNK).collect();
+    assert_eq!(late.len(), from_second.len(), "{from_second:?}");
+    assert!((1..=CONNECTIONS).contains(&late.len()), "{from_second:?}");
+    assert!(from_second.iter().any(|range| chunks().contains(range)), "{from_second:?}");
+    assert_eq!(pair.asked_of(&pair.upstream), []);
+}
+
+#[test]
+fn a_chunk_that_stalls_is_asked_for_on_a_second_connection_though_the_stall_timeout_is_long() {
+    let pair = Pair::new();
+    pair.pull_from(&pair.first.authority()).succeeded();
+    assert!(pair.is_stored());
+    let mut asked = pair.asked_of(&pair.first);
+    let all = asked.len();
+    asked.dedup_by_key(|range| range.start() / CHUNK);
+    assert_eq!(asked, chunks());
+    assert!((1..=CONNECTIONS).contains(&(all - asked.len())), "asked {all} times");
 }
