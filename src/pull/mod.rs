@@ -28,7 +28,7 @@ pub use to_layout::LayoutDestination;
 
 use crate::failure::{Diagnose as _, Failure};
 use crate::progress::{Event, PullReport, Sink};
-use crate::registry::Registry;
+use crate::registry::{Registry, Repository, Resolved};
 use documents::Documents;
 use download::{Blobs, Source, Tally};
 use plan::ImagePlan;
@@ -94,12 +94,10 @@ impl Puller {
         let image = request.reference.to_string();
         let repository = self.registry.repository(request.hosts.clone(), &request.reference);
 
-        let resolved = repository.resolve().await?;
+        let (resolved, mut documents) = self.resolve(&repository).await?;
         let digest = resolved.descriptor.digest;
         self.sink.event(Event::Resolved { image: image.clone(), digest, host: resolved.host });
 
-        let mut documents =
-            Documents::new(repository.clone(), Arc::clone(&self.destination), resolved.body);
         let plan = plan::build(&mut documents, resolved.descriptor, request, &*self.sink).await?;
         self.sink.event(plan.event(&image));
 
@@ -115,6 +113,26 @@ impl Puller {
             reused_bytes: plan.total_bytes().saturating_sub(fetched_bytes),
             duration: started.elapsed(),
         })
+    }
+
+    /// Finds out what the reference points to, and reads it. A host may resolve without showing the
+    /// document; one that gave it another size than it turns out to have is left for the next.
+    async fn resolve(&self, repository: &Repository) -> Result<(Resolved, Documents), Error> {
+        loop {
+            let mut resolved = repository.resolve().await?;
+            let destination = Arc::clone(&self.destination);
+            let body = resolved.body.take();
+            let mut documents = Documents::new(repository.clone(), destination, body);
+            match documents.manifest(&resolved.descriptor).await {
+                Ok(_) => return Ok((resolved, documents)),
+                Err(Error::Registry(error))
+                    if error.is_misdescribed() && repository.distrust_resolver(&resolved) =>
+                {
+                    tracing::debug!(%error, "{} is left out: it gave a wrong size", resolved.host);
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Brings all layers of the image into the destination, unpacked where it unpacks.

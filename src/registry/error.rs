@@ -112,6 +112,13 @@ impl Error {
     /// The fault that decides the operation's kind.
     pub fn fault(&self) -> Option<&Fault> {
         match self {
+    /// Whether reading a manifest failed because its descriptor has another size than the content of
+    /// its digest. Then it is the descriptor's origin that is wrong, whoever was asked.
+    pub fn is_misdescribed(&self) -> bool {
+        let Self::AllHostsFailed { failures, .. } = self else { return false };
+        failures.0.iter().any(|failure| matches!(failure.fault, Fault::SizeMismatch { .. }))
+    }
+
             Self::AllHostsFailed { failures, .. } => {
                 failures.decisive().map(|failure| &failure.fault)
             }

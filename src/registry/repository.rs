@@ -1,5 +1,6 @@
 //! The way in: a [`Registry`] for the run, a [`Repository`] for each image.
 
+use std::slice;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -142,9 +143,20 @@ impl Repository {
     /// tells whether another host may be asked for blobs. The last one is never left out: one bad
     /// blob must not cost a run all the images of its only registry.
     pub fn distrust(&self, hosts: &[String]) -> bool {
+        self.leave_out(hosts, Capability::Pull)
+    }
+
+    /// Leaves out the host that `resolved` the reference, since what it said of the document is wrong,
+    /// and tells whether another host may be asked. As with [`Repository::distrust`], the last one is
+    /// never left out.
+    pub fn distrust_resolver(&self, resolved: &Resolved) -> bool {
+        self.leave_out(slice::from_ref(&resolved.host), resolver::needed(&self.reference))
+    }
+
+    fn leave_out(&self, hosts: &[String], needed: Capability) -> bool {
         let context = &self.registry.context;
         let another_left = self.hosts().is_ok_and(|known| {
-            known.with(Capability::Pull).iter().any(|host| {
+            known.with(needed).iter().any(|host| {
                 let name = host.endpoint().name();
                 !context.is_distrusted(name) && hosts.iter().all(|wrong| wrong != name)
             })

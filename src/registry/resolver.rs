@@ -40,6 +40,11 @@ pub struct Resolved {
     pub body: Option<Bytes>,
 }
 
+/// What a host must be able to do to resolve `reference`: a digest names the same at every host.
+pub(crate) fn needed(reference: &Reference) -> Capability {
+    if reference.digest().is_some() { Capability::Pull } else { Capability::Resolve }
+}
+
 /// Resolves `reference`, host by host.
 ///
 /// # Errors
@@ -50,11 +55,11 @@ pub(crate) async fn resolve(
     reference: &Reference,
 ) -> Result<Resolved, Error> {
     let digest = reference.digest();
-    let (hosts, document) = match (digest, reference.tag()) {
-        (Some(digest), _) => (hosts.with(Capability::Pull), digest.to_string()),
-        (None, tag) => (hosts.with(Capability::Resolve), tag.unwrap_or("latest").to_owned()),
+    let hosts = hosts.with(needed(reference));
+    let request = match digest {
+        Some(digest) => format!("manifests/{digest}"),
+        None => format!("manifests/{}", reference.tag().unwrap_or("latest")),
     };
-    let request = format!("manifests/{document}");
     let mut tries = tries(context, &hosts);
     loop {
         let index = tries
@@ -78,7 +83,8 @@ pub(crate) async fn resolve(
 
 /// Reads the manifest or index that `descriptor` names, its size and digest checked. A host that has
 /// other bytes under that name is left out for the rest of the run, once another host had the right
-/// ones.
+/// ones. When the bytes are right and the size is not, it is the descriptor that is wrong: no other
+/// host is asked.
 ///
 /// # Errors
 /// [`Error::NoHost`] if none may be asked; otherwise [`Error::AllHostsFailed`].
@@ -93,10 +99,9 @@ pub(crate) async fn manifest(
     let request = format!("manifests/{digest}");
     let mut tries = tries(context, &hosts);
     let mut wrong = Vec::new();
+    let what = || format!("read manifest {digest} of {}", reference.name());
     loop {
-        let index = tries.next().await.map_err(|given_up| {
-            given_up.error(format!("read manifest {digest} of {}", reference.name()), &request)
-        })?;
+        let index = tries.next().await.map_err(|given_up| given_up.error(what(), &request))?;
         let Some(host) = hosts.get(index) else { continue };
         let asked = Instant::now();
         match manifest_at(host, descriptor).await {
@@ -106,11 +111,15 @@ pub(crate) async fn manifest(
             }
             Err(fault) => {
                 let name = host.endpoint().name();
-                if matches!(fault, Fault::DigestMismatch { .. } | Fault::SizeMismatch { .. }) {
+                if matches!(fault, Fault::DigestMismatch { .. }) {
                     wrong.push(name.to_owned());
                 }
+                let misdescribed = matches!(fault, Fault::SizeMismatch { .. });
                 context.unusable(name, &request, &fault, asked);
                 tries.failed(index, fault);
+                if misdescribed {
+                    return Err(tries.give_up(None).error(what(), &request));
+                }
             }
         }
     }
@@ -224,14 +233,14 @@ async fn manifest_at(host: &Host, descriptor: &Descriptor) -> Result<Bytes, Faul
     }
     let context = host.endpoint().context();
     let body = content::read_bounded(context, answer.response, MAX_MANIFEST_BYTES).await?;
-    if body.len() as u64 != size {
-        return Err(Fault::SizeMismatch { expected: size, actual: body.len() as u64 });
-    }
     let actual = Digest::of(&body);
     if actual != digest {
         return Err(Fault::DigestMismatch { expected: digest, actual });
     }
     Ok(body)
+    if body.len() as u64 != size {
+        return Err(Fault::SizeMismatch { expected: size, actual: body.len() as u64 });
+    }
 }
 
 async fn ask(host: &Host, method: Method, document: &str) -> Result<Answer, Fault> {

@@ -49,6 +49,8 @@ enum Trouble {
     Layer(Fault),
     /// Its manifests alone.
     Manifest(Fault),
+    /// What it says of a tag before anybody reads the manifest.
+    Announcement(Fault),
     /// When [`GOOD`] chunks of the layer have been asked for.
     MidBlob(Fault),
 }
@@ -83,6 +85,7 @@ fn cases() -> Vec<Case> {
         Case::new(Trouble::Layer(Fault::Lengthen(1000)), "where the descriptor says"),
         Case::new(Trouble::Layer(Fault::Corrupt(PART)), "206"),
         Case::new(Trouble::Manifest(Fault::Corrupt(20)), "content has the digest"),
+        Case::new(Trouble::Announcement(Fault::Lengthen(1000)), "where the descriptor says"),
         Case::new(Trouble::LoginRefused, "401 Unauthorized"),
         Case::new(Trouble::Layer(elsewhere()), "307"),
         Case::new(Trouble::MidBlob(elsewhere()), "307"),
@@ -128,6 +131,7 @@ fn befall(mirror: &FaultyRegistry, image: &Image, trouble: &Trouble) {
         Trouble::LoginRefused => mirror.require(login("mirror", "another")),
         Trouble::Always(fault) => mirror.always("/v2/", fault.clone()),
         Trouble::Manifest(fault) => mirror.always(&manifest, fault.clone()),
+        Trouble::Announcement(fault) => mirror.always("HEAD /v2/", fault.clone()),
         Trouble::Layer(fault) => mirror.always(&layer, fault.clone()),
         Trouble::MidBlob(fault) => {
             mirror.after(usize::try_from(GOOD).unwrap(), &layer, fault.clone());
@@ -283,7 +287,7 @@ fn complaints(case: &Case) -> Vec<String> {
 
     let asked = bed.mirror.requests_for(&format!("/blobs/{}", bed.layer())).len() as u64;
     let most = match case.trouble {
-        Trouble::Manifest(_) => 0,
+        Trouble::Manifest(_) | Trouble::Announcement(_) => 0,
         // Only the whole of it tells that it is wrong.
         Trouble::Layer(Fault::Corrupt(_)) => LAYER / CHUNK + CONNECTIONS,
         // Each connection may learn of it for itself, and ask for a chunk that lags behind.
@@ -327,6 +331,15 @@ fn a_mirror_of_wrong_bytes_is_left_alone_for_the_rest_of_the_run() {
 fn a_mirror_of_wrong_bytes_is_named_when_nobody_else_has_the_blob() {
     let bed = Bed::new(&Trouble::Layer(Fault::Corrupt(PART)));
     bed.upstream.always(&format!("/blobs/{}", bed.layer()), Fault::Status(404, Vec::new()));
+    let outcome = bed.pull(&[]).ended_with(3);
+    let mirror = format!("{}: left out: content from it failed verification", bed.mirror_authority);
+    outcome.says(&mirror).says(&format!("{}: not found", bed.upstream.authority()));
+}
+
+#[test]
+fn a_mirror_that_announces_a_wrong_length_is_named_when_nobody_else_has_the_image() {
+    let bed = Bed::new(&Trouble::Announcement(Fault::Lengthen(1000)));
+    bed.upstream.always("/manifests/", Fault::Status(404, Vec::new()));
     let outcome = bed.pull(&[]).ended_with(3);
     let mirror = format!("{}: left out: content from it failed verification", bed.mirror_authority);
     outcome.says(&mirror).says(&format!("{}: not found", bed.upstream.authority()));
