@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use super::suspects::Suspects;
 use super::{Destination, Error};
 use crate::oci::{Descriptor, Digest, MAX_MANIFEST_BYTES};
 use crate::registry::Repository;
@@ -106,6 +107,7 @@ impl Documents {
 
     async fn fetch_config(&self, descriptor: &Descriptor) -> Result<Bytes, Error> {
         let mut hosts = Vec::new();
+        let mut suspects = Suspects::new(&self.repository);
         for _ in 0..CONFIG_ATTEMPTS {
             let mut stream = self.repository.blob(descriptor, 0).await?;
             let mut bytes = BytesMut::new();
@@ -113,10 +115,11 @@ impl Documents {
                 bytes.extend_from_slice(&piece?);
             }
             if Digest::of(&bytes) == descriptor.digest {
+                suspects.right();
                 return Ok(bytes.freeze());
             }
             hosts = stream.hosts();
-            if !self.repository.distrust(&hosts) {
+            if !suspects.wrong(&hosts) {
                 break;
             }
         }

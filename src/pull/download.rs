@@ -15,15 +15,16 @@ use super::Error;
 use super::destination::{BlobIngest, Destination, Opened};
 use super::once::OnceMap;
 use super::plan::{Layer, PlatformImage};
+use super::suspects::Suspects;
 use crate::failure::{Diagnose as _, Failure};
 use crate::oci::{ChainId, Descriptor, Digest, MediaKind};
 use crate::progress::{BlobKind, BlobState, Event, Sink};
 use crate::reference::Reference;
 use crate::registry::Repository;
 
-/// Times that a blob whose bytes turn out wrong is fetched afresh. Each time the hosts that the
-/// bytes came from are dropped for the run, so more only helps those with many mirrors.
-const ATTEMPTS_AT_A_BLOB: usize = 4;
+/// Times that a blob whose bytes turn out wrong is fetched afresh. Each time one host is left out, so
+/// more only helps those with many mirrors.
+const ATTEMPTS_AT_A_BLOB: usize = 6;
 
 /// How long no bytes come before those held back are put where a later run finds them (1 s): on a
 /// line that stalls, the run may be ended before the next ones come.
@@ -182,6 +183,7 @@ impl Blobs {
     ) -> Result<(), Error> {
         let descriptor = &layer.descriptor;
         let mut wrong = None;
+        let mut suspects = Suspects::new(&source.repository);
         for _ in 0..ATTEMPTS_AT_A_BLOB {
             let opened = self.destination.open(layer, is_unpacked, &source.image).await?;
             let Opened::Ingest(mut ingest) = opened else {
@@ -199,13 +201,16 @@ impl Blobs {
             };
             self.state(descriptor, BlobState::Verifying, 0);
             match ingest.commit().await {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    suspects.right();
+                    return Ok(());
+                }
                 Err(error) if error.failure() != Failure::Verification => return Err(error),
                 Err(error) => tracing::debug!(%error, ?hosts, "wrong blob"),
             }
             // What an earlier run left may have been the wrong part: the hosts get one more chance.
             let blame = resumed == 0;
-            let others_left = !blame || source.repository.distrust(&hosts);
+            let others_left = !blame || suspects.wrong(&hosts);
             wrong = Some(Error::WrongBlob { digest: descriptor.digest, hosts });
             if !others_left {
                 break;

@@ -12,6 +12,7 @@ mod once;
 mod plan;
 mod request;
 mod run_lease;
+mod suspects;
 mod to_containerd;
 mod to_layout;
 

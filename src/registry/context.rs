@@ -128,6 +128,11 @@ impl Context {
         lock(&self.distrusted).extend(hosts.iter().cloned());
     }
 
+    /// Asks `hosts` again, which were left out by [`Context::distrust`].
+    pub(crate) fn trust(&self, hosts: &[String]) {
+        lock(&self.distrusted).retain(|distrusted| !hosts.contains(distrusted));
+    }
+
     /// Whether `host` was left out by [`Context::distrust`].
     pub(crate) fn is_distrusted(&self, host: &str) -> bool {
         lock(&self.distrusted).contains(host)

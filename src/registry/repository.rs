@@ -143,6 +143,16 @@ impl Repository {
     /// tells whether another host may be asked for blobs. The last one is never left out: one bad
     /// blob must not cost a run all the images of its only registry.
     pub fn distrust(&self, hosts: &[String]) -> bool {
+    /// Takes back [`Repository::distrust`] of `hosts`: it was another host whose bytes were wrong.
+    pub fn trust(&self, hosts: &[String]) {
+        self.registry.context.trust(hosts);
+    }
+
+    /// Whether `host` is left out.
+    pub fn distrusts(&self, host: &str) -> bool {
+        self.registry.context.is_distrusted(host)
+    }
+
         self.leave_out(hosts, Capability::Pull)
     }
 

@@ -1,6 +1,5 @@
 //! Where a blob's bytes are to be had: its hosts, and what was learnt about each.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -32,7 +31,6 @@ pub(crate) struct Source {
     pub(crate) what: String,
     /// Index of the location to ask first: the one that delivered last.
     preferred: AtomicUsize,
-    contributors: Mutex<BTreeSet<String>>,
 }
 
 /// One place that may have the blob.
@@ -91,15 +89,7 @@ impl Source {
         what: String,
     ) -> Self {
         let Descriptor { digest, size, .. } = *descriptor;
-        Self {
-            context,
-            digest,
-            size,
-            locations,
-            what,
-            preferred: AtomicUsize::new(0),
-            contributors: Mutex::default(),
-        }
+        Self { context, digest, size, locations, what, preferred: AtomicUsize::new(0) }
     }
 
     /// What requests for it are called in errors.
@@ -174,9 +164,8 @@ impl Source {
 
     /// Takes note that bytes came from the location `index`.
     pub(crate) fn contributed(&self, index: usize) {
-        let Some(location) = self.locations.get(index) else { return };
-        if !location.contributed.swap(true, Ordering::Relaxed) {
-            lock(&self.contributors).insert(location.endpoint.name().to_owned());
+        if let Some(location) = self.locations.get(index) {
+            location.contributed.store(true, Ordering::Relaxed);
         }
     }
 
@@ -187,7 +176,15 @@ impl Source {
 
     /// The hosts that bytes came from.
     pub(crate) fn contributors(&self) -> Vec<String> {
-        lock(&self.contributors).iter().cloned().collect()
+        let mut names: Vec<String> = Vec::new();
+        for location in &self.locations {
+            let name = location.endpoint.name();
+            // A host may be at several locations.
+            if location.contributed.load(Ordering::Relaxed) && names.iter().all(|n| n != name) {
+                names.push(name.to_owned());
+            }
+        }
+        names
     }
 
     async fn ask(&self, location: &Location, range: Option<ByteRange>) -> Result<Answer, Fault> {

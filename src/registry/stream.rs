@@ -80,7 +80,8 @@ impl BlobStream {
         next
     }
 
-    /// The hosts that bytes came from so far, for [`super::Repository::distrust`].
+    /// The hosts that bytes came from so far, those that are asked first in front: a foreign layer's
+    /// own URLs, the mirrors, the image's registry.
     pub fn hosts(&self) -> Vec<String> {
         self.source.contributors()
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use crate::support::cli::{Outcome, Pullctl};
-use crate::support::faulty::{Fault, FaultyRegistry, Gate, Login, Request};
+use crate::support::faulty::{Body, Fault, FaultyRegistry, Gate, Login, Request};
 use crate::support::image::{Image, Layer, Recipe};
 use crate::support::nginx::Nginx;
 use crate::support::registry::Registry;
@@ -455,4 +455,16 @@ fn a_chunk_that_stalls_is_asked_for_on_a_second_connection_though_the_stall_time
     asked.dedup_by_key(|range| range.start() / CHUNK);
     assert_eq!(asked, chunks());
     assert!((1..=CONNECTIONS).contains(&(all - asked.len())), "asked {all} times");
+}
+
+#[test]
+fn a_mirror_is_cleared_when_the_other_one_gives_wrong_bytes_by_itself() {
+    let pair = Pair::new();
+    let path = format!("/v2/{}/blobs/{}", pair.repository, pair.image.layers()[0].digest);
+    let zeros = Body::generated(LAYER, |_, buffer| buffer.fill(0));
+    pair.second.serve(&path, "application/octet-stream", None, zeros);
+    let outcome = pair.pull_from(NAMED).succeeded();
+    outcome.says(&format!("{} is left out: it gave wrong bytes", pair.second.authority()));
+    assert!(pair.is_stored());
+    assert_eq!(pair.asked_of(&pair.upstream), []);
 }

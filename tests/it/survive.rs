@@ -12,7 +12,7 @@ use pullctl::oci::Digest;
 use tempfile::TempDir;
 
 use crate::support::cli::{Outcome, Pullctl};
-use crate::support::faulty::{Fault, FaultyRegistry, Gate, Login, Request, dead_authority};
+use crate::support::faulty::{Body, Fault, FaultyRegistry, Gate, Login, Request, dead_authority};
 use crate::support::image::{Image, Layer, Recipe};
 use crate::support::nginx::Nginx;
 use crate::support::{Validity, unique};
@@ -234,6 +234,16 @@ impl Bed {
         with_login.map(|request| request.range(LAYER).unwrap_or_else(whole)).collect()
     }
 
+    /// Puts other bytes in the place of `layer` at the mirror.
+    fn damage_at_mirror(&self, layer: &Layer) {
+        let mut bytes = layer.blob.bytes.clone();
+        bytes[usize::try_from(PART).unwrap()] ^= 0xff;
+        let (_, name) = self.reference.split_once('/').unwrap();
+        let (repository, _) = name.rsplit_once(':').unwrap();
+        let path = format!("/v2/{repository}/blobs/{}", layer.blob.digest);
+        self.mirror.serve(&path, "application/octet-stream", None, Body::from(bytes));
+    }
+
     /// What `outcome` tells of requests to the mirror.
     fn told_of_mirror<'a>(&self, outcome: &'a Outcome) -> Vec<&'a str> {
         let host = format!("{}: ", self.mirror_authority);
@@ -334,6 +344,25 @@ fn a_mirror_of_wrong_bytes_is_named_when_nobody_else_has_the_blob() {
     let outcome = bed.pull(&[]).ended_with(3);
     let mirror = format!("{}: left out: content from it failed verification", bed.mirror_authority);
     outcome.says(&mirror).says(&format!("{}: not found", bed.upstream.authority()));
+}
+
+#[test]
+fn of_the_hosts_that_gave_a_wrong_blob_only_the_one_of_wrong_bytes_is_left_out() {
+    let size = usize::try_from(LAYER).unwrap() - 1536;
+    let layers = [(); 2].map(|()| Layer::noise(&unique("mixed"), size));
+    // The mirror gives the beginning, in which a byte is wrong, and the registry the rest.
+    let bed = Bed::with_layers(layers.to_vec(), &Trouble::MidBlob(Fault::Status(404, Vec::new())));
+    let good = usize::try_from(GOOD).unwrap();
+    bed.mirror.after(good, &layers[1].blob.digest.to_string(), Fault::Status(404, Vec::new()));
+    layers.iter().for_each(|layer| bed.damage_at_mirror(layer));
+    let outcome = bed.pull(&["--concurrency", "1"]).succeeded();
+    outcome.says(&format!("{} is left out: it gave wrong bytes", bed.mirror_authority));
+    let asked_of = |registry: &FaultyRegistry| {
+        let digests = layers.iter().map(|layer| layer.blob.digest.to_string());
+        digests.filter(|digest| !registry.requests_for(digest).is_empty()).count()
+    };
+    assert_eq!((asked_of(&bed.mirror), asked_of(&bed.upstream)), (1, 2));
+    assert_eq!(bed.stored_layer(), layers[0].blob.bytes);
 }
 
 #[test]
