@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::fault::Fault;
+use super::hint::SettingsPlace;
 use crate::failure::{Diagnose, Failure};
 use crate::progress::HostAttempt;
 
@@ -54,6 +55,8 @@ pub struct HostFailures(pub(crate) Vec<HostFailure>);
 #[derive(Debug, Clone)]
 pub(crate) struct HostFailure {
     pub(crate) host: String,
+    /// Where the host's settings are changed.
+    pub(crate) place: SettingsPlace,
     pub(crate) fault: Fault,
     pub(crate) tries: u32,
     pub(crate) duration: Duration,
@@ -109,9 +112,6 @@ impl Error {
         Self::AllHostsFailed { what, attempts, failures: HostFailures(failures) }
     }
 
-    /// The fault that decides the operation's kind.
-    pub fn fault(&self) -> Option<&Fault> {
-        match self {
     /// Whether reading a manifest failed because its descriptor has another size than the content of
     /// its digest. Then it is the descriptor's origin that is wrong, whoever was asked.
     pub fn is_misdescribed(&self) -> bool {
@@ -119,6 +119,9 @@ impl Error {
         failures.0.iter().any(|failure| matches!(failure.fault, Fault::SizeMismatch { .. }))
     }
 
+    /// The fault that decides the operation's kind.
+    pub fn fault(&self) -> Option<&Fault> {
+        match self {
             Self::AllHostsFailed { failures, .. } => {
                 failures.decisive().map(|failure| &failure.fault)
             }
@@ -142,7 +145,8 @@ impl Diagnose for Error {
             ),
             Self::Setup { .. } => None,
             Self::AllHostsFailed { failures, .. } => {
-                failures.decisive().and_then(|failure| failure.fault.hint(&failure.host))
+                let HostFailure { host, place, fault, .. } = failures.decisive()?;
+                fault.hint(host, place)
             }
         }
     }

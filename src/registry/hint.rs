@@ -1,12 +1,73 @@
 //! What an admin can do about a fault: the sentence after "hint:".
 
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
 use http::StatusCode;
 
 use super::fault::{Fault, TlsFault};
+use crate::config::{RegistryHost, Source};
+
+/// Where the settings of a host stand, or would stand. Its token endpoint and what it redirects to
+/// are reached by the same ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SettingsPlace {
+    /// A `hosts.toml`, which is in the directory of the image's own registry for mirrors too.
+    HostsToml(PathBuf),
+    /// A directory of certificates, as docker has it.
+    Certificates(PathBuf),
+    /// containerd's `config.toml`, with its deprecated `mirrors` and `configs`.
+    ContainerdConfig(PathBuf),
+}
+
+impl SettingsPlace {
+    /// That of `host`, from which images of `registry` are pulled.
+    pub(crate) fn of(host: &RegistryHost, registry: &str) -> Self {
+        let Source::File(file, _) = &host.source else {
+            let directory = Path::new("/etc/containerd/certs.d").join(registry);
+            return Self::HostsToml(directory.join("hosts.toml"));
+        };
+        let is_certificate = |extension: &OsStr| extension == "crt" || extension == "cert";
+        if file.extension().is_some_and(is_certificate) {
+            Self::Certificates(file.parent().unwrap_or(file).to_owned())
+        } else if file.file_name() == Some(OsStr::new("hosts.toml")) {
+            Self::HostsToml(file.clone())
+        } else {
+            Self::ContainerdConfig(file.clone())
+        }
+    }
+
+    /// Where to put the certificate of the authority that signs for `host`.
+    fn of_authority(&self, host: &str) -> String {
+        match self {
+            Self::HostsToml(file) => format!("{} (ca = \"…\")", file.display()),
+            Self::Certificates(directory) => format!("{} (a *.crt)", directory.display()),
+            Self::ContainerdConfig(file) => {
+                format!("{} (ca_file of registry.configs.\"{host}\".tls)", file.display())
+            }
+        }
+    }
+
+    /// Where to put the certificate that `host` asks clients for.
+    fn of_client(&self, host: &str) -> String {
+        match self {
+            Self::HostsToml(file) => {
+                format!("{} (client = [[\"cert\", \"key\"]])", file.display())
+            }
+            Self::Certificates(directory) => {
+                format!("{} (a *.cert and its *.key)", directory.display())
+            }
+            Self::ContainerdConfig(file) => format!(
+                "{} (cert_file and key_file of registry.configs.\"{host}\".tls)",
+                file.display()
+            ),
+        }
+    }
+}
 
 impl Fault {
-    /// What an admin can do about it, at `host`.
-    pub fn hint(&self, host: &str) -> Option<String> {
+    /// What an admin can do about it, at `host`, whose settings have their `place`.
+    pub(crate) fn hint(&self, host: &str, place: &SettingsPlace) -> Option<String> {
         let hint = match self {
             Self::NotFound { .. } => {
                 "check the name and the tag; a private repository may answer so without a login"
@@ -43,17 +104,17 @@ impl Fault {
                     "check that {host} is up and reachable from here, and HTTPS_PROXY if a proxy is needed"
                 )
             }
-            Self::Tls(fault) => return fault.hint(host),
+            Self::Tls(fault) => return fault.hint(host, place),
             // Logins are kept for the registry, whoever hands out its tokens.
             Self::Token { fault, .. }
                 if matches!(**fault, Self::Unauthorized { .. } | Self::Denied { .. }) =>
             {
-                return fault.hint(host);
+                return fault.hint(host, place);
             }
-            Self::Token { realm, fault } => return fault.hint(realm),
+            Self::Token { realm, fault } => return fault.hint(realm, place),
             // A login for the target would do no good: it was the host that sent us there.
             Self::Redirected { target, fault } if fault.is_unreachable() => {
-                return fault.hint(target);
+                return fault.hint(target, place);
             }
             Self::Html => format!(
                 "check that {host} is a registry and that no login portal or proxy answers in its place"
@@ -67,8 +128,8 @@ impl Fault {
             }
             // nginx tells so on a page, which the answer to a HEAD does not have.
             Self::Status { status: StatusCode::BAD_REQUEST, reason: None, .. } => format!(
-                "if {host} asks for client certificates, put one into {} (client = [[\"cert\", \"key\"]])",
-                hosts_file(host)
+                "if {host} asks for client certificates, put one into {}",
+                place.of_client(host)
             ),
             Self::Stalled { .. } => "raise --stall-timeout on a very slow network".to_owned(),
             Self::Deadline { .. } => {
@@ -89,13 +150,11 @@ impl Fault {
 }
 
 impl TlsFault {
-    fn hint(&self, host: &str) -> Option<String> {
-        let file = hosts_file(host);
+    fn hint(&self, host: &str, place: &SettingsPlace) -> Option<String> {
         let hint = match self {
             Self::UnknownIssuer => {
-                format!(
-                    "put the authority's certificate into {file} (ca = \"…\"), or try --skip-verify"
-                )
+                let place = place.of_authority(host);
+                format!("put the authority's certificate into {place}, or try --skip-verify")
             }
             Self::Expired | Self::NotYetValid => {
                 format!(
@@ -107,15 +166,10 @@ impl TlsFault {
             }
             Self::PlainHttp => format!("{host} speaks plain HTTP: try --plain-http"),
             Self::ClientCertificate(_) => {
-                format!("put a client certificate into {file} (client = [[\"cert\", \"key\"]])")
+                format!("put a client certificate into {}", place.of_client(host))
             }
             Self::Other(_) => return None,
         };
         Some(hint)
     }
-}
-
-/// Where `host` is configured if nothing says otherwise.
-fn hosts_file(host: &str) -> String {
-    format!("/etc/containerd/certs.d/{host}/hosts.toml")
 }

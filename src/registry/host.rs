@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::auth::Access;
 use super::endpoint::Endpoint;
+use super::hint::SettingsPlace;
 use crate::config::{Capability, RegistryHost};
 use crate::reference::Reference;
 
@@ -13,6 +14,7 @@ pub(crate) struct Host {
     settings: RegistryHost,
     endpoint: Arc<Endpoint>,
     access: Arc<Access>,
+    place: SettingsPlace,
     repository: String,
 }
 
@@ -29,6 +31,7 @@ impl Host {
         let repository = format!("{prefix}{separator}{}", reference.path());
         let scope = format!("repository:{repository}:pull");
         Self {
+            place: SettingsPlace::of(&settings, reference.domain()),
             settings,
             endpoint,
             access: Arc::new(Access { repository, scope }),
@@ -42,6 +45,11 @@ impl Host {
 
     pub(crate) fn access(&self) -> &Arc<Access> {
         &self.access
+    }
+
+    /// Where its settings are changed.
+    pub(crate) fn place(&self) -> &SettingsPlace {
+        &self.place
     }
 
     /// Path and query of `manifests/<tag or digest>` or `blobs/<digest>` of the repository.

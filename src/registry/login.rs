@@ -8,6 +8,7 @@ use super::content;
 use super::endpoint::Call;
 use super::error::{Error, HostFailure};
 use super::fault::Fault;
+use super::hint::SettingsPlace;
 use super::repository::Registry;
 use crate::config::RegistryHost;
 
@@ -55,6 +56,7 @@ impl Registry {
         outcome.map_err(|fault: Fault| {
             let failure = HostFailure {
                 host: endpoint.name().to_owned(),
+                place: SettingsPlace::of(host, endpoint.name()),
                 fault,
                 tries: 1,
                 duration: started.elapsed(),

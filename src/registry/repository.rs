@@ -129,11 +129,8 @@ impl Repository {
     pub async fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
         let digest = descriptor.digest;
         let mut locations = self.foreign_locations(descriptor);
-        locations.extend(self.hosts()?.with(Capability::Pull).into_iter().map(|host| {
-            let path = host.path(&format!("blobs/{digest}"));
-            let access = Some(Arc::clone(host.access()));
-            Location::new(Arc::clone(host.endpoint()), path, access).mirror(host.is_mirror())
-        }));
+        let hosts = self.hosts()?.with(Capability::Pull);
+        locations.extend(hosts.iter().map(|host| Location::at(host, &digest)));
         let what = format!("read blob {digest} of {}", self.reference.name());
         let context = Arc::clone(&self.registry.context);
         BlobStream::open(Source::new(context, descriptor, locations, what), offset).await
@@ -143,6 +140,9 @@ impl Repository {
     /// tells whether another host may be asked for blobs. The last one is never left out: one bad
     /// blob must not cost a run all the images of its only registry.
     pub fn distrust(&self, hosts: &[String]) -> bool {
+        self.leave_out(hosts, Capability::Pull)
+    }
+
     /// Takes back [`Repository::distrust`] of `hosts`: it was another host whose bytes were wrong.
     pub fn trust(&self, hosts: &[String]) {
         self.registry.context.trust(hosts);
@@ -151,9 +151,6 @@ impl Repository {
     /// Whether `host` is left out.
     pub fn distrusts(&self, host: &str) -> bool {
         self.registry.context.is_distrusted(host)
-    }
-
-        self.leave_out(hosts, Capability::Pull)
     }
 
     /// Leaves out the host that `resolved` the reference, since what it said of the document is wrong,
@@ -195,7 +192,7 @@ impl Repository {
         let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
         let endpoint = self.registry.endpoint(&anonymous(&url)?).ok()?;
         let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
-        Some(Location::new(endpoint, format!("{}{query}", url.path()), None))
+        Some(Location::anonymous(endpoint, format!("{}{query}", url.path())))
     }
 }
 

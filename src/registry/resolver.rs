@@ -126,7 +126,8 @@ pub(crate) async fn manifest(
 }
 
 fn tries(context: &Arc<Context>, hosts: &[Host]) -> Tries {
-    Tries::new(Arc::clone(context), hosts.iter().map(|host| Arc::clone(host.endpoint())), 0)
+    let hosts = hosts.iter().map(|host| (host.endpoint(), host.place()));
+    Tries::new(Arc::clone(context), hosts, 0)
 }
 
 type Found = (Descriptor, Option<Bytes>);
@@ -237,10 +238,10 @@ async fn manifest_at(host: &Host, descriptor: &Descriptor) -> Result<Bytes, Faul
     if actual != digest {
         return Err(Fault::DigestMismatch { expected: digest, actual });
     }
-    Ok(body)
     if body.len() as u64 != size {
         return Err(Fault::SizeMismatch { expected: size, actual: body.len() as u64 });
     }
+    Ok(body)
 }
 
 async fn ask(host: &Host, method: Method, document: &str) -> Result<Answer, Fault> {

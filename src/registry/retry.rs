@@ -13,6 +13,7 @@ use super::context::Context;
 use super::endpoint::Endpoint;
 use super::error::{Error, HostFailure};
 use super::fault::Fault;
+use super::hint::SettingsPlace;
 
 /// Longest wait that is our own choice.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -45,6 +46,7 @@ pub(crate) struct Tries {
 #[derive(Debug)]
 struct Candidate {
     endpoint: Arc<Endpoint>,
+    place: SettingsPlace,
     last: Option<Fault>,
     tries: u32,
     duration: Duration,
@@ -70,16 +72,17 @@ impl GivenUp {
 }
 
 impl Tries {
-    /// Will ask `endpoints` in their order, but `preferred` first.
-    pub(crate) fn new(
+    /// Will ask `hosts` in their order, but `preferred` first.
+    pub(crate) fn new<'a>(
         context: Arc<Context>,
-        endpoints: impl IntoIterator<Item = Arc<Endpoint>>,
+        hosts: impl IntoIterator<Item = (&'a Arc<Endpoint>, &'a SettingsPlace)>,
         preferred: usize,
     ) -> Self {
-        let candidates = endpoints
+        let candidates = hosts
             .into_iter()
-            .map(|endpoint| Candidate {
-                endpoint,
+            .map(|(endpoint, place)| Candidate {
+                endpoint: Arc::clone(endpoint),
+                place: place.clone(),
                 last: None,
                 tries: 0,
                 duration: Duration::ZERO,
@@ -242,6 +245,7 @@ impl Tries {
             };
             Some(HostFailure {
                 host: candidate.endpoint.name().to_owned(),
+                place: candidate.place.clone(),
                 fault: fault?,
                 tries: candidate.tries,
                 duration: candidate.duration,

@@ -71,8 +71,8 @@ impl Speed {
 impl Segment {
     /// Nothing is asked before the first [`Segment::open`] or [`Segment::next`].
     pub(crate) fn new(source: Arc<Source>, range: ByteRange, preferred: usize) -> Self {
-        let endpoints = source.locations.iter().map(|location| Arc::clone(&location.endpoint));
-        let tries = Tries::new(Arc::clone(&source.context), endpoints, preferred);
+        let hosts = source.locations.iter().map(|location| (&location.endpoint, &location.place));
+        let tries = Tries::new(Arc::clone(&source.context), hosts, preferred);
         Self { source, tries, preferred, rest: range, body: None }
     }
 

@@ -16,6 +16,8 @@ use super::content::{self, Decoder};
 use super::context::{Context, lock};
 use super::endpoint::{Answer, Call, Endpoint, redirected};
 use super::fault::Fault;
+use super::hint::SettingsPlace;
+use super::host::Host;
 use super::ranges::{self, ByteRange};
 use crate::oci::{Descriptor, Digest};
 use crate::progress::Event;
@@ -37,6 +39,8 @@ pub(crate) struct Source {
 #[derive(Debug)]
 pub(crate) struct Location {
     pub(crate) endpoint: Arc<Endpoint>,
+    /// Where the host's settings are changed.
+    pub(crate) place: SettingsPlace,
     path: String,
     access: Option<Arc<Access>>,
     /// Where the host redirected to; asked directly from then on.
@@ -49,10 +53,30 @@ pub(crate) struct Location {
 }
 
 impl Location {
-    /// `path` at `endpoint`, with a login for `access`, anonymously without.
-    pub(crate) fn new(endpoint: Arc<Endpoint>, path: String, access: Option<Arc<Access>>) -> Self {
+    /// `blobs/<digest>` of the repository at `host`.
+    pub(crate) fn at(host: &Host, digest: &Digest) -> Self {
+        let endpoint = Arc::clone(host.endpoint());
+        let path = host.path(&format!("blobs/{digest}"));
+        let access = Some(Arc::clone(host.access()));
+        let is_mirror = host.is_mirror();
+        Self { is_mirror, ..Self::new(endpoint, host.place().clone(), path, access) }
+    }
+
+    /// `path` at `endpoint`, which is nobody's mirror and gets no login.
+    pub(crate) fn anonymous(endpoint: Arc<Endpoint>, path: String) -> Self {
+        let place = SettingsPlace::of(endpoint.settings(), endpoint.name());
+        Self::new(endpoint, place, path, None)
+    }
+
+    fn new(
+        endpoint: Arc<Endpoint>,
+        place: SettingsPlace,
+        path: String,
+        access: Option<Arc<Access>>,
+    ) -> Self {
         Self {
             endpoint,
+            place,
             path,
             access,
             target: Mutex::default(),
@@ -60,11 +84,6 @@ impl Location {
             contributed: AtomicBool::new(false),
             is_mirror: false,
         }
-    }
-
-    /// The same, marked as a mirror of the image's own registry or not.
-    pub(crate) fn mirror(self, is_mirror: bool) -> Self {
-        Self { is_mirror, ..self }
     }
 }
 
@@ -174,7 +193,7 @@ impl Source {
         self.context.sink.event(Event::Received { digest: self.digest, delta_bytes: count });
     }
 
-    /// The hosts that bytes came from.
+    /// The hosts that bytes came from, in the order of the locations.
     pub(crate) fn contributors(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
         for location in &self.locations {

@@ -11,7 +11,7 @@ use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 use rustls_pki_types::PrivateKeyDer;
 use tempfile::TempDir;
 
-use crate::config::{ClientCertificate, RegistryHost};
+use crate::config::{ClientCertificate, RegistryHost, Source as ConfigSource};
 use crate::failure::{Diagnose as _, Failure};
 use crate::registry::testing::{Reply, Server, Setup, dead_authority, host, loopback};
 use crate::registry::{Error, Fault, TlsFault};
@@ -110,9 +110,37 @@ async fn a_private_authority_is_trusted_for_the_host_that_names_it() {
 
     let (fault, hint) = fault(host("https", &authority)).await;
     assert_eq!(fault, Fault::Tls(TlsFault::UnknownIssuer));
-    assert!(hint.contains(&format!("/etc/containerd/certs.d/{authority}/hosts.toml")), "{hint}");
+    assert!(hint.contains("/etc/containerd/certs.d/registry.example/hosts.toml"), "{hint}");
 
     resolve(RegistryHost { skip_verify: true, ..host("https", &authority) }).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_hint_names_the_file_in_which_the_host_is_configured() {
+    let authority = serve(Authority::new().issue("registry.example", |_| {}), None);
+    let configured = |source: ConfigSource| RegistryHost {
+        ns: Some("quay.io".to_owned()),
+        source,
+        ..host("https", &authority)
+    };
+    let at = |path: &str| ConfigSource::File(path.into(), 4);
+    let in_config = format!("(ca_file of registry.configs.\"{authority}\".tls)");
+    let reference = "quay.io/team/app:v1";
+    for (source, expected) in [
+        (at("/certs.d/quay.io/hosts.toml"), "/certs.d/quay.io/hosts.toml (ca = \"…\")".to_owned()),
+        (at("/certs.d/quay.io/ca.crt"), "/certs.d/quay.io (a *.crt)".to_owned()),
+        (at("/etc/config.toml"), format!("/etc/config.toml {in_config}")),
+        (
+            ConfigSource::Default,
+            "/etc/containerd/certs.d/quay.io/hosts.toml (ca = \"…\")".to_owned(),
+        ),
+    ] {
+        let setup = Setup::policy(loopback("registry.example"));
+        let repository = setup.repository_of(reference, vec![configured(source)]);
+        let hint = repository.resolve().await.unwrap_err().hint().unwrap();
+        let begin = format!("put the authority's certificate into {expected}, or");
+        assert!(hint.starts_with(&begin), "{hint}");
+    }
 }
 
 /// As `openssl req -x509` makes it, and as docker's documentation tells admins to.
