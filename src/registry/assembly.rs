@@ -33,8 +33,8 @@ pub(crate) struct Assembly {
     state: Mutex<State>,
     /// The consumer has something to do.
     consumer: Notify,
-    /// A chunk is finished, which changes who is a straggler.
-    finished: Notify,
+    /// A chunk is asked for or finished, which changes who is a straggler.
+    changed: Notify,
 }
 
 #[derive(Debug)]
@@ -141,7 +141,7 @@ impl Assembly {
                 stopped: None,
             }),
             consumer: Notify::new(),
-            finished: Notify::new(),
+            changed: Notify::new(),
             source,
         };
         (assembly, Claim { number: 0, range: first, again: false, complete })
@@ -173,7 +173,7 @@ impl Assembly {
     /// missing of it; `None` when there will be none.
     pub(crate) async fn straggler(&self) -> Option<Claim> {
         loop {
-            let changed = self.finished.notified();
+            let changed = self.changed.notified();
             let straggler = lock(&self.state).straggler(&self.source);
             match straggler {
                 Straggler::Found(claim) => return Some(claim),
@@ -192,6 +192,7 @@ impl Assembly {
         if let Some((_, chunk)) = lock(&self.state).chunk(number) {
             chunk.asked.get_or_insert_with(Instant::now);
         }
+        self.changed.notify_waiters();
     }
 
     /// Adds what is new of `frame`, which begins at byte `position` of the blob and is of chunk
@@ -210,7 +211,7 @@ impl Assembly {
         chunk.add(frame);
         if chunk.missing.length() == 0 {
             chunk.complete.cancel();
-            self.finished.notify_waiters();
+            self.changed.notify_waiters();
         }
         drop(state);
         self.source.received(count);

@@ -102,7 +102,12 @@ async fn next_claim(assembly: &Assembly) -> Option<Claim> {
 }
 
 async fn fetch(assembly: &Assembly, claim: &Claim, mut segment: Segment) -> Result<(), Stop> {
-    assembly.asked(claim.number);
+    // Only from here on is the host's time counted.
+    tokio::select! {
+        biased;
+        () = segment.admitted() => assembly.asked(claim.number),
+        () = claim.complete.cancelled() => return Ok(()),
+    }
     tokio::select! {
         biased;
         opened = segment.open() => opened.map_err(Stop::Failed)?,

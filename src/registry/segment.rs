@@ -30,6 +30,8 @@ pub(crate) struct Segment {
     preferred: usize,
     /// What is still to come.
     rest: ByteRange,
+    /// For the next request.
+    connection: Option<Connection>,
     body: Option<Body>,
 }
 
@@ -73,7 +75,14 @@ impl Segment {
     pub(crate) fn new(source: Arc<Source>, range: ByteRange, preferred: usize) -> Self {
         let hosts = source.locations.iter().map(|location| (&location.endpoint, &location.place));
         let tries = Tries::new(Arc::clone(&source.context), hosts, preferred);
-        Self { source, tries, preferred, rest: range, body: None }
+        Self { source, tries, preferred, rest: range, connection: None, body: None }
+    }
+
+    /// Waits until the first request may be sent.
+    pub(crate) async fn admitted(&mut self) {
+        if self.body.is_none() && self.connection.is_none() {
+            self.connection = self.source.context.budget.connection().await;
+        }
     }
 
     /// Makes sure that a host has begun to answer.
@@ -85,8 +94,9 @@ impl Segment {
                     return Err(given_up.error(self.source.what.clone(), &self.source.request()));
                 }
             };
+            self.admitted().await;
+            let connection = self.connection.take();
             let Some(location) = self.source.locations.get(index) else { continue };
-            let connection = self.source.context.budget.connection().await;
             let asked = Instant::now();
             match self.source.open(location, self.rest).await {
                 Ok(opened) => {

@@ -67,6 +67,66 @@ async fn a_chunk_that_hangs_is_asked_for_at_another_mirror_but_not_at_the_regist
     assert!(registry.requests().is_empty());
 }
 
+/// A permit to pass a server's gate is added by the test; here for any number of passes.
+fn open(gate: &Semaphore) {
+    gate.add_permits(100);
+}
+
+async fn until(holds: impl Fn() -> bool) {
+    while !holds() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_wait_for_a_free_connection_makes_no_chunk_late() {
+    let hour = Duration::from_secs(3600);
+    let [known, large, other] = [2000 * KIB, 128 * KIB, KIB].map(noise);
+    let paths = [&known, &large, &other].map(|blob| format!("/blobs/{}", layer(blob).digest));
+    let gates = [(); 3].map(|()| Arc::new(Semaphore::new(0)));
+    let (contents, answered) = ([known.clone(), large.clone(), other.clone()], gates.clone());
+    let server = Server::start(move |request, _| {
+        let [known, large, other] = &contents;
+        let [first, second, third] = &answered;
+        match paths.iter().position(|path| request.path.ends_with(path)) {
+            Some(0) => Reply::blob(request, known),
+            Some(1) if request.range() == Some((0, 64 * KIB - 1)) => {
+                Reply::blob(request, large).stall_at(0, first)
+            }
+            Some(1) => Reply::blob(request, large).stall_at(0, second),
+            _ => Reply::blob(request, other).stall_at(0, third),
+        }
+    })
+    .await;
+    // Two connections: one for the small blob, one for the first chunk of the large one.
+    let policy =
+        Policy { connections: 2, hedge_after: hour, stall_timeout: 10 * hour, ..small_chunks() };
+    let repository = Setup::policy(policy).repository(vec![server.host()]);
+    assert_eq!(read(&repository, &layer(&known)).await.unwrap(), known);
+    let before = server.requests().len();
+    let mut small = repository.blob(&layer(&other), 0).await.unwrap();
+    let mut stream = repository.blob(&layer(&large), 0).await.unwrap();
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(server.requests().len(), before + 2, "the second chunk waits");
+
+    tokio::time::pause();
+    tokio::time::advance(2 * hour).await;
+    tokio::time::resume();
+    let [first, second, third] = &gates;
+    open(first);
+    open(third);
+    assert_eq!(collect(&mut small).await.unwrap(), other);
+    until(|| server.requests().len() > before + 2).await;
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    open(second);
+    assert_eq!(collect(&mut stream).await.unwrap(), large);
+    assert_eq!(server.requests().len(), before + 3, "nothing was asked for twice");
+}
+
 #[tokio::test]
 async fn retries_are_spent_once_on_a_dead_registry() {
     let dead = dead_authority().await;
