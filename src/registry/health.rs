@@ -13,7 +13,10 @@ const PROBE_AFTER: Duration = Duration::from_secs(30);
 
 /// One host's state. Reached is the state to begin with.
 #[derive(Debug, Default)]
-pub(crate) struct Health(Mutex<Option<Down>>);
+pub(crate) struct Health {
+    down: Mutex<Option<Down>>,
+    pause: Mutex<Option<Pause>>,
+}
 
 /// What is known of a host that could not be reached.
 #[derive(Debug)]
@@ -24,21 +27,32 @@ struct Down {
     given_up: bool,
 }
 
+/// What the host itself asked for: to be left alone for a while.
+#[derive(Debug)]
+struct Pause {
+    fault: Fault,
+    until: Instant,
+}
+
 impl Health {
-    /// Whether the host answered when it was last asked.
+    /// Whether the host answered when it was last asked, and did not ask to be left alone.
     pub(crate) fn is_up(&self) -> bool {
-        lock(&self.0).is_none()
+        lock(&self.down).is_none() && self.paused_by().is_none()
     }
 
     /// Whether [`Health::admits`] would say yes now.
     pub(crate) fn may_admit(&self) -> bool {
-        lock(&self.0).as_ref().is_none_or(|down| Instant::now() >= down.next_probe)
+        let is_due = |down: &Down| Instant::now() >= down.next_probe;
+        self.paused_by().is_none() && lock(&self.down).as_ref().is_none_or(is_due)
     }
 
     /// Whether the host may be asked now, by a caller who then does. For one that is down, the answer
     /// is yes once in [`PROBE_AFTER`], to whoever asks first.
     pub(crate) fn admits(&self) -> bool {
-        match &mut *lock(&self.0) {
+        if self.paused_by().is_some() {
+            return false;
+        }
+        match &mut *lock(&self.down) {
             None => true,
             Some(down) if Instant::now() < down.next_probe => false,
             Some(down) => {
@@ -48,32 +62,45 @@ impl Health {
         }
     }
 
-    /// Why it is down.
+    /// Why it is down or left alone.
     pub(crate) fn fault(&self) -> Option<Fault> {
-        lock(&self.0).as_ref().map(|down| down.fault.clone())
+        let down = lock(&self.down).as_ref().map(|down| down.fault.clone());
+        down.or_else(|| self.paused_by())
+    }
+
+    /// Why it is left alone now.
+    fn paused_by(&self) -> Option<Fault> {
+        let pause = lock(&self.pause);
+        let pause = pause.as_ref().filter(|pause| Instant::now() < pause.until);
+        pause.map(|pause| pause.fault.clone())
     }
 
     /// Whether an operation has spent all its retries on it, so that the next one should not.
     pub(crate) fn is_given_up(&self) -> bool {
-        lock(&self.0).as_ref().is_some_and(|down| down.given_up)
+        lock(&self.down).as_ref().is_some_and(|down| down.given_up)
     }
 
     /// The host answered.
     pub(crate) fn reached(&self) {
-        *lock(&self.0) = None;
+        *lock(&self.down) = None;
     }
 
     /// The host could not be reached.
     pub(crate) fn unreachable(&self, fault: Fault) {
         let next_probe = Instant::now() + PROBE_AFTER;
-        let mut down = lock(&self.0);
+        let mut down = lock(&self.down);
         let given_up = down.as_ref().is_some_and(|down| down.given_up);
         *down = Some(Down { fault, next_probe, given_up });
     }
 
+    /// The host answered with `fault` and asked not to be asked again before `until`.
+    pub(crate) fn pause(&self, fault: Fault, until: Instant) {
+        *lock(&self.pause) = Some(Pause { fault, until });
+    }
+
     /// An operation has given up on the host.
     pub(crate) fn give_up(&self) {
-        if let Some(down) = &mut *lock(&self.0) {
+        if let Some(down) = &mut *lock(&self.down) {
             down.given_up = true;
         }
     }
@@ -96,5 +123,19 @@ mod tests {
         assert!(!health.admits(), "one probe is enough");
         health.reached();
         assert!(health.admits());
+    }
+    #[tokio::test(start_paused = true)]
+    async fn leaves_alone_whoever_asks_for_it() {
+        let health = Health::default();
+        let fault = Fault::RateLimited { retry_after: None, reason: None };
+        health.pause(fault.clone(), Instant::now() + 2 * PROBE_AFTER);
+        // Other requests may be answered meanwhile.
+        health.reached();
+        tokio::time::advance(PROBE_AFTER).await;
+        assert!(!health.may_admit() && !health.admits() && !health.is_up());
+        assert_eq!(health.fault(), Some(fault));
+        tokio::time::advance(PROBE_AFTER).await;
+        assert!(health.may_admit() && health.admits() && health.is_up());
+        assert_eq!(health.fault(), None);
     }
 }

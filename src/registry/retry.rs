@@ -142,6 +142,9 @@ impl Tries {
         candidate.duration += self.started.elapsed();
         candidate.hopeless |= !fault.is_retryable();
         candidate.not_before = fault.retry_after().map(|wait| Instant::now() + wait.min(FOREVER));
+        if let Some(until) = candidate.not_before {
+            candidate.endpoint.health().pause(fault.clone(), until);
+        }
         // That the time is up says nothing about the host; what it did before does.
         if !fault.is_deadline() || candidate.last.is_none() {
             candidate.last = Some(fault);
@@ -175,7 +178,8 @@ impl Tries {
         None
     }
 
-    /// Queues the hosts for a round: those in good health, or all when none is.
+    /// Queues the hosts for a round: those in good health, or all when none is. One that asked to be
+    /// left alone is not, whichever operation it told so.
     fn fill(&mut self) {
         self.queue_if(|candidate| candidate.endpoint.health().may_admit());
         self.is_last_resort = self.queue.is_empty();
