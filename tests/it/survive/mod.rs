@@ -2,69 +2,34 @@
 //! mirror stands before, and what the mirror gave is not fetched again. What either was asked for,
 //! and with whose login, is looked up in their records.
 
-use std::fs;
-use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+mod bed;
+mod into_containerd;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use pullctl::oci::Digest;
-use tempfile::TempDir;
+use bed::{Bed, CHUNK, CONNECTIONS, GOOD, LAYER, PART, Trouble, logins};
 
-use crate::support::cli::{Outcome, Pullctl};
-use crate::support::faulty::{Body, Fault, FaultyRegistry, Gate, Login, Request, dead_authority};
-use crate::support::image::{Image, Layer, Recipe};
-use crate::support::nginx::Nginx;
-use crate::support::{Validity, unique};
-
-/// The registry that images are named after; hosts.toml says where it is.
-const NAMED: &str = "registry.example";
-
-/// What a layer is fetched in.
-const CHUNK: u64 = 64 << 10;
-
-/// Length of the layer, far more chunks than there are connections.
-const LAYER: u64 = 48 * CHUNK;
-
-/// Most connections that carry blobs at one time. What a slow connection owes may be asked for once
-/// more over each.
-const CONNECTIONS: u64 = 12;
-
-/// How many of the layer's chunks a mirror serves well that breaks off in the middle.
-const GOOD: u64 = 16;
-
-/// How much of a body such a mirror sends before it breaks off.
-const PART: u64 = 20_000;
-
-/// What befalls the mirror.
-#[derive(Debug)]
-enum Trouble {
-    NothingListens,
-    CertificateExpired,
-    /// Its login is not the one that is configured.
-    LoginRefused,
-    /// From the first request on.
-    Always(Fault),
-    /// From the first request for the layer on.
-    Layer(Fault),
-    /// Its manifests alone.
-    Manifest(Fault),
-    /// What it says of a tag before anybody reads the manifest.
-    Announcement(Fault),
-    /// When [`GOOD`] chunks of the layer have been asked for.
-    MidBlob(Fault),
-}
+use crate::support::faulty::{Fault, FaultyRegistry, Gate, Request, dead_authority};
+use crate::support::image::Layer;
+use crate::support::unique;
 
 struct Case {
     trouble: Trouble,
     flags: &'static [&'static str],
     /// What is told of the mirror.
     told: &'static str,
+    /// Where the mirror sends its clients.
+    target: Option<String>,
 }
 
 impl Case {
     fn new(trouble: Trouble, told: &'static str) -> Self {
-        Self { trouble, flags: &[], told }
+        Self { trouble, flags: &[], told, target: None }
+    }
+
+    /// A mirror that sends its clients where nothing listens.
+    fn redirect(trouble: fn(Fault) -> Trouble) -> Self {
+        let target = dead_authority();
+        let fault = Fault::Redirect(format!("http://{target}/bucket"));
+        Self { target: Some(target), ..Self::new(trouble(fault), "307 Temporary Redirect") }
     }
 
     fn with(self, flags: &'static [&'static str]) -> Self {
@@ -73,7 +38,6 @@ impl Case {
 }
 
 fn cases() -> Vec<Case> {
-    let elsewhere = || Fault::Redirect(format!("http://{}/bucket", dead_authority()));
     let mut cases = vec![
         Case::new(Trouble::NothingListens, "connection refused"),
         Case::new(Trouble::MidBlob(Fault::Reset(PART)), "connection broke"),
@@ -83,12 +47,13 @@ fn cases() -> Vec<Case> {
         Case::new(Trouble::MidBlob(Fault::Trickle(PART)), "less than the 65536 B/s wanted")
             .with(&["--min-speed", "64KiB/s"]),
         Case::new(Trouble::Layer(Fault::Lengthen(1000)), "where the descriptor says"),
-        Case::new(Trouble::Layer(Fault::Corrupt(PART)), "206"),
+        Case::new(Trouble::Layer(Fault::Shorten(1000)), "where the descriptor says"),
+        Case::new(Trouble::Layer(Fault::Corrupt(PART)), "wrong blob"),
         Case::new(Trouble::Manifest(Fault::Corrupt(20)), "content has the digest"),
         Case::new(Trouble::Announcement(Fault::Lengthen(1000)), "where the descriptor says"),
         Case::new(Trouble::LoginRefused, "401 Unauthorized"),
-        Case::new(Trouble::Layer(elsewhere()), "307"),
-        Case::new(Trouble::MidBlob(elsewhere()), "307"),
+        Case::redirect(Trouble::Layer),
+        Case::redirect(Trouble::MidBlob),
         Case::new(Trouble::CertificateExpired, "certificate expired"),
     ];
     for (status, told) in [
@@ -106,156 +71,18 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// A mirror in trouble before a healthy registry, each with a login of its own.
-struct Bed {
-    mirror: FaultyRegistry,
-    upstream: FaultyRegistry,
-    /// Where the mirror is looked for.
-    mirror_authority: String,
-    image: Image,
-    reference: String,
-    files: TempDir,
-    nginx: Option<Nginx>,
+/// Whether the mirror asks its clients to stay away from the first request on.
+fn is_asked_to_wait(trouble: &Trouble) -> bool {
+    matches!(trouble, Trouble::Always(Fault::Status(429 | 500, _)))
 }
 
-fn login(user: &str, password: &str) -> Login {
-    Login::Basic { user: user.to_owned(), password: password.to_owned() }
-}
-
-/// Lets `trouble` befall `mirror`, as far as it is in its answers.
-fn befall(mirror: &FaultyRegistry, image: &Image, trouble: &Trouble) {
-    let layer = "/blobs/".to_owned() + &image.layers()[0].digest.to_string();
-    let manifest = format!("/manifests/{}", image.digest());
+/// How often a mirror may be asked for one manifest or configuration: without a login and with it,
+/// and by GET for the reason that its answer to a HEAD does not have.
+fn most_requests_a_document(trouble: &Trouble) -> usize {
     match trouble {
-        Trouble::NothingListens | Trouble::CertificateExpired => {}
-        Trouble::LoginRefused => mirror.require(login("mirror", "another")),
-        Trouble::Always(fault) => mirror.always("/v2/", fault.clone()),
-        Trouble::Manifest(fault) => mirror.always(&manifest, fault.clone()),
-        Trouble::Announcement(fault) => mirror.always("HEAD /v2/", fault.clone()),
-        Trouble::Layer(fault) => mirror.always(&layer, fault.clone()),
-        Trouble::MidBlob(fault) => {
-            mirror.after(usize::try_from(GOOD).unwrap(), &layer, fault.clone());
-        }
+        Trouble::Always(Fault::Status(401 | 403, _)) | Trouble::LoginRefused => 4,
+        _ => 2,
     }
-}
-
-impl Bed {
-    fn new(trouble: &Trouble) -> Self {
-        // The file's header and the archive's end are 1536 bytes.
-        let size = usize::try_from(LAYER).unwrap() - 1536;
-        let layers = vec![Layer::noise(&unique("survives"), size)];
-        Self::with_layers(layers, trouble)
-    }
-
-    fn with_layers(layers: Vec<Layer>, trouble: &Trouble) -> Self {
-        let (mirror, upstream) = (FaultyRegistry::start(), FaultyRegistry::start());
-        let image = Recipe::new(layers).build();
-        let repository = unique("team/app");
-        for registry in [&mirror, &upstream] {
-            registry.add(&image, &repository, "v1");
-        }
-        mirror.require(login("mirror", "hunter2"));
-        upstream.require(login("upstream", "hunter2"));
-        befall(&mirror, &image, trouble);
-        let nginx = matches!(trouble, Trouble::CertificateExpired).then(|| {
-            let proxy = Nginx::proxy(&mirror.authority(), "");
-            Nginx::start_tls(&proxy, "mirror.example", Validity::Expired)
-        });
-        let mirror_authority = match (trouble, &nginx) {
-            (Trouble::NothingListens, _) => dead_authority(),
-            (_, Some(nginx)) => nginx.authority().to_owned(),
-            (_, None) => mirror.authority(),
-        };
-        let files = tempfile::tempdir().unwrap();
-        let reference = format!("{NAMED}/{repository}:v1");
-        let bed = Self { mirror, upstream, mirror_authority, image, reference, files, nginx };
-        bed.configure();
-        bed
-    }
-
-    fn configure(&self) {
-        let (scheme, more) = match &self.nginx {
-            Some(nginx) => ("https", format!("  ca = \"{}\"\n", nginx.ca().display())),
-            None => ("http", String::new()),
-        };
-        let hosts = format!(
-            "server = \"http://{}\"\n[host.\"{scheme}://{}\"]\n{more}",
-            self.upstream.authority(),
-            self.mirror_authority
-        );
-        let directory = self.files.path().join(NAMED);
-        fs::create_dir(&directory).unwrap();
-        fs::write(directory.join("hosts.toml"), hosts).unwrap();
-        let entry = |authority: &str, user: &str| {
-            format!("\"{authority}\":{{\"auth\":\"{}\"}}", BASE64.encode(format!("{user}:hunter2")))
-        };
-        let logins = format!(
-            "{{\"auths\":{{{},{}}}}}",
-            entry(&self.mirror_authority, "mirror"),
-            entry(&self.upstream.authority(), "upstream")
-        );
-        fs::write(self.logins(), logins).unwrap();
-    }
-
-    fn logins(&self) -> PathBuf {
-        self.files.path().join("logins.json")
-    }
-
-    fn layout(&self) -> PathBuf {
-        self.files.path().join("layout")
-    }
-
-    fn pull(&self, flags: &[&str]) -> Outcome {
-        Pullctl::new()
-            .args(["pull", "-v", "--ignore-containerd-config", &self.reference])
-            .args(["--chunk-size", &CHUNK.to_string()])
-            .args([Path::new("--hosts-dir"), self.files.path()])
-            .args([Path::new("--auth-file"), &self.logins()])
-            .args(["--to", &format!("oci:{}", self.layout().display())])
-            .args(flags)
-            .run()
-    }
-
-    fn layer(&self) -> Digest {
-        self.image.layers()[0].digest
-    }
-
-    /// The layer as it was stored.
-    fn stored_layer(&self) -> Vec<u8> {
-        fs::read(self.layout().join("blobs/sha256").join(self.layer().hex())).unwrap()
-    }
-
-    /// The bytes of the layer that the upstream was asked for with a login, request by request.
-    fn asked_of_upstream(&self) -> Vec<RangeInclusive<u64>> {
-        let requests = self.upstream.requests_for(&format!("/blobs/{}", self.layer()));
-        let whole = || 0..=LAYER - 1;
-        let with_login =
-            requests.iter().filter(|request| request.header("authorization").is_some());
-        with_login.map(|request| request.range(LAYER).unwrap_or_else(whole)).collect()
-    }
-
-    /// Puts other bytes in the place of `layer` at the mirror.
-    fn damage_at_mirror(&self, layer: &Layer) {
-        let mut bytes = layer.blob.bytes.clone();
-        bytes[usize::try_from(PART).unwrap()] ^= 0xff;
-        let (_, name) = self.reference.split_once('/').unwrap();
-        let (repository, _) = name.rsplit_once(':').unwrap();
-        let path = format!("/v2/{repository}/blobs/{}", layer.blob.digest);
-        self.mirror.serve(&path, "application/octet-stream", None, Body::from(bytes));
-    }
-
-    /// What `outcome` tells of requests to the mirror.
-    fn told_of_mirror<'a>(&self, outcome: &'a Outcome) -> Vec<&'a str> {
-        let host = format!("{}: ", self.mirror_authority);
-        outcome.stderr.lines().filter(|line| line.starts_with(&host)).collect()
-    }
-}
-
-/// Whether every login among `requests` is that of `user`, and how many there are.
-fn logins(requests: &[Request], user: &str) -> (bool, usize) {
-    let own = format!("Basic {}", BASE64.encode(format!("{user}:hunter2")));
-    let sent = requests.iter().filter_map(|request| request.header("authorization"));
-    (sent.clone().all(|header| header == own), sent.count())
 }
 
 /// What is wrong with how `case` ended.
@@ -278,9 +105,18 @@ fn complaints(case: &Case) -> Vec<String> {
         wants(bed.stored_layer() == bed.image.layers()[0].bytes, "the layer differs".to_owned());
     }
 
+    let is_told = |host: &str, what: &str| {
+        outcome.stderr.lines().any(|line| line.contains(host) && line.contains(what))
+    };
+    wants(
+        is_told(&bed.mirror_authority, case.told),
+        format!("\"{}\" is not told of the mirror", case.told),
+    );
+    if let Some(target) = &case.target {
+        let asked = format!("{target}: GET blobs/");
+        wants(is_told(&asked, "connection refused"), format!("nothing is told of {target}"));
+    }
     let told = bed.told_of_mirror(&outcome);
-    let is_told = told.iter().any(|line| line.contains(case.told));
-    wants(is_told, format!("\"{}\" is not told of the mirror", case.told));
     if matches!(case.trouble, Trouble::NothingListens | Trouble::CertificateExpired) {
         wants(told.len() == 1, "the mirror is asked again and again".to_owned());
     }
@@ -305,10 +141,31 @@ fn complaints(case: &Case) -> Vec<String> {
     };
     wants(asked <= most, format!("the mirror is asked {asked} times, {most} would do"));
 
-    let (own, _) = logins(&bed.mirror.requests(), "mirror");
-    wants(own, "the mirror sees another login than its own".to_owned());
-    let (own, count) = logins(&bed.upstream.requests(), "upstream");
-    wants(own && count > 0, "the upstream sees another login than its own".to_owned());
+    let asked = bed.mirror.requests();
+    let most = most_requests_a_document(&case.trouble);
+    for path in bed.documents() {
+        let count = asked.iter().filter(|request| request.path.ends_with(&path)).count();
+        wants(count <= most, format!("the mirror is asked {count} times for {path}"));
+    }
+    if is_asked_to_wait(&case.trouble) {
+        // For the manifest, without a login and with it, and then left alone for the hour.
+        wants(asked.len() == 2, format!("the mirror is asked {} times", asked.len()));
+    }
+
+    let (own, count) = logins(&asked, "mirror");
+    let out_of_reach =
+        matches!(case.trouble, Trouble::NothingListens | Trouble::CertificateExpired);
+    wants(asked.is_empty() == out_of_reach, format!("the mirror is asked {} times", asked.len()));
+    wants(own && (count > 0) != out_of_reach, format!("{count} logins at the mirror, own: {own}"));
+    let asked = bed.upstream.requests();
+    let (own, count) = logins(&asked, "upstream");
+    wants(own && count > 0, format!("{count} logins at the upstream, own: {own}"));
+    if matches!(case.trouble, Trouble::Layer(_) | Trouble::MidBlob(_)) {
+        let layer = bed.layer().to_string();
+        let others: Vec<String> =
+            asked.iter().map(Request::line).filter(|line| !line.ends_with(&layer)).collect();
+        wants(others.is_empty(), format!("the upstream is asked for what came: {others:?}"));
+    }
     complaints
 }
 

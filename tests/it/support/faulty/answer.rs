@@ -100,6 +100,8 @@ pub(crate) enum Fault {
     Corrupt(u64),
     /// So many bytes more than there are, promised and sent.
     Lengthen(u64),
+    /// So many bytes fewer than there are, promised and sent.
+    Shorten(u64),
     /// So many bytes more than were promised.
     Overrun(u64),
     /// 200 and the whole resource, whatever the range.
@@ -212,6 +214,9 @@ impl Shared {
         match fault {
             Some(Fault::Corrupt(offset)) => resource.body = resource.body.corrupted(*offset),
             Some(Fault::Lengthen(more)) => resource.body = resource.body.lengthened(*more),
+            Some(Fault::Shorten(less)) => {
+                resource.body.length = resource.body.length.saturating_sub(*less);
+            }
             _ => {}
         }
         Some(resource)
@@ -274,7 +279,9 @@ fn respond(
     let ranges = !matches!(fault, Some(Fault::IgnoreRange | Fault::Chunked));
     let mut answer = Answer::of(resource, request, ranges);
     match fault {
-        None | Some(Fault::IgnoreRange | Fault::Corrupt(_) | Fault::Lengthen(_)) => {}
+        None
+        | Some(Fault::IgnoreRange | Fault::Corrupt(_) | Fault::Lengthen(_) | Fault::Shorten(_)) => {
+        }
         Some(Fault::Status(status, headers)) => {
             answer = Answer::status(status, "");
             answer =
