@@ -58,7 +58,7 @@ impl TlsFault {
                 Certificate::UnknownIssuer | Certificate::BadSignature => Self::UnknownIssuer,
                 Certificate::NotValidForName => Self::WrongName { presented: Vec::new() },
                 Certificate::NotValidForNameContext { presented, .. } => Self::WrongName {
-                    presented: presented.iter().map(|name| dns_name(name)).collect(),
+                    presented: presented.iter().map(|name| alternative_name(name)).collect(),
                 },
                 other => Self::Other(other.to_string()),
             },
@@ -74,7 +74,25 @@ impl TlsFault {
     }
 }
 
-/// rustls prints subject alternative names as `DnsName("a.example")`.
-fn dns_name(printed: &str) -> String {
-    printed.split('"').nth(1).unwrap_or(printed).to_owned()
+/// rustls prints subject alternative names as `DnsName("a.example")` and `IpAddress(10.0.0.1)`.
+fn alternative_name(printed: &str) -> String {
+    let inner = printed.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+    inner.unwrap_or(printed).trim_matches('"').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_on_a_certificate_are_told_as_people_write_them() {
+        for (printed, name) in [
+            ("DnsName(\"a.example\")", "a.example"),
+            ("IpAddress(10.0.0.1)", "10.0.0.1"),
+            ("IpAddress(fd00::1)", "fd00::1"),
+            ("a.example", "a.example"),
+        ] {
+            assert_eq!(alternative_name(printed), name);
+        }
+    }
 }

@@ -106,6 +106,8 @@ async fn goes_on_at_the_offset_asked_for() {
         let mut stream = repository.blob(&layer(&blob), offset as u64).await.unwrap();
         assert_eq!(collect(&mut stream).await.unwrap(), blob.slice(offset..), "{offset}");
     }
+    let asked_for = |range: &(usize, usize)| range.0 >= blob.len();
+    assert!(!ranges(&server).iter().flatten().any(asked_for), "nothing is left beyond the end");
 }
 
 #[tokio::test]
