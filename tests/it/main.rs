@@ -35,3 +35,4 @@ mod survive;
 mod terminal;
 mod tls;
 mod transport;
+mod unreachable;

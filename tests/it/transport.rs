@@ -1,12 +1,19 @@
 //! The flags about how requests travel: `--resolve`, `--http-trace`, `--timeout`, `--retries`,
 //! `--limit-rate`.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
+
 use crate::support::cli::{Outcome, Pullctl};
 use crate::support::faulty::{Body, Fault, FaultyRegistry, Gate, Login};
 use crate::support::image::{Image, Layer, Recipe};
 use crate::support::nginx::Nginx;
 use crate::support::registry::Registry;
 use crate::support::{Validity, unique};
+
+/// When a run that has a time limit of seconds is over at the latest, on however slow a machine.
+const LATEST_END: Duration = Duration::from_secs(60);
 
 /// A pull of `reference` into a layout.
 fn pull(reference: &str, flags: &[&str]) -> Outcome {
@@ -99,6 +106,7 @@ fn a_time_limit_ends_a_run_that_hangs() {
     registry.always(&image.layers()[0].digest.to_string(), Fault::Stall(1000, gate.clone()));
     let outcome = pull(&reference, &["--plain-http", "--timeout", "1s"]).ended_with(5);
     gate.open();
+    assert!(outcome.duration < LATEST_END, "{:?}", outcome.duration);
     outcome.says(": time limit of 1s for the run reached\nhint: raise --timeout");
 }
 
@@ -109,7 +117,68 @@ fn a_time_limit_ends_a_run_that_a_rate_limit_slows_down() {
     // At this rate it would take days.
     let flags = ["--plain-http", "--limit-rate", "1B/s", "--timeout", "1s"];
     let outcome = pull(&reference, &flags).ended_with(5);
+    assert!(outcome.duration < LATEST_END, "{:?}", outcome.duration);
     outcome.says(": time limit of 1s for the run reached\n");
+}
+
+#[test]
+fn a_time_limit_ends_a_run_that_a_registry_asks_to_wait() {
+    let registry = FaultyRegistry::start();
+    // A wait that would be borne if there were the time.
+    let later = Fault::Status(429, vec![("Retry-After", "100".to_owned())]);
+    registry.always("/manifests/", later);
+    let reference = registry.add_new(&Image::small());
+    let outcome = pull(&reference, &["--plain-http", "--timeout", "2s"]).ended_with(5);
+    assert!(outcome.duration < LATEST_END, "{:?}", outcome.duration);
+    outcome.says("time limit of 2s for the run reached after: too many requests");
+}
+
+#[test]
+fn a_rate_limit_is_for_all_connections_together() {
+    let registry = FaultyRegistry::start();
+    let layers = [(); 2].map(|()| Layer::noise(&unique("limited"), 1_000_000));
+    let reference = registry.add_new(&Recipe::new(layers.to_vec()).build());
+    let flags = ["--plain-http", "--chunk-size", "64KiB", "--limit-rate", "500KB/s"];
+    let outcome = pull(&reference, &flags).succeeded();
+    // Two million bytes take four seconds, over however many connections they come.
+    assert!(outcome.duration >= Duration::from_secs(3), "{:?}", outcome.duration);
+    let connections: BTreeSet<u64> =
+        registry.requests_for("/blobs/").iter().map(|request| request.connection).collect();
+    assert!(connections.len() > 1, "one connection shows nothing: {connections:?}");
+}
+
+#[test]
+fn a_registry_in_trouble_is_left_alone_for_as_long_as_it_says() {
+    let registry = FaultyRegistry::start();
+    let later = Fault::Status(503, vec![("Retry-After", "2".to_owned())]);
+    registry.script("/blobs/", vec![Some(later)]);
+    let reference = registry.add_new(&Image::small());
+    let outcome = pull(&reference, &["--plain-http"]).succeeded();
+    // Our own first wait is a fraction of a second.
+    assert!(outcome.duration >= Duration::from_millis(1900), "{:?}", outcome.duration);
+}
+
+#[test]
+fn of_a_blob_whose_bytes_are_all_there_nothing_is_asked() {
+    let registry = FaultyRegistry::start();
+    let image = large();
+    let reference = registry.add_new(&image);
+    let folder = tempfile::tempdir().unwrap();
+    let layout = folder.path().join("layout");
+    let to = format!("oci:{}", layout.display());
+    let pull = |flags: &[&str]| {
+        let command = ["pull", "--ignore-containerd-config", "--plain-http", "--to", &to];
+        Pullctl::new().args(command).args(flags).args([&reference]).run()
+    };
+    let layer = &image.layers()[0];
+    // A run that was ended before it could put the bytes in place.
+    let partial = layout.join(".pullctl-ingest").join(layer.digest.hex());
+    fs::create_dir_all(partial.parent().unwrap()).unwrap();
+    fs::write(&partial, &layer.bytes).unwrap();
+    pull(&[]).succeeded();
+    assert_eq!(registry.requests_for(&layer.digest.to_string()), []);
+    let stored = fs::read(layout.join("blobs/sha256").join(layer.digest.hex())).unwrap();
+    assert!(stored == layer.bytes, "the layer differs");
 }
 
 #[test]
