@@ -1,15 +1,22 @@
 //! `pullctl login` and `logout`: proved, then kept where docker keeps logins.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::cli::{Outcome, Pullctl};
 use crate::support::faulty::{Body, Fault, FaultyRegistry, Login, dead_authority};
 use crate::support::image::Image;
+use crate::support::nginx::Nginx;
+use crate::support::registry::Registry;
+use crate::support::{Validity, unique};
 
 const PASSWORD: &str = "hunter2:more";
 
@@ -34,10 +41,18 @@ impl User {
     fn run(&self, arguments: &[&str], input: &str) -> Outcome {
         let path = format!("{}:/usr/bin:/bin", self.home.path().display());
         let command = Pullctl::new().args(arguments).input(input);
-        let outcome = command.env("DOCKER_CONFIG", self.home.path()).env("PATH", path).run();
-        let said = format!("{}{}", outcome.stdout, outcome.stderr);
-        assert!(!said.contains("hunter2") && !said.contains("aHVudGVyMg"), "{said}");
-        outcome
+        command.env("DOCKER_CONFIG", self.home.path()).env("PATH", path).run()
+    }
+
+    /// Runs `arguments` where `nginx` is found as `name` and its authority is trusted.
+    fn run_behind(&self, nginx: &Nginx, name: &str, arguments: &[&str]) -> Outcome {
+        let resolve = format!("{name}:{}", nginx.authority());
+        let to = format!("oci:{}", self.home.path().join(unique("layout")).display());
+        let own: &[&str] = if arguments[0] == "pull" { &["--to", &to] } else { &[] };
+        let command = Pullctl::new().args(arguments).args(own).args(["--resolve", &resolve]);
+        let command = command.args(["--ignore-containerd-config", "-v"]).input(PASSWORD);
+        let command = command.env("SSL_CERT_FILE", nginx.ca());
+        command.env("DOCKER_CONFIG", self.home.path()).run()
     }
 
     fn log_in(&self, server: &str, password: &str) -> Outcome {
@@ -145,6 +160,122 @@ fn a_helper_keeps_the_login_where_one_is_configured() {
     assert_eq!(fs::read_dir(&kept).unwrap().count(), 0);
     assert_eq!(user.content()["x"], 1);
     user.pull(&reference).ended_with(4);
+}
+
+#[test]
+fn a_helper_for_one_registry_keeps_the_logins_of_that_one_alone() {
+    let ((ours, image), (other, other_image)) = (registry(basic()), registry(basic()));
+    let user = User::new();
+    let kept = user.with_helper();
+    let (ours, other) = (ours.authority(), other.authority());
+    let config = serde_json::json!({"credHelpers": {ours.as_str(): "filed"}});
+    fs::write(user.config(), config.to_string()).unwrap();
+    let kept_by_helper = || -> Vec<String> {
+        let files = fs::read_dir(&kept).unwrap();
+        files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    let kept_in_file = || user.content()["auths"].as_object().map_or(0, serde_json::Map::len);
+
+    let outcome = user.log_in(&ours, PASSWORD).succeeded();
+    assert!(outcome.stdout.ends_with("kept by docker-credential-filed\n"), "{}", outcome.stdout);
+    user.log_in(&other, PASSWORD).succeeded();
+    assert_eq!(kept_by_helper(), [ours.replace(':', "_")]);
+    let auth = |server: &str| user.content()["auths"][server]["auth"].is_string();
+    assert!(!auth(&ours) && auth(&other), "{}", user.content());
+    for image in [&image, &other_image] {
+        user.pull(image).succeeded();
+    }
+
+    user.run(&["logout", &other], "").succeeded();
+    assert_eq!(kept_by_helper().len(), 1);
+    user.pull(&other_image).ended_with(4);
+    user.pull(&image).succeeded();
+    let outcome = user.run(&["logout", &ours], "").succeeded();
+    assert_eq!(outcome.stdout, format!("logged out of {ours}\n"));
+    assert_eq!((kept_by_helper().len(), kept_in_file()), (0, 0));
+    assert_eq!(user.content()["credHelpers"], config["credHelpers"]);
+    user.pull(&image).ended_with(4);
+}
+
+#[test]
+fn without_a_server_docker_hub_is_meant_and_reached_where_it_is() {
+    const HUB: &str = "registry-1.docker.io";
+    let registry = Registry::with_login("ann", PASSWORD);
+    let name = unique("app");
+    registry.push(&Image::small(), &format!("library/{name}"), "latest");
+    // The parameter is for mirrors.
+    let proxy = Nginx::proxy(registry.authority(), "if ($arg_ns) { return 400; }");
+    let nginx = Nginx::start_tls(&proxy, HUB, Validity::Now);
+    let user = User::new();
+    let run = |arguments: &[&str]| user.run_behind(&nginx, HUB, arguments);
+
+    run(&["pull", &name]).ended_with(4);
+    let outcome = run(&["login", "-u", "ann", "--password-stdin"]).succeeded();
+    assert!(outcome.stdout.starts_with("logged in to docker.io as ann;"), "{}", outcome.stdout);
+    let auth = BASE64.encode(format!("ann:{PASSWORD}"));
+    let key = "https://index.docker.io/v1/";
+    assert_eq!(user.content(), serde_json::json!({"auths": {key: {"auth": auth}}}));
+
+    run(&["pull", &name]).succeeded();
+    let last = nginx.requests().pop().unwrap();
+    assert_eq!((last.status, last.authorization), (200, format!("Basic {auth}")));
+    assert!(last.path.starts_with(&format!("/v2/library/{name}/")), "{}", last.path);
+
+    let outcome = user.run(&["logout"], "").succeeded();
+    assert_eq!(outcome.stdout, "logged out of docker.io\n");
+    assert_eq!(user.content(), serde_json::json!({"auths": {}}));
+    run(&["pull", &name]).ended_with(4);
+}
+
+#[test]
+fn a_certificate_need_not_be_good_in_the_words_of_docker_either() {
+    const NAME: &str = "registry.example";
+    let registry = Registry::with_login("ann", PASSWORD);
+    registry.push(&Image::small(), "team/app", "v1");
+    let proxy = Nginx::proxy(registry.authority(), "");
+    let nginx = Nginx::start_tls(&proxy, NAME, Validity::Expired);
+    let user = User::new();
+    let log_in = ["login", "-u", "ann", "--password-stdin", NAME];
+    let pull = ["pull", "--retries", "0", "registry.example/team/app:v1"];
+    user.run_behind(&nginx, NAME, &log_in).ended_with(5);
+    assert_eq!(nginx.requests(), [], "a password may have left");
+    user.run_behind(&nginx, NAME, &[&log_in[..], &["--insecure-registry"]].concat()).succeeded();
+    user.run_behind(&nginx, NAME, &[&pull[..], &["--skip-verify"]].concat()).succeeded();
+    user.run_behind(&nginx, NAME, &pull).ended_with(5);
+}
+
+#[test]
+fn whoever_reads_the_logins_while_they_are_written_finds_them_whole() {
+    let registries: Vec<_> = (0..3).map(|_| registry(basic()).0).collect();
+    let user = User::new();
+    // Long enough that it is not written in one go.
+    let before = serde_json::json!({"auths": {}, "HttpHeaders": {"X-Long": "x".repeat(4 << 20)}});
+    fs::write(user.config(), before.to_string()).unwrap();
+    let done = AtomicBool::new(false);
+    let (path, long) = (user.config(), before.to_string().len());
+    let logins_seen = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut seen = BTreeSet::new();
+            while !done.load(Ordering::Relaxed) {
+                let text = fs::read_to_string(&path).unwrap();
+                assert!(text.len() >= long, "a file of {} bytes was read", text.len());
+                let content: Value = serde_json::from_str(&text).unwrap();
+                seen.insert(content["auths"].as_object().unwrap().len());
+            }
+            seen
+        });
+        // A failure must not leave the reader behind.
+        let outcomes: Vec<_> = registries
+            .iter()
+            .map(|registry| user.log_in(&registry.authority(), PASSWORD).code)
+            .collect();
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(outcomes, [Some(0); 3]);
+        reader.join().unwrap()
+    });
+    assert!(!logins_seen.is_empty());
+    assert_eq!(user.content()["auths"].as_object().unwrap().len(), registries.len());
+    assert_eq!(user.content()["HttpHeaders"], before["HttpHeaders"]);
 }
 
 #[test]
