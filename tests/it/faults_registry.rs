@@ -226,7 +226,7 @@ const CASES: &[Case] = &[
     Case {
         name: "the registry wants a login",
         arrange: |registry| {
-            registry.require(Login::Basic { user: "ann".into(), password: "secret".into() });
+            registry.require(Login::Basic { user: "ann".into(), password: "hunter2".into() });
             registry.add_new(&layered())
         },
         code: 4,
@@ -426,13 +426,13 @@ each_version! {
     fn credentials_do_not_travel_with_a_redirect(daemon) {
         let image = layered();
         let (registry, storage) = (FaultyRegistry::start(), FaultyRegistry::start());
-        registry.require(Login::Basic { user: "ann".into(), password: "secret".into() });
+        registry.require(Login::Basic { user: "ann".into(), password: "hunter2".into() });
         let reference = registry.add_new(&image);
         let blob = image.layers()[0].bytes.clone();
         storage.serve("/bucket/layer", "application/octet-stream", None, Body::from(blob));
         let url = format!("http://{}/bucket/layer?signature=x", storage.authority());
         registry.always(&layer_of(&image), Fault::Redirect(url));
-        Pullctl::pull(daemon, &reference).args(["-u", "ann:secret"]).run().succeeded();
+        Pullctl::pull(daemon, &reference).args(["-u", "ann:hunter2"]).run().succeeded();
 
         let arrived = storage.requests();
         assert!(!arrived.is_empty());

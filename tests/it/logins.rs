@@ -24,13 +24,13 @@ fn is_there(daemon: &Containerd, reference: &str) -> bool {
 
 each_version! {
     fn basic_credentials_open_a_registry(daemon) {
-        let registry = Registry::with_login("ann", "s:e:c");
+        let registry = Registry::with_login("ann", "hunter2:e:c");
         let reference = registry.push_new(&Image::small());
         let pull = |login: &[&str]| Pullctl::pull(daemon, &reference).args(login).run();
         pull(&[]).ended_with(4);
         let wrong = pull(&["-u", "ann:wrong"]).ended_with(4);
         assert!(!wrong.stderr.contains("wrong"), "the password is shown: {}", wrong.stderr);
-        pull(&["-u", "ann:s:e:c"]).succeeded();
+        pull(&["-u", "ann:hunter2:e:c"]).succeeded();
         assert!(is_there(daemon, &reference));
     }
 
@@ -47,12 +47,12 @@ each_version! {
     }
 
     fn a_token_endpoint_gets_the_login_and_the_registry_only_the_token(daemon) {
-        let registry = with_tokens(Some(("ann", "secret")));
+        let registry = with_tokens(Some(("ann", "hunter2")));
         let reference = registry.add_new(&Image::small());
         Pullctl::pull(daemon, &reference).run().ended_with(4);
         Pullctl::pull(daemon, &reference).args(["-u", "ann:wrong"]).run().ended_with(4);
         registry.forget_requests();
-        Pullctl::pull(daemon, &reference).args(["-u", "ann:secret"]).run().succeeded();
+        Pullctl::pull(daemon, &reference).args(["-u", "ann:hunter2"]).run().succeeded();
         for request in registry.requests_for("/v2/test") {
             let given = request.header("authorization").unwrap_or("Bearer ");
             assert!(given.starts_with("Bearer "), "{given}");
@@ -133,7 +133,7 @@ each_version! {
     }
 
     fn a_secret_may_be_for_several_registries_at_once(daemon) {
-        let registry = with_tokens(Some(("ann", "secret")));
+        let registry = with_tokens(Some(("ann", "hunter2")));
         let reference = registry.add_new(&Image::small());
         let (_, port) = reference.split_once('/').unwrap().0.split_once(':').unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -145,7 +145,7 @@ each_version! {
             (format!("127.*:{port}"), 4),
             ("127.*.*.*".to_owned(), 4),
         ] {
-            let logins = format!(r#"{{"auths":{{"{key}":{{"auth":"YW5uOnNlY3JldA=="}}}}}}"#);
+            let logins = format!(r#"{{"auths":{{"{key}":{{"auth":"YW5uOmh1bnRlcjI="}}}}}}"#);
             let data = BASE64.encode(logins);
             let secret = format!("kind: Secret\ndata: {{.dockerconfigjson: {data}}}\n");
             std::fs::write(file.path(), secret).unwrap();

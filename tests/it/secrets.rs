@@ -12,10 +12,8 @@ use crate::support::cli::{Outcome, Pullctl};
 use crate::support::containerd::Containerd;
 use crate::support::faulty::{Fault, FaultyRegistry, Login, Request, dead_authority};
 use crate::support::image::Image;
+use crate::support::secrets::needles;
 use crate::support::{each_version, unique};
-
-/// Part of every secret here, so that one search finds them all.
-const WORD: &str = "hunter2";
 
 /// Holds what has another form in a URL, in JSON, and in a form.
 const PASSWORD: &str = "hunter2/+:more";
@@ -23,17 +21,6 @@ const PASSWORD: &str = "hunter2/+:more";
 /// What people write for `robot$ann` and [`PASSWORD`] into `auth`.
 fn auth() -> String {
     BASE64.encode(format!("robot$ann:{PASSWORD}"))
-}
-
-/// The word as it is, and as base64 shows it at each of its three offsets.
-fn needles() -> Vec<String> {
-    let in_base64 = |before: usize| {
-        let encoded = BASE64.encode([&vec![0; before][..], WORD.as_bytes()].concat());
-        // Characters that hold bits of the neighbours too.
-        let (first, last) = [(0, 9), (2, 10), (3, 12)][before];
-        encoded[first..last].to_owned()
-    };
-    (0..3).map(in_base64).chain([WORD.to_owned()]).collect()
 }
 
 /// All that a request carried.

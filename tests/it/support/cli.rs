@@ -12,6 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::containerd::Containerd;
+use super::secrets;
 
 /// Longest run of a command; a hang fails its test then, instead of the whole suite.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
@@ -169,7 +170,7 @@ impl Running {
         kill_process(pid, signal).expect("the process is there");
     }
 
-    /// Waits for its end.
+    /// Waits for its end. No run may show a secret.
     pub(crate) fn wait(mut self) -> Outcome {
         // Both pipes end with the process, so waiting for them is waiting for it, with a deadline.
         let stdout = self.stdout.recv_timeout(DEADLINE);
@@ -192,6 +193,8 @@ impl Running {
             duration,
         };
         assert!(!hangs, "pullctl hangs: {outcome:?}");
+        let shown = [&outcome.stdout, &outcome.stderr].map(|text| secrets::shown_in(text));
+        assert!(shown.iter().all(Option::is_none), "{shown:?} is shown: {outcome:?}");
         outcome
     }
 }

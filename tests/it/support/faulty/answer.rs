@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use socket2::SockRef;
 
+use super::super::secrets::WORD;
 use super::{Gate, Login, Request, Resource, Shared, lock};
 
 /// How much of a body is written at a time.
@@ -260,7 +261,7 @@ impl Shared {
             }
         }
         let mut tokens = lock(&self.tokens);
-        let token = super::super::unique("token");
+        let token = super::super::unique(&format!("{WORD}-token"));
         tokens.push(token.clone());
         Answer::json(200, &format!(r#"{{"token":"{token}","expires_in":300}}"#))
     }
