@@ -21,7 +21,8 @@ const MAX_LINES: usize = 40;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     headline: String,
-    causes: Vec<String>,
+    /// The lines of each cause in the chain; those of the error itself after the headline come first.
+    causes: Vec<Vec<String>>,
     hint: Option<String>,
 }
 
@@ -29,29 +30,31 @@ impl Diagnostic {
     /// Collects the chain of `error`. A cause that the line before already tells is left out.
     pub fn of(error: &dyn Diagnose) -> Self {
         let mut lines = printable_lines(&error.to_string());
+        let headline = if lines.is_empty() { String::new() } else { lines.remove(0) };
+        let mut previous = lines.last().unwrap_or(&headline).clone();
+        let mut causes = vec![lines];
         let mut cause = error.source();
         while let Some(error) = cause {
+            let mut lines = Vec::new();
             for line in printable_lines(&error.to_string()) {
-                if !lines.last().is_some_and(|previous| previous.contains(&line)) {
+                if !previous.contains(&line) {
+                    previous.clone_from(&line);
                     lines.push(line);
                 }
             }
+            causes.push(lines);
             cause = error.source();
         }
-        let mut lines = lines.into_iter();
-        Self {
-            headline: lines.next().unwrap_or_default(),
-            causes: lines.collect(),
-            hint: error.hint().map(|hint| printable(&hint)),
-        }
+        causes.retain(|lines| !lines.is_empty());
+        Self { headline, causes, hint: error.hint().map(|hint| printable(&hint)) }
     }
 
     /// The message and its causes on one line, without the hint.
     pub fn one_line(&self) -> String {
         let mut text = self.headline.clone();
-        for cause in &self.causes {
-            text.push_str(": ");
-            text.push_str(cause.trim_start());
+        for lines in &self.causes {
+            let lines: Vec<&str> = lines.iter().map(|line| line.trim_start()).collect();
+            let _ = write!(text, ": {}", lines.join("; "));
         }
         text
     }
@@ -65,8 +68,8 @@ impl Diagnostic {
     pub(super) fn styled(&self, colours: bool) -> String {
         let label = console::style("error:").red().bold().force_styling(colours);
         let mut text = format!("{label} {}", self.headline);
-        for cause in &self.causes {
-            let _ = write!(text, "\n  {cause}");
+        for line in self.causes.iter().flatten() {
+            let _ = write!(text, "\n  {line}");
         }
         if let Some(hint) = &self.hint {
             let label = console::style("hint:").cyan().bold().force_styling(colours);
@@ -153,7 +156,7 @@ mod tests {
         );
         assert_eq!(
             diagnostic.one_line(),
-            "cannot resolve harbor.example.net/a:v1: mirror.local: 503 after 4 attempts: \
+            "cannot resolve harbor.example.net/a:v1: mirror.local: 503 after 4 attempts; \
              harbor.example.net: unknown issuer"
         );
     }

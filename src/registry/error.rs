@@ -73,10 +73,14 @@ impl HostFailure {
 }
 
 impl fmt::Display for HostFailures {
+    /// A line for each host.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, failure) in self.0.iter().enumerate() {
-            let separator = if index > 0 { "; " } else { "" };
+            let separator = if index > 0 { "\n" } else { "" };
             write!(f, "{separator}{}: {}", failure.host, failure.outcome())?;
+            if failure.tries > 1 {
+                write!(f, " ({:.1} s)", failure.duration.as_secs_f64())?;
+            }
         }
         Ok(())
     }
