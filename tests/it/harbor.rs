@@ -136,6 +136,8 @@ each_version! {
         let outcome = user.log_in(ANN).succeeded();
         assert!(outcome.stdout.starts_with("logged in to harbor.example as ann"));
         pull().succeeded();
+        let json = [reference.as_str(), "--progress", "json"];
+        user.run_on(Pullctl::new().on(daemon), "pull", &json, "").succeeded();
         let store = Store::new(daemon, KUBERNETES);
         assert_eq!(store.images()[&reference].target, image.digest());
         assert_secrets_went_where_they_belong(&harbor);

@@ -30,6 +30,7 @@ mod progress;
 mod pull_basics;
 mod resume;
 mod secrets;
+mod six_commands;
 mod support;
 mod survive;
 mod terminal;

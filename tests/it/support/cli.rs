@@ -77,6 +77,13 @@ impl Pullctl {
         Self::of(command)
     }
 
+    /// A shell script that runs `pullctl` by its name, on a node whose mounts are its own.
+    pub(crate) fn script(path: &Path) -> Self {
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-eu"]).arg(path);
+        Self::of(command)
+    }
+
     fn of(mut command: Command) -> Self {
         let home = tempfile::tempdir().expect("a temporary folder can be made");
         command

@@ -89,8 +89,13 @@ impl Harbor {
 
     /// Puts `image` there as `repository:v1` and answers its reference.
     pub(crate) fn push(&self, image: &Image, repository: &str) -> String {
-        self.open.push(image, repository, "v1");
-        format!("{NAME}/{repository}:v1")
+        self.push_as(image, repository, "v1")
+    }
+
+    /// The same with another tag.
+    pub(crate) fn push_as(&self, image: &Image, repository: &str, tag: &str) -> String {
+        self.open.push(image, repository, tag);
+        format!("{NAME}/{repository}:{tag}")
     }
 
     /// Certificate of the private authority.
