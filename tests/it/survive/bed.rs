@@ -10,7 +10,7 @@ use pullctl::oci::Digest;
 use tempfile::TempDir;
 
 use crate::support::cli::{Outcome, Pullctl};
-use crate::support::faulty::{Fault, FaultyRegistry, Login, Request, dead_authority};
+use crate::support::faulty::{Body, Fault, FaultyRegistry, Login, Request, dead_authority};
 use crate::support::image::{Image, Layer, Recipe};
 use crate::support::nginx::Nginx;
 use crate::support::{Validity, unique};
