@@ -1,45 +1,16 @@
 //! What pullctl leaves in containerd equals what `ctr images pull` of the same daemon leaves: labels
 //! of the content, snapshots with their parents, and the files.
 
-use std::collections::BTreeMap;
-
 use crate::support::cli::Pullctl;
 use crate::support::image::{Family, Image, Layer, Packing, Recipe};
+use crate::support::left::Left;
 use crate::support::registry::Registry;
 use crate::support::store::Store;
 use crate::support::tree::{Tree, curious, curious_above};
-use crate::support::walk::walk;
 use crate::support::{each_version, unique};
 
-/// Everything comparable that a pull leaves in a namespace.
-#[derive(Debug, PartialEq, Eq)]
-struct Left {
-    /// Labels of each blob.
-    content: BTreeMap<String, BTreeMap<String, String>>,
-    /// Parent of each snapshot, and whether it is committed. Their labels differ between ctr and the
-    /// kubelet's own pulls already.
-    snapshots: BTreeMap<String, (String, bool)>,
-    /// The mounted tree of each of the image's chain IDs.
-    trees: BTreeMap<String, BTreeMap<String, String>>,
-}
-
-impl Left {
-    fn in_namespace(store: &Store<'_>) -> Self {
-        let content = store.content().into_iter().map(|(digest, blob)| (digest, blob.labels));
-        let snapshots: BTreeMap<String, (String, bool)> = store
-            .snapshots()
-            .into_iter()
-            .map(|(chain_id, snapshot)| (chain_id, (snapshot.parent, snapshot.committed)))
-            .collect();
-        let trees = snapshots
-            .keys()
-            .map(|chain_id| (chain_id.clone(), store.with_mounted(chain_id, walk)))
-            .collect();
-        Self { content: content.collect(), snapshots, trees }
-    }
-}
-
-/// Three layers over each other: one of everything, things taken away, things replaced.
+/// Three layers over each other: one of everything, things taken away, things replaced. Each is too
+/// large to wait in memory for those below it.
 fn curious_image(packing: Packing, family: Family) -> Image {
     let replaced = Tree::new()
         .file("etc", b"a file where a directory was")
@@ -49,7 +20,7 @@ fn curious_image(packing: Packing, family: Family) -> Image {
         .symlink("usr", "bin");
     let own = curious().file(&unique("own"), b"");
     let layers = [own, curious_above(), replaced]
-        .map(|tree| Layer::pack(&tree.into_tar(), packing))
+        .map(|tree| Layer::pack(&tree.ballast("ballast").into_tar(), packing))
         .to_vec();
     Recipe::new(layers).family(family).build()
 }
@@ -70,9 +41,7 @@ each_version! {
 
             let [ours, theirs] = [ours, theirs]
                 .map(|namespace| Left::in_namespace(&Store::new(daemon, &namespace)));
-            assert_eq!(ours.content, theirs.content, "{packing:?} {family:?}");
-            assert_eq!(ours.snapshots, theirs.snapshots, "{packing:?} {family:?}");
-            assert_eq!(ours.trees, theirs.trees, "{packing:?} {family:?}");
+            assert_eq!(ours, theirs, "{packing:?} {family:?}");
         }
     }
 
@@ -87,9 +56,6 @@ each_version! {
                 Store::new(daemon, &namespace)
             });
             assert_eq!(direct.snapshots(), daemons.snapshots(), "{packing:?}");
-            for chain_id in direct.snapshots().keys() {
-                assert_eq!(direct.usage(chain_id), daemons.usage(chain_id), "{packing:?}");
-            }
             let [direct, daemons] = [direct, daemons].map(|store| Left::in_namespace(&store));
             assert_eq!(direct, daemons, "{packing:?}");
         }

@@ -4,6 +4,7 @@
 //! One file a behaviour; `support` is the test bed and tests itself.
 #![expect(clippy::unwrap_used, reason = "what is not as expected fails the test")]
 
+mod apart;
 mod batch;
 mod content_store;
 mod cri_headers;

@@ -312,17 +312,25 @@ impl Image {
         self.blobs.get(1..).unwrap_or_default()
     }
 
-    /// Chain ID of a single image's topmost layer, computed from its configuration.
+    /// Chain ID of a single image's topmost layer.
     pub(crate) fn chain_id(&self) -> String {
+        self.chain_ids().pop().expect("the image has a layer")
+    }
+
+    /// Chain IDs of a single image's layers, lowest first, computed from its configuration.
+    pub(crate) fn chain_ids(&self) -> Vec<String> {
         let config: Value =
             serde_json::from_slice(&self.blobs[0].bytes).expect("the configuration is JSON");
         let diff_ids = config["rootfs"]["diff_ids"].as_array().expect("it has diff IDs");
-        diff_ids
-            .iter()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .reduce(|below, own| Digest::of(format!("{below} {own}").as_bytes()).to_string())
-            .expect("the image has a layer")
+        let chain = |below: &mut Option<String>, own: &str| {
+            let chain_id = match below {
+                Some(below) => Digest::of(format!("{below} {own}").as_bytes()).to_string(),
+                None => own.to_owned(),
+            };
+            *below = Some(chain_id.clone());
+            Some(chain_id)
+        };
+        diff_ids.iter().filter_map(Value::as_str).scan(None, chain).collect()
     }
 }
 

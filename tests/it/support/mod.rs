@@ -7,6 +7,7 @@ pub(crate) mod cri;
 pub(crate) mod faulty;
 pub(crate) mod harbor;
 pub(crate) mod image;
+pub(crate) mod left;
 pub(crate) mod nginx;
 pub(crate) mod registry;
 pub(crate) mod secrets;

@@ -2,6 +2,7 @@
 //! content, snapshots, leases and unfinished ingests.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 
 use containerd_client::services::v1::content_client::ContentClient;
 use containerd_client::services::v1::images_client::ImagesClient;
@@ -170,27 +171,41 @@ impl<'a> Store<'a> {
         leases.into_iter().map(|lease| lease.id).collect()
     }
 
+    /// Where the files of the uncommitted snapshot `key`, which has no parent, are.
+    pub(crate) fn directory(&self, key: &str) -> PathBuf {
+        match self.mounts(key).as_slice() {
+            [mount] if mount.r#type == "bind" => PathBuf::from(&mount.source),
+            mounts => panic!("{key} has a parent: {mounts:?}"),
+        }
+    }
+
     /// Mounts a writable snapshot on top of the committed `parent`, hands its folder to `look`, and
     /// takes it away again.
-    pub(crate) fn with_mounted<T>(
+    pub(crate) fn with_mounted<T>(&self, parent: &str, look: impl FnOnce(&Path) -> T) -> T {
+        self.with_layers(parent, |point, _| look(point))
+    }
+
+    /// The same, with the folders of the layers themselves, topmost first.
+    pub(crate) fn with_layers<T>(
         &self,
         parent: &str,
-        look: impl FnOnce(&std::path::Path) -> T,
+        look: impl FnOnce(&Path, &[PathBuf]) -> T,
     ) -> T {
         let key = super::unique("mounted");
-        let mounts = self.prepare(&key, parent);
+        self.prepare(&key, parent);
+        let mounts = self.mounts(&key);
         let point = self.daemon.scratch("mount");
         for mount in &mounts {
             bind_or_overlay(mount, &point);
         }
-        let seen = look(&point);
+        let seen = look(&point, &layers(&mounts));
         let unmounted = std::process::Command::new("umount").arg(&point).status();
         assert!(unmounted.expect("umount runs").success());
         self.remove(&key);
         seen
     }
 
-    fn prepare(&self, key: &str, parent: &str) -> Vec<Mount> {
+    fn prepare(&self, key: &str, parent: &str) {
         let request = PrepareSnapshotRequest {
             snapshotter: self.snapshotter.to_owned(),
             key: key.to_owned(),
@@ -198,14 +213,20 @@ impl<'a> Store<'a> {
             // Without it the daemon's garbage collection may take the snapshot from under us.
             labels: HashMap::from([("containerd.io/gc.root".to_owned(), "test".to_owned())]),
         };
-        let wanted =
-            MountsRequest { snapshotter: self.snapshotter.to_owned(), key: key.to_owned() };
         block_on(async {
             let mut client = SnapshotsClient::new(self.daemon.channel().await);
             client.prepare(self.request(request)).await.expect("a snapshot can be prepared");
-            let mounts = client.mounts(self.request(wanted)).await;
-            mounts.expect("its mounts can be had").into_inner().mounts
-        })
+        });
+    }
+
+    fn mounts(&self, key: &str) -> Vec<Mount> {
+        let wanted =
+            MountsRequest { snapshotter: self.snapshotter.to_owned(), key: key.to_owned() };
+        let answer = block_on(async {
+            let mut client = SnapshotsClient::new(self.daemon.channel().await);
+            client.mounts(self.request(wanted)).await
+        });
+        answer.expect("its mounts can be had").into_inner().mounts
     }
 
     fn remove(&self, key: &str) {
@@ -218,7 +239,14 @@ impl<'a> Store<'a> {
     }
 }
 
-fn bind_or_overlay(mount: &Mount, point: &std::path::Path) {
+/// Folders of the layers below an overlay, topmost first.
+fn layers(mounts: &[Mount]) -> Vec<PathBuf> {
+    let options = mounts.iter().flat_map(|mount| &mount.options);
+    let lowers = options.filter_map(|option| option.strip_prefix("lowerdir="));
+    lowers.flat_map(|lowers| lowers.split(':')).map(PathBuf::from).collect()
+}
+
+fn bind_or_overlay(mount: &Mount, point: &Path) {
     let mut command = std::process::Command::new("mount");
     // A snapshot without a parent is a bind mount, which mount(8) knows as an option.
     if mount.r#type != "bind" {

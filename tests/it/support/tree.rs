@@ -3,6 +3,11 @@
 
 use tar::{Builder, EntryType, Header};
 
+use super::image::noise;
+
+/// Size of a file that makes its layer too large to wait in memory, in bytes (above 256 KiB).
+const BALLAST: usize = 300_000;
+
 /// A tar under construction; entries keep the order in which they are added.
 pub(crate) struct Tree {
     tar: Builder<Vec<u8>>,
@@ -17,11 +22,19 @@ struct Attributes {
     /// Seconds since the epoch, and nanoseconds, which need a PAX header.
     modified: (u64, u32),
     xattrs: Vec<(String, Vec<u8>)>,
+    /// Other PAX records.
+    records: Vec<(String, Vec<u8>)>,
 }
 
 impl Default for Attributes {
     fn default() -> Self {
-        Self { mode: None, owner: (0, 0), modified: (1_700_000_000, 0), xattrs: Vec::new() }
+        Self {
+            mode: None,
+            owner: (0, 0),
+            modified: (1_700_000_000, 0),
+            xattrs: Vec::new(),
+            records: Vec::new(),
+        }
     }
 }
 
@@ -68,6 +81,30 @@ impl Tree {
             None,
             &[],
         )
+    }
+
+    /// A file too large for its layer to wait in memory, of bytes that do not compress.
+    pub(crate) fn ballast(self, path: &str) -> Self {
+        let content = noise(path, BALLAST);
+        self.file(path, &content)
+    }
+
+    /// A file of `size` bytes, zeros but for `data` at `offset`, the way that GNU tar stores it in
+    /// PAX archives (sparse format 1.0).
+    pub(crate) fn sparse(mut self, path: &str, size: u64, offset: u64, data: &[u8]) -> Self {
+        let (size_text, length) = (size.to_string(), data.len());
+        self.attributes.records = [
+            ("GNU.sparse.major", "1"),
+            ("GNU.sparse.minor", "0"),
+            ("GNU.sparse.name", path),
+            ("GNU.sparse.realsize", &size_text),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec()))
+        .to_vec();
+        let mut content = format!("2\n{offset}\n{length}\n{size}\n0\n").into_bytes();
+        content.resize(content.len().next_multiple_of(512), 0);
+        content.extend_from_slice(data);
+        self.file("GNUSparseFile.0/sparse", &content)
     }
 
     /// A symbolic link to `target`.
@@ -145,6 +182,7 @@ impl Tree {
             .into_iter()
             .map(|(name, value)| (format!("SCHILY.xattr.{name}"), value))
             .collect();
+        records.extend(attributes.records);
         let (seconds, nanoseconds) = attributes.modified;
         if nanoseconds != 0 {
             let time = format!("{seconds}.{nanoseconds:09}");
@@ -163,6 +201,9 @@ impl Tree {
         header
     }
 }
+
+/// The capability `cap_net_raw+ep`, as the kernel stores it (`VFS_CAP_REVISION_2`).
+const PING: [u8; 20] = [1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// A tree with one of everything that unpackers get wrong.
 pub(crate) fn curious() -> Tree {
@@ -183,6 +224,11 @@ pub(crate) fn curious() -> Tree {
         .xattr("user.note", b"kept")
         .xattr("trusted.note", b"\0binary\n")
         .file("etc/noted", b"noted")
+        .xattr("security.capability", &PING)
+        .mode(0o755)
+        .owner(0, 1000)
+        .file("bin/ping", b"may open raw sockets")
+        .sparse("var/sparse", 3_000_000, 1_000_000, b"in the middle")
         .hard_link("usr/passwd", "etc/passwd")
         .symlink("etc/link", "../bin/setuid")
         .symlink("dangling", "/no/where")

@@ -1,0 +1,156 @@
+//! Layers that come in before those below them: they are extracted apart, and move into place when
+//! the layers below are there. What a crash leaves of them belongs to a lease.
+
+use std::path::PathBuf;
+
+use rustix::process::Signal;
+
+use crate::support::cli::Pullctl;
+use crate::support::containerd::Containerd;
+use crate::support::faulty::{Fault, FaultyRegistry, Gate};
+use crate::support::image::{Image, Layer, Packing, Recipe, noise};
+use crate::support::left::Left;
+use crate::support::store::Store;
+use crate::support::tree::{Tree, curious, curious_above};
+use crate::support::{each_version, unique};
+
+/// Size of a file whose layer takes the way through the daemon's file, in bytes.
+const LARGE: usize = 3_000_000;
+
+/// An image whose base layer waits at a gate, so that all others are there before it.
+struct BaseHeldBack {
+    registry: FaultyRegistry,
+    image: Image,
+    reference: String,
+    gate: Gate,
+}
+
+impl BaseHeldBack {
+    fn new(image: Image) -> Self {
+        let registry = FaultyRegistry::start();
+        let reference = registry.add_new(&image);
+        let gate = Gate::new();
+        let base = image.layers()[0].digest.to_string();
+        // Every request, for a client whose first one stalls may ask again.
+        registry.always(&base, Fault::Stall(1000, gate.clone()));
+        Self { registry, image, reference, gate }
+    }
+
+    fn pull(&self, daemon: &Containerd, namespace: &str) -> Pullctl {
+        let flags = ["-n", namespace, "--unpacker", "direct"];
+        Pullctl::pull(daemon, &self.reference).args(flags)
+    }
+
+    /// Waits until the layers above the base are stored; answers the folders of the snapshots that
+    /// they were extracted to, lowest layer first.
+    fn wait_until_staged(&self, daemon: &Containerd, namespace: &str) -> Vec<PathBuf> {
+        let store = Store::new(daemon, namespace);
+        self.gate.wait_until_reached();
+        let chain_ids = self.image.chain_ids();
+        daemon.wait_until("the upper layers in the store", || {
+            let content = store.content();
+            let mut upper = self.image.layers().iter().skip(1);
+            upper.all(|layer| content.contains_key(&layer.digest.to_string())).then_some(())
+        });
+        let snapshots = store.snapshots();
+        assert!(chain_ids.iter().all(|chain_id| !snapshots.contains_key(chain_id)));
+        let directory_of = |chain_id: &String| {
+            let mut found = snapshots.iter().filter(|(key, _)| key.ends_with(chain_id));
+            let (key, snapshot) = found.next().expect("the layer has a snapshot to work in");
+            assert_eq!((snapshot.parent.as_str(), snapshot.committed), ("", false), "{key}");
+            store.directory(key)
+        };
+        chain_ids.iter().skip(1).map(directory_of).collect()
+    }
+}
+
+/// Layers above others with all that matters when a layer moves: nothing but the base could say what
+/// the implied directories are like, and the root is described, replaced in part, and opaque.
+fn moving_image() -> Image {
+    let base = curious()
+        .owner(7, 8)
+        .mode(0o3711)
+        .modified(1_400_000_000, 5)
+        .xattr("user.of", b"the base")
+        .directory("implied/inner")
+        .owner(9, 9)
+        .mode(0o700)
+        .directory("implied")
+        .file("implied/inner/below", b"below")
+        .file(&unique("own"), b"");
+    let implying = curious_above()
+        .file("implied/inner/above", b"above")
+        .file("implied/new/file", b"new")
+        .symlink("bin/link", "setuid")
+        .hard_link("bin/again", "empty")
+        .fifo("top-pipe")
+        .file("large", &noise(&unique("noise"), LARGE));
+    let rooted = Tree::new()
+        .owner(12, 34)
+        .mode(0o700)
+        .modified(1_300_000_000, 1)
+        .xattr("user.of", b"the root")
+        .directory("./")
+        .opaque(".")
+        .directory("etc")
+        .file("etc/only", b"this")
+        .ballast("ballast");
+    let last = Tree::new()
+        .mode(0o711)
+        .directory("./")
+        .file("etc/added", b"added")
+        .file("implied/inner/last", b"last")
+        .whiteout("ballast")
+        .ballast("other");
+    let layers = [base, implying, rooted, last]
+        .map(|tree| Layer::pack(&tree.into_tar(), Packing::Gzip))
+        .to_vec();
+    Recipe::new(layers).build()
+}
+
+each_version! {
+    fn layers_that_come_before_the_base_end_up_as_ctr_leaves_them(daemon) {
+        let held_back = BaseHeldBack::new(moving_image());
+        let (ours, theirs) = (unique("ours"), unique("theirs"));
+        let running = held_back.pull(daemon, &ours).spawn();
+        let staged = held_back.wait_until_staged(daemon, &ours);
+        assert_eq!(staged.len(), 3);
+        held_back.gate.open();
+        running.wait().succeeded();
+
+        held_back.registry.heal();
+        daemon.ctr(&theirs, &["images", "pull", "--plain-http", &held_back.reference]);
+        let [ours, theirs] =
+            [ours, theirs].map(|namespace| Left::in_namespace(&Store::new(daemon, &namespace)));
+        assert_eq!(ours, theirs);
+        for directory in staged {
+            assert!(!directory.exists(), "{} is left", directory.display());
+        }
+    }
+
+    fn what_a_killed_pull_has_extracted_goes_with_its_lease(daemon) {
+        let held_back = BaseHeldBack::new(moving_image());
+        let namespace = unique("killed");
+        let store = Store::new(daemon, &namespace);
+        let running = held_back.pull(daemon, &namespace).spawn();
+        let staged = held_back.wait_until_staged(daemon, &namespace);
+        running.signal(Signal::KILL);
+        assert_eq!(running.wait().code, None);
+        held_back.gate.open();
+
+        assert!(staged.iter().all(|directory| directory.exists()));
+        let active = store.snapshots();
+        assert!(active.len() >= staged.len(), "{active:#?}");
+        let leases = store.leases();
+        assert_eq!(leases.len(), 1, "{leases:?}");
+        daemon.ctr(&namespace, &["leases", "rm", "--sync", &leases[0]]);
+        assert_eq!(store.snapshots().len(), 0, "{:#?}", store.snapshots());
+        assert_eq!(store.content().len(), 0, "{:#?}", store.content());
+        for directory in staged {
+            assert!(!directory.exists(), "{} is left", directory.display());
+        }
+
+        held_back.pull(daemon, &namespace).run().succeeded();
+        assert!(store.snapshots()[&held_back.image.chain_id()].committed);
+    }
+}
