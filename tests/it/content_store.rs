@@ -1,7 +1,8 @@
 //! Blobs on their way into the content store of a real daemon, whichever way their bytes take. This
 //! is the library's own behaviour, below the command.
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -46,18 +47,30 @@ fn content_root(daemon: &Containerd) -> PathBuf {
     daemon.socket().with_file_name("root").join("io.containerd.content.v1.content")
 }
 
-/// How many bytes of the ingest of `expected` the daemon's file holds.
-fn bytes_on_disk(daemon: &Containerd, expected: &Descriptor) -> u64 {
+/// The daemon's file of the ingest of `expected`, if there is an ingest.
+fn data_file(daemon: &Containerd, expected: &Descriptor) -> Option<PathBuf> {
     let reference = ingest_reference(expected);
     std::fs::read_dir(content_root(daemon).join("ingest"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|ingest| {
+        .find(|ingest| {
             let name = std::fs::read_to_string(ingest.join("ref"));
             name.is_ok_and(|name| name.ends_with(&reference))
         })
-        .map(|ingest| ingest.join("data").metadata().unwrap().len())
-        .sum()
+        .map(|ingest| ingest.join("data"))
+}
+
+/// How many bytes of the ingest of `expected` the daemon's file holds.
+fn bytes_on_disk(daemon: &Containerd, expected: &Descriptor) -> u64 {
+    data_file(daemon, expected).map_or(0, |file| file.metadata().unwrap().len())
+}
+
+/// Whether this process, in which the library runs, has `file` open.
+fn is_open_here(file: &Path) -> bool {
+    let open = std::fs::read_dir("/proc/self/fd").unwrap();
+    // Other tests close theirs meanwhile.
+    let mut targets = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    targets.any(|target| target == file)
 }
 
 each_version! {
@@ -78,6 +91,25 @@ each_version! {
                 assert_eq!(bytes_on_disk(daemon, &expected), 0, "{way}");
                 let blob = content_root(daemon).join("blobs/sha256").join(expected.digest.hex());
                 assert!(blob.metadata().unwrap().permissions().readonly(), "{way}");
+            }
+        });
+    }
+
+    fn writes_to_the_very_file_that_becomes_the_blob(daemon) {
+        block_on(async {
+            for (way, store) in both_ways(daemon).await {
+                let (expected, bytes) = blob();
+                let mut ingest = open(&store, &expected).await;
+                ingest.write(bytes).await.unwrap();
+                ingest.flush().await.unwrap();
+                let data = data_file(daemon, &expected).unwrap();
+                assert_eq!(is_open_here(&data), way == "file", "{way}");
+                let inode = data.metadata().unwrap().ino();
+                ingest.commit(Labels::new()).await.unwrap();
+                let blob = content_root(daemon).join("blobs/sha256").join(expected.digest.hex());
+                let blob = blob.metadata().unwrap();
+                assert_eq!((blob.ino(), blob.nlink(), blob.len()), (inode, 1, expected.size), "{way}");
+                assert_eq!(data_file(daemon, &expected), None, "{way}");
             }
         });
     }

@@ -6,6 +6,7 @@
 
 mod apart;
 mod batch;
+mod builders;
 mod content_store;
 mod cri_headers;
 mod cri_sees_it;
@@ -32,6 +33,7 @@ mod pull_basics;
 mod resume;
 mod secrets;
 mod six_commands;
+mod soundness;
 mod support;
 mod survive;
 mod terminal;

@@ -84,6 +84,31 @@ impl Pullctl {
         Self::of(command)
     }
 
+    /// `pullctl` to which `directory` looks as it is, but for which all that it writes there goes to
+    /// `scratch`, where nobody else sees it.
+    pub(crate) fn deceived_about(directory: &Path, scratch: &Path) -> Self {
+        let mut command = Command::new("unshare");
+        let script = "mkdir \"$1/upper\" \"$1/work\" && mount -t overlay none \
+            -o \"lowerdir=$0,upperdir=$1/upper,workdir=$1/work\" \"$0\" && shift && exec \"$@\"";
+        command.args(["-m", "sh", "-c", script]).arg(directory).arg(scratch);
+        command.arg(env!("CARGO_BIN_EXE_pullctl"));
+        Self::of(command)
+    }
+
+    /// `pullctl` as root of a user namespace.
+    pub(crate) fn in_user_namespace() -> Self {
+        let mut command = Command::new("unshare");
+        command.args(["-U", "-r", env!("CARGO_BIN_EXE_pullctl")]);
+        Self::of(command)
+    }
+
+    /// `program`, a copy of `pullctl` that everybody may run, as nobody but in root's group.
+    pub(crate) fn in_roots_group(program: &Path) -> Self {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=0", "--clear-groups"]).arg(program);
+        Self::of(command)
+    }
+
     fn of(mut command: Command) -> Self {
         let home = tempfile::tempdir().expect("a temporary folder can be made");
         command

@@ -67,6 +67,12 @@ impl Tree {
         self
     }
 
+    /// A PAX record of the next entry.
+    pub(crate) fn record(mut self, key: &str, value: &str) -> Self {
+        self.attributes.records.push((key.to_owned(), value.as_bytes().to_vec()));
+        self
+    }
+
     /// A regular file.
     pub(crate) fn file(self, path: &str, content: &[u8]) -> Self {
         self.entry(EntryType::Regular, path, 0o644, None, content)
@@ -83,6 +89,11 @@ impl Tree {
         )
     }
 
+    /// An entry of a directory's type whose name does not say so.
+    pub(crate) fn slashless_directory(self, path: &str) -> Self {
+        self.entry(EntryType::Directory, path, 0o755, None, &[])
+    }
+
     /// A file too large for its layer to wait in memory, of bytes that do not compress.
     pub(crate) fn ballast(self, path: &str) -> Self {
         let content = noise(path, BALLAST);
@@ -91,20 +102,17 @@ impl Tree {
 
     /// A file of `size` bytes, zeros but for `data` at `offset`, the way that GNU tar stores it in
     /// PAX archives (sparse format 1.0).
-    pub(crate) fn sparse(mut self, path: &str, size: u64, offset: u64, data: &[u8]) -> Self {
-        let (size_text, length) = (size.to_string(), data.len());
-        self.attributes.records = [
-            ("GNU.sparse.major", "1"),
-            ("GNU.sparse.minor", "0"),
-            ("GNU.sparse.name", path),
-            ("GNU.sparse.realsize", &size_text),
-        ]
-        .map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec()))
-        .to_vec();
+    pub(crate) fn sparse(self, path: &str, size: u64, offset: u64, data: &[u8]) -> Self {
+        let length = data.len();
+        let tree = self
+            .record("GNU.sparse.major", "1")
+            .record("GNU.sparse.minor", "0")
+            .record("GNU.sparse.name", path)
+            .record("GNU.sparse.realsize", &size.to_string());
         let mut content = format!("2\n{offset}\n{length}\n{size}\n0\n").into_bytes();
         content.resize(content.len().next_multiple_of(512), 0);
         content.extend_from_slice(data);
-        self.file("GNUSparseFile.0/sparse", &content)
+        tree.file("GNUSparseFile.0/sparse", &content)
     }
 
     /// A symbolic link to `target`.
@@ -166,9 +174,16 @@ impl Tree {
         content: &[u8],
     ) -> Self {
         let mut header = self.header(kind, mode, content.len() as u64);
-        match link {
-            Some(target) => self.tar.append_link(&mut header, path, target),
-            None => self.tar.append_data(&mut header, path, content),
+        if let Some(target) = link {
+            header.set_link_name_literal(target).expect("the target is short");
+        }
+        // As it is written: builders differ in `/` and `./` before a name.
+        if let Some(name) = header.as_old_mut().name.get_mut(..path.len()) {
+            name.copy_from_slice(path.as_bytes());
+            header.set_cksum();
+            self.tar.append(&header, content)
+        } else {
+            self.tar.append_data(&mut header, path, content)
         }
         .expect("memory takes it");
         self

@@ -1,0 +1,68 @@
+//! Where pullctl must not write a layer's files itself, it leaves that to containerd, or says why it
+//! can't be done.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::support::cli::Pullctl;
+use crate::support::containerd::Containerd;
+use crate::support::faulty::FaultyRegistry;
+use crate::support::image::{Layer, Packing, Recipe};
+use crate::support::left::Left;
+use crate::support::store::Store;
+use crate::support::tree::{curious, curious_above};
+use crate::support::{each_version, unique};
+
+/// Has `pullctl`, made anew for each run, pull both ways: `auto` pulls what ctr pulls, `direct` is
+/// refused for `reason`.
+fn leaves_it_to_the_daemon(daemon: &Containerd, reason: &str, pullctl: impl Fn() -> Pullctl) {
+    let layers = [curious().file(&unique("own"), b""), curious_above().ballast("ballast")];
+    let layers = layers.map(|tree| Layer::pack(&tree.into_tar(), Packing::Gzip)).to_vec();
+    let registry = FaultyRegistry::start();
+    let reference = registry.add_new(&Recipe::new(layers).build());
+    let pull = |way: &str| {
+        let namespace = unique(way);
+        let pull = pullctl().on(daemon).args(["pull", "--plain-http", "-v", &reference]);
+        let outcome = pull.args(["-n", &namespace, "--unpacker", way]).run();
+        (outcome, Store::new(daemon, &namespace))
+    };
+
+    let (refused, store) = pull("direct");
+    refused.ended_with(1).says(reason).says("hint: --unpacker auto");
+    assert!(store.images().is_empty());
+    assert!(store.snapshots().is_empty(), "{:#?}", store.snapshots());
+
+    let (outcome, ours) = pull("auto");
+    outcome.succeeded();
+    let theirs = unique("theirs");
+    daemon.ctr(&theirs, &["images", "pull", "--plain-http", &reference]);
+    let [ours, theirs] =
+        [ours, Store::new(daemon, &theirs)].map(|store| Left::in_namespace(&store));
+    assert_eq!(ours, theirs);
+}
+
+each_version! {
+    fn a_directory_that_only_looks_like_the_daemons_is_not_written_to(daemon) {
+        let snapshots = daemon.root().join("io.containerd.snapshotter.v1.overlayfs/snapshots");
+        leaves_it_to_the_daemon(daemon, "is not the directory that containerd means", || {
+            Pullctl::deceived_about(&snapshots, &daemon.scratch("deceived"))
+        });
+    }
+
+    fn root_of_a_user_namespace_leaves_the_files_to_the_daemon(daemon) {
+        leaves_it_to_the_daemon(daemon, "user namespace", Pullctl::in_user_namespace);
+    }
+
+    fn somebody_else_than_root_leaves_the_files_to_the_daemon(daemon) {
+        let folder = tempfile::tempdir_in("/tmp").unwrap();
+        let open = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(folder.path(), open.clone()).unwrap();
+        // The build folder may be out of reach for nobody.
+        let program = folder.path().join("pullctl");
+        std::fs::copy(env!("CARGO_BIN_EXE_pullctl"), &program).unwrap();
+        std::fs::set_permissions(daemon.socket().parent().unwrap(), open).unwrap();
+        leaves_it_to_the_daemon(daemon, "does not run as root", || {
+            let home = folder.path();
+            Pullctl::in_roots_group(&program).env("HOME", home).env("DOCKER_CONFIG", home)
+        });
+    }
+}
