@@ -114,7 +114,10 @@ impl Diagnose for ExtractError {
                 Some("free space (or inodes) where containerd keeps its snapshots".to_owned())
             }
             Self::Inflate { .. } | Self::Archive { .. } | Self::Unusable { .. } => {
-                Some("build and push the image again; no unpacker can use this layer".to_owned())
+                // Our bounds are narrower than containerd's here and there.
+                let hint = "--unpacker auto has containerd try; if it can't either, build and \
+                    push the image again";
+                Some(hint.to_owned())
             }
             Self::Source(_) | Self::File { .. } | Self::Thread(_) => None,
         }
