@@ -41,17 +41,23 @@ impl BaseHeldBack {
         Pullctl::pull(daemon, &self.reference).args(flags)
     }
 
-    /// Waits until the layers above the base are stored; answers the folders of the snapshots that
-    /// they were extracted to, lowest layer first.
-    fn wait_until_staged(&self, daemon: &Containerd, namespace: &str) -> Vec<PathBuf> {
+    /// Waits until the layers above the base are stored.
+    fn wait_until_stored(&self, daemon: &Containerd, namespace: &str) {
         let store = Store::new(daemon, namespace);
         self.gate.wait_until_reached();
-        let chain_ids = self.image.chain_ids();
         daemon.wait_until("the upper layers in the store", || {
             let content = store.content();
             let mut upper = self.image.layers().iter().skip(1);
             upper.all(|layer| content.contains_key(&layer.digest.to_string())).then_some(())
         });
+    }
+
+    /// The same; answers the folders of the snapshots that they were extracted to, lowest layer
+    /// first.
+    fn wait_until_staged(&self, daemon: &Containerd, namespace: &str) -> Vec<PathBuf> {
+        self.wait_until_stored(daemon, namespace);
+        let store = Store::new(daemon, namespace);
+        let chain_ids = self.image.chain_ids();
         let snapshots = store.snapshots();
         assert!(chain_ids.iter().all(|chain_id| !snapshots.contains_key(chain_id)));
         let directory_of = |chain_id: &String| {
@@ -108,21 +114,48 @@ fn moving_image() -> Image {
     Recipe::new(layers).build()
 }
 
+/// A layer whose last entry has a name, as it is written, that is longer than we take: the file is
+/// an ordinary one to containerd. What comes before is extracted by then.
+fn refused_by_us(tree: Tree) -> Tree {
+    let name = format!("{}refused/by-us", "./".repeat(2100));
+    tree.record("path", &name).file("long", b"by containerd")
+}
+
+/// Three layers, the one at `position` of which only containerd unpacks.
+fn partly_refused_image(position: usize, is_large: bool) -> Image {
+    let mut trees = [curious().file(&unique("own"), b""), curious_above(), Tree::new()];
+    for (place, tree) in trees.iter_mut().enumerate() {
+        let mut own = std::mem::replace(tree, Tree::new()).file("a-file", b"of each layer");
+        if is_large || place == 0 {
+            own = own.ballast("ballast");
+        }
+        *tree = if place == position { refused_by_us(own) } else { own };
+    }
+    let layers = trees.map(|tree| Layer::pack(&tree.into_tar(), Packing::Gzip));
+    Recipe::new(layers.to_vec()).build()
+}
+
+/// Compares what is in `namespace` with what ctr makes of the same image.
+fn is_as_ctr_leaves_it(held_back: &BaseHeldBack, namespace: &str, daemon: &Containerd) {
+    held_back.registry.heal();
+    let theirs = unique("theirs");
+    daemon.ctr(&theirs, &["images", "pull", "--plain-http", &held_back.reference]);
+    let [ours, theirs] =
+        [namespace, &theirs].map(|namespace| Left::in_namespace(&Store::new(daemon, namespace)));
+    assert_eq!(ours, theirs);
+}
+
 each_version! {
     fn layers_that_come_before_the_base_end_up_as_ctr_leaves_them(daemon) {
         let held_back = BaseHeldBack::new(moving_image());
-        let (ours, theirs) = (unique("ours"), unique("theirs"));
+        let ours = unique("ours");
         let running = held_back.pull(daemon, &ours).spawn();
         let staged = held_back.wait_until_staged(daemon, &ours);
         assert_eq!(staged.len(), 3);
         held_back.gate.open();
         running.wait().succeeded();
 
-        held_back.registry.heal();
-        daemon.ctr(&theirs, &["images", "pull", "--plain-http", &held_back.reference]);
-        let [ours, theirs] =
-            [ours, theirs].map(|namespace| Left::in_namespace(&Store::new(daemon, &namespace)));
-        assert_eq!(ours, theirs);
+        is_as_ctr_leaves_it(&held_back, &ours, daemon);
         for directory in staged {
             assert!(!directory.exists(), "{} is left", directory.display());
         }
@@ -152,5 +185,40 @@ each_version! {
 
         held_back.pull(daemon, &namespace).run().succeeded();
         assert!(store.snapshots()[&held_back.image.chain_id()].committed);
+    }
+
+    fn a_layer_that_only_containerd_unpacks_is_left_to_it_in_the_midst(daemon) {
+        for (position, is_large) in [(0, true), (1, true), (2, false)] {
+            let held_back = BaseHeldBack::new(partly_refused_image(position, is_large));
+            let namespace = unique("fallback");
+            let flags = ["-n", &namespace, "--progress", "json"];
+            let running = Pullctl::pull(daemon, &held_back.reference).args(flags).spawn();
+            held_back.wait_until_stored(daemon, &namespace);
+            held_back.gate.open();
+            let events = running.wait().succeeded().events();
+            let warnings: Vec<_> =
+                events.iter().filter_map(|event| event["code"].as_str()).collect();
+            assert_eq!(warnings, ["unpacker-fallback"], "layer {position}");
+            is_as_ctr_leaves_it(&held_back, &namespace, daemon);
+
+            let refused = unique("refused");
+            let outcome = held_back.pull(daemon, &refused).run().ended_with(7);
+            outcome.says("longer than 4096 bytes").says("hint: --unpacker auto");
+            let snapshots = Store::new(daemon, &refused).snapshots();
+            assert!(snapshots.values().all(|snapshot| snapshot.committed), "{snapshots:#?}");
+        }
+    }
+
+    fn stored_layers_are_unpacked_without_the_registry(daemon) {
+        let held_back = BaseHeldBack::new(moving_image());
+        held_back.gate.open();
+        let namespace = unique("stored");
+        let stored = Pullctl::pull(daemon, &held_back.reference).args(["-n", &namespace]);
+        stored.args(["--no-unpack"]).run().succeeded();
+        assert!(Store::new(daemon, &namespace).snapshots().is_empty());
+        held_back.registry.forget_requests();
+        held_back.pull(daemon, &namespace).run().succeeded();
+        assert_eq!(held_back.registry.requests_for("/blobs/"), []);
+        is_as_ctr_leaves_it(&held_back, &namespace, daemon);
     }
 }

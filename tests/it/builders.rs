@@ -167,17 +167,12 @@ fn is_unpacked_alike(builder: &str, layer: fn() -> Tree, daemon: &Containerd, re
 each_version! {
     fn layers_of_every_builder_are_unpacked_as_the_daemon_does_it(daemon) {
         let registry = Registry::start();
-        let builders: [(&str, fn() -> Tree); 6] = [
-            ("docker", docker),
-            ("buildkit", buildkit),
-            ("kaniko", kaniko),
-            ("ko", ko),
-            ("jib", jib),
-            ("bazel", bazel),
-        ];
-        for (builder, layer) in builders {
-            is_unpacked_alike(builder, layer, daemon, &registry);
-        }
+        is_unpacked_alike("docker", docker, daemon, &registry);
+        is_unpacked_alike("buildkit", buildkit, daemon, &registry);
+        is_unpacked_alike("kaniko", kaniko, daemon, &registry);
+        is_unpacked_alike("ko", ko, daemon, &registry);
+        is_unpacked_alike("jib", jib, daemon, &registry);
+        is_unpacked_alike("bazel", bazel, daemon, &registry);
     }
 
     fn a_hard_link_to_a_later_entry_is_refused_by_both(daemon) {
