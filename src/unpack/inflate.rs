@@ -13,6 +13,11 @@ use crate::oci::Compression;
 /// Bytes that tell gzip, zstd and anything else apart.
 const MAGIC_BYTES: usize = 4;
 
+/// Largest window of a zstd stream, as a power of two (8 MiB): every decoder should take that much, says
+/// RFC 8878 (§3.1.1.1.2), and zstd asks for more at its "ultra" levels alone. Each layer needs as much
+/// memory as its window has, and a hostile one would ask for 128 MiB.
+const MAX_WINDOW_LOG: u32 = 23;
+
 /// How the stream is really packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -58,7 +63,11 @@ impl<R: BufRead> Decoder<R> {
         Ok(Self(match format {
             Format::Plain => Inner::Plain(rewound),
             Format::Gzip => Inner::Gzip(Box::new(MultiGzDecoder::new(rewound))),
-            Format::Zstd => Inner::Zstd(zstd::stream::read::Decoder::with_buffer(rewound)?),
+            Format::Zstd => {
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(rewound)?;
+                decoder.window_log_max(MAX_WINDOW_LOG)?;
+                Inner::Zstd(decoder)
+            }
         }))
     }
 
@@ -214,6 +223,19 @@ mod tests {
         let crc = packed.len() - 8;
         packed[crc] ^= 1;
         assert!(decode(&packed, Compression::Gzip).is_err());
+    }
+
+    #[test]
+    fn refuses_a_window_that_takes_too_much_memory() {
+        let packed = |window_log| {
+            let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+            encoder.window_log(window_log).unwrap();
+            encoder.write_all(b"tar").unwrap();
+            encoder.finish().unwrap()
+        };
+        assert_eq!(decode(&packed(MAX_WINDOW_LOG), Compression::Zstd).unwrap(), b"tar");
+        let error = decode(&packed(MAX_WINDOW_LOG + 1), Compression::Zstd).unwrap_err();
+        assert!(error.to_string().contains("memory"), "{error}");
     }
 
     #[test]

@@ -9,8 +9,9 @@ use crate::unpack::inflate::Format;
 /// Why a layer could not be unpacked.
 #[derive(Debug, thiserror::Error)]
 pub enum ExtractError {
-    /// The compressed stream is damaged, truncated, or followed by something else.
-    #[error("the layer's {format} data is damaged")]
+    /// The compressed stream is damaged, truncated, followed by something else, or needs too much
+    /// memory.
+    #[error("cannot inflate the layer's {format} data")]
     Inflate {
         /// What it is packed with.
         format: Format,
