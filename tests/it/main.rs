@@ -6,6 +6,7 @@
 
 mod apart;
 mod batch;
+mod bombs;
 mod builders;
 mod content_store;
 mod cri_headers;
