@@ -16,8 +16,8 @@ use super::path::{clean, is_within, split};
 use super::tree::{Directory, Missing, Tree, open_directory};
 use super::whiteout::{Whiteout, Whiteouts};
 
-/// Most bytes that the notes on directories' times may take (64 MiB): half a million directories
-/// with long paths, far beyond any real layer.
+/// Most bytes that the notes on directories, their times for one, may take (64 MiB): half a million
+/// directories with long paths, far beyond any real layer.
 const MAX_DIRECTORY_NOTES_BYTES: usize = 64 << 20;
 
 /// Puts entries beneath a root.
@@ -27,9 +27,10 @@ pub(crate) struct Applier {
     defaults: CreationDefaults,
     /// Directories whose times are set at the end, when nothing is put into them any more.
     dated: Vec<DatedDirectory>,
-    dated_bytes: usize,
     /// Directories that a base layer has emptied already, resolved.
     emptied: BTreeSet<Vec<u8>>,
+    /// What both of these take.
+    noted_bytes: usize,
 }
 
 struct DatedDirectory {
@@ -53,8 +54,8 @@ impl Applier {
             whiteouts,
             defaults: CreationDefaults::of_process(),
             dated: Vec::new(),
-            dated_bytes: 0,
             emptied: BTreeSet::new(),
+            noted_bytes: 0,
         }
     }
 
@@ -231,6 +232,7 @@ impl Applier {
     /// only be directories which the layer implies: containerd counts those as older.
     fn empty(&mut self, directory: &Directory, entry: &Entry) -> Result<(), ExtractError> {
         let emptied = directory.path_of(b"");
+        self.bound_notes(emptied.len(), entry)?;
         if !self.emptied.insert(emptied.clone()) {
             return Ok(());
         }
@@ -277,11 +279,17 @@ impl Applier {
     }
 
     fn date_at_the_end(&mut self, path: &[u8], entry: &Entry) -> Result<(), ExtractError> {
-        self.dated_bytes += path.len() + size_of::<DatedDirectory>();
-        if self.dated_bytes > MAX_DIRECTORY_NOTES_BYTES {
+        self.bound_notes(path.len() + size_of::<DatedDirectory>(), entry)?;
+        self.dated.push(DatedDirectory { path: path.to_vec(), times: attributes::times(entry) });
+        Ok(())
+    }
+
+    /// Counts a note of so many `bytes`.
+    fn bound_notes(&mut self, bytes: usize, entry: &Entry) -> Result<(), ExtractError> {
+        self.noted_bytes += bytes;
+        if self.noted_bytes > MAX_DIRECTORY_NOTES_BYTES {
             return Err(ExtractError::unusable(&entry.name, "the layer has too many directories"));
         }
-        self.dated.push(DatedDirectory { path: path.to_vec(), times: attributes::times(entry) });
         Ok(())
     }
 

@@ -28,7 +28,7 @@ const MAX_LINKS: usize = 255;
 /// path has at most 2,048 of its own.
 const MAX_STEPS: usize = 16 * 1024;
 
-/// Most bytes that the paths of implied directories may take (16 MiB); they are few in any real
+/// Most bytes that the notes on implied directories may take (16 MiB); they are few in any real
 /// layer.
 const MAX_IMPLIED_BYTES: usize = 16 << 20;
 
@@ -278,7 +278,7 @@ impl Tree {
 
     fn make_implied(&mut self, parent: &Directory, name: &[u8]) -> rustix::io::Result<Directory> {
         let path = parent.path_of(name);
-        self.implied_bytes += path.len();
+        self.implied_bytes += path.len() + size_of::<(Vec<u8>, bool)>();
         if self.implied_bytes > MAX_IMPLIED_BYTES {
             return Err(Errno::NAMETOOLONG);
         }
