@@ -4,5 +4,6 @@ mod equality;
 mod formats;
 mod hostile;
 mod layer;
+mod limits;
 mod placement;
 mod threads;
