@@ -19,6 +19,7 @@ mod explain_hosts;
 mod faults_daemon;
 mod faults_registry;
 mod harbor;
+mod hostile_layers;
 mod hosts_files;
 mod images_rm;
 mod layers;
