@@ -35,6 +35,8 @@ pub(super) struct Blobs {
     destination: Arc<dyn Destination>,
     sink: Arc<dyn Sink>,
     slots: Semaphore,
+    /// Layers by blob and place. Who waits here for another's work takes no slot.
+    brought: OnceMap<(Digest, Option<ChainId>)>,
     fetched: OnceMap<Digest>,
     staged: OnceMap<ChainId>,
     unpacked: OnceMap<ChainId>,
@@ -74,6 +76,7 @@ impl Blobs {
             destination,
             sink,
             slots: Semaphore::new(concurrency.max(1)),
+            brought: OnceMap::new(),
             fetched: OnceMap::new(),
             staged: OnceMap::new(),
             unpacked: OnceMap::new(),
@@ -160,17 +163,20 @@ impl Blobs {
         source: &Source,
         tally: &Tally,
     ) -> Result<(), Error> {
-        let Ok(_slot) = self.slots.acquire().await else {
-            return Err(Error::Closed);
-        };
-        let fetch = || self.fetch(layer, is_unpacked, source, tally);
-        self.fetched.run(layer.descriptor.digest, fetch).await?;
-        match layer.identity.filter(|_| is_unpacked) {
-            Some(identity) => {
-                self.staged.run(identity.chain_id, || self.destination.stage(layer)).await
+        let digest = layer.descriptor.digest;
+        let chain_id = layer.identity.filter(|_| is_unpacked).map(|identity| identity.chain_id);
+        let work = async || {
+            let Ok(_slot) = self.slots.acquire().await else {
+                return Err(Error::Closed);
+            };
+            let fetch = || self.fetch(layer, is_unpacked, source, tally);
+            self.fetched.run(digest, fetch).await?;
+            match chain_id {
+                Some(chain_id) => self.staged.run(chain_id, || self.destination.stage(layer)).await,
+                None => Ok(()),
             }
-            None => Ok(()),
-        }
+        };
+        self.brought.run((digest, chain_id), work).await
     }
 
     /// Brings a layer's blob into the destination.
