@@ -10,7 +10,7 @@ use std::time::Duration;
 use containerd_client::services::v1::version_client::VersionClient;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
-use tokio::sync::{Mutex, MutexGuard, OnceCell};
+use tokio::sync::OnceCell;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
@@ -18,6 +18,7 @@ use tonic::{Request, Response, Status};
 use tracing::debug;
 
 use super::blob_file::BlobDirectory;
+use super::labelling::Labelling;
 use super::{ContentStore, Cri, Diff, Error, Images, Introspection, Leases, Snapshots};
 use crate::oci::Digest;
 
@@ -64,8 +65,7 @@ struct Daemon {
     address: PathBuf,
     content_root: OnceCell<Option<PathBuf>>,
     blobs: OnceCell<Option<BlobDirectory>>,
-    /// Held while labels are read, merged and written back.
-    labelling: Mutex<()>,
+    labelling: Labelling,
 }
 
 /// The metadata of every call.
@@ -104,7 +104,7 @@ impl Client {
                 address: address.to_owned(),
                 content_root: OnceCell::new(),
                 blobs: OnceCell::new(),
-                labelling: Mutex::default(),
+                labelling: Labelling::default(),
             }),
             socket_only: false,
         };
@@ -209,9 +209,9 @@ impl Client {
         self.daemon.blobs.get_or_init(found).await;
     }
 
-    /// One at a time in this process merges labels: the daemon has no call that adds to a value.
-    pub(super) async fn labelling(&self) -> MutexGuard<'_, ()> {
-        self.daemon.labelling.lock().await
+    /// What this process adds to the labels of blobs.
+    pub(super) fn labelling(&self) -> &Labelling {
+        &self.daemon.labelling
     }
 
     pub(super) fn service(&self) -> Service {

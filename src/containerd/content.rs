@@ -93,31 +93,47 @@ impl ContentStore {
     /// # Errors
     /// When the daemon refuses.
     pub async fn info(&self, digest: &Digest) -> Result<Option<Info>, Error> {
+        match self.stored(digest).await {
+            Ok(info) => Ok(Some(info)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is known about the blob `digest`, which is stored.
+    async fn stored(&self, digest: &Digest) -> Result<Info, Error> {
         let operation = format!("look up blob {digest}");
         let request = api::InfoRequest { digest: digest.to_string() };
-        let info = match self.client.call(&*operation, self.service().info(request)).await {
-            Ok(answer) => answer.info,
-            Err(Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        };
+        let info = self.client.call(&*operation, self.service().info(request)).await?.info;
         let info = info.ok_or_else(|| Error::bad_answer(&*operation, "no info in it"))?;
         let size = u64::try_from(info.size)
             .map_err(|_| Error::bad_answer(operation, "a negative size"))?;
-        Ok(Some(Info { size, labels: info.labels.into_iter().collect() }))
+        Ok(Info { size, labels: info.labels.into_iter().collect() })
     }
 
     /// Adds `labels` to the blob `digest`: same keys are replaced, except that the repositories of
     /// [`super::labels::distribution_source`] accumulate. Others stay. Asks for nothing when all are
-    /// there.
+    /// there. Labels that several tasks add to one blob at the same time are written together.
     ///
     /// # Errors
     /// [`Error::NotFound`] when the blob is not stored.
     pub async fn add_labels(&self, digest: &Digest, labels: &Labels) -> Result<(), Error> {
-        if self.missing_labels(digest, labels).await?.is_empty() {
+        if changed_labels(&self.stored(digest).await?.labels, labels).is_empty() {
             return Ok(());
         }
-        let _turn = self.client.labelling().await;
-        let missing = self.missing_labels(digest, labels).await?;
+        let Some(wanted) = self.client.labelling().add(digest, labels).await else {
+            return Ok(());
+        };
+        self.write_labels(digest, wanted.labels()).await?;
+        wanted.are_written();
+        Ok(())
+    }
+
+    async fn write_labels(&self, digest: &Digest, labels: &Labels) -> Result<(), Error> {
+        let missing = changed_labels(&self.stored(digest).await?.labels, labels);
+        if missing.is_empty() {
+            return Ok(());
+        }
         // One path a label: those that others add at the same time stay.
         let paths = missing.keys().map(|key| format!("labels.{key}")).collect();
         let request = api::UpdateRequest {
@@ -130,12 +146,6 @@ impl ContentStore {
         };
         let operation = format!("label blob {digest}");
         self.client.call(operation, self.service().update(request)).await.map(drop)
-    }
-
-    /// What has to be written so that `labels` are on the blob `digest`.
-    async fn missing_labels(&self, digest: &Digest, labels: &Labels) -> Result<Labels, Error> {
-        let present = self.info(digest).await?.map(|info| info.labels).unwrap_or_default();
-        Ok(changed_labels(&present, labels))
     }
 
     /// The whole blob `digest`, which must not be larger than `max_bytes`.

@@ -72,12 +72,19 @@ impl Images {
     }
 
     /// Lets `name` stand for `target`. Of a name that exists, labels other than `labels` stay as
-    /// they are: a pin, for one. Nothing is written when all is as it should be.
+    /// they are: a pin, for one. Nothing is written when all is as it should be in what is `known`,
+    /// the outcome of [`get`](Self::get).
     ///
     /// # Errors
     /// When the daemon refuses.
-    pub async fn put(&self, name: &str, target: &Descriptor, labels: &Labels) -> Result<(), Error> {
-        if self.get(name).await?.is_some_and(|image| is_up_to_date(&image, target, labels)) {
+    pub async fn put(
+        &self,
+        name: &str,
+        target: &Descriptor,
+        labels: &Labels,
+        known: Option<&Image>,
+    ) -> Result<(), Error> {
+        if known.is_some_and(|image| is_up_to_date(image, target, labels)) {
             return Ok(());
         }
         let mut last = self.create_or_update(name, target, labels).await;

@@ -25,6 +25,7 @@ mod error;
 mod images;
 mod ingest;
 mod introspection;
+mod labelling;
 pub mod labels;
 mod leases;
 mod snapshots;

@@ -4,8 +4,9 @@
 //! each other. A run that fails or is killed leaves its lease to expire, which keeps the partial
 //! downloads for the next run; a later run that completes the same images removes it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
@@ -31,6 +32,8 @@ pub(super) struct RunLease {
     id: String,
     labels: Labels,
     taken: OnceCell<()>,
+    /// What it was told to hold: kinds and names.
+    held: Mutex<HashSet<(String, String)>>,
 }
 
 impl RunLease {
@@ -40,7 +43,13 @@ impl RunLease {
         let mut labels: Labels =
             images.into_iter().map(|name| (image_label(&name), name)).collect();
         labels.insert(OWNER.to_owned(), Owner::current().to_string());
-        Self { client: client.with_lease(&id), id, labels, taken: OnceCell::new() }
+        Self {
+            client: client.with_lease(&id),
+            id,
+            labels,
+            taken: OnceCell::new(),
+            held: Mutex::default(),
+        }
     }
 
     /// The client under the lease, which exists from now on.
@@ -53,7 +62,18 @@ impl RunLease {
     /// Keeps something that exists already for as long as the lease, `content` or
     /// `snapshots/overlayfs`.
     pub(super) async fn hold(&self, kind: &str, id: &str) -> Result<(), Error> {
-        self.client().await?.leases().hold(&self.id, kind, id).await
+        let resource = (kind.to_owned(), id.to_owned());
+        if self.held().contains(&resource) {
+            return Ok(());
+        }
+        self.client().await?.leases().hold(&self.id, kind, id).await?;
+        self.held().insert(resource);
+        Ok(())
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashSet<(String, String)>> {
+        // Nothing that could panic happens under this lock.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Drops the lease of this run, and those that ended runs left behind for the same images.

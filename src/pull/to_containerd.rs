@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::sync::OnceCell;
 
@@ -14,7 +15,7 @@ use super::plan::{Document, ImagePlan, Layer, PlatformImage};
 use super::run_lease::RunLease;
 use super::{Error, PullRequest};
 use crate::containerd::labels::{self, Labels};
-use crate::containerd::{self, Client, ContentStore, ingest_reference};
+use crate::containerd::{self, Client, ContentStore, Image, ingest_reference};
 use crate::oci::{Descriptor, MAX_MANIFEST_BYTES};
 use crate::progress::{BlobKind, Sink};
 use crate::reference::Reference;
@@ -95,6 +96,9 @@ impl ContainerdDestination {
         // The topmost one that exists stands for all below it.
         for (position, layer) in layers.iter().enumerate().rev() {
             let Some(identity) = &layer.identity else { continue };
+            if self.unpacker.get().is_some_and(|unpacker| unpacker.knows(&identity.chain_id)) {
+                return Ok(position + 1);
+            }
             let chain_id = identity.chain_id.to_string();
             if snapshots.stat(&chain_id).await?.is_none() {
                 continue;
@@ -132,28 +136,51 @@ impl ContainerdDestination {
         Ok(found.is_some_and(|info| info.size == descriptor.size))
     }
 
+    /// Writes all documents of the image.
+    async fn put_documents(&self, plan: &ImagePlan, image: &Reference) -> Result<(), Error> {
+        let mut calls = Vec::new();
+        for document in &plan.documents {
+            let labels = self.document_labels(document, plan, image);
+            calls.push(self.put_document(document, labels));
+        }
+        stream::iter(calls).buffer_unordered(CALLS_AT_ONCE).try_collect().await
+    }
+
     /// Writes a document, or completes the labels of one that is there.
     async fn put_document(&self, document: &Document, labels: Labels) -> Result<(), Error> {
         let descriptor = &document.descriptor;
-        if self.content().info(&descriptor.digest).await?.is_some() {
-            return Ok(self.content().add_labels(&descriptor.digest, &labels).await?);
+        match self.content().add_labels(&descriptor.digest, &labels).await {
+            Err(containerd::Error::NotFound { .. }) => {}
+            labelled => return Ok(labelled?),
         }
         let content = self.lease.client().await?.content();
         let reference = ingest_reference(descriptor);
         Ok(content.put(&reference, descriptor, document.bytes.clone(), labels).await?)
     }
 
-    /// Whether one of the names has the label that keeps the kubelet's garbage collection away. It
-    /// then holds for all of them, and stays.
-    async fn is_pinned(&self, names: &[String]) -> Result<bool, Error> {
-        for name in names {
-            let image = self.client.images().get(name).await?;
-            let (key, value) = labels::PINNED;
-            if image.is_some_and(|i| i.labels.get(key).is_some_and(|found| found == value)) {
-                return Ok(true);
-            }
+    /// Lets the names stand for the image. The first is the one that people ask for, and comes last:
+    /// who finds it finds the others.
+    async fn put_names(
+        &self,
+        names: &[String],
+        request: &PullRequest,
+        plan: &ImagePlan,
+    ) -> Result<(), Error> {
+        let images = self.client.images();
+        let known = try_join_all(names.iter().map(|name| images.get(name))).await?;
+        // One that is pinned holds for all of them, and stays.
+        let pin = request.pin || known.iter().flatten().any(is_pinned);
+        let labels = labels::image_labels(pin, &request.labels);
+        let mut puts = names
+            .iter()
+            .zip(&known)
+            .map(|(name, known)| images.put(name, &plan.target, &labels, known.as_ref()));
+        let asked_for = puts.next();
+        try_join_all(puts).await?;
+        if let Some(last) = asked_for {
+            last.await?;
         }
-        Ok(false)
+        Ok(())
     }
 
     /// Opens a small blob, which is stored in one message when it is complete: the daemon then makes
@@ -241,6 +268,11 @@ impl ContainerdDestination {
     }
 }
 
+fn is_pinned(image: &Image) -> bool {
+    let (key, value) = labels::PINNED;
+    image.labels.get(key).is_some_and(|found| found == value)
+}
+
 #[async_trait]
 impl Destination for ContainerdDestination {
     async fn read(&self, descriptor: &Descriptor) -> Result<Option<Bytes>, Error> {
@@ -303,23 +335,13 @@ impl Destination for ContainerdDestination {
     }
 
     async fn publish(&self, request: &PullRequest, plan: &ImagePlan) -> Result<(), Error> {
-        self.label_layers(plan, &request.reference).await?;
-        for document in &plan.documents {
-            let labels = self.document_labels(document, plan, &request.reference);
-            self.put_document(document, labels).await?;
-        }
+        let image = &request.reference;
+        tokio::try_join!(self.label_layers(plan, image), self.put_documents(plan, image))?;
         let Some(config) = plan.images.first().map(|image| image.config.digest) else {
             return Ok(());
         };
-        let images = self.client.images();
-        let names = labels::image_names(&request.reference, &plan.target.digest, &config);
-        let labels =
-            labels::image_labels(request.pin || self.is_pinned(&names).await?, &request.labels);
-        // The name that people ask for comes last: who finds it finds the others.
-        for name in names.iter().rev() {
-            images.put(name, &plan.target, &labels).await?;
-        }
-        Ok(())
+        let names = labels::image_names(image, &plan.target.digest, &config);
+        self.put_names(&names, request, plan).await
     }
 
     async fn close(&self, requests: &[PullRequest], complete: bool) -> Result<(), Error> {

@@ -166,6 +166,11 @@ impl Unpacker {
         self.state().committed.insert(chain_id);
     }
 
+    /// Whether the snapshot of `chain_id` is known to be there.
+    pub fn knows(&self, chain_id: &ChainId) -> bool {
+        self.state().committed.contains(chain_id)
+    }
+
     /// A sink for the blob of `layer`, which is about to come in; `None` when nothing is to be done
     /// with its bytes yet.
     ///
