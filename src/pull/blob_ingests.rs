@@ -135,13 +135,17 @@ impl SmallBlob {
     }
 
     /// Adds the diff ID to the labels, if it is known to be the blob's: it says that they belong
-    /// together, so it has to be true.
-    fn label_diff_id(&mut self) {
-        if let (Some(unpacked), Some(layer)) = (&self.unpacked, self.layer.unpackable())
-            && unpacked.sink.is_proven(&layer)
-        {
+    /// together, so it has to be true. With the labels of the commit, that is no call of its own,
+    /// which is worth waiting for the few files of a small layer.
+    async fn label_diff_id(&mut self) -> Result<(), Error> {
+        let Some(layer) = self.layer.unpackable() else { return Ok(()) };
+        let Some(unpacked) = self.unpacked.take() else { return Ok(()) };
+        let (sink, is_proven) = unpacked.sink.prove(&layer).await?;
+        if is_proven {
             self.labels.extend([labels::uncompressed(&layer.identity.diff_id)]);
         }
+        self.unpacked = Some(Unpacked { sink, ..unpacked });
+        Ok(())
     }
 }
 
@@ -190,7 +194,7 @@ impl BlobIngest for SmallBlob {
     }
 
     async fn commit(mut self: Box<Self>) -> Result<(), Error> {
-        self.label_diff_id();
+        self.label_diff_id().await?;
         let descriptor = &self.layer.descriptor;
         let labels = self.labels.clone();
         let stored = match self.place {

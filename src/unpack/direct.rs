@@ -226,6 +226,11 @@ impl Extraction {
 }
 
 impl Filled {
+    /// Gives up: the bytes were not the blob's.
+    pub(super) async fn abandon(self) {
+        self.active.remove().await;
+    }
+
     async fn commit_in_place(self) -> Result<Unpacked, Error> {
         let Self { layer, active, ground, implied, .. } = self;
         let inherited =
@@ -268,7 +273,7 @@ pub(super) fn compression(layer: &Layer) -> Result<Compression, Error> {
 }
 
 /// Runs file work where it may block.
-async fn run_blocking<T, F>(work: F) -> Result<T, Error>
+pub(super) async fn run_blocking<T, F>(work: F) -> Result<T, Error>
 where
     T: Send + 'static,
     F: FnOnce() -> Result<T, Error> + Send + 'static,

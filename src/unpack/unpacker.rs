@@ -10,12 +10,12 @@ use futures_util::StreamExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::active::ActiveSnapshots;
-use super::direct::compression;
+use super::direct::{compression, run_blocking};
 use super::inflate::Decoder;
 use super::{DaemonUnpacker, DirectUnpacker, Error, Extraction, Filled, Layer};
 use crate::containerd::{Client, ContentStore};
 use crate::failure::{Diagnose as _, Failure};
-use crate::oci::{ChainId, DiffId, Hasher};
+use crate::oci::{ChainId, Compression, DiffId, Hasher};
 use crate::progress::{Event, Sink};
 
 /// Largest blob, in bytes, that waits in memory for the layers below instead of being extracted apart
@@ -89,13 +89,15 @@ pub struct LayerSink {
 #[derive(Debug)]
 enum Target {
     Extraction(Box<Extraction>),
+    /// The extraction's outcome.
+    Extracted(Result<Box<Filled>, Error>),
     Memory(Held),
 }
 
 impl Held {
     /// The diff ID, unless it takes too long to find out.
-    fn diff_id(&self, layer: &Layer) -> Option<DiffId> {
-        let decoder = Decoder::new(&self.bytes[..], compression(layer).ok()?).ok()?;
+    fn diff_id(&self, compression: Compression) -> Option<DiffId> {
+        let decoder = Decoder::new(&self.bytes[..], compression).ok()?;
         let mut content = decoder.take(MAX_PROVEN_BYTES);
         let mut hasher = Hasher::new();
         hasher.update_from(&mut content).ok()?;
@@ -108,21 +110,46 @@ impl LayerSink {
     pub async fn write(&mut self, bytes: Bytes) {
         match &mut self.target {
             Target::Extraction(extraction) => extraction.write(bytes).await,
+            Target::Extracted(_) => {}
             Target::Memory(held) => held.bytes.extend_from_slice(&bytes),
         }
     }
 
-    /// Whether the bytes so far, all of the blob, are the layer that `layer` says, where that can be
-    /// told at once: the blob is in memory and does not inflate to much.
-    pub fn is_proven(&self, layer: &Layer) -> bool {
-        let Target::Memory(held) = &self.target else { return false };
-        held.diff_id(layer) == Some(layer.identity.diff_id)
+    /// Itself, and whether the bytes so far, all of the blob, are the layer that `layer` says; waits
+    /// for its last file. Of a blob in memory that inflates to much, this is not found out.
+    ///
+    /// # Errors
+    /// When a thread has stopped.
+    pub async fn prove(self, layer: &Layer) -> Result<(Self, bool), Error> {
+        let chain_id = self.chain_id;
+        let (target, is_proven) = match self.target {
+            Target::Extraction(extraction) => {
+                let outcome = extraction.finish().await.map(Box::new);
+                let is_proven = outcome.is_ok();
+                (Target::Extracted(outcome), is_proven)
+            }
+            Target::Memory(held) => {
+                let (compression, diff_id) = (compression(layer)?, layer.identity.diff_id);
+                run_blocking(move || {
+                    let is_proven = held.diff_id(compression) == Some(diff_id);
+                    Ok((Target::Memory(held), is_proven))
+                })
+                .await?
+            }
+            Target::Extracted(outcome) => {
+                let is_proven = outcome.is_ok();
+                (Target::Extracted(outcome), is_proven)
+            }
+        };
+        Ok((Self { chain_id, target }, is_proven))
     }
 
     /// Gives up: the bytes were not the blob's.
     pub async fn abandon(self) {
-        if let Target::Extraction(extraction) = self.target {
-            extraction.abandon().await;
+        match self.target {
+            Target::Extraction(extraction) => extraction.abandon().await,
+            Target::Extracted(Ok(filled)) => filled.abandon().await,
+            Target::Extracted(Err(_)) | Target::Memory(_) => {}
         }
     }
 }
@@ -201,12 +228,16 @@ impl Unpacker {
 
     /// Waits for the last file of a layer, and checks that it is the right one.
     async fn complete(&self, sink: LayerSink) -> Result<(), Error> {
-        let staged = match sink.target {
-            Target::Memory(held) => Staged::Held(held),
-            Target::Extraction(extraction) => match extraction.finish().await {
-                Ok(filled) => Staged::Filled(Box::new(filled)),
-                Err(error) => return self.fall_back(sink.chain_id, error),
-            },
+        let outcome = match sink.target {
+            Target::Memory(held) => Ok(Staged::Held(held)),
+            Target::Extraction(extraction) => {
+                extraction.finish().await.map(|filled| Staged::Filled(Box::new(filled)))
+            }
+            Target::Extracted(outcome) => outcome.map(Staged::Filled),
+        };
+        let staged = match outcome {
+            Ok(staged) => staged,
+            Err(error) => return self.fall_back(sink.chain_id, error),
         };
         self.state().staged.insert(sink.chain_id, staged);
         Ok(())
