@@ -17,7 +17,7 @@ use crate::config::{
     Warning,
 };
 use crate::failure::Diagnose;
-use crate::platform::Platform;
+use crate::platform::{Matcher, Platform};
 use crate::pull::{PlatformChoice, PullRequest};
 use crate::reference::Reference;
 use crate::registry::Policy;
@@ -117,7 +117,7 @@ fn request(args: &PullArgs, reference: Reference, hosts: Vec<RegistryHost>) -> P
     PullRequest {
         hosts,
         reference,
-        platforms: platforms(&args.image),
+        platforms: platforms(&args.image, Platform::host()),
         pin: args.destination.pin,
         labels: labels.map(|label| (label.key.clone(), label.value.clone())).collect(),
     }
@@ -128,13 +128,16 @@ pub(super) fn host_options(args: &RegistryArgs) -> HostOptions {
     HostOptions { plain_http: args.plain_http, skip_verify: args.skip_verify }
 }
 
-fn platforms(args: &ImageArgs) -> PlatformChoice {
+fn platforms(args: &ImageArgs, host: Platform) -> PlatformChoice {
     if args.all_platforms {
-        PlatformChoice::All { host: Platform::host() }
+        PlatformChoice::All { host }
     } else if args.platform.is_empty() {
-        PlatformChoice::Host(Platform::host())
+        PlatformChoice::Host(host)
     } else {
-        PlatformChoice::Strict(args.platform.clone())
+        let matcher = Matcher::default_for(&host);
+        let mut wanted = args.platform.clone();
+        wanted.sort_by_key(|platform| matcher.rank(platform).unwrap_or(usize::MAX));
+        PlatformChoice::Strict(wanted)
     }
 }
 

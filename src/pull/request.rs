@@ -26,7 +26,7 @@ pub struct PullRequest {
 pub enum PlatformChoice {
     /// The one that fits this host best, as the CRI chooses.
     Host(Platform),
-    /// Each of these and nothing like it.
+    /// Each of these and nothing like it. The first gives the image its ID.
     Strict(Vec<Platform>),
     /// Everything that the index lists, attestations included; the host's is unpacked.
     All {

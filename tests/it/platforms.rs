@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::support::cli::Pullctl;
 use crate::support::containerd::KUBERNETES;
+use crate::support::cri::Cri;
 use crate::support::faulty::FaultyRegistry;
 use crate::support::image::{Family, Image, Layer, Recipe};
 use crate::support::store::Store;
@@ -63,6 +64,53 @@ each_version! {
         let store = Store::new(daemon, KUBERNETES);
         for image in &images {
             assert!(holds(&store, image));
+        }
+        // Only the host's becomes a file system, and gives the kubelet its ID.
+        let host = &images[1];
+        let (snapshots, names) = (store.snapshots(), store.images());
+        for image in &images {
+            let is_hosts = image.digest() == host.digest();
+            let platform = image.entry();
+            let unpacked = snapshots.get(&image.chain_id()).is_some_and(|found| found.committed);
+            assert_eq!(unpacked, is_hosts, "{platform}");
+            assert_eq!(names.contains_key(&image.config_digest()), is_hosts, "{platform}");
+        }
+        assert_eq!(names[&host.config_digest()].target, index.digest());
+        assert_eq!(Cri::new(daemon).image_soon(&reference).id, host.config_digest());
+    }
+
+    fn the_hosts_image_gives_the_id_wherever_it_was_asked_for(daemon) {
+        let [arm, amd] = ["linux/arm64/v8", "linux/amd64"].map(built_for);
+        let index = Image::index(Family::Oci, vec![arm.clone(), amd.clone()]);
+        for order in [["linux/arm64", "linux/amd64"], ["linux/amd64", "linux/arm64"]] {
+            let namespace = unique("order");
+            let registry = FaultyRegistry::start();
+            let reference = registry.add_new(&index);
+            let platforms = ["--platform", order[0], "--platform", order[1], "-n", &namespace];
+            Pullctl::pull(daemon, &reference).args(platforms).run().succeeded();
+            let store = Store::new(daemon, &namespace);
+            let names = store.images();
+            assert!(names.contains_key(&amd.config_digest()), "{order:?}: {names:#?}");
+            assert!(!names.contains_key(&arm.config_digest()), "{order:?}: {names:#?}");
+            // Both were asked for by name, so both are file systems.
+            for image in [&arm, &amd] {
+                assert!(store.snapshots()[&image.chain_id()].committed, "{order:?}");
+            }
+        }
+    }
+
+    fn an_index_keeps_the_manifests_that_were_not_pulled_in_mind(daemon) {
+        let images = ["linux/arm64/v8", "linux/amd64"].map(built_for);
+        let index = Image::index(Family::Oci, images.to_vec());
+        let registry = FaultyRegistry::start();
+        let reference = registry.add_new(&index);
+        Pullctl::pull(daemon, &reference).run().succeeded();
+        // As containerd's own pulls: a second pull for another platform has nothing to mend.
+        let content = Store::new(daemon, KUBERNETES).content();
+        let labels = &content[&index.digest()].labels;
+        for (number, image) in images.iter().enumerate() {
+            let label = format!("containerd.io/gc.ref.content.m.{number}");
+            assert_eq!(labels.get(&label), Some(&image.digest()), "{labels:#?}");
         }
     }
 
