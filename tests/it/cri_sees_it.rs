@@ -1,16 +1,20 @@
 //! The point of it all: the kubelet, which asks the CRI, finds what was pulled.
 
+use serde_json::json;
+
 use crate::support::cli::Pullctl;
-use crate::support::containerd::{KUBERNETES, Version};
+use crate::support::containerd::{Containerd, KUBERNETES, Version};
 use crate::support::cri::Cri;
 use crate::support::faulty::FaultyRegistry;
 use crate::support::image::{Family, Image, Layer, Packing, Recipe};
+use crate::support::pod::Pod;
 use crate::support::registry::Registry;
+use crate::support::store::Store;
 use crate::support::tree::Tree;
 use crate::support::{each_version, unique};
 
-/// An image whose container runs: Debian's static busybox.
-fn busybox() -> Image {
+/// An image whose container runs `command`, if nothing else is said: Debian's static busybox.
+fn busybox(command: &[&str]) -> Image {
     let program = std::fs::read("/bin/busybox").expect("busybox-static is installed");
     let tar = Tree::new()
         .directory("bin")
@@ -18,9 +22,29 @@ fn busybox() -> Image {
         .file("bin/busybox", &program)
         .symlink("bin/sh", "busybox")
         .symlink("bin/echo", "busybox")
+        .symlink("bin/sleep", "busybox")
         .file(&unique("etc/unique"), b"")
         .into_tar();
-    Recipe::new(vec![Layer::pack(&tar, Packing::Gzip)]).family(Family::Docker).build()
+    Recipe::new(vec![Layer::pack(&tar, Packing::Gzip)])
+        .family(Family::Docker)
+        .config("config", json!({ "Cmd": command, "Env": ["PATH=/bin"] }))
+        .build()
+}
+
+/// A daemon that starts pods from the image `sandbox`. Test machines often may not protect processes
+/// from the kernel's OOM killer, hence the other setting.
+fn with_sandbox_image(version: Version, sandbox: &str) -> Containerd {
+    let settings = match version {
+        Version::V1_6 | Version::V1_7 => format!(
+            "[plugins.'io.containerd.grpc.v1.cri']\n\
+             sandbox_image = '{sandbox}'\nrestrict_oom_score_adj = true\n"
+        ),
+        Version::V2_1 => format!(
+            "[plugins.'io.containerd.cri.v1.images'.pinned_images]\nsandbox = '{sandbox}'\n\
+             [plugins.'io.containerd.cri.v1.runtime']\nrestrict_oom_score_adj = true\n"
+        ),
+    };
+    Containerd::configured(version, &settings)
 }
 
 each_version! {
@@ -59,13 +83,43 @@ each_version! {
 
     fn a_container_of_the_image_runs(daemon) {
         let registry = Registry::start();
-        let reference = registry.push_new(&busybox());
+        let image = busybox(&["/bin/sh"]);
+        let reference = registry.push_new(&image);
         Pullctl::pull(daemon, &reference).run().succeeded();
+        // ctr would unpack it by itself.
+        assert!(Store::new(daemon, KUBERNETES).snapshots()[&image.chain_id()].committed);
         let container = unique("container");
         let said = daemon.ctr(
             KUBERNETES,
             &["run", "--rm", "--net-host", &reference, &container, "/bin/echo", "it runs"],
         );
         assert_eq!(said.trim(), "it runs");
+    }
+}
+
+/// What the kubelet does for `imagePullPolicy: Never`: it asks for the image and makes the container
+/// of the ID that it is told. The sandbox's image comes from a pull of ours too, so that the daemon
+/// has nothing to pull at all.
+#[test]
+fn a_pod_that_may_pull_nothing_runs() {
+    for version in Version::ALL {
+        let registry = FaultyRegistry::start();
+        let [sandbox, app] = [busybox(&["/bin/sleep", "100000"]), busybox(&["/bin/sh"])];
+        let references = [&sandbox, &app].map(|image| registry.add_new(image));
+        let daemon = &with_sandbox_image(version, &references[0]);
+        Pullctl::pull(daemon, &references[0]).args([&references[1]]).run().succeeded();
+        let snapshots = Store::new(daemon, KUBERNETES).snapshots();
+        for image in [&sandbox, &app] {
+            assert!(snapshots[&image.chain_id()].committed, "{version}: {snapshots:#?}");
+        }
+        registry.forget_requests();
+
+        let cri = Cri::new(daemon);
+        cri.image_soon(&references[0]);
+        let found = cri.image_soon(&references[1]);
+        let pod = Pod::run(daemon);
+        let said = pod.output_of(&found.id, &["/bin/echo", "it runs"]);
+        assert_eq!(said, "it runs", "{version}");
+        assert_eq!(registry.requests(), [], "{version}");
     }
 }

@@ -47,7 +47,7 @@ fn explained(daemon: &Containerd, flags: &[&str]) -> Value {
 
 #[test]
 fn images_are_unpacked_by_the_cris_snapshotter_unless_another_is_named() {
-    for version in [Version::V1_6, Version::V1_7, Version::V2_1] {
+    for version in Version::ALL {
         let daemon = &unusual(version);
         let ignoring = |pull: Pullctl| pull.args(["--ignore-containerd-config"]);
         assert_eq!(unpacked_by(daemon, ignoring), ["native"], "{version}");
@@ -62,7 +62,7 @@ fn images_are_unpacked_by_the_cris_snapshotter_unless_another_is_named() {
 
 #[test]
 fn the_cris_snapshotter_and_sandbox_image_are_explained() {
-    for version in [Version::V1_6, Version::V1_7, Version::V2_1] {
+    for version in Version::ALL {
         let daemon = &unusual(version);
         let file = daemon.config_file().display().to_string();
         let told = explained(daemon, &["--containerd-config", &file]);

@@ -24,6 +24,9 @@ pub(crate) enum Version {
 }
 
 impl Version {
+    /// Every one, for tests that need daemons of their own.
+    pub(crate) const ALL: [Self; 3] = [Self::V1_6, Self::V1_7, Self::V2_1];
+
     fn bin(self) -> PathBuf {
         let parts = Path::new(env!("CARGO_MANIFEST_DIR")).join(".parts");
         match self {
@@ -88,6 +91,7 @@ impl fmt::Display for Version {
 pub(crate) struct Containerd {
     version: Version,
     daemon: Supervised,
+    has_cri: bool,
 }
 
 impl Containerd {
@@ -99,12 +103,20 @@ impl Containerd {
 
     /// A daemon for a test that does something unkind to it.
     pub(crate) fn private(version: Version) -> Self {
-        Self::start(version, |_| {})
+        Self::start(version, true, |_| {})
+    }
+
+    /// A private daemon whose CRI plugin is off, as in the configuration of docker's packages.
+    pub(crate) fn without_cri(version: Version) -> Self {
+        Self::start(version, false, |directory| {
+            let off = "disabled_plugins = ['io.containerd.grpc.v1.cri']\n";
+            Self::edit_config(directory, |config| format!("{off}{config}"));
+        })
     }
 
     /// A private daemon whose `root` is a file system of `size` (as `mount -o size=` has it).
     pub(crate) fn with_small_disk(version: Version, size: &str) -> Self {
-        Self::start(version, |directory| {
+        Self::start(version, true, |directory| {
             let root = directory.join("root");
             std::fs::create_dir(&root).expect("the root folder can be made");
             let mounted = Command::new("mount")
@@ -118,11 +130,15 @@ impl Containerd {
 
     /// A private daemon with `more` at the end of its configuration.
     pub(crate) fn configured(version: Version, more: &str) -> Self {
-        Self::start(version, |directory| {
-            let path = Self::config_in(directory);
-            let config = std::fs::read_to_string(&path).expect("the config is written");
-            std::fs::write(path, config + more).expect("the config can be written");
+        Self::start(version, true, |directory| {
+            Self::edit_config(directory, |config| config + more);
         })
+    }
+
+    fn edit_config(directory: &Path, edit: impl FnOnce(String) -> String) {
+        let path = Self::config_in(directory);
+        let config = std::fs::read_to_string(&path).expect("the config is written");
+        std::fs::write(path, edit(config)).expect("the config can be written");
     }
 
     fn config_in(directory: &Path) -> PathBuf {
@@ -139,7 +155,7 @@ impl Containerd {
         Self::config_in(self.daemon.directory())
     }
 
-    fn start(version: Version, prepare: impl FnOnce(&Path)) -> Self {
+    fn start(version: Version, has_cri: bool, prepare: impl FnOnce(&Path)) -> Self {
         let directory = fresh_directory(&format!("containerd-{version}"));
         let config = Self::config_in(&directory);
         std::fs::write(&config, version.config(&directory)).expect("the config can be written");
@@ -151,7 +167,7 @@ impl Containerd {
             directory,
             &["env", &path, text(&program), "--config", text(&config), "--log-level", "info"],
         );
-        let containerd = Self { version, daemon };
+        let containerd = Self { version, daemon, has_cri };
         containerd.wait_until_ready();
         containerd
     }
@@ -160,7 +176,7 @@ impl Containerd {
         let what = format!("readiness of containerd {}", self.version);
         self.daemon.wait_until(&what, || {
             let version = block_on(async { self.answers().await });
-            let cri_ready = || cri::Cri::new(self).runtime_is_ready();
+            let cri_ready = || !self.has_cri || cri::Cri::new(self).runtime_is_ready();
             version.filter(|_| cri_ready())
         });
     }
@@ -250,6 +266,8 @@ fn text(path: &Path) -> &str {
 mod tests {
     use super::*;
     use crate::support::each_version;
+    use crate::support::faulty::FaultyRegistry;
+    use crate::support::image::Image;
     use crate::support::store::Store;
 
     each_version! {
@@ -268,23 +286,31 @@ mod tests {
 
     #[test]
     fn a_killed_daemon_comes_back_with_what_it_had() {
-        let daemon = Containerd::private(Version::V1_6);
-        let file = daemon.scratch("content").join("blob");
-        std::fs::write(&file, "kept").unwrap();
-        let digest = pullctl::oci::Digest::of(b"kept").to_string();
-        let ingest = "cat \"$0\" | \"$1\" --address \"$2\" content ingest kept";
-        let stored = Command::new("sh")
-            .args(["-c", ingest])
-            .args([&file, &daemon.version().program("ctr"), &daemon.socket()])
-            .status()
-            .unwrap();
-        assert!(stored.success());
+        for version in Version::ALL {
+            let daemon = Containerd::private(version);
+            let image = Image::small();
+            let reference = FaultyRegistry::start().add_new(&image);
+            daemon.ctr("default", &["images", "pull", "--plain-http", &reference]);
 
-        daemon.kill();
-        assert!(block_on(daemon.answers()).is_none(), "the daemon is still there");
-        daemon.restart();
+            daemon.kill();
+            assert!(block_on(daemon.answers()).is_none(), "{version}: the daemon is still there");
+            daemon.restart();
 
-        assert!(Store::new(&daemon, "default").content().contains_key(&digest));
-        assert!(daemon.log().contains("containerd successfully booted"));
+            let store = Store::new(&daemon, "default");
+            assert_eq!(store.images()[&reference].target, image.digest(), "{version}");
+            assert!(store.snapshots()[&image.chain_id()].committed, "{version}");
+            assert_eq!(store.blob(&image.digest()), image.root.bytes, "{version}");
+            let starts = daemon.log().matches("containerd successfully booted").count();
+            assert_eq!(starts, 2, "{version}");
+        }
+    }
+
+    #[test]
+    fn a_daemon_without_the_cri_answers_and_its_cri_does_not() {
+        for version in Version::ALL {
+            let daemon = Containerd::without_cri(version);
+            assert!(!cri::Cri::new(&daemon).runtime_is_ready(), "{version}");
+            assert!(daemon.reported_version().contains(&version.to_string()));
+        }
     }
 }

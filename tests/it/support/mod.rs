@@ -9,6 +9,7 @@ pub(crate) mod harbor;
 pub(crate) mod image;
 pub(crate) mod left;
 pub(crate) mod nginx;
+pub(crate) mod pod;
 pub(crate) mod registry;
 pub(crate) mod secrets;
 pub(crate) mod store;
