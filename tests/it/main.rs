@@ -35,6 +35,7 @@ mod pull_basics;
 mod resume;
 mod secrets;
 mod six_commands;
+mod sockets;
 mod soundness;
 mod support;
 mod survive;

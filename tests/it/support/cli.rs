@@ -109,6 +109,26 @@ impl Pullctl {
         Self::of(command)
     }
 
+    /// `pullctl` on a machine where `/run` and `/var` hold these sockets and nothing else: paths, and
+    /// what is really there.
+    pub(crate) fn with_sockets_at(places: &[(&str, &Path)]) -> Self {
+        let script = r#"
+            mount -t tmpfs none /run && mount -t tmpfs none /var || exit
+            while [ "$1" != -- ]; do
+                mkdir -p "${1%/*}" && : >"$1" && mount --bind "$2" "$1" || exit
+                shift 2
+            done
+            shift
+            exec "$@""#;
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", script, "sh"]);
+        for (place, real) in places {
+            command.arg(place).arg(real);
+        }
+        command.arg("--").arg(env!("CARGO_BIN_EXE_pullctl"));
+        Self::of(command)
+    }
+
     fn of(mut command: Command) -> Self {
         let home = tempfile::tempdir().expect("a temporary folder can be made");
         command
