@@ -22,6 +22,7 @@ mod harbor;
 mod hostile_layers;
 mod hosts_files;
 mod images_rm;
+mod ipv6;
 mod layers;
 mod layout;
 mod login;

@@ -70,7 +70,12 @@ pub(crate) struct FaultyRegistry {
 
 impl FaultyRegistry {
     pub(crate) fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        Self::start_on("127.0.0.1:0")
+    }
+
+    /// One that listens on another address than usual; port 0 is any.
+    pub(crate) fn start_on(address: &str) -> Self {
+        let listener = TcpListener::bind(address).expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         let shared = Arc::new(Shared::default());
         let accepted = Arc::clone(&shared);
