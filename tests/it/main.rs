@@ -36,6 +36,7 @@ mod pull_basics;
 mod resume;
 mod secrets;
 mod six_commands;
+mod snapshots;
 mod sockets;
 mod soundness;
 mod support;
