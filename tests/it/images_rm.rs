@@ -1,12 +1,12 @@
 //! Listing what is there, and removing it again.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::cli::{Outcome, Pullctl};
 use crate::support::containerd::{Containerd, KUBERNETES};
 use crate::support::cri::Cri;
 use crate::support::faulty::FaultyRegistry;
-use crate::support::image::Image;
+use crate::support::image::{Family, Image, Layer, Recipe};
 use crate::support::store::Store;
 use crate::support::{each_version, unique};
 
@@ -45,6 +45,50 @@ each_version! {
         let config = image.config_digest();
         let ids: Vec<&str> = quiet.lines().filter(|line| *line == config).collect();
         assert_eq!(ids.len(), 1, "{quiet}");
+    }
+
+    fn the_json_list_has_what_was_pulled(daemon) {
+        let namespace = unique("listed");
+        let registry = FaultyRegistry::start();
+        let layers = ["lower", "upper"].map(|name| Layer::file(&unique(name), b"listed"));
+        let host = Recipe::new(layers.to_vec()).build();
+        let foreign = Recipe::new(vec![Layer::file(&unique("foreign"), b"not counted")]);
+        let index =
+            Image::index(Family::Oci, vec![foreign.platform("linux/s390x").build(), host.clone()]);
+        let (pinned, other) = (registry.add_new(&index), Image::small());
+        let plain = registry.add_new(&other);
+        let flags = ["-n", &namespace, "--all-platforms"];
+        Pullctl::pull(daemon, &pinned).args(flags).args(["--pin"]).run().succeeded();
+        Pullctl::pull(daemon, &plain).args(flags).run().succeeded();
+
+        let text = images(daemon, &["-n", &namespace, "-o", "json"]).stdout;
+        let list: Vec<Value> = serde_json::from_str(&text).unwrap();
+        assert_eq!(list.len(), 2, "{text}");
+        let times = Store::new(daemon, &namespace).times();
+        for (reference, target, image, is_pinned) in
+            [(&pinned, &index, &host, true), (&plain, &other, &other, false)]
+        {
+            let id = image.config_digest();
+            let entry = list.iter().find(|entry| entry["id"] == id).unwrap();
+            let (repository, _) = reference.rsplit_once(':').unwrap();
+            let repo_digest = format!("{repository}@{}", target.digest());
+            let names = [reference.clone(), repo_digest, id];
+            let created = names.iter().map(|name| times[&format!("image {name}")].created);
+            let created = created.min().unwrap().to_string();
+            let parts = image.blobs.iter().chain([&image.root]);
+            let size: usize = parts.map(|blob| blob.bytes.len()).sum();
+            assert_eq!(
+                *entry,
+                json!({
+                    "id": image.config_digest(),
+                    "names": names,
+                    "digests": [target.digest()],
+                    "size_bytes": size,
+                    "created": created,
+                    "pinned": is_pinned,
+                }),
+            );
+        }
     }
 
     fn an_empty_namespace_lists_nothing(daemon) {
@@ -89,6 +133,29 @@ each_version! {
         assert!(!images.contains_key(&one));
         assert!(images.contains_key(&two));
         assert!(images.contains_key(&image.config_digest()), "the kubelet still needs the ID");
+    }
+
+    fn several_images_are_removed_at_once(daemon) {
+        let references = [(); 3].map(|()| pulled(daemon, &Image::small()));
+        let [first, second, kept] = &references;
+        Pullctl::new().on(daemon).args(["rm", first, second]).run().succeeded();
+        let images = Store::new(daemon, KUBERNETES).images();
+        let left = references.iter().filter(|name| images.contains_key(*name));
+        assert_eq!(left.collect::<Vec<_>>(), [kept]);
+    }
+
+    fn what_is_there_is_removed_even_when_something_else_is_not(daemon) {
+        let missing = "registry.example/never:pulled";
+        for position in [0, 1] {
+            let reference = pulled(daemon, &Image::small());
+            let mut asked = vec![reference.as_str()];
+            asked.insert(position, missing);
+            let outcome = Pullctl::new().on(daemon).args(["rm"]).args(asked).run().ended_with(3);
+            assert!(outcome.stdout.contains(&reference), "{outcome:?}");
+            let outcome = outcome.says(missing);
+            assert!(!outcome.stderr.contains(&reference), "{outcome:?}");
+            assert!(!Store::new(daemon, KUBERNETES).images().contains_key(&reference));
+        }
     }
 
     fn what_is_not_there_is_not_found(daemon) {

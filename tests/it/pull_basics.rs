@@ -1,9 +1,11 @@
 //! The main job: one image, from a registry into the place where Kubernetes looks.
 
+use std::process::Command;
+
 use crate::support::cli::Pullctl;
 use crate::support::containerd::KUBERNETES;
 use crate::support::faulty::FaultyRegistry;
-use crate::support::image::{Image, Layer, Recipe};
+use crate::support::image::{Family, Image, Layer, Recipe};
 use crate::support::registry::Registry;
 use crate::support::store::Store;
 use crate::support::{each_version, unique};
@@ -123,6 +125,27 @@ each_version! {
         assert!(!lines.iter().any(|line| line.contains("/blobs/")), "{lines:?}");
     }
 
+    fn a_repeated_pull_changes_nothing_in_the_daemon(daemon) {
+        let namespace = unique("unchanged");
+        let registry = FaultyRegistry::start();
+        let image = Image::index(Family::Oci, vec![two_layers()]);
+        let reference = registry.add_new(&image);
+        let pull = || {
+            let flags = ["-n", &namespace, "--pin", "--label", "team=storage"];
+            Pullctl::pull(daemon, &reference).args(flags).run().succeeded()
+        };
+        pull();
+        let store = Store::new(daemon, &namespace);
+        let before = store.times();
+        // Three names; index, manifest, configuration and two layers; two snapshots.
+        assert_eq!(before.len(), 3 + 5 + 2, "{before:#?}");
+        let last = pull().stdout;
+        assert!(last.contains("fetched 0 B"), "{last}");
+        assert_eq!(store.times(), before);
+        assert_eq!(store.leases(), Vec::<String>::new());
+        assert!(store.ingests().is_empty());
+    }
+
     fn a_pull_asks_for_every_blob_once(daemon) {
         let registry = FaultyRegistry::start();
         let image = two_layers();
@@ -150,14 +173,17 @@ each_version! {
         assert_eq!(registry.requests_for("/blobs/"), []);
     }
 
-    fn labels_are_set_on_the_image(daemon) {
+    fn labels_are_set_on_all_names_of_the_image(daemon) {
         let registry = FaultyRegistry::start();
-        let reference = registry.add_new(&Image::small());
+        let image = Image::small();
+        let reference = registry.add_new(&image);
         let labels = ["--label", "team=storage", "--label", "tier=1"];
         Pullctl::pull(daemon, &reference).args(labels).run().succeeded();
         let images = Store::new(daemon, KUBERNETES).images();
-        assert_eq!(images[&reference].labels["team"], "storage");
-        assert_eq!(images[&reference].labels["tier"], "1");
+        for name in names(&reference, &image) {
+            assert_eq!(images[&name].labels["team"], "storage", "{name}");
+            assert_eq!(images[&name].labels["tier"], "1", "{name}");
+        }
     }
 
     fn a_pin_is_on_all_names_and_a_later_pull_keeps_it(daemon) {
@@ -169,6 +195,21 @@ each_version! {
         let images = Store::new(daemon, KUBERNETES).images();
         for name in names(&reference, &image) {
             assert_eq!(images[&name].labels[PINNED], "pinned", "{name}");
+        }
+    }
+
+    fn a_tag_that_moved_takes_its_pin_along(daemon) {
+        let registry = FaultyRegistry::start();
+        let (old, new) = (Image::small(), Image::small());
+        let repository = unique("moving/pin");
+        let reference = registry.add(&old, &repository, "latest");
+        Pullctl::pull(daemon, &reference).args(["--pin"]).run().succeeded();
+        registry.add(&new, &repository, "latest");
+        Pullctl::pull(daemon, &reference).run().succeeded();
+        let images = Store::new(daemon, KUBERNETES).images();
+        for name in names(&reference, &new) {
+            assert_eq!(images[&name].target, new.digest(), "{name}");
+            assert_eq!(images[&name].labels.get(PINNED).map(String::as_str), Some("pinned"), "{name}");
         }
     }
 
@@ -256,8 +297,27 @@ fn the_version_is_told() {
 
 #[test]
 fn completions_name_the_subcommands() {
-    for shell in ["bash", "zsh", "fish"] {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let outcome = Pullctl::new().args(["completion", shell]).run().succeeded();
         assert!(outcome.stdout.contains("images"), "{shell}");
     }
+}
+
+#[test]
+fn bash_completes_by_its_script() {
+    let script = Pullctl::new().args(["completion", "bash"]).run().succeeded().stdout;
+    let complete = |words: &str, position: usize| {
+        let question = format!(
+            "{script}\nCOMP_WORDS=({words}); COMP_CWORD={position}\n\
+             function=$(complete -p pullctl | sed 's/.*-F \\([^ ]*\\).*/\\1/')\n\
+             $function pullctl \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"\n\
+             echo \"${{COMPREPLY[@]}}\""
+        );
+        let answer = Command::new("bash").args(["--norc", "-c", &question]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer.stderr), "");
+        String::from_utf8(answer.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(complete("pullctl im", 1), "images");
+    assert_eq!(complete("pullctl pull --all-pl", 2), "--all-platforms");
+    assert_eq!(complete("pullctl pull --progress pl", 3), "plain");
 }
