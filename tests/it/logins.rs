@@ -103,6 +103,44 @@ each_version! {
         Pullctl::pull(daemon, &local).env("http_proxy", dead).run().succeeded();
     }
 
+    fn proxies_are_read_in_upper_and_in_lower_case_which_wins(daemon) {
+        let (proxy, other) = (FaultyRegistry::start(), FaultyRegistry::start());
+        let [url, other_url] = [&proxy, &other].map(|p| format!("http://{}", p.authority()));
+        for (variable, winner) in [
+            ("HTTP_PROXY", "http_proxy"),
+            ("http_proxy", "http_proxy"),
+            ("ALL_PROXY", "all_proxy"),
+            ("all_proxy", "all_proxy"),
+        ] {
+            let repository = unique("proxied/image");
+            proxy.add(&Image::small(), &repository, "v1");
+            let reference = format!("registry.example/{repository}:v1");
+            let pull = Pullctl::pull(daemon, &reference);
+            let pull = if variable == winner { pull } else { pull.env(winner, "") };
+            pull.env(variable, &url).run().succeeded();
+            Pullctl::pull(daemon, &reference)
+                .env(&winner.to_uppercase(), &other_url)
+                .env(winner, &url)
+                .run()
+                .succeeded();
+        }
+        assert_eq!(other.requests(), []);
+        // The proxy knows no way there: that it is asked for one is the point.
+        for variable in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+            proxy.forget_requests();
+            Pullctl::new()
+                .on(daemon)
+                .args(["pull", "--retries", "0", "registry.example/secure/image:v1"])
+                .env(variable, &url)
+                .run()
+                .ended_with(5);
+            let asked = proxy.requests();
+            assert!(!asked.is_empty(), "{variable}");
+            let is_tunnel = |line: &String| line == "CONNECT registry.example:443";
+            assert!(asked.iter().map(|r| r.line()).all(|line| is_tunnel(&line)), "{asked:?}");
+        }
+    }
+
     fn all_proxy_is_for_both_schemes_and_no_proxy_names_those_that_are_reached_directly(daemon) {
         let (proxy, registry) = (FaultyRegistry::start(), FaultyRegistry::start());
         let repository = unique("proxied/image");
