@@ -80,9 +80,12 @@ impl Renderer for Json {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
+    use crate::failure::Failure;
     use crate::output::printer::captured;
-    use crate::progress::{BlobKind, BlobState};
+    use crate::progress::{BlobKind, BlobState, HostAttempt, PullReport};
 
     #[test]
     fn a_downloads_bytes_are_told_once_a_second_and_before_its_end() {
@@ -122,5 +125,123 @@ mod tests {
                 blob_line("done"),
             ]
         );
+    }
+
+    /// One event of each kind, and the summary, as JSON.
+    fn one_of_each() -> Vec<Value> {
+        let digest = Digest::of(b"");
+        let duration = Duration::from_millis(1);
+        let text = || "text".to_owned();
+        let events = [
+            Event::Started { image: text() },
+            Event::Resolved { image: text(), digest, host: text() },
+            Event::Planned { image: text(), platforms: vec![text()], blobs: 1, total_bytes: 1 },
+            Event::Blob {
+                digest,
+                kind: BlobKind::Layer,
+                size_bytes: 1,
+                state: BlobState::Waiting,
+                resumed_bytes: 0,
+            },
+            Event::Received { digest, delta_bytes: 1 },
+            Event::Attempt(HostAttempt {
+                host: text(),
+                request: text(),
+                outcome: text(),
+                duration,
+            }),
+            Event::Warning { code: "code", message: text(), hint: None },
+            Event::Finished(PullReport {
+                image: text(),
+                digest,
+                fetched_bytes: 1,
+                reused_bytes: 0,
+                duration,
+            }),
+            Event::Failed {
+                image: text(),
+                error: text(),
+                failure: Failure::Other,
+                exit_code: 1,
+                hint: None,
+            },
+        ];
+        // A kind of event that is new here belongs into the list above, too.
+        for event in &events {
+            match event {
+                Event::Started { .. }
+                | Event::Resolved { .. }
+                | Event::Planned { .. }
+                | Event::Blob { .. }
+                | Event::Received { .. }
+                | Event::Attempt(_)
+                | Event::Warning { .. }
+                | Event::Finished(_)
+                | Event::Failed { .. } => {}
+            }
+        }
+        let summary = Summary {
+            images: 2,
+            pulled: 1,
+            failed: vec![text()],
+            fetched_bytes: 1,
+            reused_bytes: 0,
+            duration_ms: 1,
+        };
+        let events = events.iter().map(|event| serde_json::to_value(event).unwrap());
+        events.chain([serde_json::to_value(summary).unwrap()]).collect()
+    }
+
+    /// The words of `text` that are set as code.
+    fn code_words(text: &str) -> Vec<&str> {
+        text.split('`').skip(1).step_by(2).collect()
+    }
+
+    /// The rows of README's table of events: name, other members, when.
+    fn readme_rows() -> Vec<[&'static str; 3]> {
+        let (_, section) = include_str!("../../README.md").split_once("## JSON events").unwrap();
+        let rows = section.lines().skip_while(|line| !line.starts_with("|---"));
+        rows.skip(1)
+            .take_while(|line| line.starts_with('|'))
+            .map(|row| row.trim_matches('|').splitn(3, '|').collect::<Vec<_>>())
+            .map(|cells| cells.try_into().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn readme_lists_every_event_with_its_members() {
+        let documented: Vec<Vec<&str>> = readme_rows()
+            .iter()
+            .map(|[name, members, _]| [code_words(name), code_words(members)].concat())
+            .collect();
+        let events = one_of_each();
+        let written: Vec<Vec<&str>> = events
+            .iter()
+            .map(|event| {
+                let members = event.as_object().unwrap().keys().map(String::as_str);
+                let name = event["event"].as_str().unwrap();
+                std::iter::once(name).chain(members.filter(|member| *member != "event")).collect()
+            })
+            .collect();
+        assert_eq!(documented, written);
+    }
+
+    #[test]
+    fn readme_lists_every_state_of_a_blob() {
+        use BlobState::{Done, Downloading, Exists, Unpacking, Verifying, Waiting};
+        let states = [Waiting, Downloading, Verifying, Unpacking, Done, Exists];
+        for state in states {
+            match state {
+                Waiting | Downloading | Verifying | Unpacking | Done | Exists => {}
+            }
+        }
+        let rows = readme_rows();
+        let [_, _, when] = rows.iter().find(|[name, ..]| name.contains("`blob`")).unwrap();
+        let written = states.map(|state| serde_json::to_value(state).unwrap());
+        let documented: Vec<&str> = code_words(when)
+            .into_iter()
+            .filter(|word| !matches!(*word, "layer" | "resumed_bytes"))
+            .collect();
+        assert_eq!(documented, written);
     }
 }
