@@ -61,8 +61,8 @@ impl<'a> Pod<'a> {
     }
 
     /// Creates and starts a container, as the kubelet does for an image that it may not pull:
-    /// `image` is the ID that ImageStatus told. Answers what `command` wrote, when it has ended
-    /// well.
+    /// `image` is the ID that ImageStatus told. Answers what `command`, which must write
+    /// something, wrote, when it has ended well.
     pub(crate) fn output_of(&self, image: &str, command: &[&str]) -> String {
         let config = ContainerConfig {
             metadata: Some(ContainerMetadata { name: super::unique("container"), attempt: 0 }),
@@ -85,9 +85,13 @@ impl<'a> Pod<'a> {
             id
         });
         let code = self.daemon.wait_until("the container's end", || self.exit_code(&id));
-        let log = std::fs::read_to_string(self.logs.join(LOG)).unwrap_or_default();
-        assert_eq!(code, 0, "{log}");
-        log.lines().filter_map(logged).collect::<Vec<_>>().join("\n")
+        assert_eq!(code, 0, "of {command:?}");
+        // The CRI may tell the end before its log is written.
+        self.daemon.wait_until("the container's output", || {
+            let log = std::fs::read_to_string(self.logs.join(LOG)).unwrap_or_default();
+            let said = log.lines().filter_map(logged).collect::<Vec<_>>().join("\n");
+            Some(said).filter(|said| !said.is_empty())
+        })
     }
 
     fn exit_code(&self, container: &str) -> Option<i32> {
