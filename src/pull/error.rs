@@ -111,11 +111,13 @@ impl Diagnose for Error {
             Self::WrongBlob { .. } => Some(
                 "a proxy or mirror between here and the registry alters or truncates data: try another mirror or network".into(),
             ),
-            Self::NotAnImage(_)
-            | Self::IndexTooDeep(_)
-            | Self::TooManyManifests(_)
-            | Self::Task(_)
-            | Self::Closed => None,
+            Self::NotAnImage(_) => {
+                Some("check the name and the tag: pull other things with the tool they are for".into())
+            }
+            Self::IndexTooDeep(_) | Self::TooManyManifests(_) => {
+                Some("pull the image that is wanted by its digest".into())
+            }
+            Self::Task(_) | Self::Closed => None,
         }
     }
 }

@@ -150,7 +150,7 @@ impl Diagnose for Error {
             Self::Setup { .. } => None,
             Self::AllHostsFailed { failures, .. } => {
                 let HostFailure { host, place, fault, .. } = failures.decisive()?;
-                fault.hint(host, place)
+                Some(fault.hint(host, place))
             }
         }
     }

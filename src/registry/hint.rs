@@ -1,4 +1,4 @@
-//! What an admin can do about a fault: the sentence after "hint:".
+//! What an admin can do about a fault: the sentence after "hint:". Every fault has one.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -67,8 +67,8 @@ impl SettingsPlace {
 
 impl Fault {
     /// What an admin can do about it, at `host`, whose settings have their `place`.
-    pub(crate) fn hint(&self, host: &str, place: &SettingsPlace) -> Option<String> {
-        let hint = match self {
+    pub(crate) fn hint(&self, host: &str, place: &SettingsPlace) -> String {
+        match self {
             Self::NotFound { .. } => {
                 "check the name and the tag; a private repository may answer so without a login"
                     .to_owned()
@@ -104,17 +104,26 @@ impl Fault {
                     "check that {host} is up and reachable from here, and HTTPS_PROXY if a proxy is needed"
                 )
             }
-            Self::Tls(fault) => return fault.hint(host, place),
+            Self::Tls(fault) => fault.hint(host, place),
             // Logins are kept for the registry, whoever hands out its tokens.
             Self::Token { fault, .. }
                 if matches!(**fault, Self::Unauthorized { .. } | Self::Denied { .. }) =>
             {
-                return fault.hint(host, place);
+                fault.hint(host, place)
             }
-            Self::Token { realm, fault } => return fault.hint(realm, place),
+            Self::Token { realm, fault } => fault.hint(realm, place),
             // A login for the target would do no good: it was the host that sent us there.
-            Self::Redirected { target, fault } if fault.is_unreachable() => {
-                return fault.hint(target, place);
+            Self::Redirected { target, fault }
+                if matches!(
+                    **fault,
+                    Self::NotFound { .. } | Self::Unauthorized { .. } | Self::Denied { .. }
+                ) =>
+            {
+                format!("{host} keeps its content at {target}: ask its operator, or use a mirror")
+            }
+            Self::Redirected { target, fault } => fault.hint(target, place),
+            Self::RedirectLoop(_) | Self::BadRedirect => {
+                format!("ask the operator of {host} where it keeps its content, or use a mirror")
             }
             Self::Html => format!(
                 "check that {host} is a registry and that no login portal or proxy answers in its place"
@@ -131,6 +140,9 @@ impl Fault {
                 "if {host} asks for client certificates, put one into {}",
                 place.of_client(host)
             ),
+            Self::Status { .. } => {
+                format!("ask the operator of {host} why it refuses, or use a mirror")
+            }
             Self::Stalled { .. } => "raise --stall-timeout on a very slow network".to_owned(),
             Self::Deadline { .. } => {
                 "raise --timeout; what was fetched is kept for the next run".to_owned()
@@ -143,15 +155,27 @@ impl Fault {
                     "{host}, or a proxy before it, serves damaged content; purge its cache or leave it out"
                 )
             }
-            _ => return None,
-        };
-        Some(hint)
+            Self::TooLarge { .. } => format!(
+                "no image has a document of that size: check the name, and that {host} is a registry"
+            ),
+            Self::Malformed(_) => format!(
+                "check that {host} is a registry and that no proxy before it alters what it answers"
+            ),
+            Self::Challenge(_) => {
+                format!(
+                    "{host} must offer Basic or Bearer logins: ask its operator, or use a mirror"
+                )
+            }
+            Self::Distrusted => {
+                format!("find out what alters the content of {host}, or leave it out")
+            }
+        }
     }
 }
 
 impl TlsFault {
-    fn hint(&self, host: &str, place: &SettingsPlace) -> Option<String> {
-        let hint = match self {
+    fn hint(&self, host: &str, place: &SettingsPlace) -> String {
+        match self {
             Self::UnknownIssuer => {
                 let place = place.of_authority(host);
                 format!("put the authority's certificate into {place}, or try --skip-verify")
@@ -168,8 +192,11 @@ impl TlsFault {
             Self::ClientCertificate(_) => {
                 format!("put a client certificate into {}", place.of_client(host))
             }
-            Self::Other(_) => return None,
-        };
-        Some(hint)
+            Self::Other(_) => {
+                format!(
+                    "check that {host} speaks TLS 1.2 or 1.3 and that its certificates are valid"
+                )
+            }
+        }
     }
 }
