@@ -4,6 +4,7 @@
 pub(crate) mod cli;
 pub(crate) mod containerd;
 pub(crate) mod cri;
+pub(crate) mod fault_case;
 pub(crate) mod faulty;
 pub(crate) mod harbor;
 pub(crate) mod image;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, Read};
 use std::ops::RangeInclusive;
+use std::time::SystemTime;
 
 /// Longest request body kept, in bytes; token requests are far shorter.
 const MAX_BODY: u64 = 64 * 1024;
@@ -12,6 +13,8 @@ const MAX_BODY: u64 = 64 * 1024;
 pub(crate) struct Request {
     /// Which connection it came over, counted from 0.
     pub(crate) connection: u64,
+    /// When it had come in.
+    pub(crate) at: SystemTime,
     pub(crate) method: String,
     /// Path without the query.
     pub(crate) path: String,
@@ -54,7 +57,8 @@ impl Request {
         let bounded = length.unwrap_or(0).min(MAX_BODY);
         reader.by_ref().take(bounded).read_to_string(&mut body).ok()?;
         let (path, query) = (path.to_owned(), query.to_owned());
-        Some(Self { connection, method, path, query, headers, body, proxied })
+        let at = SystemTime::now();
+        Some(Self { connection, at, method, path, query, headers, body, proxied })
     }
 
     /// `METHOD /path`, what scripts match.

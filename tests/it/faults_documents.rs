@@ -1,0 +1,154 @@
+//! Documents that lie or are none: manifests and configurations. Each ends in its own exit code with
+//! the host, the cause and a next step, and leaves nothing that can be seen.
+
+use serde_json::json;
+
+use crate::support::cli::Pullctl;
+use crate::support::fault_case::{Case, layered, text, with_manifest_fault};
+use crate::support::faulty::{Body, Fault, FaultyRegistry};
+use crate::support::image::{
+    DOCKER_LIST, DOCKER_MANIFEST, Family, Image, Layer, OCI_INDEX, OCI_MANIFEST, Recipe,
+};
+use crate::support::{each_version, unique};
+
+/// Serves `body` for the manifest.
+fn with_manifest(registry: &FaultyRegistry, content_type: &'static str, body: Body) -> String {
+    with_manifest_fault(registry, Fault::Instead { content_type, body })
+}
+
+const CASES: &[Case] = &[
+    Case {
+        name: "a manifest's bytes are other ones than its digest says",
+        arrange: |registry| {
+            let image = layered();
+            let reference = registry.add_new(&image);
+            registry.always("GET /v2/test", Fault::Corrupt(20));
+            let (repository, _) = reference.rsplit_once(':').unwrap();
+            format!("{repository}@{}", image.digest())
+        },
+        code: 7,
+        says: &["127.0.0.1", "sha256:"],
+    },
+    Case {
+        name: "the registry's header names another digest than the manifest has",
+        arrange: |registry| {
+            let other = format!("sha256:{}", "0".repeat(64));
+            let header = Fault::Headers(vec![("Docker-Content-Digest", other)]);
+            with_manifest_fault(registry, header)
+        },
+        code: 7,
+        says: &["127.0.0.1"],
+    },
+    Case {
+        name: "a layer's size is negative",
+        arrange: |registry| {
+            let image = layered().edit_manifest(|manifest| {
+                manifest["layers"][0]["size"] = json!(-1);
+            });
+            registry.add_new(&image)
+        },
+        code: 7,
+        says: &["-1"],
+    },
+    Case {
+        name: "the configuration has fewer diff IDs than there are layers",
+        arrange: |registry| {
+            let rootfs = json!({ "type": "layers", "diff_ids": [] });
+            let layer = Layer::noise(&unique("faulty"), 1000);
+            registry.add_new(&Recipe::new(vec![layer]).config("rootfs", rootfs).build())
+        },
+        code: 7,
+        says: &["diff ID"],
+    },
+    Case {
+        name: "a manifest has 100 MiB",
+        arrange: |registry| {
+            let body = Body::generated(100 << 20, |_, buffer| buffer.fill(b' '));
+            with_manifest(registry, OCI_MANIFEST, body)
+        },
+        code: 7,
+        says: &["127.0.0.1"],
+    },
+    Case {
+        name: "JSON is nested 10,000 deep",
+        arrange: |registry| {
+            let deep = format!("{{\"layers\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
+            with_manifest(registry, OCI_MANIFEST, text(deep))
+        },
+        code: 7,
+        says: &["manifest"],
+    },
+    Case {
+        name: "the manifest is an HTML page",
+        arrange: |registry| {
+            let page = "<!DOCTYPE html><html><body>log in</body></html>";
+            with_manifest(registry, "text/html", text(page))
+        },
+        code: 7,
+        says: &["127.0.0.1", "web page"],
+    },
+    Case {
+        name: "the manifest is schema1",
+        arrange: |registry| {
+            let manifest = json!({ "schemaVersion": 1, "name": "old", "fsLayers": [] });
+            let schema1 = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+            with_manifest(registry, schema1, text(manifest.to_string()))
+        },
+        code: 7,
+        says: &["schema1"],
+    },
+    Case {
+        name: "a configuration's bytes are other ones than its digest says",
+        arrange: |registry| {
+            let image = layered();
+            registry.always(&image.config_digest(), Fault::Corrupt(20));
+            registry.add_new(&image)
+        },
+        code: 7,
+        says: &["127.0.0.1", "sha256:"],
+    },
+    Case {
+        name: "the manifest is that of a chart",
+        arrange: |registry| {
+            let image = layered().edit_manifest(|manifest| {
+                let chart = "application/vnd.cncf.helm.config.v1+json";
+                manifest["config"]["mediaType"] = json!(chart);
+            });
+            registry.add_new(&image)
+        },
+        code: 7,
+        says: &["helm", "no container image"],
+    },
+    Case {
+        name: "indexes are nested 100 deep",
+        arrange: |registry| {
+            let nest = |inner, _| Image::index(Family::Oci, vec![inner]);
+            registry.add_new(&(0..100).fold(layered(), nest))
+        },
+        code: 7,
+        says: &["sha256:", "nested"],
+    },
+];
+
+each_version! {
+    fn a_document_that_lies_ends_in_its_exit_code_and_leaves_nothing_visible(daemon) {
+        Case::check_all(CASES, daemon, &[]);
+    }
+
+    fn manifests_are_asked_for_by_their_media_types(daemon) {
+        let registry = FaultyRegistry::start();
+        let reference = registry.add_new(&layered());
+        Pullctl::pull(daemon, &reference).run().succeeded();
+        for request in registry.requests_for("/manifests/") {
+            let accept = request.header("accept").unwrap_or_default();
+            for media_type in [
+                OCI_INDEX,
+                OCI_MANIFEST,
+                DOCKER_LIST,
+                DOCKER_MANIFEST,
+            ] {
+                assert!(accept.contains(media_type), "{accept}");
+            }
+        }
+    }
+}
