@@ -1,5 +1,6 @@
 //! The main job: one image, from a registry into the place where Kubernetes looks.
 
+use std::collections::BTreeMap;
 use std::process::Command;
 
 use crate::support::cli::Pullctl;
@@ -81,7 +82,7 @@ each_version! {
         Pullctl::pull(daemon, &reference).args(["-n", &namespace]).run().succeeded();
 
         let store = Store::new(daemon, &namespace);
-        assert_eq!(store.leases(), Vec::<String>::new());
+        assert_eq!(store.leases(), BTreeMap::new());
         assert!(store.ingests().is_empty(), "{:?}", store.ingests());
         let snapshots = store.snapshots();
         assert_eq!(snapshots.len(), 2, "{snapshots:#?}");

@@ -1,8 +1,10 @@
 //! Pulls that were cut short, and pulls that meet another one.
 
+use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use jiff::{SignedDuration, Timestamp};
 use rustix::process::Signal;
 
 use crate::support::cli::Pullctl;
@@ -66,14 +68,16 @@ impl Stalled {
     }
 
     /// Waits until a request stalls and bytes of the layer stand in the daemon's ingest; answers
-    /// how many.
+    /// how many. Nothing of the image can be seen then.
     fn wait_for_bytes(&self, daemon: &Containerd) -> u64 {
         self.gate.wait_until_reached();
         let ingest = format!("layer-{}", self.layer());
-        daemon.wait_until("bytes in the layer's ingest", || {
+        let offset = daemon.wait_until("bytes in the layer's ingest", || {
             let offset = Store::new(daemon, KUBERNETES).ingests().get(&ingest).copied()?;
             u64::try_from(offset).ok().filter(|offset| *offset > 0)
-        })
+        });
+        self.assert_invisible(daemon);
+        offset
     }
 
     /// Lets the registry be well, and forgets what it was asked.
@@ -98,6 +102,23 @@ impl Stalled {
         store.images().contains_key(&self.reference)
             && store.snapshots().contains_key(&self.image.chain_id())
     }
+
+    fn assert_invisible(&self, daemon: &Containerd) {
+        assert_invisible(&self.image, &self.reference, daemon);
+    }
+}
+
+/// Checks that the image has none of its three names, and that the kubelet does not find it.
+#[track_caller]
+fn assert_invisible(image: &Image, reference: &str, daemon: &Containerd) {
+    let (repository, _) = reference.rsplit_once(':').unwrap();
+    let names = [reference, &format!("{repository}@{}", image.digest()), &image.config_digest()];
+    let images = Store::new(daemon, KUBERNETES).images();
+    for name in names {
+        assert!(!images.contains_key(name), "{name} is visible");
+        assert!(Cri::new(daemon).image(name).is_none(), "the kubelet sees {name}");
+    }
+    assert!(!Store::new(daemon, KUBERNETES).snapshots().contains_key(&image.chain_id()));
 }
 
 each_version! {
@@ -111,6 +132,38 @@ each_version! {
         is_resumed_after_a_kill(&Stalled::of(SMALL, stall), daemon);
     }
 
+    fn the_finished_layers_of_a_killed_pull_are_not_asked_for_again(daemon) {
+        // One that is kept in memory while it comes in, one that is not, one that is unfinished.
+        let layers = [300_000, 3 << 20, 4 << 20].map(|size| Layer::noise(&unique("layer"), size));
+        let image = Recipe::new(layers.to_vec()).build();
+        let [finished @ .., unfinished] = layers.map(|layer| layer.blob.digest.to_string());
+        let registry = FaultyRegistry::start();
+        let reference = registry.add_new(&image);
+        let gate = Gate::new();
+        registry.always(&unfinished, Fault::Stall(1000, gate.clone()));
+        let running = Pullctl::pull(daemon, &reference).spawn();
+        gate.wait_until_reached();
+        let has_finished = || {
+            let content = Store::new(daemon, KUBERNETES).content();
+            finished.iter().all(|digest| content.contains_key(digest))
+        };
+        daemon.wait_until("the finished layers' blobs", || has_finished().then_some(()));
+        assert_invisible(&image, &reference, daemon);
+        running.signal(Signal::KILL);
+        assert_eq!(running.wait().code, None);
+        assert_invisible(&image, &reference, daemon);
+
+        registry.heal();
+        gate.open();
+        registry.forget_requests();
+        Pullctl::pull(daemon, &reference).run().succeeded();
+        for digest in &finished {
+            assert_eq!(registry.requests_for(digest), []);
+        }
+        assert!(!registry.requests_for(&unfinished).is_empty());
+        assert!(Store::new(daemon, KUBERNETES).snapshots()[&image.chain_id()].committed);
+    }
+
     fn ctrl_c_ends_a_pull_at_once_and_says_that_it_can_be_resumed(daemon) {
         for signal in [Signal::INT, Signal::TERM] {
             let stalled = Stalled::new();
@@ -122,7 +175,7 @@ each_version! {
             // A second is promised; the registry would keep the pull waiting for ever.
             assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
             outcome.says("goes on where it stopped");
-            assert!(!stalled.is_in_place(daemon));
+            stalled.assert_invisible(daemon);
 
             stalled.recover();
             stalled.pull(daemon).run().succeeded();
@@ -137,7 +190,7 @@ each_version! {
         let offset = stalled.wait_for_bytes(daemon);
         stalled.gate.open();
         running.wait().ended_with(5);
-        assert!(!stalled.is_in_place(daemon));
+        stalled.assert_invisible(daemon);
 
         stalled.recover();
         stalled.pull(daemon).run().succeeded();
@@ -203,8 +256,8 @@ fn is_resumed_after_a_kill(stalled: &Stalled, daemon: &Containerd) {
     let offset = stalled.wait_for_bytes(daemon);
     running.signal(Signal::KILL);
     assert_eq!(running.wait().code, None);
-    assert!(!stalled.is_in_place(daemon));
-    assert_ne!(Store::new(daemon, KUBERNETES).leases(), Vec::<String>::new());
+    stalled.assert_invisible(daemon);
+    assert_lease_expires(&stalled.reference, daemon);
 
     stalled.recover();
     stalled.pull(daemon).run().succeeded();
@@ -212,4 +265,16 @@ fn is_resumed_after_a_kill(stalled: &Stalled, daemon: &Containerd) {
     assert!(stalled.lowest_byte() >= offset, "{} < {offset}", stalled.lowest_byte());
     let layer = Store::new(daemon, KUBERNETES).blob(&stalled.layer());
     assert!(layer == stalled.image.layers()[0].bytes, "the layer has other bytes");
+}
+
+/// Checks that the lease which holds what came of the image lasts, and for a day at most.
+fn assert_lease_expires(reference: &str, daemon: &Containerd) {
+    let leases = Store::new(daemon, KUBERNETES).leases();
+    let of_the_image =
+        |labels: &&BTreeMap<String, String>| labels.values().any(|name| name == reference);
+    let labels = leases.values().find(of_the_image).expect("a lease for the image is left");
+    let expiry: Timestamp = labels["containerd.io/gc.expire"].parse().unwrap();
+    let now = Timestamp::now();
+    assert!(expiry > now, "{expiry} is past");
+    assert!(expiry <= now + SignedDuration::from_hours(24), "{expiry} is more than a day away");
 }

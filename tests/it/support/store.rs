@@ -217,14 +217,14 @@ impl<'a> Store<'a> {
         (usage.size, usage.inodes)
     }
 
-    /// Ids of the leases that exist.
-    pub(crate) fn leases(&self) -> Vec<String> {
+    /// Labels of the leases that exist, by the leases' IDs.
+    pub(crate) fn leases(&self) -> BTreeMap<String, BTreeMap<String, String>> {
         let answer = block_on(async {
             let mut client = LeasesClient::new(self.daemon.channel().await);
             client.list(self.request(Default::default())).await
         });
         let leases = answer.expect("leases can be listed").into_inner().leases;
-        leases.into_iter().map(|lease| lease.id).collect()
+        leases.into_iter().map(|lease| (lease.id, sorted(lease.labels))).collect()
     }
 
     /// Where the files of the uncommitted snapshot `key`, which has no parent, are.
