@@ -14,8 +14,16 @@ const STORE_ONLY: &[&str] = &["--no-unpack"];
 const WAYS: [[&[&str]; 2]; 4] =
     [[UNPACK, UNPACK], [STORE_ONLY, STORE_ONLY], [STORE_ONLY, UNPACK], [UNPACK, STORE_ONLY]];
 
-fn layer() -> Layer {
-    Layer::noise(&unique("layer"), 300_000)
+/// Sizes of a layer, in bytes, that is kept in memory while it comes in, and of one that is not.
+const SIZES: [usize; 2] = [300_000, 3 << 20];
+
+fn layer(size: usize) -> Layer {
+    Layer::noise(&unique("layer"), size)
+}
+
+/// A layer that no other image has.
+fn own() -> Layer {
+    layer(100_000)
 }
 
 /// Pulls an image with the `earlier` layers in one way, then one with the `later` layers in the
@@ -40,16 +48,16 @@ fn pull_both(daemon: &Containerd, ways: [&[&str]; 2], earlier: &[Layer], later: 
 
 each_version! {
     fn a_base_layer_of_another_image_is_not_fetched_again(daemon) {
-        for ways in WAYS {
-            let base = layer();
-            pull_both(daemon, ways, &[base.clone(), layer()], &[base, layer()]);
+        for (ways, size) in WAYS.into_iter().flat_map(|ways| SIZES.map(|size| (ways, size))) {
+            let base = layer(size);
+            pull_both(daemon, ways, &[base.clone(), own()], &[base, own()]);
         }
     }
 
     fn a_layer_that_lies_elsewhere_in_another_image_is_not_fetched_again(daemon) {
-        for ways in WAYS {
-            let shared = layer();
-            pull_both(daemon, ways, &[layer(), shared.clone()], &[layer(), shared, layer()]);
+        for (ways, size) in WAYS.into_iter().flat_map(|ways| SIZES.map(|size| (ways, size))) {
+            let shared = layer(size);
+            pull_both(daemon, ways, &[own(), shared.clone()], &[own(), shared, own()]);
         }
     }
 }
