@@ -176,7 +176,8 @@ each_version! {
         assert!(active.len() >= staged.len(), "{active:#?}");
         let leases = store.leases();
         assert_eq!(leases.len(), 1, "{leases:?}");
-        daemon.ctr(&namespace, &["leases", "rm", "--sync", &leases[0]]);
+        let lease = leases.keys().next().unwrap();
+        daemon.ctr(&namespace, &["leases", "rm", "--sync", lease]);
         assert_eq!(store.snapshots().len(), 0, "{:#?}", store.snapshots());
         assert_eq!(store.content().len(), 0, "{:#?}", store.content());
         for directory in staged {

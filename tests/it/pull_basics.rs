@@ -143,7 +143,7 @@ each_version! {
         let last = pull().stdout;
         assert!(last.contains("fetched 0 B"), "{last}");
         assert_eq!(store.times(), before);
-        assert_eq!(store.leases(), Vec::<String>::new());
+        assert_eq!(store.leases(), BTreeMap::new());
         assert!(store.ingests().is_empty());
     }
 

@@ -31,6 +31,7 @@ pub(crate) struct Outcome {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
+    pub(crate) duration: Duration,
 }
 
 /// A run that goes on.
@@ -232,6 +233,7 @@ impl Running {
             let _ = self.child.kill();
         }
         let status = self.child.wait().expect("the process ends");
+        let duration = self.started.elapsed();
         drop(self.home);
         let text = |result: Result<String, _>, pipe: &Receiver<String>| {
             result.or_else(|_| pipe.recv_timeout(DEADLINE)).unwrap_or_default()
@@ -240,6 +242,7 @@ impl Running {
             code: status.code(),
             stdout: text(stdout, &self.stdout),
             stderr: text(stderr, &self.stderr),
+            duration,
         };
         assert!(!hangs, "pullctl hangs: {outcome:?}");
         let shown = [&outcome.stdout, &outcome.stderr].map(|text| secrets::shown_in(text));
