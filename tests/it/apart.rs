@@ -3,7 +3,9 @@
 
 use std::path::PathBuf;
 
+use pullctl::oci::Digest;
 use rustix::process::Signal;
+use serde_json::json;
 
 use crate::support::cli::Pullctl;
 use crate::support::containerd::Containerd;
@@ -135,6 +137,15 @@ fn partly_refused_image(position: usize, is_large: bool) -> Image {
     Recipe::new(layers.to_vec()).build()
 }
 
+/// Removes what keeps the parts of a failed pull, and looks whether anything is left of them.
+fn nothing_outlives_the_leases(store: &Store<'_>, daemon: &Containerd) {
+    let leases: Vec<String> = store.leases().into_keys().collect();
+    assert_eq!(leases.len(), 1, "{leases:?}");
+    daemon.ctr(store.namespace(), &["leases", "rm", "--sync", &leases[0]]);
+    assert_eq!(store.snapshots().len(), 0, "{:#?}", store.snapshots());
+    assert_eq!(store.content().len(), 0, "{:#?}", store.content());
+}
+
 /// Compares what is in `namespace` with what ctr makes of the same image.
 fn is_as_ctr_leaves_it(held_back: &BaseHeldBack, namespace: &str, daemon: &Containerd) {
     held_back.registry.heal();
@@ -142,7 +153,7 @@ fn is_as_ctr_leaves_it(held_back: &BaseHeldBack, namespace: &str, daemon: &Conta
     daemon.ctr(&theirs, &["images", "pull", "--plain-http", &held_back.reference]);
     let [ours, theirs] =
         [namespace, &theirs].map(|namespace| Left::in_namespace(&Store::new(daemon, namespace)));
-    assert_eq!(ours, theirs);
+    ours.assert_same(&theirs, "ours and theirs");
 }
 
 each_version! {
@@ -156,9 +167,6 @@ each_version! {
         running.wait().succeeded();
 
         is_as_ctr_leaves_it(&held_back, &ours, daemon);
-        for directory in staged {
-            assert!(!directory.exists(), "{} is left", directory.display());
-        }
     }
 
     fn what_a_killed_pull_has_extracted_goes_with_its_lease(daemon) {
@@ -174,12 +182,7 @@ each_version! {
         assert!(staged.iter().all(|directory| directory.exists()));
         let active = store.snapshots();
         assert!(active.len() >= staged.len(), "{active:#?}");
-        let leases = store.leases();
-        assert_eq!(leases.len(), 1, "{leases:?}");
-        let lease = leases.keys().next().unwrap();
-        daemon.ctr(&namespace, &["leases", "rm", "--sync", lease]);
-        assert_eq!(store.snapshots().len(), 0, "{:#?}", store.snapshots());
-        assert_eq!(store.content().len(), 0, "{:#?}", store.content());
+        nothing_outlives_the_leases(&store, daemon);
         for directory in staged {
             assert!(!directory.exists(), "{} is left", directory.display());
         }
@@ -205,8 +208,9 @@ each_version! {
             let refused = unique("refused");
             let outcome = held_back.pull(daemon, &refused).run().ended_with(7);
             outcome.says("longer than 4096 bytes").says("hint: --unpacker auto");
-            let snapshots = Store::new(daemon, &refused).snapshots();
-            assert!(snapshots.values().all(|snapshot| snapshot.committed), "{snapshots:#?}");
+            let store = Store::new(daemon, &refused);
+            assert!(!store.snapshots().contains_key(&held_back.image.chain_ids()[position]));
+            nothing_outlives_the_leases(&store, daemon);
         }
     }
 
@@ -221,5 +225,29 @@ each_version! {
         held_back.pull(daemon, &namespace).run().succeeded();
         assert_eq!(held_back.registry.requests_for("/blobs/"), []);
         is_as_ctr_leaves_it(&held_back, &namespace, daemon);
+    }
+
+    fn a_layer_that_is_not_the_configurations_is_refused_before_its_snapshot_is_made(daemon) {
+        // Extracted apart, and held in memory.
+        for above in [curious_above().ballast("ballast"), curious_above()] {
+            let base = curious().file(&unique("own"), b"");
+            let layers = [base, above].map(|tree| Layer::pack(&tree.into_tar(), Packing::Gzip));
+            let diff_ids = [layers[0].diff_id.to_string(), Digest::of(b"another").to_string()];
+            let rootfs = json!({ "type": "layers", "diff_ids": diff_ids });
+            let image = Recipe::new(layers.to_vec()).config("rootfs", rootfs).build();
+            let held_back = BaseHeldBack::new(image);
+            let namespace = unique("mistaken");
+            let running = held_back.pull(daemon, &namespace).spawn();
+            held_back.wait_until_stored(daemon, &namespace);
+            held_back.gate.open();
+            running.wait().ended_with(7).says("has diff ID");
+            let store = Store::new(daemon, &namespace);
+            assert!(store.images().is_empty());
+            // Other clients believe the label.
+            let blob = &store.content()[&held_back.image.layers()[1].digest.to_string()];
+            assert!(!blob.labels.contains_key("containerd.io/uncompressed"), "{blob:?}");
+            assert!(!store.snapshots().contains_key(&held_back.image.chain_id()));
+            nothing_outlives_the_leases(&store, daemon);
+        }
     }
 }

@@ -161,7 +161,7 @@ fn is_unpacked_alike(builder: &str, layer: fn() -> Tree, daemon: &Containerd, re
         Pullctl::pull(daemon, &reference).args(flags).run().succeeded();
         Left::in_namespace(&Store::new(daemon, &namespace))
     });
-    assert_eq!(direct, daemons, "{builder}");
+    direct.assert_same(&daemons, builder);
 }
 
 each_version! {

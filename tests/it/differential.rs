@@ -41,7 +41,7 @@ each_version! {
 
             let [ours, theirs] = [ours, theirs]
                 .map(|namespace| Left::in_namespace(&Store::new(daemon, &namespace)));
-            assert_eq!(ours, theirs, "{packing:?} {family:?}");
+            ours.assert_same(&theirs, &format!("{packing:?} {family:?}"));
         }
     }
 
@@ -57,7 +57,7 @@ each_version! {
             });
             assert_eq!(direct.snapshots(), daemons.snapshots(), "{packing:?}");
             let [direct, daemons] = [direct, daemons].map(|store| Left::in_namespace(&store));
-            assert_eq!(direct, daemons, "{packing:?}");
+            direct.assert_same(&daemons, &format!("{packing:?}"));
         }
     }
 
@@ -82,7 +82,7 @@ each_version! {
         assert!(!outcome.stderr.contains("containerd unpacks"), "{}", outcome.stderr);
         let seeing = Store::new(daemon, &seeing);
         let [blind, seeing] = [blind, seeing].map(|store| Left::in_namespace(&store));
-        assert_eq!(blind, seeing);
+        blind.assert_same(&seeing, "blind and seeing");
     }
 
     fn what_is_left_of_an_index_equals_what_ctr_leaves(daemon) {
@@ -98,7 +98,7 @@ each_version! {
             [ours, theirs].map(|namespace| Left::in_namespace(&Store::new(daemon, &namespace)));
         // Some releases of ctr also keep the other platforms' manifests.
         theirs.content.retain(|digest, _| ours.content.contains_key(digest));
-        assert_eq!(ours, theirs);
+        ours.assert_same(&theirs, "ours and theirs");
     }
 
     fn ctr_takes_a_pulled_image_for_complete_and_unpacked(daemon) {

@@ -29,7 +29,9 @@ fn leaves_it_to_the_daemon(daemon: &Containerd, reason: &str, pullctl: impl Fn()
     let (refused, store) = pull("direct");
     refused.ended_with(1).says(reason).says("hint: --unpacker auto");
     assert!(store.images().is_empty());
-    assert!(store.snapshots().is_empty(), "{:#?}", store.snapshots());
+    // One that was being prepared when the run ended may be left, but belongs to its lease.
+    let snapshots = store.snapshots();
+    assert!(snapshots.values().all(|snapshot| !snapshot.committed), "{snapshots:#?}");
 
     let (outcome, ours) = pull("auto");
     outcome.succeeded();
@@ -37,7 +39,7 @@ fn leaves_it_to_the_daemon(daemon: &Containerd, reason: &str, pullctl: impl Fn()
     daemon.ctr(&theirs, &["images", "pull", "--plain-http", &reference]);
     let [ours, theirs] =
         [ours, Store::new(daemon, &theirs)].map(|store| Left::in_namespace(&store));
-    assert_eq!(ours, theirs);
+    ours.assert_same(&theirs, "ours and theirs");
 }
 
 each_version! {

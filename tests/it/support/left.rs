@@ -5,8 +5,13 @@ use std::collections::BTreeMap;
 use super::store::Store;
 use super::walk::walk;
 
+/// By how many bytes the usage of two equal trees may differ (32 KiB): it counts the blocks in which
+/// a file system notes where a file's pieces are, and a busy one cuts files into more pieces. Far
+/// less than the hole of any sparse file here.
+const BOOKKEEPING: u64 = 32 << 10;
+
 /// Everything comparable that a pull leaves in a namespace.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Left {
     /// Labels of each blob.
     pub(crate) content: BTreeMap<String, BTreeMap<String, String>>,
@@ -14,7 +19,7 @@ pub(crate) struct Left {
 }
 
 /// What there is of one snapshot. Labels differ between ctr and the kubelet's own pulls already.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Snapshot {
     parent: String,
     committed: bool,
@@ -37,5 +42,30 @@ impl Left {
             (chain_id, Snapshot { parent, committed, usage, tree, layer })
         });
         Self { content: content.collect(), snapshots: snapshots.collect() }
+    }
+
+    /// Fails, with all that differs, unless `other` is the same.
+    #[track_caller]
+    pub(crate) fn assert_same(&self, other: &Self, what: &str) {
+        assert_eq!(self.content, other.content, "{what}: labels of blobs");
+        let keys = |left: &Self| left.snapshots.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(keys(self), keys(other), "{what}: snapshots");
+        for (chain_id, one) in &self.snapshots {
+            let another = &other.snapshots[chain_id];
+            let differ = |which: fn(&Snapshot) -> &BTreeMap<String, String>| {
+                let (one, another) = (which(one), which(another));
+                let paths = one.keys().chain(another.keys());
+                let differing = paths.filter(|path| one.get(*path) != another.get(*path));
+                differing.map(|path| (path, one.get(path), another.get(path))).collect::<Vec<_>>()
+            };
+            assert_eq!(differ(|snapshot| &snapshot.tree), [], "{what}: mounted {chain_id}");
+            assert_eq!(differ(|snapshot| &snapshot.layer), [], "{what}: layer of {chain_id}");
+            let record = |snapshot: &Snapshot| (snapshot.parent.clone(), snapshot.committed);
+            assert_eq!(record(one), record(another), "{what}: {chain_id}");
+            let ((bytes, inodes), (other_bytes, other_inodes)) = (one.usage, another.usage);
+            assert_eq!(inodes, other_inodes, "{what}: inodes of {chain_id}");
+            let is_alike = bytes.abs_diff(other_bytes) <= BOOKKEEPING;
+            assert!(is_alike, "{what}: {bytes} and {other_bytes} bytes of {chain_id}");
+        }
     }
 }

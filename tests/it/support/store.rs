@@ -85,6 +85,10 @@ impl<'a> Store<'a> {
         Self { snapshotter, ..self }
     }
 
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         let namespace: MetadataValue<_> = self.namespace.parse().expect("the namespace is ASCII");
@@ -255,8 +259,11 @@ impl<'a> Store<'a> {
             bind_or_overlay(mount, &point);
         }
         let seen = look(&point, &layers(&mounts));
-        let unmounted = std::process::Command::new("umount").arg(&point).status();
-        assert!(unmounted.expect("umount runs").success());
+        // A command that another test starts has what is open here until it is itself.
+        self.daemon.wait_until("a mount that nobody uses", || {
+            let unmounted = std::process::Command::new("umount").arg(&point).status();
+            unmounted.expect("umount runs").success().then_some(())
+        });
         self.remove(&key);
         seen
     }
