@@ -9,6 +9,9 @@ const ONE_LAYER: &str = "bench/one-layer";
 
 const MIB: usize = 1 << 20;
 
+/// How many layers `tiny` has.
+const TINY_LAYERS: usize = 100;
+
 /// One race.
 #[derive(Debug, Clone)]
 pub(crate) struct Case {
@@ -21,11 +24,22 @@ pub(crate) struct Case {
     pub(crate) again: bool,
     /// The layer is also taken through `curl | igzip -d | tar x`, which shows what the machine can.
     pub(crate) limit: bool,
+    /// For so many layers, the daemon's calls are also made with nothing else, which shows what is
+    /// left to a client.
+    pub(crate) bare_calls: Option<usize>,
 }
 
 impl Case {
     fn new(name: &'static str, title: &'static str, images: Vec<Recipe>) -> Self {
-        Self { name, title, images, network: Network::Direct, again: false, limit: false }
+        Self {
+            name,
+            title,
+            images,
+            network: Network::Direct,
+            again: false,
+            limit: false,
+            bare_calls: None,
+        }
     }
 
     fn over(mut self, network: Network) -> Self {
@@ -47,7 +61,10 @@ impl Case {
                 vec![layers("eight", 8, 228, 80)],
             ),
             Self::new("incompressible", "512 MB that does not compress", vec![incompressible()]),
-            Self::new("tiny", "100 tiny layers", vec![tiny()]),
+            Self {
+                bare_calls: Some(TINY_LAYERS),
+                ..Self::new("tiny", "100 tiny layers", vec![tiny()])
+            },
             Self { again: true, ..Self::new("again", "a repeated pull", vec![one_layer()]) },
             Self::new("capped", "200 MiB at 20 MB/s a connection", vec![one_layer()])
                 .over(Network::Capped),
@@ -85,7 +102,7 @@ fn incompressible() -> Recipe {
 }
 
 fn tiny() -> Recipe {
-    let trees = (0..100).map(|layer| usr(0x300 + layer, 1500, 5));
+    let trees = (0x300..).take(TINY_LAYERS).map(|seed| usr(seed, 1500, 5));
     Recipe { repository: "bench/tiny".to_owned(), layers: trees.collect() }
 }
 

@@ -20,6 +20,7 @@ mod chart;
 mod content;
 mod contestant;
 mod daemon;
+mod floor;
 mod layer;
 mod link;
 mod measure;
@@ -111,19 +112,26 @@ fn hold(
     for (place, daemon) in daemons.iter().enumerate() {
         let race = Race { case, images, front, daemon, options };
         let name = daemon.flavour.name().to_owned();
-        let mut duel = Duel { daemon: name, ctr: Vec::new(), pullctl: Vec::new() };
+        let date = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M").to_string();
+        let mut duel = Duel { daemon: name, date, ..Duel::default() };
+        // Neither is always the one that finds the other's traces.
+        let mut order = options.contestants.clone();
         for _ in 0..options.pairs {
             make_room(daemons)?;
+            if let Some(layers) = case.bare_calls {
+                duel.bare_calls_seconds.push(floor::measure(daemon, layers)?.as_secs_f64());
+            }
             if case.limit && place == 0 {
                 limit_seconds.push(race.limit()?.as_secs_f64());
             }
-            for contestant in &options.contestants {
+            for contestant in &order {
                 let sample = race.run(*contestant)?;
                 match contestant {
                     Contestant::Ctr => duel.ctr.push(sample),
                     Contestant::Pullctl => duel.pullctl.push(sample),
                 }
             }
+            order.reverse();
         }
         let seconds = |samples| wall(samples).unwrap_or(f64::NAN);
         let (peer, ours) = (seconds(&duel.ctr), seconds(&duel.pullctl));
@@ -133,7 +141,6 @@ fn hold(
     Ok(Outcome {
         case: case.name.to_owned(),
         title: case.title.to_owned(),
-        date: jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M").to_string(),
         busy_percent: 0.0,
         layer_bytes: distinct_bytes(images),
         limit_seconds,

@@ -11,6 +11,7 @@ pub(crate) fn markdown(results: &Results) -> String {
     let mut text = format!("{}\n\n", results.machine);
     times(&mut text, results);
     limits(&mut text, results);
+    bare_calls(&mut text, results);
     costs(&mut text, results);
     text
 }
@@ -38,7 +39,7 @@ fn times(text: &mut String, results: &Results) {
 fn time(duel: &Duel) -> String {
     let seconds = |samples: &[Sample]| wall(samples).map(|wall| format!("{wall:.2}"));
     let (peer, ours) = (seconds(&duel.ctr), seconds(&duel.pullctl));
-    let faster = duel.speedup().map(|times| format!(", **{times:.1}×**"));
+    let faster = duel.speedup().map(|times| format!(", **{times:.2}×**"));
     let peer = peer.unwrap_or_else(|| "–".to_owned());
     format!("{peer} → {} s{}", ours.unwrap_or_else(|| "–".to_owned()), faster.unwrap_or_default())
 }
@@ -53,6 +54,21 @@ fn limits(text: &mut String, results: &Results) {
                 }
             }
             text.push_str("\n\n");
+        }
+    }
+}
+
+/// What no client that uses the daemon's services gets below.
+fn bare_calls(text: &mut String, results: &Results) {
+    for outcome in &results.outcomes {
+        let medians = outcome.duels.iter().filter_map(|duel| {
+            let seconds = median(duel.bare_calls_seconds.iter().copied())?;
+            Some(format!("{} {seconds:.2} s", duel.daemon))
+        });
+        let medians: Vec<String> = medians.collect();
+        if !medians.is_empty() {
+            let _ = write!(text, "The daemon's calls for {} and nothing else: ", outcome.title);
+            let _ = write!(text, "{}\n\n", medians.join(", "));
         }
     }
 }

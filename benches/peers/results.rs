@@ -23,9 +23,14 @@ pub(crate) struct Sample {
 }
 
 /// Both contestants on one daemon, run in turn.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Duel {
     pub(crate) daemon: String,
+    /// When it began, in UTC.
+    pub(crate) date: String,
+    /// The daemon's calls for the layers alone, where the case has that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) bare_calls_seconds: Vec<f64>,
     pub(crate) ctr: Vec<Sample>,
     pub(crate) pullctl: Vec<Sample>,
 }
@@ -35,8 +40,6 @@ pub(crate) struct Duel {
 pub(crate) struct Outcome {
     pub(crate) case: String,
     pub(crate) title: String,
-    /// When it was measured, in UTC.
-    pub(crate) date: String,
     /// How busy the machine was with something else, just before.
     pub(crate) busy_percent: f64,
     /// All distinct layers, as they are served.

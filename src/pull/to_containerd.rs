@@ -16,7 +16,7 @@ use super::run_lease::RunLease;
 use super::{Error, PullRequest};
 use crate::containerd::labels::{self, Labels};
 use crate::containerd::{self, Client, ContentStore, Image, ingest_reference};
-use crate::oci::{Descriptor, MAX_MANIFEST_BYTES};
+use crate::oci::{ChainId, Descriptor, MAX_MANIFEST_BYTES};
 use crate::progress::{BlobKind, Sink};
 use crate::reference::Reference;
 use crate::unpack::{self, Unpacker};
@@ -92,28 +92,45 @@ impl ContainerdDestination {
 
     /// How many layers from the base have a committed snapshot.
     async fn unpacked_layers(&self, layers: &[Layer], snapshotter: &str) -> Result<usize, Error> {
-        let snapshots = self.client.snapshots(snapshotter);
-        // The topmost one that exists stands for all below it.
-        for (position, layer) in layers.iter().enumerate().rev() {
-            let Some(identity) = &layer.identity else { continue };
-            if self.unpacker.get().is_some_and(|unpacker| unpacker.knows(&identity.chain_id)) {
-                return Ok(position + 1);
-            }
-            let chain_id = identity.chain_id.to_string();
-            if snapshots.stat(&chain_id).await?.is_none() {
-                continue;
-            }
-            // When nothing is missing the image is named at once, most often for the second time:
-            // a lease would only cost.
-            if position + 1 < layers.len() {
-                self.lease.hold(&format!("snapshots/{snapshotter}"), &chain_id).await?;
-                if let Some(unpacker) = self.unpacker().await? {
-                    unpacker.know(identity.chain_id);
-                }
-            }
-            return Ok(position + 1);
+        let chain_ids: Vec<ChainId> =
+            layers.iter().map_while(|layer| Some(layer.identity?.chain_id)).collect();
+        // When nothing is missing the image is named at once, most often for the second time: a
+        // lease would only cost.
+        let Some((top, below)) = chain_ids.split_last() else { return Ok(0) };
+        if self.is_unpacked(top, snapshotter).await? {
+            return Ok(chain_ids.len());
         }
-        Ok(0)
+        // The topmost one that exists stands for all below it, so half of them need no question.
+        let (mut ready, mut end) = (0, below.len());
+        while ready < end {
+            let middle = usize::midpoint(ready, end);
+            match self.is_unpacked(&below[middle], snapshotter).await? {
+                true => ready = middle + 1,
+                false => end = middle,
+            }
+        }
+        if let Some(chain_id) = ready.checked_sub(1).and_then(|position| below.get(position)) {
+            self.keep_unpacked(chain_id, snapshotter).await?;
+        }
+        Ok(ready)
+    }
+
+    /// Whether the snapshot is there.
+    async fn is_unpacked(&self, chain_id: &ChainId, snapshotter: &str) -> Result<bool, Error> {
+        if self.unpacker.get().is_some_and(|unpacker| unpacker.knows(chain_id)) {
+            return Ok(true);
+        }
+        let found = self.client.snapshots(snapshotter).stat(&chain_id.to_string()).await?;
+        Ok(found.is_some())
+    }
+
+    /// Keeps a snapshot, which layers are about to be unpacked on, for as long as the lease.
+    async fn keep_unpacked(&self, chain_id: &ChainId, snapshotter: &str) -> Result<(), Error> {
+        self.lease.hold(&format!("snapshots/{snapshotter}"), &chain_id.to_string()).await?;
+        if let Some(unpacker) = self.unpacker().await? {
+            unpacker.know(*chain_id);
+        }
+        Ok(())
     }
 
     /// How many layers from the base have their blob.

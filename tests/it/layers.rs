@@ -118,9 +118,9 @@ each_version! {
         let chain_id = image.chain_id();
         // The registry itself does not have it.
         image.blobs.truncate(1);
-        registry.require(Login::Basic { user: "ann".into(), password: "secret".into() });
+        registry.require(Login::Basic { user: "ann".into(), password: "hunter2".into() });
         let reference = registry.add_new(&image);
-        Pullctl::pull(daemon, &reference).args(["-u", "ann:secret"]).run().succeeded();
+        Pullctl::pull(daemon, &reference).args(["-u", "ann:hunter2"]).run().succeeded();
 
         assert!(Store::new(daemon, KUBERNETES).snapshots().contains_key(&chain_id));
         let asked = elsewhere.requests();

@@ -8,6 +8,7 @@ mod apart;
 mod batch;
 mod bombs;
 mod builders;
+mod calls;
 mod concurrency;
 mod content_store;
 mod cri_headers;

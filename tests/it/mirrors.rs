@@ -45,11 +45,14 @@ pub(crate) fn pull(reference: &str, flags: &[&str]) -> Outcome {
     pull_by(Pullctl::new(), reference, flags)
 }
 
-/// The same by `pullctl`, which has no arguments yet.
+/// The same by `pullctl`, which has no arguments yet. All is told, so that secrets are looked for in
+/// it.
 pub(crate) fn pull_by(pullctl: Pullctl, reference: &str, flags: &[&str]) -> Outcome {
     let layout = tempfile::tempdir().unwrap();
     let to = format!("oci:{}", layout.path().join("layout").display());
-    pullctl.args(["pull", "--retries", "0", "--to", &to, reference]).args(flags).run()
+    let told = ["-v", "--http-trace"];
+    let arguments = ["pull", "--retries", "0", "--to", &to, reference];
+    pullctl.args(arguments).args(told).args(flags).run()
 }
 
 fn pull_with_hosts(reference: &str, hosts: &TempDir) -> Outcome {
@@ -165,7 +168,7 @@ fn a_harbor_proxy_project_is_reached_by_its_path() {
 #[test]
 fn each_host_gets_its_own_login_and_no_other() {
     let (mirror, upstream, reference) = mirror_and_upstream();
-    let login = |user: &str| Login::Basic { user: user.to_owned(), password: "secret".to_owned() };
+    let login = |user: &str| Login::Basic { user: user.to_owned(), password: "hunter2".to_owned() };
     mirror.require(login("mirror"));
     upstream.require(login("upstream"));
     let hosts = hosts_directory(&format!(
@@ -174,7 +177,7 @@ fn each_host_gets_its_own_login_and_no_other() {
         mirror.authority()
     ));
     let logins = tempfile::NamedTempFile::new().unwrap();
-    let auth = |user: &str| format!("{{\"username\":\"{user}\",\"password\":\"secret\"}}");
+    let auth = |user: &str| format!("{{\"username\":\"{user}\",\"password\":\"hunter2\"}}");
     let content = format!(
         "{{\"auths\":{{\"{}\":{},\"{}\":{}}}}}",
         mirror.authority(),
@@ -187,9 +190,9 @@ fn each_host_gets_its_own_login_and_no_other() {
     let file = logins.path().display().to_string();
     let flags = ["--ignore-containerd-config", "--hosts-dir", &directory, "--auth-file", &file];
     pull(&reference, &flags).succeeded();
-    // Base64 of mirror:secret and upstream:secret.
+    // Base64 of mirror:hunter2 and upstream:hunter2.
     for (registry, expected) in
-        [(&mirror, "Basic bWlycm9yOnNlY3JldA=="), (&upstream, "Basic dXBzdHJlYW06c2VjcmV0")]
+        [(&mirror, "Basic bWlycm9yOmh1bnRlcjI="), (&upstream, "Basic dXBzdHJlYW06aHVudGVyMg==")]
     {
         let sent = registry.requests();
         let sent: Vec<&str> =

@@ -1,0 +1,114 @@
+//! What a pull asks of the daemon, as the daemon itself counts it.
+
+use std::collections::BTreeMap;
+
+use crate::support::cli::Pullctl;
+use crate::support::containerd::{Containerd, Version};
+use crate::support::faulty::{FaultyRegistry, dead_authority};
+use crate::support::image::{Image, Layer, Recipe};
+use crate::support::unique;
+
+/// How many layers the image has.
+const LAYERS: u64 = 8;
+
+/// A daemon that counts its calls.
+struct Counting {
+    daemon: Containerd,
+    metrics: String,
+}
+
+impl Counting {
+    fn start(version: Version) -> Self {
+        let authority = dead_authority();
+        let settings = format!("[metrics]\naddress = '{authority}'\ngrpc_histogram = false\n");
+        let daemon = Containerd::configured(version, &settings);
+        Self { daemon, metrics: format!("http://{authority}/v1/metrics") }
+    }
+
+    /// The calls of `work` by `Service/Method`.
+    fn calls_of(&self, work: impl FnOnce()) -> BTreeMap<String, u64> {
+        let before = self.calls();
+        work();
+        let mut calls = self.calls();
+        for (call, count) in before {
+            *calls.entry(call).or_default() -= count;
+        }
+        calls.retain(|_, count| *count > 0);
+        calls
+    }
+
+    fn calls(&self) -> BTreeMap<String, u64> {
+        let mut answer = ureq::get(&self.metrics).call().expect("the daemon tells its metrics");
+        let text = answer.body_mut().read_to_string().unwrap();
+        let mut calls = BTreeMap::new();
+        for line in text.lines().filter(|line| line.starts_with("grpc_server_handled_total{")) {
+            let label = |name: &str| {
+                let (_, rest) = line.split_once(&format!("{name}=\"")).expect("it has the label");
+                rest.split_once('"').expect("the label ends").0
+            };
+            let service = label("grpc_service").rsplit('.').next().unwrap();
+            let count: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+            *calls.entry(format!("{service}/{}", label("grpc_method"))).or_default() +=
+                count as u64;
+        }
+        calls
+    }
+}
+
+fn image() -> Image {
+    let layers = (0..LAYERS).map(|_| Layer::file(&unique("file"), b"content")).collect();
+    Recipe::new(layers).build()
+}
+
+/// Calls that are about the daemon and not about the image.
+fn is_about_the_daemon(call: &str) -> bool {
+    ["Version/", "RuntimeService/", "ImageService/", "Introspection/"]
+        .iter()
+        .any(|service| call.starts_with(service))
+}
+
+#[test]
+fn a_daemon_is_asked_once_for_what_a_pull_needs() {
+    for version in [Version::V1_6, Version::V1_7, Version::V2_1] {
+        let counting = Counting::start(version);
+        let registry = FaultyRegistry::start();
+        let reference = registry.add_new(&image());
+        let calls = |what: &str, expected: &[(&str, u64)]| {
+            let pull = || drop(Pullctl::pull(&counting.daemon, &reference).run().succeeded());
+            let (about_the_daemon, calls): (BTreeMap<_, _>, BTreeMap<_, _>) = counting
+                .calls_of(pull)
+                .into_iter()
+                .partition(|(call, _)| is_about_the_daemon(call));
+            let expected = expected.iter().map(|(call, count)| ((*call).to_owned(), *count));
+            assert_eq!(calls, expected.collect(), "containerd {version}, {what}");
+            assert!(about_the_daemon.values().sum::<u64>() <= 6, "{about_the_daemon:?}");
+        };
+        // Every blob, manifest and configuration is one message with all its labels.
+        calls(
+            "the first time",
+            &[
+                ("Content/Info", LAYERS + 4),
+                ("Content/Write", LAYERS + 2),
+                ("Images/Create", 3),
+                ("Images/Get", 3),
+                ("Leases/Create", 1),
+                ("Leases/Delete", 1),
+                ("Leases/List", 1),
+                ("Snapshots/Commit", LAYERS),
+                ("Snapshots/Prepare", LAYERS),
+                ("Snapshots/Stat", 4),
+                // Whether the snapshots are where the daemon says.
+                ("Snapshots/Usage", 2),
+            ],
+        );
+        calls(
+            "again",
+            &[
+                ("Content/Info", LAYERS + 4),
+                ("Content/Read", 2),
+                ("Images/Get", 3),
+                ("Snapshots/Stat", 1),
+            ],
+        );
+    }
+}
