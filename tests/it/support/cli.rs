@@ -112,20 +112,22 @@ impl Pullctl {
     /// `pullctl` on a machine where `/run` and `/var` hold these sockets and nothing else: paths, and
     /// what is really there.
     pub(crate) fn with_sockets_at(places: &[(&str, &Path)]) -> Self {
+        // The program is opened before `/var` is hidden, where this project may lie itself.
         let script = r#"
+            exec 9<"$0" || exit
             mount -t tmpfs none /run && mount -t tmpfs none /var || exit
             while [ "$1" != -- ]; do
                 mkdir -p "${1%/*}" && : >"$1" && mount --bind "$2" "$1" || exit
                 shift 2
             done
             shift
-            exec "$@""#;
+            exec /proc/self/fd/9 "$@""#;
         let mut command = Command::new("unshare");
-        command.args(["-m", "sh", "-c", script, "sh"]);
+        command.args(["-m", "sh", "-c", script, env!("CARGO_BIN_EXE_pullctl")]);
         for (place, real) in places {
             command.arg(place).arg(real);
         }
-        command.arg("--").arg(env!("CARGO_BIN_EXE_pullctl"));
+        command.arg("--");
         Self::of(command)
     }
 
