@@ -223,7 +223,7 @@ async fn ask_password(username: &str, server: &str) -> Result<SecretString, Erro
     if !io::stdin().is_terminal() {
         return Err(Error::NoTerminal("password"));
     }
-    prompt::password(&format!("Password for {username} at {server}: "))
+    prompt::password(username, server)
         .await
         .map_err(|source| Error::NotRead { what: "password", source })
 }

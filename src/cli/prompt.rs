@@ -26,13 +26,14 @@ pub(super) async fn line(question: &str) -> io::Result<String> {
     Ok(line)
 }
 
-/// Asks `question` and takes a password, which is not shown while it is typed.
+/// Asks for the password of `username` at `server`, which is not shown while it is typed.
 ///
 /// # Errors
 /// There is no terminal, or it is gone.
-pub(super) async fn password(question: &str) -> io::Result<SecretString> {
+pub(super) async fn password(username: &str, server: &str) -> io::Result<SecretString> {
     let mut asked = Asked::on_terminal(LocalModes::empty())?;
-    asked.answer(question).await.map(SecretString::from)
+    let question = format!("Password for {username} at {server}: ");
+    asked.answer(&question).await.map(SecretString::from)
 }
 
 /// A terminal on which a question stands. However that ends, also when the wait for the answer is

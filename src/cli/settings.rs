@@ -176,7 +176,7 @@ async fn typed_login(login: Option<&Login>, requests: &[PullRequest]) -> Result<
 }
 
 async fn ask_password(username: &str, domain: &str) -> Result<SecretString, Error> {
-    prompt::password(&format!("Password for {username} at {domain}: "))
+    prompt::password(username, domain)
         .await
         .map_err(|source| Error::Password { username: username.to_owned(), source })
 }

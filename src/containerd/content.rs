@@ -14,7 +14,7 @@ use tracing::{debug, info};
 
 use super::client::Service;
 use super::ingest::{Ingest, signed};
-use super::labels::{UNCOMPRESSED, fits, is_distribution_source, merge_sources};
+use super::labels::{UNCOMPRESSED, fits, is_distribution_source, merged};
 use super::write_stream::WriteStream;
 use super::{Client, Error, Labels, Reply};
 use crate::oci::{Descriptor, Digest, MediaKind};
@@ -371,14 +371,7 @@ impl<'a> Turn<'a> {
 fn changed_labels(present: &Labels, wanted: &Labels) -> Labels {
     wanted
         .iter()
-        .map(|(key, value)| {
-            let known = present.get(key).map_or("", String::as_str);
-            let value = match is_distribution_source(key) {
-                true => merge_sources(known, value),
-                false => value.clone(),
-            };
-            (key.clone(), value)
-        })
+        .map(|(key, value)| (key.clone(), merged(present, key, value)))
         .filter(|(key, value)| match present.get(key) {
             Some(known) if known == value || key == UNCOMPRESSED => false,
             Some(_) if is_distribution_source(key) => fits(key, value),

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Labels;
-use super::labels::{is_distribution_source, merge_sources};
+use super::labels::merged;
 use crate::oci::Digest;
 
 /// The labels that tasks of this process want written.
@@ -41,12 +41,7 @@ impl Labelling {
         let mut wanted = self.wanted();
         let wanted = wanted.entry(*digest).or_default();
         for (key, value) in labels {
-            let known = wanted.get(key).map_or("", String::as_str);
-            let value = match is_distribution_source(key) {
-                true => merge_sources(known, value),
-                false => value.clone(),
-            };
-            wanted.insert(key.clone(), value);
+            wanted.insert(key.clone(), merged(wanted, key, value));
         }
     }
 

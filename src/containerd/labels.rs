@@ -91,8 +91,17 @@ pub(super) fn is_distribution_source(key: &str) -> bool {
     key.starts_with(DISTRIBUTION_SOURCE)
 }
 
+/// What `labels` should say under `key` when `value` is added there: repositories accumulate, anything
+/// else is replaced.
+pub(super) fn merged(labels: &Labels, key: &str, value: &str) -> String {
+    match is_distribution_source(key) {
+        true => merge_sources(labels.get(key).map_or("", String::as_str), value),
+        false => value.to_owned(),
+    }
+}
+
 /// The union of two comma-joined lists, sorted, without duplicates and empty entries.
-pub(super) fn merge_sources(known: &str, more: &str) -> String {
+fn merge_sources(known: &str, more: &str) -> String {
     let mut repositories: Vec<&str> =
         known.split(',').chain(more.split(',')).filter(|entry| !entry.is_empty()).collect();
     repositories.sort_unstable();

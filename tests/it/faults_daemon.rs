@@ -1,7 +1,6 @@
 //! Daemons that are missing, refuse, die or have no room. Each ends in its own exit code and says
 //! what to do.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use crate::support::cli::Pullctl;
@@ -38,13 +37,8 @@ fn a_socket_that_nobody_listens_to_is_told_from_a_missing_one() {
 
 each_version! {
     fn a_socket_without_permission_asks_for_root(daemon) {
-        let folder = tempfile::tempdir_in("/tmp").unwrap();
-        let open = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(folder.path(), open.clone()).unwrap();
-        // The build folder may be out of reach for nobody.
+        let folder = Pullctl::copy_for_everybody(daemon);
         let program = folder.path().join("pullctl");
-        std::fs::copy(env!("CARGO_BIN_EXE_pullctl"), &program).unwrap();
-        std::fs::set_permissions(daemon.socket().parent().unwrap(), open).unwrap();
         let output = Command::new("setpriv")
             .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
             .arg(&program)

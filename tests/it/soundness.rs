@@ -1,8 +1,6 @@
 //! Where pullctl must not write a layer's files itself, it leaves that to containerd, or says why it
 //! can't be done.
 
-use std::os::unix::fs::PermissionsExt as _;
-
 use crate::support::cli::Pullctl;
 use crate::support::containerd::Containerd;
 use crate::support::faulty::FaultyRegistry;
@@ -55,13 +53,8 @@ each_version! {
     }
 
     fn somebody_else_than_root_leaves_the_files_to_the_daemon(daemon) {
-        let folder = tempfile::tempdir_in("/tmp").unwrap();
-        let open = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(folder.path(), open.clone()).unwrap();
-        // The build folder may be out of reach for nobody.
+        let folder = Pullctl::copy_for_everybody(daemon);
         let program = folder.path().join("pullctl");
-        std::fs::copy(env!("CARGO_BIN_EXE_pullctl"), &program).unwrap();
-        std::fs::set_permissions(daemon.socket().parent().unwrap(), open).unwrap();
         leaves_it_to_the_daemon(daemon, "does not run as root", || {
             let home = folder.path();
             Pullctl::in_roots_group(&program).env("HOME", home).env("DOCKER_CONFIG", home)

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -100,6 +101,19 @@ impl Pullctl {
         let mut command = Command::new("unshare");
         command.args(["-U", "-r", env!("CARGO_BIN_EXE_pullctl")]);
         Self::of(command)
+    }
+
+    /// A folder with a copy called `pullctl`, which everybody may run, and `daemon`'s socket within
+    /// everybody's reach. The build folder may be out of it.
+    pub(crate) fn copy_for_everybody(daemon: &Containerd) -> TempDir {
+        let folder = tempfile::tempdir_in("/tmp").expect("a temporary folder can be made");
+        let open = std::fs::Permissions::from_mode(0o755);
+        std::fs::copy(env!("CARGO_BIN_EXE_pullctl"), folder.path().join("pullctl"))
+            .expect("the binary can be copied");
+        for directory in [folder.path(), daemon.socket().parent().expect("it is in a folder")] {
+            std::fs::set_permissions(directory, open.clone()).expect("the folder is ours");
+        }
+        folder
     }
 
     /// `program`, a copy of `pullctl` that everybody may run, as nobody but in root's group.
