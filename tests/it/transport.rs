@@ -190,11 +190,13 @@ fn a_rate_limit_that_is_high_enough_changes_nothing() {
 
 #[test]
 fn a_passing_failure_is_retried_as_often_as_asked_for() {
-    for (retries, requests) in [("0", 1), ("2", 3)] {
+    for (status, retries, requests) in [(503, "0", 1), (503, "2", 3), (500, "2", 3), (408, "2", 3)]
+    {
         let registry = FaultyRegistry::start();
-        registry.always("/manifests/", Fault::Status(503, Vec::new()));
+        registry.always("/manifests/", Fault::Status(status, Vec::new()));
         let reference = registry.add_new(&Image::small());
-        pull(&reference, &["--plain-http", "--retries", retries]).ended_with(5).says("503");
+        let outcome = pull(&reference, &["--plain-http", "--retries", retries]).ended_with(5);
+        outcome.says(&status.to_string());
         assert_eq!(registry.requests().len(), requests, "{:?}", registry.requests());
     }
 }
