@@ -81,3 +81,20 @@ impl Clients {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{HostOptions, own_registry};
+
+    #[test]
+    fn a_connection_is_waited_for_as_long_as_the_host_says_or_half_a_minute() {
+        let proxies = Proxies::from_environment().unwrap();
+        let mut host = own_registry("registry.example", &HostOptions::default());
+        let dial_timeout =
+            |host: &RegistryHost| Clients::new(host, &[], &proxies).unwrap().dial_timeout;
+        assert_eq!(dial_timeout(&host), Duration::from_secs(30));
+        host.dial_timeout = Some(Duration::from_secs(3));
+        assert_eq!(dial_timeout(&host), Duration::from_secs(3));
+    }
+}
