@@ -22,11 +22,11 @@ pub(crate) struct Case {
     pub(crate) network: Network,
     /// The images are there already and are pulled again.
     pub(crate) again: bool,
-    /// The layer is also taken through `curl | igzip -d | tar x`, which shows what the machine can.
+    /// The layers are also taken through `curl | igzip -d | tar x`, which shows what the machine can.
     pub(crate) limit: bool,
-    /// For so many layers, the daemon's calls are also made with nothing else, which shows what is
-    /// left to a client.
-    pub(crate) bare_calls: Option<usize>,
+    /// The layers are also fetched and stored, and empty snapshots made for them, with nothing else,
+    /// which shows what is left to a client.
+    pub(crate) floor: bool,
 }
 
 impl Case {
@@ -38,7 +38,7 @@ impl Case {
             network: Network::Direct,
             again: false,
             limit: false,
-            bare_calls: None,
+            floor: false,
         }
     }
 
@@ -61,16 +61,13 @@ impl Case {
                 vec![layers("eight", 8, 228, 80)],
             ),
             Self::new("incompressible", "512 MB that does not compress", vec![incompressible()]),
-            Self {
-                bare_calls: Some(TINY_LAYERS),
-                ..Self::new("tiny", "100 tiny layers", vec![tiny()])
-            },
+            Self { floor: true, ..Self::new("tiny", "100 tiny layers", vec![tiny()]) },
             Self { again: true, ..Self::new("again", "a repeated pull", vec![one_layer()]) },
             Self::new("capped", "200 MiB at 20 MB/s a connection", vec![one_layer()])
                 .over(Network::Capped),
             Self::new("far", "the same 50 ms away, redirected", vec![one_layer()])
                 .over(Network::Far),
-            Self::new("fleet", "50 images that share layers", fleet()),
+            Self { limit: true, ..Self::new("fleet", "50 images that share layers", fleet()) },
             Self::new(
                 "starved",
                 "one connection in eight at 100 KB/s",

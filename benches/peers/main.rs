@@ -107,9 +107,8 @@ fn hold(
     daemons: &[Daemon],
     options: &Options,
 ) -> Result<Outcome, String> {
-    let mut limit_seconds = Vec::new();
     let mut duels = Vec::new();
-    for (place, daemon) in daemons.iter().enumerate() {
+    for daemon in daemons {
         let race = Race { case, images, front, daemon, options };
         let name = daemon.flavour.name().to_owned();
         let date = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M").to_string();
@@ -118,11 +117,11 @@ fn hold(
         let mut order = options.contestants.clone();
         for _ in 0..options.pairs {
             make_room(daemons)?;
-            if let Some(layers) = case.bare_calls {
-                duel.bare_calls_seconds.push(floor::measure(daemon, layers)?.as_secs_f64());
+            if case.floor {
+                duel.floor_seconds.push(race.floor()?.as_secs_f64());
             }
-            if case.limit && place == 0 {
-                limit_seconds.push(race.limit()?.as_secs_f64());
+            if case.limit {
+                duel.limit_seconds.push(race.limit()?.as_secs_f64());
             }
             for contestant in &order {
                 let sample = race.run(*contestant)?;
@@ -143,7 +142,6 @@ fn hold(
         title: case.title.to_owned(),
         busy_percent: 0.0,
         layer_bytes: distinct_bytes(images),
-        limit_seconds,
         duels,
     })
 }

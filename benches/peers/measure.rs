@@ -1,5 +1,6 @@
 //! One run, measured, and what has to be so before and after it.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use tempfile::TempDir;
 use crate::cases::Case;
 use crate::contestant::Contestant;
 use crate::daemon::Daemon;
+use crate::floor;
 use crate::network::Front;
 use crate::options::Options;
 use crate::process;
@@ -61,23 +63,44 @@ impl Race<'_> {
         })
     }
 
-    /// Takes the image's only layer through `curl | igzip -d | tar x`, on the daemon's disk.
+    /// Takes every layer of the case, each once, through `curl | igzip -d | tar x` on the daemon's
+    /// disk; as many at a time as there are processors.
     pub(crate) fn limit(&self) -> Result<Duration, String> {
-        let image = self.images.first().ok_or("the case has no image")?;
-        let (digest, _) = image.layers.first().ok_or("the image has no layer")?;
-        let authority = self.front.authority();
-        let url = format!("http://{authority}/v2/{}/blobs/{digest}", image.repository);
         let target = self.scratch()?;
         let home = self.scratch()?;
-        let script = "curl -sSf \"$1\" | igzip -d -c | tar x -C \"$2\"";
-        let folder = target.path().display().to_string();
-        let command = ["bash", "-o", "pipefail", "-c", script, "bash", &url, &folder];
+        let script = r#"printf '%s\0' "$@" | xargs -0 -n 2 -P "$(nproc)" bash -o pipefail -c '
+            mkdir "$2" && curl -sSf "$1" | igzip -d -c | tar x -C "$2"' layer"#;
+        let mut command =
+            ["bash", "-o", "pipefail", "-c", script, "layers"].map(str::to_owned).to_vec();
+        for (digest, url) in self.layer_urls() {
+            command.extend([url, target.path().join(digest).display().to_string()]);
+        }
         rustix::fs::sync();
         let started = Instant::now();
-        process::run(&command.map(str::to_owned), home.path())?;
+        process::run(&command, home.path())?;
         let elapsed = started.elapsed();
         self.daemon.attic().take(target.path())?;
         Ok(elapsed)
+    }
+
+    /// Fetches every layer of the case's image and stores it, and beside that makes as many empty
+    /// snapshots, one on another; all by the daemon's own calls.
+    pub(crate) fn floor(&self) -> Result<Duration, String> {
+        let urls: Vec<String> = self.layer_urls().map(|(_, url)| url).collect();
+        floor::measure(self.daemon, &urls)
+    }
+
+    /// Digest and address of each layer, in the order in which the images have them.
+    fn layer_urls(&self) -> impl Iterator<Item = (&str, String)> {
+        let authority = self.front.authority();
+        let mut seen = HashSet::new();
+        self.images
+            .iter()
+            .flat_map(|image| image.layers.iter().map(move |(digest, _)| (image, digest.as_str())))
+            .filter(move |(_, digest)| seen.insert(*digest))
+            .map(move |(image, digest)| {
+                (digest, format!("http://{authority}/v2/{}/blobs/{digest}", image.repository))
+            })
     }
 
     /// A folder that is gone with the daemon, if not before.

@@ -10,8 +10,7 @@ const MIB: f64 = 1_048_576.0;
 pub(crate) fn markdown(results: &Results) -> String {
     let mut text = format!("{}\n\n", results.machine);
     times(&mut text, results);
-    limits(&mut text, results);
-    bare_calls(&mut text, results);
+    yardsticks(&mut text, results);
     costs(&mut text, results);
     text
 }
@@ -44,32 +43,27 @@ fn time(duel: &Duel) -> String {
     format!("{peer} → {} s{}", ours.unwrap_or_else(|| "–".to_owned()), faster.unwrap_or_default())
 }
 
-fn limits(text: &mut String, results: &Results) {
+/// What the same layers cost without a client that checks and keeps them, and how much longer than
+/// that pullctl takes.
+fn yardsticks(text: &mut String, results: &Results) {
     for outcome in &results.outcomes {
-        if let Some(limit) = median(outcome.limit_seconds.iter().copied()) {
-            let _ = write!(text, "`curl | igzip -d | tar x` of {}: {limit:.2} s", outcome.title);
-            for duel in &outcome.duels {
-                if let Some(ours) = wall(&duel.pullctl) {
-                    let _ = write!(text, "; with {}: {:.2}×", duel.daemon, ours / limit);
-                }
-            }
-            text.push_str("\n\n");
-        }
+        let title = &outcome.title;
+        let limit = format!("`curl | igzip -d | tar x` of {title}");
+        against(text, &limit, outcome, |duel| &duel.limit_seconds);
+        let floor = format!("Layers of {title} fetched, stored, and a snapshot made for each");
+        against(text, &floor, outcome, |duel| &duel.floor_seconds);
     }
 }
 
-/// What no client that uses the daemon's services gets below.
-fn bare_calls(text: &mut String, results: &Results) {
-    for outcome in &results.outcomes {
-        let medians = outcome.duels.iter().filter_map(|duel| {
-            let seconds = median(duel.bare_calls_seconds.iter().copied())?;
-            Some(format!("{} {seconds:.2} s", duel.daemon))
-        });
-        let medians: Vec<String> = medians.collect();
-        if !medians.is_empty() {
-            let _ = write!(text, "The daemon's calls for {} and nothing else: ", outcome.title);
-            let _ = write!(text, "{}\n\n", medians.join(", "));
-        }
+fn against(text: &mut String, what: &str, outcome: &Outcome, seconds: fn(&Duel) -> &[f64]) {
+    let compared = outcome.duels.iter().filter_map(|duel| {
+        let seconds = median(seconds(duel).iter().copied())?;
+        let ours = wall(&duel.pullctl)?;
+        Some(format!("{} {seconds:.2} s (we take {:.2}× that)", duel.daemon, ours / seconds))
+    });
+    let compared: Vec<String> = compared.collect();
+    if !compared.is_empty() {
+        let _ = write!(text, "{what}: {}\n\n", compared.join(", "));
     }
 }
 

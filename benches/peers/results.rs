@@ -28,9 +28,12 @@ pub(crate) struct Duel {
     pub(crate) daemon: String,
     /// When it began, in UTC.
     pub(crate) date: String,
-    /// The daemon's calls for the layers alone, where the case has that.
+    /// The layers fetched and stored, and empty snapshots for them, where the case has that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) bare_calls_seconds: Vec<f64>,
+    pub(crate) floor_seconds: Vec<f64>,
+    /// The layers through `curl | igzip -d | tar x`, where the case has that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) limit_seconds: Vec<f64>,
     pub(crate) ctr: Vec<Sample>,
     pub(crate) pullctl: Vec<Sample>,
 }
@@ -44,8 +47,6 @@ pub(crate) struct Outcome {
     pub(crate) busy_percent: f64,
     /// All distinct layers, as they are served.
     pub(crate) layer_bytes: u64,
-    /// `curl | igzip -d | tar x` of the layer, where the case has that.
-    pub(crate) limit_seconds: Vec<f64>,
     pub(crate) duels: Vec<Duel>,
 }
 
