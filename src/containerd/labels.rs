@@ -27,6 +27,14 @@ const GC_CONTENT: &str = "containerd.io/gc.ref.content.";
 const GC_SNAPSHOT: &str = "containerd.io/gc.ref.snapshot.";
 const DISTRIBUTION_SOURCE: &str = "containerd.io/distribution.source.";
 
+/// What every label and annotation begins with that is for the snapshotter itself.
+const SNAPSHOT: &str = "containerd.io/snapshot/";
+// They speak of the CRI, whose plugin had them first; who fetches layers by itself reads no others.
+const ORIGIN_IMAGE: &str = "containerd.io/snapshot/cri.image-ref";
+const ORIGIN_MANIFEST: &str = "containerd.io/snapshot/cri.manifest-digest";
+const ORIGIN_LAYER: &str = "containerd.io/snapshot/cri.layer-digest";
+const ORIGIN_LAYERS: &str = "containerd.io/snapshot/cri.image-layers";
+
 /// Longest label that containerd stores, key and value together, in bytes.
 const MAX_LABEL_BYTES: usize = 4096;
 
@@ -68,6 +76,41 @@ pub fn gc_snapshot(snapshotter: &str, chain: &ChainId) -> (String, String) {
 /// On a layer: its diff ID.
 pub fn uncompressed(diff_id: &DiffId) -> (String, String) {
     (UNCOMPRESSED.to_owned(), diff_id.to_string())
+}
+
+/// On a snapshot whose snapshotter may fetch the layer by itself: where it is to be had. `layers` are
+/// those of the image called `image`, from the one that the snapshot is for up to the topmost.
+///
+/// What the manifest annotates for the snapshotter goes along, as with containerd's own clients:
+/// stargz and nydus trust no layer without a digest there. See `pkg/snapshotters/annotations.go` and
+/// `FilterInheritedLabels` there.
+pub fn layer_origin(image: &str, manifest: &Digest, layers: &[Descriptor]) -> Labels {
+    let Some(layer) = layers.first() else { return Labels::new() };
+    let annotations = layer.annotations.iter();
+    let mut labels: Labels = annotations
+        .filter(|(key, value)| key.starts_with(SNAPSHOT) && fits(key, value))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    labels.insert(ORIGIN_IMAGE.to_owned(), image.to_owned());
+    labels.insert(ORIGIN_MANIFEST.to_owned(), manifest.to_string());
+    labels.insert(ORIGIN_LAYER.to_owned(), layer.digest.to_string());
+    labels.insert(ORIGIN_LAYERS.to_owned(), origin_layers(layers));
+    labels
+}
+
+/// The layers' digests, as many as the label takes: they only let the snapshotter begin with them
+/// early.
+fn origin_layers(layers: &[Descriptor]) -> String {
+    let mut list = String::new();
+    for layer in layers.iter().filter(|layer| matches!(layer.kind(), MediaKind::Layer { .. })) {
+        let separator = if list.is_empty() { "" } else { "," };
+        let longer = format!("{list}{separator}{}", layer.digest);
+        if !fits(ORIGIN_LAYERS, &longer) {
+            break;
+        }
+        list = longer;
+    }
+    list
 }
 
 /// On every blob: the repository that it can be had from again. `None` when containerd would refuse
@@ -126,16 +169,24 @@ pub fn image_labels(pin: bool, extra: &Labels) -> Labels {
     labels
 }
 
-/// The names under which the CRI plugin stores an image: `repository:tag`, `repository@target` and
-/// the configuration's digest, which the kubelet calls the image ID. With a digest in the reference
-/// the tag is dropped.
-pub fn image_names(reference: &Reference, target: &Digest, config: &Digest) -> Vec<String> {
-    let name = reference.name();
+/// The name under which people ask for an image: `repository:tag`, or `repository@target` if there
+/// is a digest in the reference, with which the tag is dropped.
+pub fn image_name(reference: &Reference, target: &Digest) -> String {
     let tag = reference.tag().filter(|_| reference.digest().is_none());
-    tag.map(|tag| format!("{name}:{tag}"))
-        .into_iter()
-        .chain([format!("{name}@{target}"), config.to_string()])
-        .collect()
+    tag.map_or_else(|| digest_name(reference, target), |tag| format!("{}:{tag}", reference.name()))
+}
+
+/// The names under which the CRI plugin stores an image: the one of [`image_name`],
+/// `repository@target`, and the configuration's digest, which the kubelet calls the image ID.
+pub fn image_names(reference: &Reference, target: &Digest, config: &Digest) -> Vec<String> {
+    let mut names = vec![image_name(reference, target), digest_name(reference, target)];
+    names.dedup();
+    names.push(config.to_string());
+    names
+}
+
+fn digest_name(reference: &Reference, target: &Digest) -> String {
+    format!("{}@{target}", reference.name())
 }
 
 #[cfg(test)]
@@ -187,6 +238,79 @@ mod tests {
             ("[::1]", "::1"),
         ] {
             assert_eq!(host_name(domain), host);
+        }
+    }
+
+    /// `count` layers, with something among them that is none.
+    fn layers(count: usize) -> Vec<Descriptor> {
+        let layer = |position: usize| {
+            descriptor("application/vnd.oci.image.layer.v1.tar+gzip", &position.to_string())
+        };
+        let mut layers: Vec<_> = (0..count).map(layer).collect();
+        layers.insert(1, descriptor("application/x-other", "none"));
+        layers
+    }
+
+    #[test]
+    fn an_origin_names_the_image_the_manifest_and_the_layers_from_this_one_up() {
+        let manifest = Digest::of(b"manifest");
+        let mut layers = layers(3);
+        let [base, _, middle, top] = [0, 1, 2, 3].map(|position| layers[position].digest);
+        let annotate = |key: &str, value: String| (key.to_owned(), value);
+        layers[2].annotations = [
+            annotate("containerd.io/snapshot/stargz/toc.digest", "sha256:toc".to_owned()),
+            annotate("containerd.io/snapshot/cri.layer-digest", "another".to_owned()),
+            annotate("containerd.io/snapshot/long", "x".repeat(MAX_LABEL_BYTES)),
+            annotate("containerd.io/snapshot.ref", "another".to_owned()),
+            annotate("org.example/other", "other".to_owned()),
+        ]
+        .into();
+        let above = |position: usize| layer_origin("quay.io/a:v1", &manifest, &layers[position..]);
+        assert_eq!(above(0)[ORIGIN_LAYERS], format!("{base},{middle},{top}"));
+        assert_eq!(above(3)[ORIGIN_LAYERS], top.to_string());
+        let expected = [
+            (ORIGIN_IMAGE, "quay.io/a:v1".to_owned()),
+            (ORIGIN_MANIFEST, manifest.to_string()),
+            (ORIGIN_LAYER, middle.to_string()),
+            (ORIGIN_LAYERS, format!("{middle},{top}")),
+            ("containerd.io/snapshot/stargz/toc.digest", "sha256:toc".to_owned()),
+        ];
+        let expected = expected.map(|(key, value)| annotate(key, value));
+        assert_eq!(above(2), expected.into());
+        assert_eq!(layer_origin("quay.io/a:v1", &manifest, &[]), Labels::new());
+    }
+
+    #[test]
+    fn an_origin_lists_as_many_layers_as_a_label_takes() {
+        let layers = layers(127);
+        let listed = |position: usize| {
+            let labels =
+                layer_origin("quay.io/a:v1", &Digest::of(b"manifest"), &layers[position..]);
+            let list = labels[ORIGIN_LAYERS].clone();
+            assert!(fits(ORIGIN_LAYERS, &list), "{} bytes", list.len());
+            list
+        };
+        let digests = |positions: std::ops::Range<usize>| {
+            let digests = layers[positions].iter().map(|layer| layer.digest.to_string());
+            digests.collect::<Vec<_>>().join(",")
+        };
+        // 39 bytes of key, 71 of each digest, and a comma between them: 56 fit into 4096.
+        assert_eq!(listed(2), digests(2..58));
+        assert!(!fits(ORIGIN_LAYERS, &digests(2..59)));
+        assert_eq!(listed(72), digests(72..128));
+        assert_eq!(listed(73), digests(73..128));
+        assert_eq!(listed(127), digests(127..128));
+    }
+
+    #[test]
+    fn images_are_asked_for_by_tag_unless_there_is_a_digest() {
+        let [target, config] = [b"target", b"config"].map(|content| Digest::of(content));
+        let names = |reference: &str| image_names(&reference.parse().unwrap(), &target, &config);
+        let by_digest = format!("quay.io/a@{target}");
+        let tagged = ["quay.io/a:v1".to_owned(), by_digest.clone(), config.to_string()];
+        assert_eq!(names("quay.io/a:v1"), tagged);
+        for reference in [by_digest.clone(), format!("quay.io/a:v1@{target}")] {
+            assert_eq!(names(&reference), [by_digest.clone(), config.to_string()]);
         }
     }
 

@@ -42,4 +42,6 @@ pub use ingest::Ingest;
 pub use introspection::{Introspection, Plugin};
 pub use labels::Labels;
 pub use leases::{Lease, Leases};
-pub use snapshots::{Committed, Mount, Prepared, SnapshotInfo, SnapshotKind, Snapshots, Usage};
+pub use snapshots::{
+    Committed, Mount, Prepared, SnapshotInfo, SnapshotKind, Snapshots, Usage, may_fetch,
+};

@@ -7,6 +7,16 @@ use containerd_client::types;
 use super::client::Service;
 use super::{Client, Error, Labels};
 
+/// The snapshotters that are part of containerd and know nothing of registries. By name, since who
+/// runs a snapshotter says nothing about what it does: k3s has stargz built in, and others run a plain
+/// one, such as fuse-overlayfs, beside the daemon.
+const LOCAL: [&str; 7] = ["overlayfs", "native", "btrfs", "zfs", "devmapper", "blockfile", "erofs"];
+
+/// Whether the snapshotter called `name` may fetch layers by itself, as stargz, SOCI and nydus do.
+pub fn may_fetch(name: &str) -> bool {
+    !LOCAL.contains(&name)
+}
+
 /// One snapshotter of a namespace.
 #[derive(Debug, Clone)]
 pub struct Snapshots {
@@ -111,7 +121,8 @@ impl Snapshots {
         }
     }
 
-    /// Makes the active snapshot `key` on top of the committed `parent`.
+    /// Makes the active snapshot `key` on top of the committed `parent`. A snapshotter that fetches
+    /// layers by itself may do so now, so this takes as long as it likes.
     ///
     /// # Errors
     /// When the daemon refuses, for instance because `parent` does not exist.
@@ -128,9 +139,10 @@ impl Snapshots {
             labels: labels.clone().into_iter().collect(),
         };
         let operation = format!("prepare snapshot {key}");
-        match self.client.call(operation, self.service().prepare(request)).await {
+        match self.client.watch(&operation, self.service().prepare(request)).await {
             Ok(answer) => {
-                Ok(Prepared::Mounts(answer.mounts.into_iter().map(Mount::from).collect()))
+                let mounts = answer.into_inner().mounts;
+                Ok(Prepared::Mounts(mounts.into_iter().map(Mount::from).collect()))
             }
             Err(error) if error.is_already_exists() => Ok(Prepared::Exists),
             Err(error) => Err(error),

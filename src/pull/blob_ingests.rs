@@ -10,11 +10,10 @@ use tokio::time::Instant;
 
 use super::Error;
 use super::destination::BlobIngest;
-use super::plan::Layer;
 use crate::containerd::labels::{self, Labels};
 use crate::containerd::{self, ContentStore, Ingest, Opened, ingest_reference};
 use crate::oci::{Descriptor, Digest};
-use crate::unpack::{LayerSink, Unpacker};
+use crate::unpack::{self, LayerSink, Unpacker};
 
 /// How long a small blob may take to come in before a later run should find what there is of it.
 const IN_MEMORY: Duration = Duration::from_secs(2);
@@ -30,6 +29,7 @@ pub(super) struct ContainerdIngest {
 /// A layer that is unpacked while its blob comes in.
 pub(super) struct Unpacked {
     pub(super) unpacker: Arc<Unpacker>,
+    pub(super) layer: unpack::Layer,
     pub(super) sink: LayerSink,
 }
 
@@ -65,7 +65,7 @@ impl BlobIngest for ContainerdIngest {
 /// a slow line it becomes an ingest like any other, so that a later run need not begin again.
 pub(super) struct SmallBlob {
     content: ContentStore,
-    layer: Layer,
+    descriptor: Descriptor,
     place: Place,
     /// When the place was last thought about.
     since: Instant,
@@ -107,20 +107,20 @@ impl SmallBlob {
     /// A blob of which there is nothing yet. It gets `labels`, which `labelled` is told.
     pub(super) fn new(
         content: ContentStore,
-        layer: Layer,
+        descriptor: Descriptor,
         labels: Labels,
         labelled: Labelled,
         unpacked: Option<Unpacked>,
     ) -> Self {
         let place = Place::Memory(BytesMut::new());
-        Self { content, layer, place, since: Instant::now(), labels, labelled, unpacked }
+        Self { content, descriptor, place, since: Instant::now(), labels, labelled, unpacked }
     }
 
     /// Moves what is in memory to where a later run finds it.
     async fn leave_memory(&mut self) -> Result<(), Error> {
         let Place::Memory(held) = &mut self.place else { return Ok(()) };
         self.since = Instant::now();
-        let descriptor = &self.layer.descriptor;
+        let descriptor = &self.descriptor;
         // Where another client has stored it meanwhile, memory is as good a place.
         if let Opened::Ingest(mut ingest) =
             self.content.ingest(&ingest_reference(descriptor), descriptor).await?
@@ -138,11 +138,10 @@ impl SmallBlob {
     /// together, so it has to be true. With the labels of the commit, that is no call of its own,
     /// which is worth waiting for the few files of a small layer.
     async fn label_diff_id(&mut self) -> Result<(), Error> {
-        let Some(layer) = self.layer.unpackable() else { return Ok(()) };
         let Some(unpacked) = self.unpacked.take() else { return Ok(()) };
-        let (sink, is_proven) = unpacked.sink.prove(&layer).await?;
+        let (sink, is_proven) = unpacked.sink.prove(&unpacked.layer).await?;
         if is_proven {
-            self.labels.extend([labels::uncompressed(&layer.identity.diff_id)]);
+            self.labels.extend([labels::uncompressed(&unpacked.layer.identity.diff_id)]);
         }
         self.unpacked = Some(Unpacked { sink, ..unpacked });
         Ok(())
@@ -159,7 +158,7 @@ impl BlobIngest for SmallBlob {
     }
 
     async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
-        let Descriptor { digest, size: expected, .. } = self.layer.descriptor;
+        let Descriptor { digest, size: expected, .. } = self.descriptor;
         let actual = self.offset() + bytes.len() as u64;
         if actual > expected {
             return Err(containerd::Error::Size { digest, expected, actual }.into());
@@ -195,7 +194,7 @@ impl BlobIngest for SmallBlob {
 
     async fn commit(mut self: Box<Self>) -> Result<(), Error> {
         self.label_diff_id().await?;
-        let descriptor = &self.layer.descriptor;
+        let descriptor = &self.descriptor;
         let labels = self.labels.clone();
         let stored = match self.place {
             Place::Memory(held) => {
@@ -228,7 +227,7 @@ async fn settle(
     stored: Result<(), containerd::Error>,
 ) -> Result<(), Error> {
     match (unpacked, stored) {
-        (Some(Unpacked { unpacker, sink }), Ok(())) => {
+        (Some(Unpacked { unpacker, sink, .. }), Ok(())) => {
             unpacker.take_back(sink);
             Ok(())
         }

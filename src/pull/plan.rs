@@ -1,6 +1,8 @@
 //! From a resolved descriptor to what has to be fetched: index → manifest → configuration → layers.
 
 use std::collections::HashSet;
+use std::iter;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -11,7 +13,7 @@ use crate::oci::{
 };
 use crate::platform::{Matcher, Platform};
 use crate::progress::{BlobKind, Event, Sink};
-use crate::unpack;
+use crate::reference::Reference;
 
 /// Indexes inside indexes that are followed. Real images have one level, rarely two.
 const MAX_INDEX_DEPTH: usize = 4;
@@ -71,14 +73,23 @@ pub struct Layer {
     /// Digest of the uncompressed tar and the chain with the layers below; absent where the
     /// manifest is no file system image.
     pub identity: Option<LayerIdentity>,
+    /// The image that it is pulled for; others may have it too.
+    pub origin: Arc<Origin>,
+    /// How many layers of that are below it.
+    pub position: usize,
 }
 
-impl Layer {
-    /// The layer as it is unpacked, if it is one of a file system.
-    pub(super) fn unpackable(&self) -> Option<unpack::Layer> {
-        let identity = self.identity?;
-        Some(unpack::Layer { descriptor: self.descriptor.clone(), identity })
-    }
+/// What the layers of an image have in common.
+#[derive(Debug)]
+pub struct Origin {
+    /// The image as it was asked for.
+    pub image: Reference,
+    /// What that points to: an index or a manifest.
+    pub target: Digest,
+    /// The manifest.
+    pub manifest: Digest,
+    /// The blobs of all layers, base first.
+    pub layers: Vec<Descriptor>,
 }
 
 impl ImagePlan {
@@ -118,8 +129,14 @@ pub(super) async fn build(
     request: &PullRequest,
     sink: &dyn Sink,
 ) -> Result<ImagePlan, Error> {
-    let mut planner =
-        Planner { documents, kept: Vec::new(), candidates: Vec::new(), explored: HashSet::new() };
+    let mut planner = Planner {
+        documents,
+        image: &request.reference,
+        target: target.digest,
+        kept: Vec::new(),
+        candidates: Vec::new(),
+        explored: HashSet::new(),
+    };
     planner.explore(&target, 0).await?;
     let from_index = planner.candidates.first().is_some_and(|only| only.manifest != target);
     let chosen = choose(&planner.candidates, &request.platforms, from_index)?;
@@ -138,6 +155,8 @@ pub(super) async fn build(
 
 struct Planner<'a> {
     documents: &'a mut Documents,
+    image: &'a Reference,
+    target: Digest,
     /// Documents read, parents before children.
     kept: Vec<Document>,
     candidates: Vec<Candidate>,
@@ -242,10 +261,17 @@ impl Planner<'_> {
         } else {
             self.documents.config(&manifest.config).await?
         };
+        let origin = Arc::new(Origin {
+            image: self.image.clone(),
+            target: self.target,
+            manifest: descriptor.digest,
+            layers: manifest.layers.clone(),
+        });
         let (platform, layers) = if is_image {
-            identified_layers(&manifest, &config_bytes)?
+            identified_layers(&manifest, &config_bytes, &origin)?
         } else {
-            (Platform::from_parts("unknown", "unknown", "", ""), plain_layers(&manifest))
+            let unknown = Platform::from_parts("unknown", "unknown", "", "");
+            (unknown, layers(&origin, iter::repeat(None)))
         };
         let children = std::iter::once(&manifest.config).chain(&manifest.layers).cloned().collect();
         self.keep(Document {
@@ -282,25 +308,30 @@ fn parse(descriptor: &Descriptor, bytes: &[u8]) -> Result<ManifestKind, Error> {
         .map_err(|source| Error::Manifest { digest: descriptor.digest, source })
 }
 
-fn identified_layers(manifest: &Manifest, config: &[u8]) -> Result<(Platform, Vec<Layer>), Error> {
+fn identified_layers(
+    manifest: &Manifest,
+    config: &[u8],
+    origin: &Arc<Origin>,
+) -> Result<(Platform, Vec<Layer>), Error> {
     let config = ImageConfig::parse(config, manifest.layers.len())
         .map_err(|source| Error::Manifest { digest: manifest.config.digest, source })?;
     let identities = LayerIdentity::of_layers(&config.diff_ids);
-    let layers = manifest
-        .layers
-        .iter()
-        .zip(identities)
-        .map(|(descriptor, identity)| Layer {
-            descriptor: descriptor.clone(),
-            identity: Some(identity),
-        })
-        .collect();
-    Ok((config.platform, layers))
+    Ok((config.platform, layers(origin, identities.into_iter().map(Some))))
 }
 
-fn plain_layers(manifest: &Manifest) -> Vec<Layer> {
-    let layer = |descriptor: &Descriptor| Layer { descriptor: descriptor.clone(), identity: None };
-    manifest.layers.iter().map(layer).collect()
+fn layers(
+    origin: &Arc<Origin>,
+    identities: impl Iterator<Item = Option<LayerIdentity>>,
+) -> Vec<Layer> {
+    let layers = origin.layers.iter().zip(identities).enumerate();
+    layers
+        .map(|(position, (descriptor, identity))| Layer {
+            descriptor: descriptor.clone(),
+            identity,
+            origin: Arc::clone(origin),
+            position,
+        })
+        .collect()
 }
 
 /// Positions of the candidates wanted, each with whether it is unpacked.

@@ -115,6 +115,20 @@ impl ContainerdDestination {
         Ok(ready)
     }
 
+    /// The layer as it is unpacked, if it is one of a file system.
+    fn unpackable(&self, layer: &Layer) -> Option<unpack::Layer> {
+        let Layer { descriptor, identity, origin, position } = layer;
+        // containerd's own snapshotters have no use for it, and get what ctr gives them.
+        let labels = match self.snapshotter().is_some_and(containerd::may_fetch) {
+            true => {
+                let image = labels::image_name(&origin.image, &origin.target);
+                labels::layer_origin(&image, &origin.manifest, &origin.layers[*position..])
+            }
+            false => Labels::new(),
+        };
+        Some(unpack::Layer { descriptor: descriptor.clone(), identity: (*identity)?, labels })
+    }
+
     /// Whether the snapshot is there.
     async fn is_unpacked(&self, chain_id: &ChainId, snapshotter: &str) -> Result<bool, Error> {
         if self.unpacker.get().is_some_and(|unpacker| unpacker.knows(chain_id)) {
@@ -214,7 +228,7 @@ impl ContainerdDestination {
         }
         Ok(Opened::Ingest(Box::new(SmallBlob::new(
             self.lease.client().await?.content(),
-            layer.clone(),
+            layer.descriptor.clone(),
             source_labels(image),
             self.labelled.clone(),
             self.begin(layer, is_unpacked).await?,
@@ -233,11 +247,9 @@ impl ContainerdDestination {
     /// Begins to unpack a layer whose blob is about to come in.
     async fn begin(&self, layer: &Layer, is_unpacked: bool) -> Result<Option<Unpacked>, Error> {
         let unpacker = self.unpacker().await?.filter(|_| is_unpacked);
-        let sink = match (&unpacker, layer.unpackable()) {
-            (Some(unpacker), Some(layer)) => unpacker.begin(&layer).await?,
-            _ => None,
-        };
-        Ok(unpacker.zip(sink).map(|(unpacker, sink)| Unpacked { unpacker, sink }))
+        let Some((unpacker, layer)) = unpacker.zip(self.unpackable(layer)) else { return Ok(None) };
+        let sink = unpacker.begin(&layer).await?;
+        Ok(sink.map(|sink| Unpacked { unpacker, layer, sink }))
     }
 
     /// Labels of a document: what it points to, and where it came from.
@@ -334,14 +346,14 @@ impl Destination for ContainerdDestination {
     }
 
     async fn stage(&self, layer: &Layer) -> Result<(), Error> {
-        match (self.unpacker().await?, layer.unpackable()) {
+        match (self.unpacker().await?, self.unpackable(layer)) {
             (Some(unpacker), Some(layer)) => Ok(unpacker.stage(&layer).await?),
             _ => Ok(()),
         }
     }
 
     async fn unpack(&self, layer: &Layer) -> Result<(), Error> {
-        match (self.unpacker().await?, layer.unpackable()) {
+        match (self.unpacker().await?, self.unpackable(layer)) {
             (Some(unpacker), Some(layer)) => Ok(unpacker.unpack(&layer).await?),
             _ => Ok(()),
         }

@@ -40,8 +40,9 @@ impl ActiveSnapshots {
     pub(super) async fn on_parent(&self, layer: &Layer) -> Result<Option<ActiveSnapshot>, Error> {
         let chain = layer.identity.chain_id.to_string();
         let parent = layer.identity.parent.map(|parent| parent.to_string());
+        let labels = snapshot_labels(layer);
         for _ in 0..PREPARE_TRIES {
-            let prepared = self.prepare(&chain, parent.as_deref(), &chain_label(&chain)).await?;
+            let prepared = self.prepare(&chain, parent.as_deref(), &labels).await?;
             if prepared.is_some() {
                 return Ok(prepared);
             }
@@ -55,7 +56,7 @@ impl ActiveSnapshots {
 
     /// Prepares an empty snapshot without parent, to extract `layer` before its parent is there.
     pub(super) async fn apart(&self, layer: &Layer) -> Result<ActiveSnapshot, Error> {
-        // Without the label: this is a place to work in, which never becomes that chain.
+        // Without labels: this is a place to work in, which never becomes that chain.
         let chain = layer.identity.chain_id.to_string();
         let prepared = self.prepare(&chain, None, &Labels::new()).await?;
         prepared.ok_or(Error::Undecided { layer: layer.descriptor.digest })
@@ -109,7 +110,7 @@ impl ActiveSnapshot {
     /// is removed.
     pub(super) async fn commit(self, layer: &Layer) -> Result<Unpacked, Error> {
         let chain = layer.identity.chain_id.to_string();
-        match self.all.snapshots.commit(&chain, &self.key, &chain_label(&chain)).await {
+        match self.all.snapshots.commit(&chain, &self.key, &snapshot_labels(layer)).await {
             Ok(Committed::Done) => {
                 self.all.keys().remove(&self.key);
                 Ok(Unpacked::Done)
@@ -132,8 +133,11 @@ impl ActiveSnapshot {
     }
 }
 
-fn chain_label(chain: &str) -> Labels {
-    [(SNAPSHOT_REFERENCE.to_owned(), chain.to_owned())].into()
+/// Labels of the snapshot that becomes `layer`'s.
+fn snapshot_labels(layer: &Layer) -> Labels {
+    let mut labels = layer.labels.clone();
+    labels.insert(SNAPSHOT_REFERENCE.to_owned(), layer.identity.chain_id.to_string());
+    labels
 }
 
 /// Unique among all clients that unpack `chain` at the same time, in the form that containerd's own

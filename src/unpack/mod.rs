@@ -27,6 +27,7 @@ pub use error::Error;
 pub use ground::Unsound;
 pub use unpacker::{LayerSink, Unpacker, Way};
 
+use crate::containerd::Labels;
 use crate::oci::{Descriptor, DiffId, LayerIdentity};
 
 /// One layer of an image, and where it belongs.
@@ -36,6 +37,8 @@ pub struct Layer {
     pub descriptor: Descriptor,
     /// What it must hash to uncompressed, the snapshot that it makes, and the one below.
     pub identity: LayerIdentity,
+    /// Labels of its snapshot, besides the one that every snapshot has.
+    pub labels: Labels,
 }
 
 impl Layer {
