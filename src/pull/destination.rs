@@ -15,7 +15,8 @@ pub trait Destination: Send + Sync {
     /// The bytes of a small document, if it is there.
     async fn read(&self, descriptor: &Descriptor) -> Result<Option<Bytes>, Error>;
 
-    /// How many layers of the image, counted from the base, need neither their blob nor unpacking.
+    /// How many layers of the image, counted from the base, need neither their blob nor unpacking. A
+    /// place that can get layers by itself is asked to do so first.
     async fn ready_layers(&self, image: &PlatformImage) -> Result<usize, Error>;
 
     /// Begins or continues the blob of `layer`, which belongs to `image`; waits while another client

@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 
 use super::blob_ingests::{ContainerdIngest, Labelled, SmallBlob, Unpacked};
 use super::destination::{Destination, Opened};
+use super::once::OnceMap;
 use super::plan::{Document, ImagePlan, Layer, PlatformImage};
 use super::run_lease::RunLease;
 use super::{Error, PullRequest};
@@ -40,6 +41,8 @@ pub struct ContainerdDestination {
     unpack: Option<UnpackOptions>,
     /// Made when it is first needed, since it works under the lease.
     unpacker: OnceCell<Arc<Unpacker>>,
+    /// Layers that the snapshotter was asked for.
+    asked_for: OnceMap<ChainId>,
     labelled: Labelled,
     sink: Arc<dyn Sink>,
 }
@@ -67,6 +70,7 @@ impl ContainerdDestination {
             lease,
             unpack,
             unpacker: OnceCell::new(),
+            asked_for: OnceMap::new(),
             labelled: Labelled::default(),
             sink,
         }
@@ -115,11 +119,44 @@ impl ContainerdDestination {
         Ok(ready)
     }
 
+    /// How many of `layers`, the lowest of which lies on what is unpacked, the snapshotter provides by
+    /// itself, counted from below. As with containerd's own clients, it is not asked for those above
+    /// one that it has not; what it has of them anyway it says when they are unpacked.
+    async fn provided_layers(&self, layers: &[Layer]) -> Result<usize, Error> {
+        // Without a question, no lease is needed.
+        if layers.is_empty() || !self.may_provide() {
+            return Ok(0);
+        }
+        let Some(unpacker) = self.unpacker().await? else { return Ok(0) };
+        for (position, layer) in layers.iter().enumerate() {
+            let Some(layer) = self.unpackable(layer) else { return Ok(position) };
+            self.ask_for(&layer, &unpacker).await?;
+            if !unpacker.knows(&layer.identity.chain_id) {
+                return Ok(position);
+            }
+        }
+        Ok(layers.len())
+    }
+
+    /// Has the snapshotter provide the layer, once a run: several images may have it.
+    async fn ask_for(&self, layer: &unpack::Layer, unpacker: &Unpacker) -> Result<(), Error> {
+        if !self.may_provide() {
+            return Ok(());
+        }
+        let ask = async || Ok(unpacker.ask_for(layer).await?);
+        self.asked_for.run(layer.identity.chain_id, ask).await
+    }
+
+    /// Whether the snapshotter may have layers that nobody gave it.
+    fn may_provide(&self) -> bool {
+        self.snapshotter().is_some_and(containerd::may_fetch)
+    }
+
     /// The layer as it is unpacked, if it is one of a file system.
     fn unpackable(&self, layer: &Layer) -> Option<unpack::Layer> {
         let Layer { descriptor, identity, origin, position } = layer;
         // containerd's own snapshotters have no use for it, and get what ctr gives them.
-        let labels = match self.snapshotter().is_some_and(containerd::may_fetch) {
+        let labels = match self.may_provide() {
             true => {
                 let image = labels::image_name(&origin.image, &origin.target);
                 labels::layer_origin(&image, &origin.manifest, &origin.layers[*position..])
@@ -290,7 +327,7 @@ impl ContainerdDestination {
             return Ok(());
         }
         match self.content().add_labels(&layer.descriptor.digest, &wanted).await {
-            // Layers whose snapshot was there already may have no blob at all.
+            // Layers whose snapshot was there, or came without us, may have no blob at all.
             Err(containerd::Error::NotFound { .. }) => Ok(()),
             labelled => Ok(labelled?),
         }
@@ -317,7 +354,9 @@ impl Destination for ContainerdDestination {
     async fn ready_layers(&self, image: &PlatformImage) -> Result<usize, Error> {
         match self.snapshotter() {
             Some(snapshotter) if image.unpack => {
-                self.unpacked_layers(&image.layers, snapshotter).await
+                let unpacked = self.unpacked_layers(&image.layers, snapshotter).await?;
+                let above = &image.layers[unpacked..];
+                Ok(unpacked + self.provided_layers(above).await?)
             }
             _ => self.present_layers(&image.layers).await,
         }
@@ -354,7 +393,10 @@ impl Destination for ContainerdDestination {
 
     async fn unpack(&self, layer: &Layer) -> Result<(), Error> {
         match (self.unpacker().await?, self.unpackable(layer)) {
-            (Some(unpacker), Some(layer)) => Ok(unpacker.unpack(&layer).await?),
+            (Some(unpacker), Some(layer)) => {
+                self.ask_for(&layer, &unpacker).await?;
+                Ok(unpacker.unpack(&layer).await?)
+            }
             _ => Ok(()),
         }
     }

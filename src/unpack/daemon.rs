@@ -23,15 +23,23 @@ impl DaemonUnpacker {
         Self { active, diff: client.diff() }
     }
 
-    /// Makes the snapshot of `layer`, whose parent's must be committed. Labels of the blob are the
-    /// caller's.
+    /// Makes the snapshot of `layer`, whose parent's must be committed, out of what is `prepared` for
+    /// it, if that is so already. Labels of the blob are the caller's.
     ///
     /// # Errors
     /// [`Error`]; nothing is left of the attempt then, unless the daemon is gone: what it had begun
     /// goes with the lease.
-    pub(super) async fn unpack(&self, layer: &Layer) -> Result<Unpacked, Error> {
-        let Some(active) = self.active.on_parent(layer).await? else {
-            return Ok(Unpacked::Exists);
+    pub(super) async fn unpack(
+        &self,
+        layer: &Layer,
+        prepared: Option<ActiveSnapshot>,
+    ) -> Result<Unpacked, Error> {
+        let active = match prepared {
+            Some(active) => active,
+            None => match self.active.on_parent(layer).await? {
+                Some(active) => active,
+                None => return Ok(Unpacked::Exists),
+            },
         };
         match self.fill(layer, &active).await {
             Ok(()) => active.commit(layer).await,

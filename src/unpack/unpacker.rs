@@ -9,7 +9,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::active::ActiveSnapshots;
+use super::active::{ActiveSnapshot, ActiveSnapshots};
 use super::direct::{compression, run_blocking};
 use super::inflate::Decoder;
 use super::{DaemonUnpacker, DirectUnpacker, Error, Extraction, Filled, Layer};
@@ -70,6 +70,8 @@ enum Staged {
     Held(Held),
     /// Our way failed: containerd's is next.
     Failed(Error),
+    /// The snapshotter was asked for the layer and has it not: containerd fills what it gave instead.
+    Prepared(ActiveSnapshot),
 }
 
 /// A small blob in memory.
@@ -198,6 +200,24 @@ impl Unpacker {
         self.state().committed.contains(chain_id)
     }
 
+    /// Has the snapshotter provide `layer`, whose parent's snapshot is there, if it fetches layers by
+    /// itself. [`Self::knows`] tells whether it did. Where it did not, the snapshot that it gave to be
+    /// filled is used for that: asking again would have it try again, for as long as that takes.
+    ///
+    /// # Errors
+    /// The daemon's.
+    pub async fn ask_for(&self, layer: &Layer) -> Result<(), Error> {
+        let chain_id = layer.identity.chain_id;
+        match self.active.on_parent(layer).await? {
+            // The daemon has put it under the lease.
+            None => self.know(chain_id),
+            Some(active) => {
+                self.state().staged.insert(chain_id, Staged::Prepared(active));
+            }
+        }
+        Ok(())
+    }
+
     /// A sink for the blob of `layer`, which is about to come in; `None` when nothing is to be done
     /// with its bytes yet.
     ///
@@ -280,21 +300,28 @@ impl Unpacker {
             (Some(direct), Some(Staged::Filled(filled))) => direct.commit(*filled).await.map(drop),
             (Some(direct), Some(Staged::Held(held))) => unpack_held(direct, layer, held).await,
             (_, Some(Staged::Failed(error))) => Err(error),
-            _ => return self.leave_to_daemon(layer).await,
+            (_, Some(Staged::Prepared(active))) => {
+                return self.leave_to_daemon(layer, Some(active)).await;
+            }
+            _ => return self.leave_to_daemon(layer, None).await,
         };
         match outcome {
             Ok(()) => self.know(chain_id),
             Err(error) => {
                 self.fall_back(chain_id, error)?;
                 self.warn_of_fallback(&chain_id);
-                self.leave_to_daemon(layer).await?;
+                self.leave_to_daemon(layer, None).await?;
             }
         }
         Ok(())
     }
 
-    async fn leave_to_daemon(&self, layer: &Layer) -> Result<(), Error> {
-        self.daemon.unpack(layer).await?;
+    async fn leave_to_daemon(
+        &self,
+        layer: &Layer,
+        prepared: Option<ActiveSnapshot>,
+    ) -> Result<(), Error> {
+        self.daemon.unpack(layer, prepared).await?;
         self.know(layer.identity.chain_id);
         Ok(())
     }
