@@ -6,26 +6,15 @@ use crate::support::cli::Pullctl;
 use crate::support::containerd::{Containerd, KUBERNETES, Version};
 use crate::support::cri::Cri;
 use crate::support::faulty::FaultyRegistry;
-use crate::support::image::{Family, Image, Layer, Packing, Recipe};
+use crate::support::image::{Family, Image, Layer, Recipe};
 use crate::support::pod::Pod;
 use crate::support::registry::Registry;
 use crate::support::store::Store;
-use crate::support::tree::Tree;
 use crate::support::{each_version, unique};
 
-/// An image whose container runs `command`, if nothing else is said: Debian's static busybox.
+/// An image whose container runs `command`, if nothing else is said.
 fn busybox(command: &[&str]) -> Image {
-    let program = std::fs::read("/bin/busybox").expect("busybox-static is installed");
-    let tar = Tree::new()
-        .directory("bin")
-        .mode(0o755)
-        .file("bin/busybox", &program)
-        .symlink("bin/sh", "busybox")
-        .symlink("bin/echo", "busybox")
-        .symlink("bin/sleep", "busybox")
-        .file(&unique("etc/unique"), b"")
-        .into_tar();
-    Recipe::new(vec![Layer::pack(&tar, Packing::Gzip)])
+    Recipe::new(vec![Layer::busybox()])
         .family(Family::Docker)
         .config("config", json!({ "Cmd": command, "Env": ["PATH=/bin"] }))
         .build()

@@ -1,5 +1,5 @@
-//! Behaviour of the built binary on real parts: containerd 1.6, 1.7 and 2.1, docker-registry,
-//! nginx, and a registry in the test's process that breaks on purpose.
+//! Behaviour of the built binary on real parts: containerd 1.6, 1.7 and 2.1, the SOCI snapshotter,
+//! docker-registry, nginx, and a registry in the test's process that breaks on purpose.
 //!
 //! One file a behaviour; `support` is the test bed and tests itself.
 #![expect(clippy::unwrap_used, reason = "what is not as expected fails the test")]
@@ -30,6 +30,7 @@ mod images_rm;
 mod ipv6;
 mod layers;
 mod layout;
+mod lazy;
 mod login;
 mod logins;
 mod memory;

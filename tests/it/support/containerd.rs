@@ -28,19 +28,16 @@ impl Version {
     pub(crate) const ALL: [Self; 3] = [Self::V1_6, Self::V1_7, Self::V2_1];
 
     fn bin(self) -> PathBuf {
-        let parts = Path::new(env!("CARGO_MANIFEST_DIR")).join(".parts");
         match self {
             Self::V1_6 => PathBuf::from("/usr/bin"),
-            Self::V1_7 => parts.join("containerd-1.7/usr/bin"),
-            Self::V2_1 => parts.join("containerd-2.1/usr/bin"),
+            Self::V1_7 => bin_of_part("containerd-1.7"),
+            Self::V2_1 => bin_of_part("containerd-2.1"),
         }
     }
 
     /// Path of one of the release's programs.
     pub(crate) fn program(self, name: &str) -> PathBuf {
-        let program = self.bin().join(name);
-        assert!(program.exists(), "{} is missing: run `make setup`", program.display());
-        program
+        existing(self.bin().join(name))
     }
 
     /// Name of the plugin that pulls for the kubelet.
@@ -258,7 +255,22 @@ impl Containerd {
     }
 }
 
-fn text(path: &Path) -> &str {
+/// Where the programs of a package are that `make setup` has unpacked.
+fn bin_of_part(part: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(".parts").join(part).join("usr/bin")
+}
+
+/// Path of a program of such a package.
+pub(super) fn program_of_part(part: &str, name: &str) -> PathBuf {
+    existing(bin_of_part(part).join(name))
+}
+
+fn existing(program: PathBuf) -> PathBuf {
+    assert!(program.exists(), "{} is missing: run `make setup`", program.display());
+    program
+}
+
+pub(super) fn text(path: &Path) -> &str {
     path.to_str().expect("temporary paths are UTF-8")
 }
 

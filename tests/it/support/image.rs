@@ -74,6 +74,22 @@ impl Layer {
         Self::pack(&tar, Packing::Gzip)
     }
 
+    /// A gzip layer with Debian's static busybox as `sh`, `echo`, `sleep` and `sha256sum`.
+    pub(crate) fn busybox() -> Self {
+        let program = std::fs::read("/bin/busybox").expect("busybox-static is installed");
+        let tar = super::tree::Tree::new()
+            .directory("bin")
+            .mode(0o755)
+            .file("bin/busybox", &program)
+            .symlink("bin/sh", "busybox")
+            .symlink("bin/echo", "busybox")
+            .symlink("bin/sleep", "busybox")
+            .symlink("bin/sha256sum", "busybox")
+            .file(&super::unique("etc/unique"), b"")
+            .into_tar();
+        Self::pack(&tar, Packing::Gzip)
+    }
+
     /// An uncompressed layer with one file of `size` bytes that do not compress, other ones for
     /// each `seed`.
     pub(crate) fn noise(seed: &str, size: usize) -> Self {

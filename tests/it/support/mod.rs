@@ -13,6 +13,7 @@ pub(crate) mod nginx;
 pub(crate) mod pod;
 pub(crate) mod registry;
 pub(crate) mod secrets;
+pub(crate) mod soci;
 pub(crate) mod store;
 pub(crate) mod supervisor;
 pub(crate) mod terminal;

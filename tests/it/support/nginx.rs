@@ -59,6 +59,8 @@ pub(crate) struct Access {
     pub(crate) authorization: String,
     /// `HTTP/1.1` or `HTTP/2.0`.
     pub(crate) protocol: String,
+    /// What the client calls itself.
+    pub(crate) agent: String,
 }
 
 impl Nginx {
@@ -112,7 +114,8 @@ impl Nginx {
              scgi_temp_path {below}/scgi;\n\
              log_format json escape=json '{{\"connection\":$connection,\"method\":\
              \"$request_method\",\"path\":\"$uri\",\"status\":$status,\"bytes\":$body_bytes_sent,\
-             \"authorization\":\"$http_authorization\",\"protocol\":\"$server_protocol\"}}';\n\
+             \"authorization\":\"$http_authorization\",\"protocol\":\"$server_protocol\",\
+             \"agent\":\"$http_user_agent\"}}';\n\
              access_log {below}/access.log json;\n\
              server {{\nlisten {authority}{listen};\n{files}{locations}\n}}\n}}\n"
         );
