@@ -14,7 +14,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,6 +30,9 @@ use crate::oci::Digest;
 /// Bytes handed to the writing thread at a time (1 MiB). Two of these, one being filled and one being
 /// written, are all that is held in memory, and all that a killed run has to fetch again.
 const BATCH_BYTES: usize = 1 << 20;
+
+/// Most bytes read at a time (256 KiB): a few of these wait in memory for whoever takes them.
+const READ_BYTES: usize = 256 << 10;
 
 /// After how many bytes written they are sent on to the disk (32 MiB), while the next ones come in. The
 /// flush before the commit then has little left to wait for: with 512 MB it was a seventh of the pull.
@@ -97,6 +100,18 @@ impl ContentFile {
         self.batch_bytes += bytes.len();
         self.batch.push(bytes);
         if self.batch_bytes >= BATCH_BYTES { self.flush().await } else { Ok(()) }
+    }
+
+    /// Some of the bytes that were there when the file was opened, from `position` on; none at the end.
+    pub(super) async fn read(&self, position: u64) -> io::Result<Bytes> {
+        let file = Arc::clone(&self.file);
+        spawn_blocking(move || {
+            let mut bytes = vec![0; READ_BYTES];
+            let length = file.read_at(&mut bytes, position)?;
+            bytes.truncate(length);
+            Ok(bytes.into())
+        })
+        .await?
     }
 
     /// Throws away what is there.
@@ -330,6 +345,17 @@ mod tests {
         assert_eq!(fs::read(&blob).unwrap(), b"pullctl");
         assert!(!root.path().join("ingest/0123").exists());
         assert_eq!(fs::metadata(&blob).unwrap().permissions().mode() & 0o777, BLOB_MODE);
+    }
+
+    #[tokio::test]
+    async fn reads_what_is_there_piece_by_piece() {
+        let whole: Vec<u8> = (0..READ_BYTES + 10).map(|index| (index % 251) as u8).collect();
+        let root = content_root(&whole);
+        let file = open(&root, identity(whole.len() as u64)).await.unwrap();
+        let first = file.read(0).await.unwrap();
+        let second = file.read(first.len() as u64).await.unwrap();
+        assert_eq!([first, second].concat(), whole);
+        assert!(file.read(whole.len() as u64).await.unwrap().is_empty());
     }
 
     #[tokio::test]

@@ -87,6 +87,28 @@ impl Ingest {
         self.offset
     }
 
+    /// Whether what is there can be read before it is committed, as containerd's services don't allow.
+    pub fn is_readable(&self) -> bool {
+        matches!(self.way, Way::File(_))
+    }
+
+    /// Some of the bytes that are there, from `position` on, where they lie. To be read before anything
+    /// is appended.
+    ///
+    /// # Errors
+    /// When the system refuses, or there are none.
+    pub async fn read(&self, position: u64) -> Result<Bytes, Error> {
+        let read = match &self.way {
+            Way::File(file) if position < self.offset => file.read(position).await,
+            _ => Ok(Bytes::new()),
+        };
+        match read {
+            Ok(bytes) if bytes.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
+            read => read,
+        }
+        .map_err(|error| Error::from_io(format!("read {}", self.reference), &error))
+    }
+
     /// Appends `bytes`. Returns when they are on their way, which may be before they are stored; a
     /// failure to store them may show in a later call.
     ///

@@ -33,6 +33,19 @@ pub(super) struct Unpacked {
     pub(super) sink: LayerSink,
 }
 
+impl Unpacked {
+    /// Takes what `ingest` has of the blob from an earlier run.
+    pub(super) async fn catch_up(&mut self, ingest: &Ingest) -> Result<(), Error> {
+        let mut position = 0;
+        while position < ingest.offset() {
+            let bytes = ingest.read(position).await?;
+            position += bytes.len() as u64;
+            self.sink.write(bytes).await;
+        }
+        Ok(())
+    }
+}
+
 #[async_trait]
 impl BlobIngest for ContainerdIngest {
     fn offset(&self) -> u64 {

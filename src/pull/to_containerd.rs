@@ -377,9 +377,13 @@ impl Destination for ContainerdDestination {
             containerd::Opened::Exists => return Ok(Opened::Exists),
             containerd::Opened::Ingest(ingest) => ingest,
         };
-        // What an earlier run left would be missing at the layer's beginning: a layer that is
-        // resumed is read back from the store when it is whole.
-        let unpacked = self.begin(layer, is_unpacked && ingest.offset() == 0).await?;
+        // What an earlier run has left is unpacked first, from where it lies. Where it can't be read,
+        // the layer is read back from the store when it is whole.
+        let is_unpacked = is_unpacked && (ingest.offset() == 0 || ingest.is_readable());
+        let mut unpacked = self.begin(layer, is_unpacked).await?;
+        if let Some(unpacked) = &mut unpacked {
+            unpacked.catch_up(&ingest).await?;
+        }
         let labels = source_labels(image);
         Ok(Opened::Ingest(Box::new(ContainerdIngest { ingest, labels, unpacked })))
     }

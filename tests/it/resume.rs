@@ -11,7 +11,7 @@ use crate::support::cli::Pullctl;
 use crate::support::containerd::{Containerd, KUBERNETES};
 use crate::support::cri::Cri;
 use crate::support::faulty::{Fault, FaultyRegistry, Gate, Request};
-use crate::support::image::{Image, Layer, Recipe};
+use crate::support::image::{Image, Layer, Recipe, noise};
 use crate::support::store::Store;
 use crate::support::{each_version, unique};
 
@@ -29,6 +29,8 @@ struct Stalled {
     registry: FaultyRegistry,
     reference: String,
     image: Image,
+    /// Name of the layer's file, and what its content depends on.
+    file: String,
     gate: Gate,
     chunk: &'static str,
 }
@@ -49,14 +51,15 @@ impl Stalled {
         (size, chunk): (usize, &'static str),
         faults: impl FnOnce(Gate) -> Vec<Option<Fault>>,
     ) -> Self {
-        let image = Recipe::new(vec![Layer::noise(&unique("layer"), size)]).build();
+        let file = unique("layer");
+        let image = Recipe::new(vec![Layer::noise(&file, size)]).build();
         let registry = FaultyRegistry::start();
         let reference = registry.add_new(&image);
         let gate = Gate::new();
         let mut script = vec![None; ANSWERED];
         script.extend(faults(gate.clone()));
         registry.script(&image.layers()[0].digest.to_string(), script);
-        Self { registry, reference, image, gate, chunk }
+        Self { registry, reference, image, file, gate, chunk }
     }
 
     fn layer(&self) -> String {
@@ -124,6 +127,37 @@ fn assert_invisible(image: &Image, reference: &str, daemon: &Containerd) {
 each_version! {
     fn a_killed_pull_goes_on_at_the_byte_that_the_daemon_has(daemon) {
         is_resumed_after_a_kill(&Stalled::new(), daemon);
+    }
+
+    fn what_a_killed_pull_has_left_is_unpacked_while_the_rest_is_on_its_way(daemon) {
+        let stalled = Stalled::new();
+        let running = stalled.pull(daemon).spawn();
+        stalled.wait_for_bytes(daemon);
+        running.signal(Signal::KILL);
+        assert_eq!(running.wait().code, None);
+
+        let store = Store::new(daemon, KUBERNETES);
+        let left_by_the_first = store.snapshots();
+        stalled.recover();
+        let gate = Gate::new();
+        stalled.registry.always(&stalled.layer(), Fault::Stall(0, gate.clone()));
+        let resumed = stalled.pull(daemon).args(["--unpacker", "direct"]).spawn();
+        gate.wait_until_reached();
+        daemon.wait_until("files of what the first pull has left", || {
+            let chain_id = stalled.image.chain_id();
+            let snapshots = store.snapshots().into_keys();
+            let mut own = snapshots.filter(|key| !left_by_the_first.contains_key(key));
+            let key = own.find(|key| key.ends_with(&chain_id))?;
+            let file = store.directory(&key).join(&stalled.file).metadata().ok()?;
+            (file.len() > 0).then_some(())
+        });
+        stalled.registry.heal();
+        gate.open();
+        resumed.wait().succeeded();
+        store.with_mounted(&stalled.image.chain_id(), |root| {
+            let found = std::fs::read(root.join(&stalled.file)).unwrap();
+            assert!(found == noise(&stalled.file, SIZE), "the file differs");
+        });
     }
 
     fn a_small_layer_on_a_line_that_stalls_is_resumed_too(daemon) {
