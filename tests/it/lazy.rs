@@ -261,11 +261,13 @@ each_version! {
 #[test]
 fn no_layer_is_fetched_for_a_snapshotter_that_is_not_there() {
     let proxied = "[proxy_plugins.gone]\ntype = 'snapshot'\naddress = '/nonexistent/socket'\n";
-    let daemon = &Containerd::configured(Version::V2_1, proxied);
-    let registry = FaultyRegistry::start();
-    let image = Image::small();
-    let reference = registry.add_new(&image);
-    let pull = Pullctl::pull(daemon, &reference).args(["--snapshotter", "gone"]);
-    pull.run().ended_with(9).says("/nonexistent/socket");
-    assert_eq!(registry.requests_for(&image.layers()[0].digest.to_string()), []);
+    for version in Version::ALL {
+        let daemon = &Containerd::configured(version, proxied);
+        let registry = FaultyRegistry::start();
+        let image = Image::small();
+        let reference = registry.add_new(&image);
+        let pull = Pullctl::pull(daemon, &reference).args(["--snapshotter", "gone"]);
+        pull.run().ended_with(9).says("/nonexistent/socket");
+        assert_eq!(registry.requests_for(&image.layers()[0].digest.to_string()), []);
+    }
 }
