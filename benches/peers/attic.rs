@@ -30,7 +30,7 @@ impl Attic {
         Ok(Self { folder, next: AtomicU64::new(0) })
     }
 
-    /// Moves everything in `folder` here.
+    /// Moves everything in `folder` here, but for what goes by itself meanwhile.
     pub(crate) fn take(&self, folder: &Path) -> Result<(), String> {
         let problem = |error: io::Error| format!("{}: {error}", folder.display());
         let entries = match fs::read_dir(folder) {
@@ -40,7 +40,11 @@ impl Attic {
         for entry in entries {
             let number = self.next.fetch_add(1, Ordering::Relaxed).to_string();
             let from = entry.map_err(problem)?.path();
-            fs::rename(from, self.folder.join(number)).map_err(problem)?;
+            match fs::rename(from, self.folder.join(number)) {
+                // The daemon was quicker: it deletes some of what was removed when it likes.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                moved => moved.map_err(problem)?,
+            }
         }
         Ok(())
     }
