@@ -69,7 +69,7 @@ fn is_about_the_daemon(call: &str) -> bool {
 
 #[test]
 fn a_daemon_is_asked_once_for_what_a_pull_needs() {
-    for version in [Version::V1_6, Version::V1_7, Version::V2_1] {
+    for version in Version::ALL {
         let counting = Counting::start(version);
         let registry = FaultyRegistry::start();
         let reference = registry.add_new(&image());

@@ -25,7 +25,7 @@ fn with_header(registry: &FaultyRegistry) -> BTreeSet<(&'static str, Option<Stri
 
 #[test]
 fn the_cris_headers_are_sent_where_the_cri_sends_them() {
-    for version in [Version::V1_6, Version::V1_7, Version::V2_1] {
+    for version in Version::ALL {
         let registry = FaultyRegistry::start();
         let (image, repository) = (Image::small(), unique("headers/image"));
         registry.add(&image, &repository, "v1");

@@ -11,8 +11,6 @@ use crate::support::store::Store;
 use crate::support::tree::Tree;
 use crate::support::{each_version, unique};
 
-const VERSIONS: [Version; 3] = [Version::V1_6, Version::V1_7, Version::V2_1];
-
 #[test]
 fn without_a_daemon_the_error_names_the_socket_and_the_way_out() {
     let registry = FaultyRegistry::start();
@@ -82,7 +80,7 @@ fn kill_in_mid_pull(version: Version) {
 
 #[test]
 fn a_daemon_killed_in_mid_pull_ends_it_and_the_next_one_succeeds() {
-    for version in VERSIONS {
+    for version in Version::ALL {
         kill_in_mid_pull(version);
     }
 }
@@ -118,21 +116,21 @@ fn large_files() -> Layer {
 
 #[test]
 fn a_disk_too_small_for_a_layers_blob_is_named_as_the_cause() {
-    for version in VERSIONS {
+    for version in Version::ALL {
         fill_the_disk(version, large_blob(), Pullctl::pull);
     }
 }
 
 #[test]
 fn a_disk_too_small_for_a_layers_files_is_named_as_the_cause() {
-    for version in VERSIONS {
+    for version in Version::ALL {
         fill_the_disk(version, large_files(), Pullctl::pull);
     }
 }
 
 #[test]
 fn a_disk_too_small_for_a_blob_that_containerd_writes_is_named_as_the_cause() {
-    for version in VERSIONS {
+    for version in Version::ALL {
         // Whoever can't see the daemon's files sends it the bytes.
         fill_the_disk(version, large_blob(), |daemon, reference| {
             let arguments = ["pull", "--plain-http", "--no-unpack", reference];
@@ -143,7 +141,7 @@ fn a_disk_too_small_for_a_blob_that_containerd_writes_is_named_as_the_cause() {
 
 #[test]
 fn a_disk_too_small_for_files_that_containerd_unpacks_is_named_as_the_cause() {
-    for version in VERSIONS {
+    for version in Version::ALL {
         fill_the_disk(version, large_files(), |daemon, reference| {
             Pullctl::pull(daemon, reference).args(["--unpacker", "daemon"])
         });
