@@ -34,15 +34,25 @@ pub(super) struct Unpacked {
 }
 
 impl Unpacked {
-    /// Takes what `ingest` has of the blob from an earlier run.
-    pub(super) async fn catch_up(&mut self, ingest: &Ingest) -> Result<(), Error> {
+    /// Itself, after it has taken what `ingest` has of the blob from an earlier run.
+    ///
+    /// # Errors
+    /// When that can't be read; what was unpacked is given up then.
+    pub(super) async fn catch_up(mut self, ingest: &Ingest) -> Result<Self, Error> {
         let mut position = 0;
         while position < ingest.offset() {
-            let bytes = ingest.read(position).await?;
-            position += bytes.len() as u64;
-            self.sink.write(bytes).await;
+            match ingest.read(position).await {
+                Ok(bytes) => {
+                    position += bytes.len() as u64;
+                    self.sink.write(bytes).await;
+                }
+                Err(error) => {
+                    self.sink.abandon().await;
+                    return Err(error.into());
+                }
+            }
         }
-        Ok(())
+        Ok(self)
     }
 }
 

@@ -380,10 +380,10 @@ impl Destination for ContainerdDestination {
         // What an earlier run has left is unpacked first, from where it lies. Where it can't be read,
         // the layer is read back from the store when it is whole.
         let is_unpacked = is_unpacked && (ingest.offset() == 0 || ingest.is_readable());
-        let mut unpacked = self.begin(layer, is_unpacked).await?;
-        if let Some(unpacked) = &mut unpacked {
-            unpacked.catch_up(&ingest).await?;
-        }
+        let unpacked = match self.begin(layer, is_unpacked).await? {
+            Some(unpacked) => Some(unpacked.catch_up(&ingest).await?),
+            None => None,
+        };
         let labels = source_labels(image);
         Ok(Opened::Ingest(Box::new(ContainerdIngest { ingest, labels, unpacked })))
     }

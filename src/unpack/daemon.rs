@@ -35,12 +35,10 @@ impl DaemonUnpacker {
         prepared: Option<ActiveSnapshot>,
     ) -> Result<Unpacked, Error> {
         let active = match prepared {
-            Some(active) => active,
-            None => match self.active.on_parent(layer).await? {
-                Some(active) => active,
-                None => return Ok(Unpacked::Exists),
-            },
+            None => self.active.on_parent(layer).await?,
+            prepared => prepared,
         };
+        let Some(active) = active else { return Ok(Unpacked::Exists) };
         match self.fill(layer, &active).await {
             Ok(()) => active.commit(layer).await,
             Err(error) => {
