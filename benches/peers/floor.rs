@@ -63,7 +63,7 @@ async fn stack(client: &Client, layers: usize) -> Result<(), containerd::Error> 
         let key = format!("extract-{name}");
         let prepared = snapshots.prepare(&key, parent.as_deref(), &Labels::new()).await?;
         debug_assert!(matches!(prepared, Prepared::Mounts(_)), "the name is new");
-        let committed = snapshots.commit(&name, &key, &Labels::new()).await?;
+        let committed = snapshots.commit(&name, &key, None, &Labels::new()).await?;
         debug_assert!(matches!(committed, Committed::Done), "the name is new");
         parent = Some(name);
     }

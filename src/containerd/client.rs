@@ -4,7 +4,7 @@
 use std::error::Error as StdError;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use containerd_client::services::v1::version_client::VersionClient;
@@ -19,7 +19,7 @@ use tracing::debug;
 
 use super::blob_file::BlobDirectory;
 use super::labelling::Labelling;
-use super::{ContentStore, Cri, Diff, Error, Images, Introspection, Leases, Snapshots};
+use super::{ContentStore, Cri, Diff, Error, Images, Introspection, Leases, Plugin, Snapshots};
 use crate::oci::Digest;
 
 /// Longest wait for the socket to accept us.
@@ -63,10 +63,15 @@ pub struct Client {
 #[derive(Debug)]
 struct Daemon {
     address: PathBuf,
+    release: OnceLock<Option<Release>>,
+    plugins: OnceCell<Vec<Plugin>>,
     content_root: OnceCell<Option<PathBuf>>,
     blobs: OnceCell<Option<BlobDirectory>>,
     labelling: Labelling,
 }
+
+/// Major and minor number of a daemon's version.
+type Release = (u32, u32);
 
 /// The metadata of every call.
 #[derive(Debug, Clone)]
@@ -102,6 +107,8 @@ impl Client {
             scope: Scope { namespace: namespace.into(), lease: None },
             daemon: Arc::new(Daemon {
                 address: address.to_owned(),
+                release: OnceLock::new(),
+                plugins: OnceCell::new(),
                 content_root: OnceCell::new(),
                 blobs: OnceCell::new(),
                 labelling: Labelling::default(),
@@ -110,6 +117,7 @@ impl Client {
         };
         let version = client.version().await?;
         debug!(address = %address.display(), version, namespace, "connected to containerd");
+        client.daemon.release.get_or_init(|| release(&version));
         Ok(client)
     }
 
@@ -142,6 +150,12 @@ impl Client {
     pub async fn version(&self) -> Result<String, Error> {
         let mut version = VersionClient::new(self.service());
         Ok(self.call("tell its version", version.version(())).await?.version)
+    }
+
+    /// Whether the daemon was of this release or a later one when we connected; of a version that
+    /// can't be read, that is not so.
+    pub(super) fn is_at_least(&self, wanted: (u32, u32)) -> bool {
+        self.daemon.release.get().is_some_and(|release| *release >= Some(wanted))
     }
 
     /// Blobs.
@@ -177,6 +191,12 @@ impl Client {
     /// The daemon's plugins.
     pub fn introspection(&self) -> Introspection {
         Introspection::new(self.clone())
+    }
+
+    /// The daemon's plugins, asked once.
+    pub(super) async fn plugins(&self) -> Result<&[Plugin], Error> {
+        let list = async || self.introspection().list().await;
+        Ok(self.daemon.plugins.get_or_try_init(list).await?)
     }
 
     /// Where the daemon says that it keeps content, asked once; `None` when the socket alone is to be
@@ -305,6 +325,13 @@ fn copy(error: &io::Error) -> io::Error {
     }
 }
 
+/// `1.7` of `1.7.24~ds1`, `2.1` of `v2.1.4`.
+fn release(version: &str) -> Option<Release> {
+    let mut numbers = version.trim_start_matches('v').split('.');
+    let mut next = || numbers.next()?.parse().ok();
+    Some((next()?, next()?))
+}
+
 /// Whether `text` is a containerd identifier: runs of letters and digits joined by single `.`, `_`
 /// or `-`, at most [`MAX_NAMESPACE`] bytes.
 fn is_identifier(text: &str) -> bool {
@@ -325,6 +352,21 @@ mod tests {
         }
         for namespace in ["", ".", "a.", "-a", "a..b", "a b", "a/b", "k8s\n", &"a".repeat(77)] {
             assert!(!is_identifier(namespace), "{namespace}");
+        }
+    }
+
+    #[test]
+    fn reads_the_release_out_of_a_version() {
+        for (version, expected) in [
+            ("v2.3.4", Some((2, 3))),
+            ("2.1.9+ds1", Some((2, 1))),
+            ("1.6.20~ds1", Some((1, 6))),
+            ("v2.4.0-beta.0", Some((2, 4))),
+            ("v2", None),
+            ("a1b2c3.m", None),
+            ("", None),
+        ] {
+            assert_eq!(release(version), expected, "{version}");
         }
     }
 

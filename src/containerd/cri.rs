@@ -7,9 +7,8 @@ use serde::Deserialize;
 use tonic::Code;
 use tracing::debug;
 
+use super::introspection::SNAPSHOTTER_PLUGIN;
 use super::{Client, Error, Plugin};
-
-const SNAPSHOTTER_PLUGIN: &str = "io.containerd.snapshotter.v1";
 
 /// What of the CRI plugin's live configuration matters to a pull. Which members are known depends
 /// on the daemon's version.
@@ -61,14 +60,14 @@ impl Cri {
         let answer = self.client.call("tell where its CRI plugin keeps images", call).await?;
         let [filesystem] = answer.image_filesystems.as_slice() else { return Ok(None) };
         let Some(place) = &filesystem.fs_id else { return Ok(None) };
-        let plugins = self.client.introspection().plugins(SNAPSHOTTER_PLUGIN).await?;
-        Ok(snapshotter_at(&place.mountpoint, &plugins))
+        let introspection = self.client.introspection();
+        Ok(snapshotter_at(&place.mountpoint, &introspection.snapshotters().await?))
     }
 }
 
 /// The snapshotter that keeps its data in `directory`. One that does not say where it keeps them has
 /// the directory that the CRI plugin assumes, which is named after it.
-fn snapshotter_at(directory: &str, plugins: &[Plugin]) -> Option<String> {
+fn snapshotter_at(directory: &str, plugins: &[&Plugin]) -> Option<String> {
     let by_root = plugins
         .iter()
         .find(|plugin| plugin.exports.get("root").is_some_and(|root| root == directory))
@@ -137,7 +136,7 @@ mod tests {
             capabilities: Vec::new(),
             failure: None,
         };
-        let plugins = [plugin];
+        let plugins = [&plugin];
         for (directory, snapshotter) in [
             ("/fast/overlay", Some("overlayfs")),
             ("/var/lib/containerd/io.containerd.snapshotter.v1.stargz", Some("stargz")),

@@ -9,6 +9,7 @@ use super::{Client, Error, Labels};
 
 const CONTENT_PLUGIN: (&str, &str) = ("io.containerd.content.v1", "content");
 const METADATA_PLUGIN: (&str, &str) = ("io.containerd.metadata.v1", "bolt");
+pub(super) const SNAPSHOTTER_PLUGIN: &str = "io.containerd.snapshotter.v1";
 
 /// One plugin of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,16 +37,23 @@ impl Introspection {
         Self { client }
     }
 
-    /// Every plugin of the type `kind`, those that failed included.
+    /// Asks for every plugin of the types that matter here, those that failed included.
+    pub(super) async fn list(&self) -> Result<Vec<Plugin>, Error> {
+        let types = [CONTENT_PLUGIN.0, METADATA_PLUGIN.0, SNAPSHOTTER_PLUGIN];
+        let request =
+            api::PluginsRequest { filters: types.map(|kind| format!("type=={kind}")).into() };
+        let mut service = IntrospectionClient::new(self.client.service());
+        let answer = self.client.call("list its plugins", service.plugins(request)).await?;
+        Ok(answer.plugins.into_iter().map(Plugin::from).collect())
+    }
+
+    /// Every snapshotter, those that failed included.
     ///
     /// # Errors
     /// When the daemon refuses.
-    pub async fn plugins(&self, kind: &str) -> Result<Vec<Plugin>, Error> {
-        let request = api::PluginsRequest { filters: vec![format!("type=={kind}")] };
-        let mut service = IntrospectionClient::new(self.client.service());
-        let operation = format!("list plugins of type {kind}");
-        let answer = self.client.call(operation, service.plugins(request)).await?;
-        Ok(answer.plugins.into_iter().map(Plugin::from).collect())
+    pub async fn snapshotters(&self) -> Result<Vec<&Plugin>, Error> {
+        let plugins = self.client.plugins().await?.iter();
+        Ok(plugins.filter(|plugin| plugin.kind == SNAPSHOTTER_PLUGIN).collect())
     }
 
     /// The root directory of the content store, if what one namespace has stored is, by its digest,
@@ -67,11 +75,10 @@ impl Introspection {
         Ok(self.export(CONTENT_PLUGIN, "root").await?.map(PathBuf::from))
     }
 
-    async fn export(&self, plugin: (&str, &str), key: &str) -> Result<Option<String>, Error> {
-        let (kind, id) = plugin;
-        let plugins = self.plugins(kind).await?;
-        let plugin = plugins.into_iter().find(|plugin| plugin.id == id);
-        Ok(plugin.and_then(|mut plugin| plugin.exports.remove(key)))
+    async fn export(&self, (kind, id): (&str, &str), key: &str) -> Result<Option<String>, Error> {
+        let mut plugins = self.client.plugins().await?.iter();
+        let plugin = plugins.find(|plugin| plugin.kind == kind && plugin.id == id);
+        Ok(plugin.and_then(|plugin| plugin.exports.get(key).cloned()))
     }
 }
 

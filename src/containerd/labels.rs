@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::oci::{ChainId, Descriptor, DiffId, Digest, MediaKind};
+use crate::oci::{ChainId, Descriptor, DiffId, Digest, LayerIdentity, MediaKind};
 use crate::reference::Reference;
 
 /// Labels of an image, blob, lease or snapshot.
@@ -14,8 +14,6 @@ pub type Labels = BTreeMap<String, String>;
 
 /// On a layer's blob: its diff ID. Lets other tools skip inflating it to learn that.
 pub const UNCOMPRESSED: &str = "containerd.io/uncompressed";
-/// On a snapshot being prepared: the chain ID that it will be committed under.
-pub const SNAPSHOT_REFERENCE: &str = "containerd.io/snapshot.ref";
 /// On a lease: when the garbage collector may drop it, RFC 3339.
 pub const EXPIRE: &str = "containerd.io/gc.expire";
 /// On an image: the CRI plugin manages it, that is, the kubelet sees it.
@@ -26,6 +24,10 @@ pub const PINNED: (&str, &str) = ("io.cri-containerd.pinned", "pinned");
 const GC_CONTENT: &str = "containerd.io/gc.ref.content.";
 const GC_SNAPSHOT: &str = "containerd.io/gc.ref.snapshot.";
 const DISTRIBUTION_SOURCE: &str = "containerd.io/distribution.source.";
+
+const SNAPSHOT_REFERENCE: &str = "containerd.io/snapshot.ref";
+const SNAPSHOT_DIFF_ID: &str = "containerd.io/snapshot/diff-id";
+const SNAPSHOT_PARENT: &str = "containerd.io/snapshot/parent-chain-id";
 
 /// What every label and annotation begins with that is for the snapshotter itself.
 const SNAPSHOT: &str = "containerd.io/snapshot/";
@@ -76,6 +78,19 @@ pub fn gc_snapshot(snapshotter: &str, chain: &ChainId) -> (String, String) {
 /// On a layer: its diff ID.
 pub fn uncompressed(diff_id: &DiffId) -> (String, String) {
     (UNCOMPRESSED.to_owned(), diff_id.to_string())
+}
+
+/// On a layer's snapshot: the chain ID that it is, or will be, committed under. A daemon refuses to
+/// prepare one that it has by then.
+pub fn snapshot_reference(identity: &LayerIdentity) -> (String, String) {
+    (SNAPSHOT_REFERENCE.to_owned(), identity.chain_id.to_string())
+}
+
+/// On a layer's snapshot, from containerd 2.3 on: what it consists of.
+pub fn snapshot_identity(identity: &LayerIdentity) -> Labels {
+    let diff_id = (SNAPSHOT_DIFF_ID.to_owned(), identity.diff_id.to_string());
+    let parent = identity.parent.map(|parent| (SNAPSHOT_PARENT.to_owned(), parent.to_string()));
+    std::iter::once(diff_id).chain(parent).collect()
 }
 
 /// On a snapshot whose snapshotter may fetch the layer by itself: where it is to be had. `layers` are

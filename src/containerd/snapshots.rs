@@ -3,9 +3,22 @@
 use containerd_client::services::v1::snapshots as api;
 use containerd_client::services::v1::snapshots::snapshots_client::SnapshotsClient;
 use containerd_client::types;
+use http::uri::PathAndQuery;
+use tonic::client::Grpc;
+use tonic::{Request, Response, Status};
+use tonic_prost::ProstCodec;
 
 use super::client::Service;
-use super::{Client, Error, Labels};
+use super::{Client, Error, Labels, labels};
+use crate::oci::LayerIdentity;
+
+const COMMIT: &str = "/containerd.services.snapshots.v1.Snapshots/Commit";
+
+/// The release from which on a snapshot's labels say what it consists of.
+const LABELS_IDENTITY: (u32, u32) = (2, 3);
+
+/// What a snapshotter can do that takes a parent when a snapshot is committed.
+const REBASE: &str = "rebase";
 
 /// The snapshotters that are part of containerd and know nothing of registries. By name, since who
 /// runs a snapshotter says nothing about what it does: k3s has stargz built in, and others run a plain
@@ -66,7 +79,7 @@ pub struct Mount {
 pub enum Prepared {
     /// It is ours to fill.
     Mounts(Vec<Mount>),
-    /// The key, or the chain ID in [`super::labels::SNAPSHOT_REFERENCE`], exists.
+    /// The key, or the chain ID in [`labels::snapshot_reference`], exists.
     Exists,
 }
 
@@ -86,6 +99,22 @@ pub struct Usage {
     pub size_bytes: u64,
     /// Inodes.
     pub inodes: u64,
+}
+
+/// `CommitSnapshotRequest` with the parent that containerd's has from 2.2 on and the one of
+/// containerd-client does not.
+#[derive(Clone, PartialEq, prost::Message)]
+struct CommitRequest {
+    #[prost(string, tag = "1")]
+    snapshotter: String,
+    #[prost(string, tag = "2")]
+    name: String,
+    #[prost(string, tag = "3")]
+    key: String,
+    #[prost(btree_map = "string, string", tag = "4")]
+    labels: Labels,
+    #[prost(string, tag = "5")]
+    parent: String,
 }
 
 impl Snapshots {
@@ -149,24 +178,60 @@ impl Snapshots {
         }
     }
 
-    /// Turns the active snapshot `key` into the committed one `name`. The daemon walks the tree to
-    /// account for its size, so this takes as long as it has files.
+    /// The labels that this daemon's own clients give a layer's snapshot.
+    pub fn layer_labels(&self, identity: &LayerIdentity) -> Labels {
+        let mut labels: Labels = [labels::snapshot_reference(identity)].into();
+        if self.client.is_at_least(LABELS_IDENTITY) {
+            labels.extend(labels::snapshot_identity(identity));
+        }
+        labels
+    }
+
+    /// Whether a snapshot without parent can get one when it is committed, as from containerd 2.2 on.
+    /// Other daemons take no notice of such a wish.
     ///
     /// # Errors
     /// When the daemon refuses.
-    pub async fn commit(&self, name: &str, key: &str, labels: &Labels) -> Result<Committed, Error> {
-        let request = api::CommitSnapshotRequest {
+    pub async fn can_rebase(&self) -> Result<bool, Error> {
+        let introspection = self.client.introspection();
+        let mut plugins = introspection.snapshotters().await?.into_iter();
+        let plugin = plugins.find(|plugin| plugin.id == self.snapshotter);
+        Ok(plugin.is_some_and(|plugin| plugin.capabilities.iter().any(|one| one == REBASE)))
+    }
+
+    /// Turns the active snapshot `key` into the committed one `name` on top of `parent`, which it was
+    /// prepared on or, where that [can be done](Self::can_rebase), is put on now. The daemon walks the
+    /// tree to account for its size, so this takes as long as it has files.
+    ///
+    /// # Errors
+    /// When the daemon refuses.
+    pub async fn commit(
+        &self,
+        name: &str,
+        key: &str,
+        parent: Option<&str>,
+        labels: &Labels,
+    ) -> Result<Committed, Error> {
+        let request = CommitRequest {
             snapshotter: self.snapshotter.clone(),
             name: name.to_owned(),
             key: key.to_owned(),
-            labels: labels.clone().into_iter().collect(),
+            labels: labels.clone(),
+            parent: parent.unwrap_or_default().to_owned(),
         };
         let operation = format!("commit snapshot {name}");
-        match self.client.watch(&operation, self.service().commit(request)).await {
+        match self.client.watch(&operation, self.send_commit(request)).await {
             Ok(_) => Ok(Committed::Done),
             Err(error) if error.is_already_exists() => Ok(Committed::Exists),
             Err(error) => Err(error),
         }
+    }
+
+    async fn send_commit(&self, request: CommitRequest) -> Result<Response<()>, Status> {
+        let mut grpc = Grpc::new(self.client.service());
+        grpc.ready().await.map_err(|error| Status::from_error(error.into()))?;
+        let codec = ProstCodec::<CommitRequest, ()>::default();
+        grpc.unary(Request::new(request), PathAndQuery::from_static(COMMIT), codec).await
     }
 
     /// Removes the snapshot `key`; one that does not exist is fine.
@@ -249,4 +314,35 @@ fn from_wire(info: api::Info) -> Result<SnapshotInfo, String> {
         kind,
         labels: info.labels.into_iter().collect(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+
+    #[test]
+    fn a_commit_request_is_containerds_with_the_parent_in_field_5() {
+        let labels: Labels = [("key".to_owned(), "value".to_owned())].into();
+        let request = |parent: &str| CommitRequest {
+            snapshotter: "overlayfs".to_owned(),
+            name: "sha256:1".to_owned(),
+            key: "extract".to_owned(),
+            labels: labels.clone(),
+            parent: parent.to_owned(),
+        };
+        let with_parent = request("sha256:0").encode_to_vec();
+        // Who does not know of the parent reads the rest.
+        let read = api::CommitSnapshotRequest::decode(&with_parent[..]).unwrap();
+        assert_eq!(
+            (&*read.snapshotter, &*read.name, &*read.key),
+            ("overlayfs", "sha256:1", "extract")
+        );
+        assert_eq!(read.labels.into_iter().collect::<Labels>(), labels);
+
+        // Wire type 2, length 8.
+        let without = request("").encode_to_vec();
+        assert_eq!(with_parent, [&without[..], &[5 << 3 | 2, 8], b"sha256:0"].concat());
+    }
 }

@@ -7,7 +7,6 @@ use std::time::SystemTime;
 use tracing::debug;
 
 use super::{Error, Layer, Unpacked};
-use crate::containerd::labels::SNAPSHOT_REFERENCE;
 use crate::containerd::{Committed, Labels, Mount, Prepared, Snapshots};
 
 /// How often a snapshot is prepared when the daemon says that it exists, yet it can't be found: its
@@ -40,7 +39,7 @@ impl ActiveSnapshots {
     pub(super) async fn on_parent(&self, layer: &Layer) -> Result<Option<ActiveSnapshot>, Error> {
         let chain = layer.identity.chain_id.to_string();
         let parent = layer.identity.parent.map(|parent| parent.to_string());
-        let labels = snapshot_labels(layer);
+        let labels = self.layer_labels(layer);
         for _ in 0..PREPARE_TRIES {
             let prepared = self.prepare(&chain, parent.as_deref(), &labels).await?;
             if prepared.is_some() {
@@ -56,10 +55,15 @@ impl ActiveSnapshots {
 
     /// Prepares an empty snapshot without parent, to extract `layer` before its parent is there.
     pub(super) async fn apart(&self, layer: &Layer) -> Result<ActiveSnapshot, Error> {
-        // Without labels: this is a place to work in, which never becomes that chain.
+        // Without labels: this is a place to work in, which need not become that chain.
         let chain = layer.identity.chain_id.to_string();
         let prepared = self.prepare(&chain, None, &Labels::new()).await?;
         prepared.ok_or(Error::Undecided { layer: layer.descriptor.digest })
+    }
+
+    /// Whether a snapshot that was made [apart](Self::apart) can be committed on top of a parent.
+    pub(super) async fn can_rebase(&self) -> Result<bool, Error> {
+        Ok(self.snapshots.can_rebase().await?)
     }
 
     /// Removes what a failed or abandoned extraction has left.
@@ -87,6 +91,13 @@ impl ActiveSnapshots {
         }
     }
 
+    /// Labels of the snapshot that becomes `layer`'s.
+    fn layer_labels(&self, layer: &Layer) -> Labels {
+        let mut labels = layer.labels.clone();
+        labels.extend(self.snapshots.layer_labels(&layer.identity));
+        labels
+    }
+
     /// What can't be removed is left to the lease.
     async fn remove(&self, key: &str) {
         if let Err(error) = self.snapshots.remove(key).await {
@@ -106,11 +117,14 @@ impl ActiveSnapshot {
         Ok(self.all.snapshots.usage(&self.key).await?.inodes)
     }
 
-    /// Commits it as `layer`'s snapshot. Where another client was quicker, or the daemon refuses, it
+    /// Commits it as `layer`'s snapshot. One that was made [apart](ActiveSnapshots::apart) gets its
+    /// parent by this, of a daemon that [can do so](ActiveSnapshots::can_rebase). Where another client was quicker, or the daemon refuses, it
     /// is removed.
     pub(super) async fn commit(self, layer: &Layer) -> Result<Unpacked, Error> {
         let chain = layer.identity.chain_id.to_string();
-        match self.all.snapshots.commit(&chain, &self.key, &snapshot_labels(layer)).await {
+        let parent = layer.identity.parent.map(|parent| parent.to_string());
+        let labels = self.all.layer_labels(layer);
+        match self.all.snapshots.commit(&chain, &self.key, parent.as_deref(), &labels).await {
             Ok(Committed::Done) => {
                 self.all.keys().remove(&self.key);
                 Ok(Unpacked::Done)
@@ -131,13 +145,6 @@ impl ActiveSnapshot {
         self.all.remove(&self.key).await;
         self.all.keys().remove(&self.key);
     }
-}
-
-/// Labels of the snapshot that becomes `layer`'s.
-fn snapshot_labels(layer: &Layer) -> Labels {
-    let mut labels = layer.labels.clone();
-    labels.insert(SNAPSHOT_REFERENCE.to_owned(), layer.identity.chain_id.to_string());
-    labels
 }
 
 /// Unique among all clients that unpack `chain` at the same time, in the form that containerd's own

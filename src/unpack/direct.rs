@@ -3,18 +3,20 @@
 //!
 //! Layers are extracted in any order. One whose parent is not committed yet is extracted apart, into
 //! an active snapshot without parent that belongs to the pull's lease, so that nothing of it outlives
-//! a crash; when the parent is there, its files move over by rename. All others are extracted where
-//! they stay.
+//! a crash; when the parent is there, that snapshot is committed on top of it, or, where the daemon
+//! can't do that, its files move over by rename. All others are extracted where they stay.
 
 use std::io::BufRead;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use tokio::sync::OnceCell;
+use tracing::debug;
 
 use super::active::{ActiveSnapshot, ActiveSnapshots};
 use super::extract::{self, ExtractOptions, Extractor, ImpliedDirectory, Whiteouts};
 use super::ground::{self, Ground, Unsound};
+use super::places::Places;
 use super::{Error, Layer, Unpacked};
 use crate::oci::{Compression, MediaKind};
 
@@ -28,6 +30,9 @@ pub(super) struct DirectUnpacker {
     active: ActiveSnapshots,
     /// Whether the daemon and we were seen to mean the same directories.
     proven: OnceCell<()>,
+    /// Whether what was extracted apart can be put on its parent when it is committed.
+    can_rebase: OnceCell<bool>,
+    places: Places,
 }
 
 /// A layer being extracted while its blob comes in.
@@ -57,7 +62,12 @@ impl DirectUnpacker {
     /// [`Unsound`] when this process can't do what the daemon does.
     pub(super) fn new(snapshotter: &str, active: ActiveSnapshots) -> Result<Self, Unsound> {
         ground::check_process(snapshotter)?;
-        Ok(Self { active, proven: OnceCell::new() })
+        Ok(Self {
+            active,
+            proven: OnceCell::new(),
+            can_rebase: OnceCell::new(),
+            places: Places::default(),
+        })
     }
 
     /// Begins to extract `layer`; `None` when its snapshot is there already. With `parent_is_ready`,
@@ -121,7 +131,7 @@ impl DirectUnpacker {
             return Ok(Unpacked::Exists);
         };
         match self.fill(layer, &active, blob).await {
-            Ok(()) => active.commit(layer).await,
+            Ok(ground) => self.commit_filled(layer, active, ground).await,
             Err(error) => {
                 active.remove().await;
                 Err(error)
@@ -134,16 +144,17 @@ impl DirectUnpacker {
         layer: &Layer,
         active: &ActiveSnapshot,
         blob: impl BufRead + Send + 'static,
-    ) -> Result<(), Error> {
+    ) -> Result<Ground, Error> {
         let ground = self.ground(active).await?;
         let options = options(layer)?;
-        let diff_id = run_blocking(move || {
+        let extracting = run_blocking(move || {
             let root = ground::open_directory(&ground.upper)?;
             let extracted = extract::extract(blob, root, options)?;
-            inherit(&extracted.implied, &ground.upper, &ground.lowers)?;
-            Ok(extracted.diff_id)
+            inherit(&extracted.implied, &ground)?;
+            Ok((extracted.diff_id, ground))
         });
-        layer.check(diff_id.await?)
+        let (diff_id, ground) = extracting.await?;
+        layer.check(diff_id).map(|()| ground)
     }
 
     /// Commits the layer under its chain ID. The parent must be committed.
@@ -153,11 +164,41 @@ impl DirectUnpacker {
     /// of the attempt then.
     pub(super) async fn commit(&self, filled: Filled) -> Result<Unpacked, Error> {
         if !filled.is_apart {
-            return filled.commit_in_place().await;
+            return self.commit_completed(filled).await;
         }
-        let outcome = self.place(&filled).await;
-        filled.active.remove().await;
-        outcome
+        match self.lowers(&filled).await {
+            Some(lowers) => {
+                let ground = Ground { lowers, ..filled.ground };
+                self.commit_completed(Filled { ground, ..filled }).await
+            }
+            None => {
+                let outcome = self.place(&filled).await;
+                filled.active.remove().await;
+                outcome
+            }
+        }
+    }
+
+    /// The layers below one that was extracted apart and can stay where it is; `None` when it can't.
+    async fn lowers(&self, filled: &Filled) -> Option<Vec<PathBuf>> {
+        if !self.can_rebase().await {
+            return None;
+        }
+        let parent = filled.layer.identity.parent?;
+        let lowers = self.places.down_from(parent);
+        // Who looks for nothing there need not know them.
+        lowers.or_else(|| filled.implied.is_empty().then(Vec::new))
+    }
+
+    /// Whether the daemon puts a snapshot on its parent when it is committed, asked once.
+    pub(super) async fn can_rebase(&self) -> bool {
+        let ask = async || {
+            self.active.can_rebase().await.unwrap_or_else(|error| {
+                debug!(%error, "what the snapshotter can do is unknown");
+                false
+            })
+        };
+        *self.can_rebase.get_or_init(ask).await
     }
 
     /// Moves files that were extracted apart into a snapshot on the parent, and commits that.
@@ -175,19 +216,46 @@ impl DirectUnpacker {
                         ground::open_directory(&from)?,
                         ground::open_directory(&ground.upper)?,
                     )?;
-                    inherit(&implied, &ground.upper, &ground.lowers)
+                    inherit(&implied, &ground)?;
+                    Ok(ground)
                 })
                 .await
             }
             Err(unsound) => Err(unsound.into()),
         };
         match moved {
-            Ok(()) => active.commit(layer).await,
+            Ok(ground) => self.commit_filled(layer, active, ground).await,
             Err(error) => {
                 active.remove().await;
                 Err(error)
             }
         }
+    }
+
+    /// Commits the snapshot that the layer was extracted to.
+    async fn commit_completed(&self, filled: Filled) -> Result<Unpacked, Error> {
+        let Filled { layer, active, ground, implied, .. } = filled;
+        let inherited = run_blocking(move || inherit(&implied, &ground).map(|()| ground)).await;
+        match inherited {
+            Ok(ground) => self.commit_filled(&layer, active, ground).await,
+            Err(error) => {
+                active.remove().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn commit_filled(
+        &self,
+        layer: &Layer,
+        active: ActiveSnapshot,
+        ground: Ground,
+    ) -> Result<Unpacked, Error> {
+        let outcome = active.commit(layer).await?;
+        if outcome == Unpacked::Done {
+            self.places.remember(&layer.identity, ground);
+        }
+        Ok(outcome)
     }
 }
 
@@ -230,27 +298,14 @@ impl Filled {
     pub(super) async fn abandon(self) {
         self.active.remove().await;
     }
-
-    async fn commit_in_place(self) -> Result<Unpacked, Error> {
-        let Self { layer, active, ground, implied, .. } = self;
-        let inherited =
-            run_blocking(move || inherit(&implied, &ground.upper, &ground.lowers)).await;
-        match inherited {
-            Ok(()) => active.commit(&layer).await,
-            Err(error) => {
-                active.remove().await;
-                Err(error)
-            }
-        }
-    }
 }
 
 /// Completes directories that the layer does not describe from the layers below.
-fn inherit(implied: &[ImpliedDirectory], upper: &Path, lowers: &[PathBuf]) -> Result<(), Error> {
-    if implied.is_empty() || lowers.is_empty() {
+fn inherit(implied: &[ImpliedDirectory], ground: &Ground) -> Result<(), Error> {
+    if implied.is_empty() || ground.lowers.is_empty() {
         return Ok(());
     }
-    Ok(extract::inherit(implied, ground::open_directory(upper)?, lowers)?)
+    Ok(extract::inherit(implied, ground::open_directory(&ground.upper)?, &ground.lowers)?)
 }
 
 fn options(layer: &Layer) -> Result<ExtractOptions, Error> {

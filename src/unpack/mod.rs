@@ -6,6 +6,7 @@
 //! | `daemon` | containerd's own way: stored content, applied by its diff service |
 //! | `direct` | our way: the files are written by us while the blob streams in |
 //! | `ground` | whether, and where, files may be written by us |
+//! | `places` | where the layers of this run lie |
 //! | `unpacker` | the choice between them, and layers that wait for those below |
 //! | `active` | snapshots that are being filled, by either |
 //! | [`extract`], [`inflate`] | a stream of bytes into files, beneath one directory |
@@ -19,6 +20,7 @@ mod error;
 pub mod extract;
 mod ground;
 pub mod inflate;
+mod places;
 mod unpacker;
 
 use daemon::DaemonUnpacker;

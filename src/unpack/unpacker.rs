@@ -19,8 +19,8 @@ use crate::oci::{ChainId, Compression, DiffId, Hasher};
 use crate::progress::{Event, Sink};
 
 /// Largest blob, in bytes, that waits in memory for the layers below instead of being extracted apart
-/// (256 KiB). That saves two of the daemon's transactions and the move, which cost more than
-/// extracting so little.
+/// (256 KiB), where it would have to move then. That saves two of the daemon's transactions and the
+/// move, which cost more than extracting so little.
 const MAX_HELD_BLOB: u64 = 256 * 1024;
 
 /// Most bytes of blobs that wait in memory (8 MiB), whatever the number of layers.
@@ -229,7 +229,8 @@ impl Unpacker {
             return Ok(None);
         };
         let parent_is_ready = self.parent_is_ready(layer);
-        if let Some(held) = self.room_for(layer).filter(|_| !parent_is_ready) {
+        let must_move = !parent_is_ready && !direct.can_rebase().await;
+        if let Some(held) = self.room_for(layer).filter(|_| must_move) {
             return Ok(Some(LayerSink { chain_id, target: Target::Memory(held) }));
         }
         match direct.begin(layer, parent_is_ready).await {
