@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help setup build demo test bench lint clean-parts
+.PHONY: help setup build demo test test-newer bench lint clean-parts
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' Makefile | expand -t 20
@@ -18,6 +18,9 @@ demo: build ## pull an image into a containerd of its own and look at it
 
 test: setup ## run every test, on real daemons and registries
 	$(CARGO) test --locked
+
+test-newer: setup ## the tests of each containerd on a newer one, in the folder CONTAINERD_NEWER
+	CONTAINERD_NEWER='$(CONTAINERD_NEWER)' $(CARGO) test --locked --test it -- --ignored
 
 bench: setup ## race ctr of each containerd, e.g. CASES=one-layer,tiny PAIRS=3 DAEMONS=2.1
 	$(CARGO) bench --locked --bench peers -- $(if $(CASES),--cases $(CASES)) \

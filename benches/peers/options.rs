@@ -15,7 +15,7 @@ pub(crate) struct Options {
     /// Cases by name, comma-joined; all of them otherwise.
     #[arg(long, value_delimiter = ',', value_parser = case)]
     pub(crate) cases: Vec<String>,
-    /// Daemons by name, comma-joined; all of them otherwise.
+    /// Daemons by name, comma-joined; all that are at hand otherwise.
     #[arg(long, value_delimiter = ',', value_parser = flavour)]
     pub(crate) daemons: Vec<Flavour>,
     /// Runs of each contestant, in turn.
@@ -55,8 +55,12 @@ impl Options {
 
     /// The chosen daemons, in their own order.
     pub(crate) fn chosen_daemons(&self) -> Vec<Flavour> {
-        let all = Flavour::ALL.into_iter();
-        all.filter(|flavour| self.daemons.is_empty() || self.daemons.contains(flavour)).collect()
+        let mut chosen = Flavour::ALL.to_vec();
+        chosen.retain(|flavour| match self.daemons.is_empty() {
+            true => flavour.is_at_hand(),
+            false => self.daemons.contains(flavour),
+        });
+        chosen
     }
 }
 

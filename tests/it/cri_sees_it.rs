@@ -28,7 +28,7 @@ fn with_sandbox_image(version: Version, sandbox: &str) -> Containerd {
             "[plugins.'io.containerd.grpc.v1.cri']\n\
              sandbox_image = '{sandbox}'\nrestrict_oom_score_adj = true\n"
         ),
-        Version::V2_1 => format!(
+        Version::V2_1 | Version::Newer => format!(
             "[plugins.'io.containerd.cri.v1.images'.pinned_images]\nsandbox = '{sandbox}'\n\
              [plugins.'io.containerd.cri.v1.runtime']\nrestrict_oom_score_adj = true\n"
         ),

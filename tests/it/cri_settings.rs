@@ -17,7 +17,7 @@ fn unusual(version: Version) -> Containerd {
             "[plugins.'{plugin}']\nsandbox_image = 'sandbox.example/pause:9'\n\
              [plugins.'{plugin}'.containerd]\nsnapshotter = 'native'\n"
         ),
-        Version::V2_1 => format!(
+        Version::V2_1 | Version::Newer => format!(
             "[plugins.'{plugin}']\nsnapshotter = 'native'\n\
              [plugins.'{plugin}'.pinned_images]\nsandbox = 'sandbox.example/pause:9'\n"
         ),

@@ -20,6 +20,9 @@ const SIZE: usize = 1 << 20;
 /// A label that SOCI gives to the snapshots whose files it mounts.
 const MOUNTED: (&str, &str) = ("containerd.io/snapshot/remote", "remote snapshot");
 
+const SINCE_2_3: [&str; 2] =
+    ["containerd.io/snapshot/diff-id", "containerd.io/snapshot/parent-chain-id"];
+
 /// Content of the file `data`.
 fn data(seed: &str) -> Vec<u8> {
     noise(seed, SIZE)
@@ -67,10 +70,14 @@ fn labels_when_mounted(
     labels
 }
 
-/// Labels of the snapshots that there are, all of which are committed.
+/// Labels of the snapshots that there are, all of which are committed. Those that containerd 2.3 has
+/// more than the others are left to [`super::snapshots`].
 fn committed(store: &Store<'_>) -> BTreeMap<String, BTreeMap<String, String>> {
-    let snapshots = store.snapshots();
+    let mut snapshots = store.snapshots();
     assert!(snapshots.values().all(|snapshot| snapshot.committed), "{snapshots:#?}");
+    for snapshot in snapshots.values_mut() {
+        snapshot.labels.retain(|key, _| !SINCE_2_3.contains(&key.as_str()));
+    }
     snapshots.into_iter().map(|(chain_id, snapshot)| (chain_id, snapshot.labels)).collect()
 }
 

@@ -54,7 +54,7 @@ pub(crate) struct Soci {
 impl Soci {
     /// The one of this version of containerd that all tests of the process share.
     pub(crate) fn shared(version: Version) -> &'static Self {
-        static SHARED: [OnceLock<Soci>; 3] = [const { OnceLock::new() }; 3];
+        static SHARED: [OnceLock<Soci>; 4] = [const { OnceLock::new() }; 4];
         SHARED[version as usize].get_or_init(|| Self::start(version))
     }
 
@@ -177,7 +177,7 @@ fn settings(version: Version, socket: &Path, hosts: &Path) -> String {
              restrict_oom_score_adj = true\n\
              [plugins.'{plugin}'.containerd]\n{images}"
         ),
-        Version::V2_1 => format!(
+        Version::V2_1 | Version::Newer => format!(
             "[plugins.'{plugin}']\n{images}\
              [plugins.'{plugin}'.pinned_images]\nsandbox = '{REGISTRY}/{SANDBOX}'\n\
              [plugins.'io.containerd.cri.v1.runtime']\nrestrict_oom_score_adj = true\n"
