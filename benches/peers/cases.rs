@@ -24,8 +24,7 @@ pub(crate) struct Case {
     pub(crate) again: bool,
     /// The layers are also taken through `curl | igzip -d | tar x`, which shows what the machine can.
     pub(crate) limit: bool,
-    /// The layers are also fetched and stored, and empty snapshots made for them, with nothing else,
-    /// which shows what is left to a client.
+    /// What no client gets around is also done by itself, which shows what is left to one.
     pub(crate) floor: bool,
 }
 
@@ -67,7 +66,11 @@ impl Case {
                 .over(Network::Capped),
             Self::new("far", "the same 50 ms away, redirected", vec![one_layer()])
                 .over(Network::Far),
-            Self { limit: true, ..Self::new("fleet", "50 images that share layers", fleet()) },
+            Self {
+                limit: true,
+                floor: true,
+                ..Self::new("fleet", "50 images that share layers", fleet())
+            },
             Self::new(
                 "starved",
                 "one connection in eight at 100 KB/s",

@@ -83,11 +83,9 @@ impl Race<'_> {
         Ok(elapsed)
     }
 
-    /// Fetches every layer of the case's image and stores it, and beside that makes as many empty
-    /// snapshots, one on another; all by the daemon's own calls.
+    /// Does once what no client gets around, and less than any does.
     pub(crate) fn floor(&self) -> Result<Duration, String> {
-        let urls: Vec<String> = self.layer_urls().map(|(_, url)| url).collect();
-        floor::measure(self.daemon, &urls)
+        floor::measure(self.daemon, self.front.authority(), self.images)
     }
 
     /// Digest and address of each layer, in the order in which the images have them.

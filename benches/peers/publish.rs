@@ -38,6 +38,11 @@ pub(crate) struct Published {
 }
 
 impl Published {
+    /// The image's tag.
+    pub(crate) fn tag(&self) -> &'static str {
+        TAG
+    }
+
     /// The image's name at `authority`.
     pub(crate) fn reference(&self, authority: &str) -> String {
         format!("{authority}/{}:{TAG}", self.repository)

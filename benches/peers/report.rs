@@ -50,7 +50,7 @@ fn yardsticks(text: &mut String, results: &Results) {
         let title = &outcome.title;
         let limit = format!("`curl | igzip -d | tar x` of {title}");
         against(text, &limit, outcome, |duel| &duel.limit_seconds);
-        let floor = format!("Layers of {title} fetched, stored, and a snapshot made for each");
+        let floor = format!("What no client gets around of {title}");
         against(text, &floor, outcome, |duel| &duel.floor_seconds);
     }
 }

@@ -28,7 +28,7 @@ pub(crate) struct Duel {
     pub(crate) daemon: String,
     /// When it began, in UTC.
     pub(crate) date: String,
-    /// The layers fetched and stored, and empty snapshots for them, where the case has that.
+    /// What no client gets around, where the case has that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) floor_seconds: Vec<f64>,
     /// The layers through `curl | igzip -d | tar x`, where the case has that.
