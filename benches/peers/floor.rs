@@ -1,8 +1,9 @@
 //! What no client gets around that leaves images behind, each by the fastest there is: the registry's
 //! answers, the digests of what came, the daemon's calls that store it and make a snapshot of each layer,
-//! inflating the layers (by igzip), their diff IDs, and their files. Less than a pull, and in no order:
-//! owners, modes and times are left alone, nothing is parsed, large blobs are no more than a file, and
-//! nothing waits for anything but a snapshot for its parent.
+//! inflating the layers (large ones, by igzip), their diff IDs, and their files. Less than a pull:
+//! owners, modes and times are left alone, nothing is parsed, large blobs are no more than a file. And in
+//! no order but the one that there has to be: a manifest comes before its configuration, that before the
+//! first snapshot, a snapshot before those on it, and the images' names come last.
 
 use std::collections::HashMap;
 use std::fs;
@@ -41,17 +42,20 @@ const UNPACKED_AT_ONCE: usize = 2;
 /// a file.
 const MAX_MESSAGE: usize = 4 << 20;
 
+/// Up to what uncompressed size igzip is not started for a layer, in bytes: that takes longer than to
+/// inflate it.
+const SMALL: usize = 1 << 20;
+
 /// How long the lease would live that holds what is made here; it is removed at once.
 const LIFETIME: Duration = Duration::from_secs(3600);
 
 /// What is to be had of the images.
 struct Wanted {
-    /// Addresses of manifests, configurations and distinct layers.
+    /// Addresses of manifests, configurations and distinct layers, those of the first image first.
     urls: Vec<String>,
     /// Names and manifests of the images.
     names: Vec<(String, Descriptor)>,
-    /// The images' layers as the places of their parents, which come before them; a parent of its own
-    /// for the base.
+    /// Where the parent of each layer is among them, which is before it; `None` for a base.
     parents: Vec<Option<usize>>,
     /// The distinct layers.
     layers: Vec<Arc<Layer>>,
@@ -141,19 +145,15 @@ async fn pull(
     rustix::fs::sync();
     let started = Instant::now();
     let (client, name) = (&client, unique("layer"));
-    let names = async {
-        for (name, target) in &wanted.names {
-            client.images().put(name, target, &Labels::new(), None).await?;
-        }
-        Ok(())
-    };
+    let (first, others) = wanted.urls.split_at(2);
+    for document in first {
+        store(client, folder, std::slice::from_ref(document)).await?;
+    }
     let stack = async { stack(client, &name, &wanted.parents).await.map_err(Error::from) };
-    tokio::try_join!(
-        store(client, folder, &wanted.urls),
-        unpack(folder, &wanted.layers),
-        stack,
-        names
-    )?;
+    tokio::try_join!(store(client, folder, others), unpack(folder, &wanted.layers), stack)?;
+    for (name, target) in &wanted.names {
+        client.images().put(name, target, &Labels::new(), None).await?;
+    }
     Ok(started.elapsed())
 }
 
@@ -234,11 +234,13 @@ impl Layer {
     }
 
     fn unpack(&self, root: &Path) -> io::Result<()> {
-        let mut igzip = Command::new("igzip");
-        igzip.args(["-d", "-c"]).arg(&self.packed).stdout(Stdio::null());
-        let status = igzip.status()?;
-        if !status.success() {
-            return Err(io::Error::other(format!("igzip: {status}")));
+        if self.tar.len() > SMALL {
+            let mut igzip = Command::new("igzip");
+            igzip.args(["-d", "-c"]).arg(&self.packed).stdout(Stdio::null());
+            let status = igzip.status()?;
+            if !status.success() {
+                return Err(io::Error::other(format!("igzip: {status}")));
+            }
         }
         black_box(Digest::of(&self.tar));
         self.write(root)
