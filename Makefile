@@ -20,7 +20,8 @@ test: setup ## run every test, on real daemons and registries
 	$(CARGO) test --locked
 
 test-newer: setup ## the tests of each containerd on a newer one, in the folder CONTAINERD_NEWER
-	CONTAINERD_NEWER='$(CONTAINERD_NEWER)' $(CARGO) test --locked --test it -- --ignored
+	$(if $(CONTAINERD_NEWER),,$(error CONTAINERD_NEWER must name the folder with containerd, its shim and ctr))
+	$(CARGO) test --locked --test it -- --ignored
 
 bench: setup ## race ctr of each containerd, e.g. CASES=one-layer,tiny PAIRS=3 DAEMONS=2.1
 	$(CARGO) bench --locked --bench peers -- $(if $(CASES),--cases $(CASES)) \

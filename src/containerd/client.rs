@@ -63,7 +63,8 @@ pub struct Client {
 #[derive(Debug)]
 struct Daemon {
     address: PathBuf,
-    release: OnceLock<Option<Release>>,
+    /// Not set where the version can't be read.
+    release: OnceLock<Release>,
     plugins: OnceCell<Vec<Plugin>>,
     content_root: OnceCell<Option<PathBuf>>,
     blobs: OnceCell<Option<BlobDirectory>>,
@@ -71,7 +72,7 @@ struct Daemon {
 }
 
 /// Major and minor number of a daemon's version.
-type Release = (u32, u32);
+pub(super) type Release = (u32, u32);
 
 /// The metadata of every call.
 #[derive(Debug, Clone)]
@@ -117,7 +118,9 @@ impl Client {
         };
         let version = client.version().await?;
         debug!(address = %address.display(), version, namespace, "connected to containerd");
-        client.daemon.release.get_or_init(|| release(&version));
+        if let Some(release) = release(&version) {
+            client.daemon.release.get_or_init(|| release);
+        }
         Ok(client)
     }
 
@@ -154,8 +157,8 @@ impl Client {
 
     /// Whether the daemon was of this release or a later one when we connected; of a version that
     /// can't be read, that is not so.
-    pub(super) fn is_at_least(&self, wanted: (u32, u32)) -> bool {
-        self.daemon.release.get().is_some_and(|release| *release >= Some(wanted))
+    pub(super) fn is_at_least(&self, wanted: Release) -> bool {
+        self.daemon.release.get().is_some_and(|release| *release >= wanted)
     }
 
     /// Blobs.

@@ -8,14 +8,14 @@ use tonic::client::Grpc;
 use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
-use super::client::Service;
+use super::client::{Release, Service};
 use super::{Client, Error, Labels, labels};
 use crate::oci::LayerIdentity;
 
 const COMMIT: &str = "/containerd.services.snapshots.v1.Snapshots/Commit";
 
 /// The release from which on a snapshot's labels say what it consists of.
-const LABELS_IDENTITY: (u32, u32) = (2, 3);
+const IDENTITY_LABELS_SINCE: Release = (2, 3);
 
 /// What a snapshotter can do that takes a parent when a snapshot is committed.
 const REBASE: &str = "rebase";
@@ -181,7 +181,7 @@ impl Snapshots {
     /// The labels that this daemon's own clients give a layer's snapshot.
     pub fn layer_labels(&self, identity: &LayerIdentity) -> Labels {
         let mut labels: Labels = [labels::snapshot_reference(identity)].into();
-        if self.client.is_at_least(LABELS_IDENTITY) {
+        if self.client.is_at_least(IDENTITY_LABELS_SINCE) {
             labels.extend(labels::snapshot_identity(identity));
         }
         labels

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::Error;
@@ -40,6 +41,14 @@ pub enum Unsound {
     /// The directory is not there, or not the daemon's: it runs in another mount namespace.
     #[error("{} is not the directory that containerd means", .0.display())]
     Elsewhere(PathBuf),
+    /// The daemon, and the owners that it means, are in a user namespace.
+    #[error("{} belongs to user {owner}: containerd runs in a user namespace", path.display())]
+    Owned {
+        /// The directory.
+        path: PathBuf,
+        /// Its owner's ID.
+        owner: u32,
+    },
     /// The directory can't be used.
     #[error("cannot use {}", path.display())]
     Io {
@@ -99,6 +108,7 @@ impl Ground {
     /// Shows that the daemon's directory of this name is ours: a file that we make there is one more
     /// for the daemon.
     pub(super) async fn prove(&self, active: &ActiveSnapshot) -> Result<(), Error> {
+        self.check_owner()?;
         let before = active.inodes().await?;
         let marker = self.upper.join(MARKER);
         fs::File::create_new(&marker).map_err(|source| self.unusable(source))?;
@@ -108,6 +118,15 @@ impl Ground {
             Ok(())
         } else {
             Err(Unsound::Elsewhere(self.upper.clone()).into())
+        }
+    }
+
+    /// What the daemon makes for itself belongs to root, unless its root is another one than ours.
+    fn check_owner(&self) -> Result<(), Unsound> {
+        let upper = fs::metadata(&self.upper).map_err(|source| self.unusable(source))?;
+        match upper.uid() {
+            0 => Ok(()),
+            owner => Err(Unsound::Owned { path: self.upper.clone(), owner }),
         }
     }
 
@@ -163,6 +182,20 @@ mod tests {
         ] {
             assert!(matches!(Ground::of(&mounts), Err(Unsound::Mounts(_))), "{mounts:?}");
         }
+    }
+
+    #[test]
+    fn keeps_away_from_a_daemon_whose_root_is_another_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let ground = Ground { upper: directory.path().to_owned(), lowers: Vec::new() };
+        let owner = |uid| std::os::unix::fs::chown(directory.path(), Some(uid), None);
+        // Who is not root has no directory of root's at hand.
+        if owner(0).is_ok() {
+            assert!(ground.check_owner().is_ok());
+            owner(100_000).unwrap();
+        }
+        let said = ground.check_owner().unwrap_err();
+        assert!(matches!(said, Unsound::Owned { .. }), "{said:?}");
     }
 
     #[test]

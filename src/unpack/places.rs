@@ -16,8 +16,9 @@ pub(super) struct Places(Mutex<HashMap<ChainId, Place>>);
 struct Place {
     upper: PathBuf,
     parent: Option<ChainId>,
-    /// The layers below, topmost first, where the parent has no place here.
+    /// The layers below, topmost first, where the places here do not lead down from the parent.
     lowers: Vec<PathBuf>,
+    leads_to_base: bool,
 }
 
 impl Places {
@@ -26,10 +27,12 @@ impl Places {
         let Ground { upper, lowers } = ground;
         let LayerIdentity { chain_id, parent, .. } = *layer;
         let mut places = self.places();
+        let below = parent.and_then(|parent| places.get(&parent));
+        let is_known = below.is_some_and(|place| place.leads_to_base);
         // A list of all below for each would grow with the square of the layers.
-        let is_known = parent.is_some_and(|parent| places.contains_key(&parent));
         let lowers = if is_known { Vec::new() } else { lowers };
-        places.insert(chain_id, Place { upper, parent, lowers });
+        let leads_to_base = parent.is_none() || is_known || !lowers.is_empty();
+        places.insert(chain_id, Place { upper, parent, lowers, leads_to_base });
     }
 
     /// The directories from the layer `top` down, topmost first; `None` when one of them is not known.
@@ -38,7 +41,7 @@ impl Places {
         let mut directories = Vec::new();
         let mut next = Some(top);
         while let Some(chain_id) = next {
-            let place = places.get(&chain_id)?;
+            let place = places.get(&chain_id).filter(|place| place.leads_to_base)?;
             directories.push(place.upper.clone());
             directories.extend_from_slice(&place.lowers);
             next = place.parent.filter(|_| place.lowers.is_empty());
@@ -94,5 +97,8 @@ mod tests {
         // Put on a parent that is not known, by one who looked for nothing there.
         places.remember(&layers[1], ground("/2", &[]));
         assert_eq!(places.down_from(layers[1].chain_id), None);
+        // What the daemon names above it leads past it.
+        places.remember(&layers[2], ground("/3", &["/2", "/1"]));
+        assert_eq!(places.down_from(layers[2].chain_id), paths(&["/3", "/2", "/1"]));
     }
 }

@@ -230,7 +230,7 @@ impl Unpacker {
         };
         let parent_is_ready = self.parent_is_ready(layer);
         let must_move = !parent_is_ready && !direct.can_rebase().await;
-        if let Some(held) = self.room_for(layer).filter(|_| must_move) {
+        if must_move && let Some(held) = self.room_for(layer) {
             return Ok(Some(LayerSink { chain_id, target: Target::Memory(held) }));
         }
         match direct.begin(layer, parent_is_ready).await {

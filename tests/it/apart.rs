@@ -1,5 +1,6 @@
 //! Layers that come in before those below them: they are extracted apart, and move into place when
-//! the layers below are there. What a crash leaves of them belongs to a lease.
+//! the layers below are there, or stay where the daemon can do that. What a crash leaves of them belongs
+//! to a lease.
 
 use std::fs::read_dir;
 use std::path::PathBuf;
@@ -236,7 +237,7 @@ each_version! {
     }
 
     fn a_layer_that_is_not_the_configurations_is_refused_before_its_snapshot_is_made(daemon) {
-        // Extracted apart, and held in memory.
+        // Extracted apart; and held in memory, where it would have to move.
         for above in [curious_above().ballast("ballast"), curious_above()] {
             let base = curious().file(&unique("own"), b"");
             let layers = [base, above].map(|tree| Layer::pack(&tree.into_tar(), Packing::Gzip));

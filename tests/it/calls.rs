@@ -6,7 +6,7 @@ use crate::support::cli::Pullctl;
 use crate::support::containerd::{Containerd, Version};
 use crate::support::faulty::{FaultyRegistry, dead_authority};
 use crate::support::image::{Image, Layer, Recipe};
-use crate::support::unique;
+use crate::support::{each_version, unique};
 
 /// How many layers the image has.
 const LAYERS: u64 = 8;
@@ -67,9 +67,9 @@ fn is_about_the_daemon(call: &str) -> bool {
         .any(|service| call.starts_with(service))
 }
 
-#[test]
-fn a_daemon_is_asked_once_for_what_a_pull_needs() {
-    for version in Version::ALL {
+each_version! {
+    fn a_daemon_is_asked_once_for_what_a_pull_needs(daemon) {
+        let version = daemon.version();
         let counting = Counting::start(version);
         let registry = FaultyRegistry::start();
         let reference = registry.add_new(&image());

@@ -8,7 +8,8 @@ use crate::support::store::Store;
 use crate::support::tree::{self, Tree};
 use crate::support::{each_version, unique};
 
-/// Three layers that are extracted where they stay, apart from the others, and from memory.
+/// Three layers that are extracted where they stay, apart from the others, and from memory (where that
+/// would have to move).
 fn three_layers() -> Image {
     let [lower, upper] = ["lower", "upper"].map(unique);
     let packed = |tree: Tree| Layer::pack(&tree.into_tar(), Packing::Gzip);
