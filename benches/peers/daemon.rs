@@ -119,6 +119,18 @@ impl Daemon {
         daemon
     }
 
+    /// Its flavour's name; of a newer one, its version.
+    pub(crate) fn name(&self) -> Result<String, String> {
+        if self.flavour.is_at_hand() {
+            return Ok(self.flavour.name().to_owned());
+        }
+        let told = self.ctr("default", &["version"])?;
+        let server = told.split_once("Server:").map_or("", |(_, server)| server);
+        let version = server.split_once("Version:").map_or("", |(_, version)| version);
+        let version = version.split_whitespace().next();
+        Ok(version.ok_or("ctr tells no version")?.trim_start_matches('v').to_owned())
+    }
+
     pub(crate) fn socket(&self) -> PathBuf {
         self.supervised.directory().join("containerd.sock")
     }

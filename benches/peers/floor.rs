@@ -1,29 +1,33 @@
 //! What no client gets around that leaves images behind, each by the fastest there is: the registry's
 //! answers, the digests of what came, the daemon's calls that store it and make a snapshot of each layer,
-//! inflating the layers (large ones, by igzip), their diff IDs, and their files. Less than a pull:
-//! owners, modes and times are left alone, nothing is parsed, large blobs are no more than a file. And in
-//! no order but the one that there has to be: a manifest comes before its configuration, that before the
-//! first snapshot, a snapshot before those on it, and the images' names come last.
+//! inflating the layers (by igzip), their diff IDs, their files, and a name for each image. Less than a
+//! pull: owners, modes and times are left alone, nothing is parsed, large blobs are no more than a file,
+//! and all of it begins at once. Nothing waits for anything but a snapshot for its parent.
 
 use std::collections::HashMap;
 use std::fs;
 use std::hint::black_box;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
+use std::num::NonZero;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use flate2::read::GzDecoder;
+use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use pullctl::containerd::labels::Labels;
-use pullctl::containerd::{self, Client, Committed, Prepared, ingest_reference};
-use pullctl::oci::{Descriptor, Digest, MediaType};
+use pullctl::containerd::{Client, Committed, Prepared, Snapshots, ingest_reference};
+use pullctl::oci::{Descriptor, Digest, Hasher, MediaType};
+use reqwest::Response;
 use reqwest::header::ACCEPT;
 use serde_json::Value;
 use tar::EntryType;
+use tokio::task::spawn_blocking;
 
 use crate::daemon::Daemon;
 use crate::publish::Published;
@@ -32,32 +36,24 @@ use crate::support::{block_on, unique};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// Answers that are awaited, and blobs that are stored, at the same time.
+/// Answers that are awaited, and calls of the daemon of one kind, at the same time.
 const AT_ONCE: usize = 8;
 
-/// Layers that are inflated, hashed and written at the same time.
-const UNPACKED_AT_ONCE: usize = 2;
-
-/// Largest blob that the daemon takes in one message, in bytes. Of larger ones, there is no more than
-/// a file.
-const MAX_MESSAGE: usize = 4 << 20;
-
-/// Up to what uncompressed size igzip is not started for a layer, in bytes: that takes longer than to
-/// inflate it.
-const SMALL: usize = 1 << 20;
+/// Largest blob that is given to the daemon, in bytes. Of larger ones, there is no more than a file.
+const MAX_STORED: u64 = 4 << 20;
 
 /// How long the lease would live that holds what is made here; it is removed at once.
 const LIFETIME: Duration = Duration::from_secs(3600);
 
 /// What is to be had of the images.
+#[derive(Default)]
 struct Wanted {
-    /// Addresses of manifests, configurations and distinct layers, those of the first image first.
-    urls: Vec<String>,
+    /// Addresses and sizes of manifests, configurations and layers.
+    blobs: Vec<(String, u64)>,
     /// Names and manifests of the images.
     names: Vec<(String, Descriptor)>,
-    /// Where the parent of each layer is among them, which is before it; `None` for a base.
-    parents: Vec<Option<usize>>,
-    /// The distinct layers.
+    /// Snapshots by how many are below them: name and parent.
+    levels: Vec<Vec<(String, Option<String>)>>,
     layers: Vec<Arc<Layer>>,
 }
 
@@ -75,139 +71,213 @@ enum Content {
     File(Range<usize>),
 }
 
-/// Does that once for `images` at `authority`, then has the daemon forget all of it.
+/// Does that once for `images` at `authority`, then has the daemon forget all of it. `None` with a
+/// daemon that can put snapshots on their parents later: there, more could begin at once.
 pub(crate) fn measure(
     daemon: &Daemon,
     authority: &str,
     images: &[Published],
-) -> Result<Duration, String> {
+) -> Result<Option<Duration>, String> {
     let namespace = unique("bench");
     let folder = daemon.directory().join(unique("floor"));
     fs::create_dir(&folder).map_err(|error| error.to_string())?;
-    let elapsed = block_on(async {
-        let wanted = look_at(authority, images, &folder).await?;
-        pull(daemon, &namespace, &folder, &wanted).await
-    });
-    daemon.forget(&namespace)?;
+    let elapsed = block_on(pull(daemon, &namespace, &folder, authority, images));
+    let forgotten = daemon.forget(&namespace);
     daemon.attic().take(&folder)?;
     fs::remove_dir_all(&folder).map_err(|error| error.to_string())?;
-    elapsed.map_err(|error: Error| error.to_string())
-}
-
-/// Finds out what there is to be had; none of this is measured.
-async fn look_at(authority: &str, images: &[Published], folder: &Path) -> Result<Wanted, Error> {
-    // The client insists on one even where nothing is encrypted; it may be there from the last pair.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let registry = reqwest::Client::new();
-    let mut wanted =
-        Wanted { urls: Vec::new(), names: Vec::new(), parents: Vec::new(), layers: Vec::new() };
-    let mut places: HashMap<Vec<&str>, usize> = HashMap::new();
-    for image in images {
-        let base = format!("http://{authority}/v2/{}", image.repository);
-        let url = format!("{base}/manifests/{}", image.tag());
-        let manifest = fetch(&registry, &url).await?;
-        let parsed: Value = serde_json::from_slice(&manifest)?;
-        let config = parsed["config"]["digest"].as_str().ok_or("the manifest has no config")?;
-        wanted.urls.extend([url, format!("{base}/blobs/{config}")]);
-        let target = descriptor(DOCKER_MANIFEST, &manifest);
-        wanted.names.push((image.reference(authority), target));
-
-        let digests: Vec<&str> = image.layers.iter().map(|(digest, _)| digest.as_str()).collect();
-        let mut parent = None;
-        for (position, digest) in digests.iter().enumerate() {
-            let chain = digests[..=position].to_vec();
-            if let Some(place) = places.get(&chain) {
-                parent = Some(*place);
-                continue;
-            }
-            let url = format!("{base}/blobs/{digest}");
-            let packed = folder.join(format!("packed-{}", places.len()));
-            let layer = Layer::read(packed, &fetch(&registry, &url).await?)?;
-            wanted.layers.push(Arc::new(layer));
-            wanted.urls.push(url);
-            wanted.parents.push(parent);
-            parent = Some(places.len());
-            places.insert(chain, places.len());
-        }
-    }
-    Ok(wanted)
+    let elapsed = elapsed.map_err(|error| error.to_string())?;
+    forgotten.map(|()| elapsed)
 }
 
 async fn pull(
     daemon: &Daemon,
     namespace: &str,
     folder: &Path,
-    wanted: &Wanted,
-) -> Result<Duration, Error> {
+    authority: &str,
+    images: &[Published],
+) -> Result<Option<Duration>, Error> {
     let client = Client::connect(&daemon.socket(), namespace).await?;
     client.leases().create(namespace, LIFETIME, &Labels::new()).await?;
     let client = client.with_lease(namespace);
+    let snapshots = client.snapshots("overlayfs");
+    if snapshots.can_rebase().await? {
+        return Ok(None);
+    }
+    // The client insists on one even where nothing is encrypted; it may be there from the last pair.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let registry = reqwest::Client::new();
+    let wanted = look_at(&registry, authority, images, folder).await?;
+    // By the first blob it is found out how they are stored.
+    let first = Bytes::from(unique("first"));
+    let blob = descriptor("text/plain", &first);
+    client.content().put(&ingest_reference(&blob), &blob, first, Labels::new()).await?;
+    let connected = reqwest::Client::new();
     rustix::fs::sync();
+
     let started = Instant::now();
-    let (client, name) = (&client, unique("layer"));
-    let (first, others) = wanted.urls.split_at(2);
-    for document in first {
-        store(client, folder, std::slice::from_ref(document)).await?;
-    }
-    let stack = async { stack(client, &name, &wanted.parents).await.map_err(Error::from) };
-    tokio::try_join!(store(client, folder, others), unpack(folder, &wanted.layers), stack)?;
-    for (name, target) in &wanted.names {
-        client.images().put(name, target, &Labels::new(), None).await?;
-    }
-    Ok(started.elapsed())
+    tokio::try_join!(
+        store(&client, &connected, folder, &wanted.blobs),
+        unpack(folder, wanted.layers),
+        stack(&snapshots, &wanted.levels),
+        name(&client, &wanted.names),
+    )?;
+    Ok(Some(started.elapsed()))
 }
 
-async fn store(client: &Client, folder: &Path, urls: &[String]) -> Result<(), Error> {
-    let registry = &reqwest::Client::new();
-    let blobs = urls.iter().enumerate().map(async |(position, url)| {
-        let bytes = fetch(registry, url).await?;
-        let blob = descriptor("application/vnd.oci.image.layer.v1.tar+gzip", &bytes);
-        if bytes.len() > MAX_MESSAGE {
-            let file = folder.join(format!("blob-{position}"));
-            return Ok(tokio::task::spawn_blocking(|| fs::write(file, bytes)).await??);
+/// Finds out what there is to be had; none of this is measured.
+async fn look_at(
+    registry: &reqwest::Client,
+    authority: &str,
+    images: &[Published],
+    folder: &Path,
+) -> Result<Wanted, Error> {
+    let mut wanted = Wanted::default();
+    let mut known: HashMap<Vec<&str>, String> = HashMap::new();
+    for image in images {
+        let base = format!("http://{authority}/v2/{}", image.repository);
+        let url = format!("{base}/manifests/{}", image.tag());
+        let manifest = ask(registry, &url).await?.bytes().await?;
+        let parsed: Value = serde_json::from_slice(&manifest)?;
+        let config = parsed["config"]["digest"].as_str().ok_or("the manifest has no config")?;
+        // What is small is small, whatever its size.
+        wanted.blobs.extend([(url, 0), (format!("{base}/blobs/{config}"), 0)]);
+        let target = descriptor(DOCKER_MANIFEST, &manifest);
+        wanted.names.push((image.reference(authority), target));
+
+        let digests: Vec<&str> = image.layers.iter().map(|(digest, _)| digest.as_str()).collect();
+        let mut parent = None;
+        for (position, (digest, size)) in image.layers.iter().enumerate() {
+            let chain = digests[..=position].to_vec();
+            if !known.contains_key(&chain) {
+                let url = format!("{base}/blobs/{digest}");
+                let packed = folder.join(format!("packed-{}", known.len()));
+                let blob = ask(registry, &url).await?.bytes().await?;
+                wanted.layers.push(Arc::new(Layer::read(packed, &blob)?));
+                wanted.blobs.push((url, *size));
+                let snapshot = unique("layer");
+                wanted.levels.resize_with(wanted.levels.len().max(position + 1), Vec::new);
+                wanted.levels[position].push((snapshot.clone(), parent));
+                known.insert(chain.clone(), snapshot);
+            }
+            parent = known.get(&chain).cloned();
         }
-        let reference = ingest_reference(&blob);
-        client.content().put(&reference, &blob, bytes, Labels::new()).await?;
-        Ok(())
-    });
-    stream::iter(blobs).buffer_unordered(AT_ONCE).try_collect().await
+    }
+    Ok(wanted)
 }
 
-async fn fetch(registry: &reqwest::Client, url: &str) -> Result<Bytes, Error> {
+async fn ask(registry: &reqwest::Client, url: &str) -> Result<Response, Error> {
     let answer = registry.get(url).header(ACCEPT, DOCKER_MANIFEST).send().await?;
-    Ok(answer.error_for_status()?.bytes().await?)
+    Ok(answer.error_for_status()?)
 }
 
 fn descriptor(media_type: &str, bytes: &[u8]) -> Descriptor {
     Descriptor::new(MediaType::new(media_type), Digest::of(bytes), bytes.len() as u64)
 }
 
-/// Makes empty snapshots, called `name` and their place, one on another.
-async fn stack(
+async fn store(
     client: &Client,
-    name: &str,
-    parents: &[Option<usize>],
-) -> Result<(), containerd::Error> {
-    let snapshots = client.snapshots("overlayfs");
-    for (place, parent) in parents.iter().enumerate() {
-        let parent = parent.map(|parent| format!("{name}-{parent}"));
-        let name = format!("{name}-{place}");
-        let key = format!("extract-{name}");
-        let prepared = snapshots.prepare(&key, parent.as_deref(), &Labels::new()).await?;
-        debug_assert!(matches!(prepared, Prepared::Mounts(_)), "the name is new");
-        let committed = snapshots.commit(&name, &key, parent.as_deref(), &Labels::new()).await?;
-        debug_assert!(matches!(committed, Committed::Done), "the name is new");
+    registry: &reqwest::Client,
+    folder: &Path,
+    blobs: &[(String, u64)],
+) -> Result<(), Error> {
+    let stored = blobs.iter().enumerate().map(async |(position, (url, size))| {
+        let (client, registry, url) = (client.clone(), registry.clone(), url.clone());
+        let file = folder.join(format!("blob-{position}"));
+        let task = match *size > MAX_STORED {
+            true => tokio::spawn(async move { keep(ask(&registry, &url).await?, &file).await }),
+            false => tokio::spawn(async move { give(&client, ask(&registry, &url).await?).await }),
+        };
+        task.await?
+    });
+    stream::iter(stored).buffer_unordered(AT_ONCE).try_collect().await
+}
+
+/// Hashes a blob and writes it to a file while it comes in.
+async fn keep(mut answer: Response, file: &Path) -> Result<(), Error> {
+    let (mut file, mut hasher) = (fs::File::create(file)?, Hasher::new());
+    while let Some(chunk) = answer.chunk().await? {
+        hasher.update(&chunk);
+        file.write_all(&chunk)?;
+    }
+    black_box(hasher.finish());
+    Ok(())
+}
+
+/// Gives a blob to the daemon.
+async fn give(client: &Client, answer: Response) -> Result<(), Error> {
+    let bytes = answer.bytes().await?;
+    let blob = descriptor("application/vnd.oci.image.layer.v1.tar+gzip", &bytes);
+    client.content().put(&ingest_reference(&blob), &blob, bytes, Labels::new()).await?;
+    Ok(())
+}
+
+/// Makes empty snapshots, one on another.
+async fn stack(
+    snapshots: &Snapshots,
+    levels: &[Vec<(String, Option<String>)>],
+) -> Result<(), Error> {
+    for level in levels {
+        let made = level.iter().map(async |(name, parent)| {
+            let key = format!("extract-{name}");
+            let prepared = snapshots.prepare(&key, parent.as_deref(), &Labels::new()).await?;
+            let committed = snapshots.commit(name, &key, parent.as_deref(), &Labels::new()).await?;
+            match (prepared, committed) {
+                (Prepared::Mounts(_), Committed::Done) => Ok(()),
+                _ => Err(Error::from(format!("snapshot {name} was there"))),
+            }
+        });
+        stream::iter(made).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
     }
     Ok(())
 }
 
-/// Inflates and hashes each layer, and writes its files to a folder of its own.
-async fn unpack(folder: &Path, layers: &[Arc<Layer>]) -> Result<(), Error> {
-    let unpacked = layers.iter().enumerate().map(async |(place, layer)| {
-        let (root, layer) = (folder.join(place.to_string()), Arc::clone(layer));
-        Ok(tokio::task::spawn_blocking(move || layer.unpack(&root)).await??)
+async fn name(client: &Client, names: &[(String, Descriptor)]) -> Result<(), Error> {
+    let named = names.iter().map(async |(name, target)| {
+        Ok(client.images().put(name, target, &Labels::new(), None).await?)
     });
-    stream::iter(unpacked).buffer_unordered(UNPACKED_AT_ONCE).try_collect().await
+    stream::iter(named).buffer_unordered(AT_ONCE).try_collect().await
+}
+
+/// Inflates the layers, hashes them and writes their files, on all processors.
+async fn unpack(folder: &Path, layers: Vec<Arc<Layer>>) -> Result<(), Error> {
+    let mut shares = vec![Vec::new(); available_parallelism().map_or(1, NonZero::get)];
+    let bytes = |share: &Vec<Arc<Layer>>| share.iter().map(|layer| layer.tar.len()).sum::<usize>();
+    for layer in layers {
+        if let Some(smallest) = shares.iter_mut().min_by_key(|share| bytes(share)) {
+            smallest.push(layer);
+        }
+    }
+    let mut work = Vec::new();
+    for (number, share) in shares.into_iter().enumerate() {
+        let root = folder.join(format!("files-{number}"));
+        let (inflated, hashed) = (share.clone(), share.clone());
+        work.push(spawn_blocking(move || inflate(&inflated)));
+        work.push(spawn_blocking(move || {
+            for layer in hashed {
+                black_box(Digest::of(&layer.tar));
+            }
+            Ok(())
+        }));
+        work.push(spawn_blocking(move || {
+            fs::create_dir(&root)?;
+            let mut numbered = share.iter().enumerate();
+            numbered.try_for_each(|(place, layer)| layer.write(&root.join(place.to_string())))
+        }));
+    }
+    for done in try_join_all(work).await? {
+        done?;
+    }
+    Ok(())
+}
+
+fn inflate(layers: &[Arc<Layer>]) -> io::Result<()> {
+    if layers.is_empty() {
+        return Ok(());
+    }
+    let mut igzip = Command::new("igzip");
+    igzip.args(["-d", "-c"]).args(layers.iter().map(|layer| &layer.packed));
+    let status = igzip.stdout(Stdio::null()).status()?;
+    if status.success() { Ok(()) } else { Err(io::Error::other(format!("igzip: {status}"))) }
 }
 
 impl Layer {
@@ -231,19 +301,6 @@ impl Layer {
             files.push((entry.path()?.into_owned(), content));
         }
         Ok(Self { packed, tar, files })
-    }
-
-    fn unpack(&self, root: &Path) -> io::Result<()> {
-        if self.tar.len() > SMALL {
-            let mut igzip = Command::new("igzip");
-            igzip.args(["-d", "-c"]).arg(&self.packed).stdout(Stdio::null());
-            let status = igzip.status()?;
-            if !status.success() {
-                return Err(io::Error::other(format!("igzip: {status}")));
-            }
-        }
-        black_box(Digest::of(&self.tar));
-        self.write(root)
     }
 
     fn write(&self, root: &Path) -> io::Result<()> {

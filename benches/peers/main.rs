@@ -110,7 +110,7 @@ fn hold(
     let mut duels = Vec::new();
     for daemon in daemons {
         let race = Race { case, images, front, daemon, options };
-        let name = daemon.flavour.name().to_owned();
+        let name = daemon.name()?;
         let date = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M").to_string();
         let mut duel = Duel { daemon: name, date, ..Duel::default() };
         // Neither is always the one that finds the other's traces.
@@ -118,7 +118,7 @@ fn hold(
         for _ in 0..options.pairs {
             make_room(daemons)?;
             if case.floor {
-                duel.floor_seconds.push(race.floor()?.as_secs_f64());
+                duel.floor_seconds.extend(race.floor()?.map(|floor| floor.as_secs_f64()));
             }
             if case.limit {
                 duel.limit_seconds.push(race.limit()?.as_secs_f64());

@@ -84,7 +84,7 @@ impl Race<'_> {
     }
 
     /// Does once what no client gets around, and less than any does.
-    pub(crate) fn floor(&self) -> Result<Duration, String> {
+    pub(crate) fn floor(&self) -> Result<Option<Duration>, String> {
         floor::measure(self.daemon, self.front.authority(), self.images)
     }
 
