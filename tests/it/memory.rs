@@ -12,6 +12,9 @@ use crate::support::{each_version, unique};
 const LIMIT: u64 = 100 << 20;
 const GIB: u64 = 1 << 30;
 
+/// How many bytes of the large file are the same (64 KiB).
+const PIECE: u64 = 64 << 10;
+
 /// Length of a tar's header, and of the zeros at its end, in bytes.
 const BLOCK: u64 = 512;
 const END: u64 = 2 * BLOCK;
@@ -20,11 +23,20 @@ const END: u64 = 2 * BLOCK;
 /// they are sent.
 fn serve_large(registry: &FaultyRegistry, length: u64) -> String {
     let header = header(length - BLOCK - END);
+    // A chunk that lags behind is asked for once more from wherever it stands.
     let fill = move |offset: u64, buffer: &mut [u8]| {
-        // Each piece of 64 KiB differs from the next, so that misplaced bytes are noticed.
-        buffer.fill((offset >> 16).to_le_bytes()[0]);
-        if offset == 0 {
-            buffer[..header.len()].copy_from_slice(&header);
+        let mut position = offset;
+        let mut rest = &mut *buffer;
+        while !rest.is_empty() {
+            let length = usize::try_from(PIECE - position % PIECE).unwrap().min(rest.len());
+            let (piece, after) = rest.split_at_mut(length);
+            // Each piece differs from the next, so that misplaced bytes are noticed.
+            piece.fill((position / PIECE).to_le_bytes()[0]);
+            (position, rest) = (position + length as u64, after);
+        }
+        let beginning = usize::try_from(offset).ok().and_then(|offset| header.get(offset..));
+        for (byte, of_header) in buffer.iter_mut().zip(beginning.unwrap_or_default()) {
+            *byte = *of_header;
         }
         let end = usize::try_from((length - END).saturating_sub(offset)).unwrap();
         if let Some(end) = buffer.get_mut(end..) {
@@ -61,7 +73,7 @@ fn header(size: u64) -> [u8; BLOCK as usize] {
 
 fn digest_of(length: u64, fill: impl Fn(u64, &mut [u8])) -> Digest {
     let mut hasher = Hasher::new();
-    let mut piece = vec![0; 64 * 1024];
+    let mut piece = vec![0; usize::try_from(PIECE).unwrap()];
     for offset in (0..length).step_by(piece.len()) {
         fill(offset, &mut piece);
         hasher.update(&piece);

@@ -153,8 +153,8 @@ each_version! {
         assert!(connections.len() <= MOST_CONNECTIONS, "{} connections", connections.len());
         let ranges = requests.iter().filter(|request| request.status == 206);
         let layer: u64 = ranges.map(|request| request.bytes).sum();
-        // A tar's header and its end are 2 KiB.
-        assert!(layer <= SIZE as u64 + 2048, "{layer} bytes came");
+        // On a machine that halts for a moment, some chunks lag behind and are asked for once more.
+        assert!(layer < SIZE as u64 * 3 / 2, "{layer} bytes came");
     }
 
     fn a_registry_that_asks_for_a_certificate_gets_the_one_of_hosts_toml(daemon) {
