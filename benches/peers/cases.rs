@@ -59,7 +59,14 @@ impl Case {
                 "eight layers, 750 MB of 1.9 GB",
                 vec![layers("eight", 8, 228, 80)],
             ),
-            Self::new("incompressible", "512 MB that does not compress", vec![incompressible()]),
+            Self {
+                floor: true,
+                ..Self::new(
+                    "incompressible",
+                    "512 MB that does not compress",
+                    vec![incompressible()],
+                )
+            },
             Self { floor: true, ..Self::new("tiny", "100 tiny layers", vec![tiny()]) },
             Self { again: true, ..Self::new("again", "a repeated pull", vec![one_layer()]) },
             Self::new("capped", "200 MiB at 20 MB/s a connection", vec![one_layer()])

@@ -1,8 +1,9 @@
 //! What no client gets around that leaves images behind, each by the fastest there is: the registry's
 //! answers, the digests of what came, the daemon's calls that store it and make a snapshot of each layer,
-//! inflating the layers (by igzip), their diff IDs, their files, and a name for each image. Less than a
-//! pull: owners, modes and times are left alone, nothing is parsed, large blobs are no more than a file,
-//! and all of it begins at once. Nothing waits for anything but a snapshot for its parent.
+//! inflating the layers (by igzip), their diff IDs, their files with the times that they have, and a name
+//! for each image. Less than a pull: owners and modes are left alone, nothing is parsed, large blobs are
+//! no more than a file, and all of it begins at once. Nothing waits for anything but a snapshot for its
+//! parent.
 
 use std::collections::HashMap;
 use std::fs;
@@ -25,7 +26,7 @@ use pullctl::containerd::{Client, Committed, Prepared, Snapshots, ingest_referen
 use pullctl::oci::{Descriptor, Digest, Hasher, MediaType};
 use reqwest::Response;
 use reqwest::header::ACCEPT;
-use serde_json::Value;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, futimens, utimensat};
 use tar::EntryType;
 use tokio::task::spawn_blocking;
 
@@ -48,8 +49,8 @@ const LIFETIME: Duration = Duration::from_secs(3600);
 /// What is to be had of the images.
 #[derive(Default)]
 struct Wanted {
-    /// Addresses and sizes of manifests, configurations and layers.
-    blobs: Vec<(String, u64)>,
+    /// Addresses of manifests, configurations and layers, and whether they are [large](MAX_STORED).
+    blobs: Vec<(String, bool)>,
     /// Names and manifests of the images.
     names: Vec<(String, Descriptor)>,
     /// Snapshots by how many are below them: name and parent.
@@ -61,7 +62,13 @@ struct Wanted {
 struct Layer {
     packed: PathBuf,
     tar: Vec<u8>,
-    files: Vec<(PathBuf, Content)>,
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    path: PathBuf,
+    content: Content,
+    times: Timestamps,
 }
 
 enum Content {
@@ -71,20 +78,18 @@ enum Content {
     File(Range<usize>),
 }
 
-/// Does that once for `images` at `authority`, then has the daemon forget all of it. `None` with a
-/// daemon that can put snapshots on their parents later: there, more could begin at once.
+/// Does that once for `images` at `authority`, then has the daemon forget all of it; files are left in
+/// `folder`. `None` with a daemon that can put snapshots on their parents later: there, more could begin
+/// at once.
 pub(crate) fn measure(
     daemon: &Daemon,
+    folder: &Path,
     authority: &str,
     images: &[Published],
 ) -> Result<Option<Duration>, String> {
     let namespace = unique("bench");
-    let folder = daemon.directory().join(unique("floor"));
-    fs::create_dir(&folder).map_err(|error| error.to_string())?;
-    let elapsed = block_on(pull(daemon, &namespace, &folder, authority, images));
+    let elapsed = block_on(pull(daemon, &namespace, folder, authority, images));
     let forgotten = daemon.forget(&namespace);
-    daemon.attic().take(&folder)?;
-    fs::remove_dir_all(&folder).map_err(|error| error.to_string())?;
     let elapsed = elapsed.map_err(|error| error.to_string())?;
     forgotten.map(|()| elapsed)
 }
@@ -105,18 +110,17 @@ async fn pull(
     }
     // The client insists on one even where nothing is encrypted; it may be there from the last pair.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let registry = reqwest::Client::new();
-    let wanted = look_at(&registry, authority, images, folder).await?;
+    let wanted = look_at(authority, images, folder).await?;
     // By the first blob it is found out how they are stored.
     let first = Bytes::from(unique("first"));
     let blob = descriptor("text/plain", &first);
     client.content().put(&ingest_reference(&blob), &blob, first, Labels::new()).await?;
-    let connected = reqwest::Client::new();
+    let registry = reqwest::Client::new();
     rustix::fs::sync();
 
     let started = Instant::now();
     tokio::try_join!(
-        store(&client, &connected, folder, &wanted.blobs),
+        store(&client, &registry, folder, &wanted.blobs),
         unpack(folder, wanted.layers),
         stack(&snapshots, &wanted.levels),
         name(&client, &wanted.names),
@@ -125,35 +129,26 @@ async fn pull(
 }
 
 /// Finds out what there is to be had; none of this is measured.
-async fn look_at(
-    registry: &reqwest::Client,
-    authority: &str,
-    images: &[Published],
-    folder: &Path,
-) -> Result<Wanted, Error> {
+async fn look_at(authority: &str, images: &[Published], folder: &Path) -> Result<Wanted, Error> {
+    // Not the client that is measured, which finds no connection open.
+    let registry = reqwest::Client::new();
     let mut wanted = Wanted::default();
     let mut known: HashMap<Vec<&str>, String> = HashMap::new();
     for image in images {
-        let base = format!("http://{authority}/v2/{}", image.repository);
-        let url = format!("{base}/manifests/{}", image.tag());
-        let manifest = ask(registry, &url).await?.bytes().await?;
-        let parsed: Value = serde_json::from_slice(&manifest)?;
-        let config = parsed["config"]["digest"].as_str().ok_or("the manifest has no config")?;
-        // What is small is small, whatever its size.
-        wanted.blobs.extend([(url, 0), (format!("{base}/blobs/{config}"), 0)]);
-        let target = descriptor(DOCKER_MANIFEST, &manifest);
-        wanted.names.push((image.reference(authority), target));
+        let config = image.blob_url(authority, &image.config);
+        wanted.blobs.extend([(image.manifest_url(authority), false), (config, false)]);
+        wanted.names.push((image.reference(authority), image.manifest.clone()));
 
         let digests: Vec<&str> = image.layers.iter().map(|(digest, _)| digest.as_str()).collect();
         let mut parent = None;
         for (position, (digest, size)) in image.layers.iter().enumerate() {
             let chain = digests[..=position].to_vec();
             if !known.contains_key(&chain) {
-                let url = format!("{base}/blobs/{digest}");
+                let url = image.blob_url(authority, digest);
                 let packed = folder.join(format!("packed-{}", known.len()));
-                let blob = ask(registry, &url).await?.bytes().await?;
+                let blob = ask(&registry, &url).await?.bytes().await?;
                 wanted.layers.push(Arc::new(Layer::read(packed, &blob)?));
-                wanted.blobs.push((url, *size));
+                wanted.blobs.push((url, *size > MAX_STORED));
                 let snapshot = unique("layer");
                 wanted.levels.resize_with(wanted.levels.len().max(position + 1), Vec::new);
                 wanted.levels[position].push((snapshot.clone(), parent));
@@ -178,12 +173,12 @@ async fn store(
     client: &Client,
     registry: &reqwest::Client,
     folder: &Path,
-    blobs: &[(String, u64)],
+    blobs: &[(String, bool)],
 ) -> Result<(), Error> {
-    let stored = blobs.iter().enumerate().map(async |(position, (url, size))| {
+    let stored = blobs.iter().enumerate().map(async |(position, (url, is_large))| {
         let (client, registry, url) = (client.clone(), registry.clone(), url.clone());
         let file = folder.join(format!("blob-{position}"));
-        let task = match *size > MAX_STORED {
+        let task = match *is_large {
             true => tokio::spawn(async move { keep(ask(&registry, &url).await?, &file).await }),
             false => tokio::spawn(async move { give(&client, ask(&registry, &url).await?).await }),
         };
@@ -285,7 +280,7 @@ impl Layer {
         fs::write(&packed, blob)?;
         let mut tar = Vec::new();
         GzDecoder::new(blob).read_to_end(&mut tar)?;
-        let mut files = Vec::new();
+        let mut entries = Vec::new();
         for entry in tar::Archive::new(&tar[..]).entries()? {
             let entry = entry?;
             let target = || entry.link_name().map(|name| name.unwrap_or_default().into_owned());
@@ -298,20 +293,29 @@ impl Layer {
                     Content::File(start..start + entry.size() as usize)
                 }
             };
-            files.push((entry.path()?.into_owned(), content));
+            let time = Timespec { tv_sec: entry.header().mtime()? as i64, tv_nsec: 0 };
+            let times = Timestamps { last_access: time, last_modification: time };
+            entries.push(Entry { path: entry.path()?.into_owned(), content, times });
         }
-        Ok(Self { packed, tar, files })
+        Ok(Self { packed, tar, entries })
     }
 
     fn write(&self, root: &Path) -> io::Result<()> {
         fs::create_dir(root)?;
-        for (path, content) in &self.files {
+        for Entry { path, content, times } in &self.entries {
             let path = root.join(path);
             let make = || match content {
                 Content::Directory => fs::create_dir(&path),
-                Content::Symlink(target) => std::os::unix::fs::symlink(target, &path),
+                Content::Symlink(target) => {
+                    std::os::unix::fs::symlink(target, &path)?;
+                    Ok(utimensat(CWD, &path, times, AtFlags::SYMLINK_NOFOLLOW)?)
+                }
                 Content::Hardlink(target) => fs::hard_link(root.join(target), &path),
-                Content::File(range) => fs::write(&path, &self.tar[range.clone()]),
+                Content::File(range) => {
+                    let mut file = fs::File::create(&path)?;
+                    file.write_all(&self.tar[range.clone()])?;
+                    Ok(futimens(&file, times)?)
+                }
             };
             match make() {
                 // Directories that are implied, or described after what is in them.
@@ -322,6 +326,11 @@ impl Layer {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 made => made?,
             }
+        }
+        // Last, since what is put into a directory changes its time.
+        let directories = |entry: &&Entry| matches!(entry.content, Content::Directory);
+        for Entry { path, times, .. } in self.entries.iter().filter(directories) {
+            utimensat(CWD, root.join(path), times, AtFlags::SYMLINK_NOFOLLOW)?;
         }
         Ok(())
     }

@@ -85,7 +85,11 @@ impl Race<'_> {
 
     /// Does once what no client gets around, and less than any does.
     pub(crate) fn floor(&self) -> Result<Option<Duration>, String> {
-        floor::measure(self.daemon, self.front.authority(), self.images)
+        let folder = self.scratch()?;
+        let elapsed =
+            floor::measure(self.daemon, folder.path(), self.front.authority(), self.images);
+        self.daemon.attic().take(folder.path())?;
+        elapsed
     }
 
     /// Digest and address of each layer, in the order in which the images have them.
@@ -96,9 +100,7 @@ impl Race<'_> {
             .iter()
             .flat_map(|image| image.layers.iter().map(move |(digest, _)| (image, digest.as_str())))
             .filter(move |(_, digest)| seen.insert(*digest))
-            .map(move |(image, digest)| {
-                (digest, format!("http://{authority}/v2/{}/blobs/{digest}", image.repository))
-            })
+            .map(move |(image, digest)| (digest, image.blob_url(authority, digest)))
     }
 
     /// A folder that is gone with the daemon, if not before.

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::sync::Mutex;
 use std::thread;
 
-use pullctl::oci::Digest;
+use pullctl::oci::{Descriptor, Digest, MediaType};
 use serde_json::{Value, json};
 use ureq::http::Response;
 use ureq::{Agent, Body};
@@ -33,20 +33,32 @@ pub(crate) struct Recipe {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Published {
     pub(crate) repository: String,
+    pub(crate) manifest: Descriptor,
+    /// Digest of its configuration.
+    pub(crate) config: String,
     /// Digests and sizes of its layers, lowest first.
     pub(crate) layers: Vec<(String, u64)>,
 }
 
 impl Published {
-    /// The image's tag.
-    pub(crate) fn tag(&self) -> &'static str {
-        TAG
-    }
-
     /// The image's name at `authority`.
     pub(crate) fn reference(&self, authority: &str) -> String {
         format!("{authority}/{}:{TAG}", self.repository)
     }
+
+    /// Where its manifest is to be had, by the tag.
+    pub(crate) fn manifest_url(&self, authority: &str) -> String {
+        manifest_url(authority, &self.repository)
+    }
+
+    /// Where one of its blobs is to be had.
+    pub(crate) fn blob_url(&self, authority: &str, digest: &str) -> String {
+        format!("http://{authority}/v2/{}/blobs/{digest}", self.repository)
+    }
+}
+
+fn manifest_url(authority: &str, repository: &str) -> String {
+    format!("http://{authority}/v2/{repository}/manifests/{TAG}")
 }
 
 /// Makes images and pushes them to one registry.
@@ -97,7 +109,7 @@ impl<'a> Publisher<'a> {
     }
 
     fn find(&self, repository: &str) -> Option<Published> {
-        let url = format!("http://{}/v2/{repository}/manifests/{TAG}", self.origin.authority());
+        let url = manifest_url(self.origin.authority(), repository);
         let request = self.agent.get(url).header("accept", DOCKER_MANIFEST);
         let mut answer = request.call().expect("the registry answers");
         if answer.status() != 200 {
@@ -112,7 +124,14 @@ impl<'a> Publisher<'a> {
                 (digest.to_owned(), layer["size"].as_u64().expect("a layer has a size"))
             })
             .collect();
-        Some(Published { repository: repository.to_owned(), layers })
+        let config = manifest["config"]["digest"].as_str().expect("a manifest has a config");
+        let media_type = MediaType::new(DOCKER_MANIFEST);
+        Some(Published {
+            repository: repository.to_owned(),
+            manifest: Descriptor::new(media_type, Digest::of(text.as_bytes()), text.len() as u64),
+            config: config.to_owned(),
+            layers,
+        })
     }
 
     fn describe(&self, recipe: &Recipe) {

@@ -118,8 +118,8 @@ impl ActiveSnapshot {
     }
 
     /// Commits it as `layer`'s snapshot. One that was made [apart](ActiveSnapshots::apart) gets its
-    /// parent by this, of a daemon that [can do so](ActiveSnapshots::can_rebase). Where another client was quicker, or the daemon refuses, it
-    /// is removed.
+    /// parent by this, of a daemon that [can do so](ActiveSnapshots::can_rebase). Where another client
+    /// was quicker, or the daemon refuses, it is removed.
     pub(super) async fn commit(self, layer: &Layer) -> Result<Unpacked, Error> {
         let chain = layer.identity.chain_id.to_string();
         let parent = layer.identity.parent.map(|parent| parent.to_string());
