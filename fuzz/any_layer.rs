@@ -8,7 +8,9 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use pullctl::oci::Compression;
-use pullctl::unpack::extract::{ExtractOptions, Extracted, Whiteouts, extract, inherit, move_tree};
+use pullctl::unpack::extract::{
+    ExtractOptions, Extracted, Roots, Whiteouts, extract, inherit, move_tree,
+};
 
 /// Bytes of a tar header, and of the blocks that contents fill up.
 const BLOCK: usize = 512;
@@ -44,7 +46,8 @@ pub(crate) fn stays_inside(input: &[u8]) -> bool {
     if let Some(extracted) = &extracted {
         move_tree(open(&path("apart")), open(&path("upper")))
             .expect("an empty directory to move to");
-        let _ = inherit(&extracted.implied, open(&path("upper")), &[path("lower")]);
+        let _ =
+            inherit(&extracted.implied, open(&path("upper")), &[path("lower")], &Roots::default());
     }
 
     assert_eq!(fs::read(path(OUTSIDE)).expect("the file beside the roots"), b"untouched");

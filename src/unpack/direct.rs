@@ -8,13 +8,14 @@
 
 use std::io::BufRead;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::OnceCell;
 use tracing::debug;
 
 use super::active::{ActiveSnapshot, ActiveSnapshots};
-use super::extract::{self, ExtractOptions, Extractor, ImpliedDirectory, Whiteouts};
+use super::extract::{self, ExtractOptions, Extractor, ImpliedDirectory, Roots, Whiteouts};
 use super::ground::{self, Ground, Unsound};
 use super::places::Places;
 use super::{Error, Layer, Unpacked};
@@ -33,6 +34,7 @@ pub(super) struct DirectUnpacker {
     /// Whether what was extracted apart can be put on its parent when it is committed.
     can_rebase: OnceCell<bool>,
     places: Places,
+    roots: Arc<Roots>,
 }
 
 /// A layer being extracted while its blob comes in.
@@ -67,6 +69,7 @@ impl DirectUnpacker {
             proven: OnceCell::new(),
             can_rebase: OnceCell::new(),
             places: Places::default(),
+            roots: Arc::default(),
         })
     }
 
@@ -147,10 +150,11 @@ impl DirectUnpacker {
     ) -> Result<Ground, Error> {
         let ground = self.ground(active).await?;
         let options = options(layer)?;
+        let roots = Arc::clone(&self.roots);
         let extracting = run_blocking(move || {
             let root = ground::open_directory(&ground.upper)?;
             let extracted = extract::extract(blob, root, options)?;
-            inherit(&extracted.implied, &ground)?;
+            inherit(&extracted.implied, &ground, &roots)?;
             Ok((extracted.diff_id, ground))
         });
         let (diff_id, ground) = extracting.await?;
@@ -211,12 +215,13 @@ impl DirectUnpacker {
             Ok(ground) => {
                 let from = filled.ground.upper.clone();
                 let implied = filled.implied.clone();
+                let roots = Arc::clone(&self.roots);
                 run_blocking(move || {
                     extract::move_tree(
                         ground::open_directory(&from)?,
                         ground::open_directory(&ground.upper)?,
                     )?;
-                    inherit(&implied, &ground)?;
+                    inherit(&implied, &ground, &roots)?;
                     Ok(ground)
                 })
                 .await
@@ -235,7 +240,9 @@ impl DirectUnpacker {
     /// Commits the snapshot that the layer was extracted to.
     async fn commit_completed(&self, filled: Filled) -> Result<Unpacked, Error> {
         let Filled { layer, active, ground, implied, .. } = filled;
-        let inherited = run_blocking(move || inherit(&implied, &ground).map(|()| ground)).await;
+        let roots = Arc::clone(&self.roots);
+        let inherited =
+            run_blocking(move || inherit(&implied, &ground, &roots).map(|()| ground)).await;
         match inherited {
             Ok(ground) => self.commit_filled(&layer, active, ground).await,
             Err(error) => {
@@ -301,11 +308,11 @@ impl Filled {
 }
 
 /// Completes directories that the layer does not describe from the layers below.
-fn inherit(implied: &[ImpliedDirectory], ground: &Ground) -> Result<(), Error> {
+fn inherit(implied: &[ImpliedDirectory], ground: &Ground, roots: &Roots) -> Result<(), Error> {
     if implied.is_empty() || ground.lowers.is_empty() {
         return Ok(());
     }
-    Ok(extract::inherit(implied, ground::open_directory(&ground.upper)?, &ground.lowers)?)
+    Ok(extract::inherit(implied, ground::open_directory(&ground.upper)?, &ground.lowers, roots)?)
 }
 
 fn options(layer: &Layer) -> Result<ExtractOptions, Error> {

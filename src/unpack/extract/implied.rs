@@ -4,10 +4,12 @@
 //! containerd copies owner, mode and attributes from below at the moment it makes such a directory.
 //! A layer that is extracted before the ones below it are there can only do so afterwards.
 
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::slice;
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{CWD, Dir, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Errno;
@@ -36,9 +38,32 @@ impl From<(&[u8], bool)> for ImpliedDirectory {
     }
 }
 
+/// Most root directories that are kept open; a process may have 1024 descriptors by default.
+const MAX_ROOTS: usize = 256;
+
+/// Root directories of layers that others lie on, open from one such layer to the next: looking through
+/// a hundred layers below would otherwise take a hundred ways from the file system's root.
+#[derive(Debug, Default)]
+pub struct Roots(Mutex<HashMap<PathBuf, OwnedFd>>);
+
+impl Roots {
+    fn open(&self, path: &Path) -> rustix::io::Result<OwnedFd> {
+        // Nothing that could panic happens under this lock.
+        let mut roots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(root) = roots.get(path) {
+            return rustix::io::fcntl_dupfd_cloexec(root, 0);
+        }
+        let root = open_directory(CWD, path.as_os_str().as_bytes())?;
+        if roots.len() < MAX_ROOTS {
+            roots.insert(path.to_owned(), rustix::io::fcntl_dupfd_cloexec(&root, 0)?);
+        }
+        Ok(root)
+    }
+}
+
 /// Gives the `implied` directories of the layer extracted to `upper` the owner, mode, access time
-/// and attributes that they have in the topmost of the layers below, `lowers` (topmost first). A
-/// directory that none of them has stays owned by root, with mode 0755, but for the group of a
+/// and attributes that they have in the topmost of the layers below, `lowers` (topmost first), whose
+/// `roots` may be open. A directory that none of them has stays owned by root, with mode 0755, but for the group of a
 /// setgid directory that it lies in.
 ///
 /// A layer below is opened when the search comes to it, which for most directories is no deeper
@@ -50,9 +75,10 @@ pub fn inherit(
     implied: &[ImpliedDirectory],
     upper: OwnedFd,
     lowers: &[PathBuf],
+    roots: &Roots,
 ) -> Result<(), ExtractError> {
     let mut upper = Tree::new(upper);
-    let mut lowers = Lowers { opened: Vec::new(), unopened: lowers.iter() };
+    let mut lowers = Lowers { opened: Vec::new(), unopened: lowers.iter(), roots };
     // What is in none of the layers below, has nothing beneath it there either.
     let mut absent: Option<&[u8]> = None;
     for directory in implied {
@@ -81,6 +107,7 @@ const MAX_OPEN_BELOW: usize = 2;
 struct Lowers<'paths> {
     opened: Vec<Tree>,
     unopened: slice::Iter<'paths, PathBuf>,
+    roots: &'paths Roots,
 }
 
 impl Lowers<'_> {
@@ -88,8 +115,7 @@ impl Lowers<'_> {
     fn get(&mut self, position: usize) -> rustix::io::Result<Option<&mut Tree>> {
         if position == self.opened.len() {
             let Some(path) = self.unopened.next() else { return Ok(None) };
-            let root = open_directory(CWD, path.as_os_str().as_bytes())?;
-            self.opened.push(Tree::keeping(MAX_OPEN_BELOW, root));
+            self.opened.push(Tree::keeping(MAX_OPEN_BELOW, self.roots.open(path)?));
         }
         Ok(self.opened.get_mut(position))
     }

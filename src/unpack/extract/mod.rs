@@ -36,7 +36,7 @@ mod worker;
 
 pub use entry::EntryName;
 pub use error::{ArchiveProblem, ExtractError};
-pub use implied::{ImpliedDirectory, inherit};
+pub use implied::{ImpliedDirectory, Roots, inherit};
 pub use relocate::move_tree;
 pub use whiteout::Whiteouts;
 pub use worker::{ExtractOptions, Extracted, ExtractionEnded, Extractor, extract};

@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::layer::{Fields, Layer, extract_gzipped, is_root, listing};
-use crate::unpack::extract::{ExtractError, Whiteouts, inherit};
+use crate::unpack::extract::{ExtractError, Roots, Whiteouts, inherit};
 
 fn extracted(layer: &Layer) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
@@ -182,7 +182,8 @@ fn lets_implied_directories_take_after_the_layers_below() {
         .unwrap();
 
     let open = |path: &Path| std::fs::File::open(path).unwrap().into();
-    inherit(&extracted.implied, open(upper.path()), &[base.path().to_owned()]).unwrap();
+    inherit(&extracted.implied, open(upper.path()), &[base.path().to_owned()], &Roots::default())
+        .unwrap();
     let nodes = listing(upper.path());
     assert_eq!((nodes["a"].mode, nodes["a"].owner), (0o42750, (12, 34)));
     assert_eq!((nodes["b"].mode, nodes["b"].owner), (0o40755, (0, 0)));
