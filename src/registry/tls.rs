@@ -84,23 +84,36 @@ fn client_pair(
 /// containerd.
 #[derive(Debug)]
 struct Trusted {
-    roots: RootCertStore,
+    /// Those of its `ca`.
+    own: RootCertStore,
     named: Vec<CertificateDer<'static>>,
+    /// The system's and its own, put together for the first certificate: who speaks plain HTTP never
+    /// shows one, and reading the system's takes some milliseconds.
+    all: OnceLock<RootCertStore>,
 }
 
 impl Trusted {
     fn by(host: &RegistryHost) -> Result<Self, SetupError> {
-        let mut trusted = Self { roots: system_roots().clone(), named: Vec::new() };
+        let own = RootCertStore::empty();
+        let mut trusted = Self { own, named: Vec::new(), all: OnceLock::new() };
         for path in &host.ca {
             for certificate in certificates(path)? {
                 trusted
-                    .roots
+                    .own
                     .add(certificate.clone())
                     .map_err(|error| SetupError(format!("CA file {}: {error}", path.display())))?;
                 trusted.named.push(certificate);
             }
         }
         Ok(trusted)
+    }
+
+    fn all(&self) -> &RootCertStore {
+        self.all.get_or_init(|| {
+            let mut all = system_roots().clone();
+            all.extend(self.own.roots.iter().cloned());
+            all
+        })
     }
 
     fn verify(
@@ -115,7 +128,7 @@ impl Trusted {
         let algorithms = provider.signature_verification_algorithms.all;
         let signed = verify_server_cert_signed_by_trust_anchor(
             &certificate,
-            &self.roots,
+            self.all(),
             intermediates,
             now,
             algorithms,
