@@ -138,7 +138,7 @@ impl Sink for Nobody {
 
 /// A repository at `server`, whose blobs come in ranges of `chunk_bytes`.
 fn repository(server: SocketAddr, chunk_bytes: u64) -> Repository {
-    let policy = Policy { chunk_bytes, max_chunk_bytes: chunk_bytes, ..Policy::default() };
+    let policy = Policy { chunk_bytes, long_chunk_bytes: chunk_bytes, ..Policy::default() };
     let registry = Registry::new(policy, Arc::new(Keychain::default()), Arc::new(Nobody)).unwrap();
     let reference: Reference = format!("{server}/a:v1").parse().unwrap();
     let options = HostOptions { plain_http: true, ..HostOptions::default() };

@@ -201,7 +201,7 @@ pub(super) fn policy(args: &PullArgs) -> Policy {
         timeout: download.timeout,
         stall_timeout: download.stall_timeout,
         chunk_bytes: download.chunk_size.map_or(defaults.chunk_bytes, |size| size.0),
-        max_chunk_bytes: download.chunk_size.map_or(defaults.max_chunk_bytes, |size| size.0),
+        long_chunk_bytes: download.chunk_size.map_or(defaults.long_chunk_bytes, |size| size.0),
         min_speed: download.min_speed.map(|speed| speed.0),
         limit_rate: download.limit_rate.map(|speed| speed.0),
         resolve: args.transport.resolve.clone(),

@@ -11,14 +11,27 @@ const STRAGGLER_FACTOR: f64 = 3.0;
 /// How many chunks must have come before it is known what is usual.
 const ENOUGH_CHUNKS: u32 = 3;
 
-/// How long one chunk should take its connection. A registry's work for a request, some
-/// milliseconds of its processor, then hardly counts, and a connection of 20 MB/s still takes no
-/// more than 2 MiB at a time, of which many fit into the window.
-const CHUNK_TIME: Duration = Duration::from_millis(100);
+/// How long a long chunk may take its connection. Long ones spare the registry requests, each of which
+/// costs it some milliseconds of its processor; but few of them fit into the window, so that few
+/// connections carry the blob, and those must be fast.
+const LONG_CHUNK_TIME: Duration = Duration::from_millis(150);
+
+/// What is shorter says more of the way to the host than of its speed, in bytes (1 MiB).
+const TELLING_BYTES: u64 = 1024 * 1024;
+
+/// After this many chunks, what came before counts half.
+const RECENT_CHUNKS: u32 = 8;
 
 /// What one host's chunks have taken so far in this run.
 #[derive(Debug, Default)]
-pub(crate) struct Pace(Mutex<Totals>);
+pub(crate) struct Pace(Mutex<Account>);
+
+#[derive(Debug, Default)]
+struct Account {
+    all: Totals,
+    /// Of the last chunks that are long enough to tell.
+    recent: Totals,
+}
 
 #[derive(Debug, Default)]
 struct Totals {
@@ -30,32 +43,47 @@ struct Totals {
 impl Pace {
     /// Takes note that `bytes` came over one connection in `spent`, its request included.
     pub(crate) fn record(&self, bytes: u64, spent: Duration) {
-        let mut totals = lock(&self.0);
-        totals.chunks = totals.chunks.saturating_add(1);
-        totals.bytes = totals.bytes.saturating_add(bytes);
-        totals.spent = totals.spent.saturating_add(spent);
+        let mut account = lock(&self.0);
+        account.all.add(bytes, spent);
+        if bytes >= TELLING_BYTES {
+            account.recent.add(bytes, spent);
+            if account.recent.chunks == RECENT_CHUNKS {
+                account.recent.halve();
+            }
+        }
     }
 
     /// How long to wait for `bytes` before a second connection is worth it; `None` while too little
     /// is known.
     pub(crate) fn patience(&self, bytes: u64) -> Option<Duration> {
-        let usual = lock(&self.0).seconds_a_byte()? * bytes as f64;
+        let account = lock(&self.0);
+        let known = (account.all.chunks >= ENOUGH_CHUNKS).then_some(&account.all)?;
+        let usual = known.seconds_a_byte()? * bytes as f64;
         Duration::try_from_secs_f64(usual * STRAGGLER_FACTOR).ok()
     }
 
-    /// How many bytes are worth a request, as far as is known.
+    /// How long a chunk may be; `None` while nothing is known.
     pub(crate) fn chunk_bytes(&self) -> Option<u64> {
-        let bytes = CHUNK_TIME.as_secs_f64() / lock(&self.0).seconds_a_byte()?;
+        let bytes = LONG_CHUNK_TIME.as_secs_f64() / lock(&self.0).recent.seconds_a_byte()?;
         // Saturates where the clock is too coarse for so fast a host.
         Some(bytes as u64)
     }
 }
 
 impl Totals {
-    /// `None` while too little is known.
+    fn add(&mut self, bytes: u64, spent: Duration) {
+        self.chunks = self.chunks.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.spent = self.spent.saturating_add(spent);
+    }
+
+    fn halve(&mut self) {
+        *self = Self { chunks: self.chunks / 2, bytes: self.bytes / 2, spent: self.spent / 2 };
+    }
+
+    /// `None` while nothing is known.
     fn seconds_a_byte(&self) -> Option<f64> {
-        let enough = self.chunks >= ENOUGH_CHUNKS && self.bytes > 0;
-        enough.then(|| self.spent.as_secs_f64() / self.bytes as f64)
+        (self.bytes > 0).then(|| self.spent.as_secs_f64() / self.bytes as f64)
     }
 }
 
@@ -75,17 +103,19 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_takes_a_connection_a_tenth_of_a_second() {
+    fn a_chunk_is_as_long_as_the_last_ones_allow() {
         let pace = Pace::default();
-        assert_eq!(pace.chunk_bytes(), None);
-        for _ in 0..3 {
-            pace.record(1_000_000, Duration::from_millis(50));
+        pace.record(TELLING_BYTES - 1, Duration::from_secs(1));
+        assert_eq!(pace.chunk_bytes(), None, "that was the way to the host");
+        pace.record(2_000_000, Duration::from_millis(10));
+        assert_eq!(pace.chunk_bytes(), Some(30_000_000));
+        for _ in 0..100 {
+            pace.record(2_000_000, Duration::from_millis(100));
         }
-        assert_eq!(pace.chunk_bytes(), Some(2_000_000));
+        assert_eq!(pace.chunk_bytes().map(|bytes| bytes / 100_000), Some(30));
+
         let pace = Pace::default();
-        for _ in 0..3 {
-            pace.record(1_000_000, Duration::ZERO);
-        }
+        pace.record(2_000_000, Duration::ZERO);
         assert_eq!(pace.chunk_bytes(), Some(u64::MAX));
     }
 }

@@ -6,15 +6,21 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::assembly::{Assembly, Claim, Stop, Taken};
 use super::ranges::ByteRange;
 use super::segment::Segment;
 use super::source::Source;
 use super::window::Reservation;
+
+/// How long the first chunk from a host has the line to itself, so that it shows how fast a connection
+/// is where no others share the way; beside others, each looks slow. One that needs longer is slow.
+const ALONE: Duration = Duration::from_millis(20);
 
 /// The consumer's end. Dropping it stops the workers.
 pub(crate) struct Parallel {
@@ -46,13 +52,21 @@ impl Parallel {
     pub(crate) fn start(source: Arc<Source>, first: First) -> Self {
         let First { segment, range, room } = first;
         let workers = source.context.policy.workers(source.size.saturating_sub(range.start));
+        let is_new = source.is_new();
         let (assembly, claim) = Assembly::new(source, range, room);
         let assembly = Arc::new(assembly);
         let mut tasks = JoinSet::new();
+        let first = claim.complete.clone();
         tasks.spawn(work(Arc::clone(&assembly), Some((claim, segment))));
         // A blob of one chunk has a worker to spare, in case its connection lags behind.
         for _ in 1..workers.max(2) {
-            tasks.spawn(work(Arc::clone(&assembly), None));
+            let (assembly, first) = (Arc::clone(&assembly), first.clone());
+            tasks.spawn(async move {
+                if is_new {
+                    let _ = timeout(ALONE, first.cancelled()).await;
+                }
+                work(assembly, None).await;
+            });
         }
         Self { assembly, taken: VecDeque::new(), _workers: tasks }
     }

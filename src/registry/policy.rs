@@ -20,8 +20,8 @@ pub struct Policy {
     pub connections: usize,
     /// Length of the closed ranges that a large blob is fetched in, in bytes.
     pub chunk_bytes: u64,
-    /// Length that they grow to at hosts whose connections are fast, in bytes.
-    pub max_chunk_bytes: u64,
+    /// Length that they have at hosts whose connections are fast, in bytes.
+    pub long_chunk_bytes: u64,
     /// Most bytes that are requested but not yet handed on, over all blobs.
     pub window_bytes: u64,
     /// A connection slower than this is left for another one, in bytes per second.
@@ -54,7 +54,7 @@ impl Default for Policy {
             stall_timeout: Duration::from_secs(30),
             connections: 12,
             chunk_bytes: 2 * 1024 * 1024,
-            max_chunk_bytes: 8 * 1024 * 1024,
+            long_chunk_bytes: 8 * 1024 * 1024,
             window_bytes: 32 * 1024 * 1024,
             min_speed: None,
             hedge_after: Duration::from_millis(500),
@@ -65,16 +65,33 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// The length of a chunk at a host where `wanted` bytes are worth a request, as far as is known.
-    pub(crate) fn chunk(&self, wanted: Option<u64>) -> u64 {
-        let least = self.chunk_bytes.max(1);
-        let length = wanted.unwrap_or(least).clamp(least, self.max_chunk_bytes.max(least));
-        // Whole multiples of the least: ranges begin where a cache in between keeps its pieces.
-        length - length % least
+    /// The length of a chunk at a host where `allowed` bytes may be asked for at once, as far as is
+    /// known. Nothing between the two lengths: ranges begin where a cache in between keeps its pieces.
+    pub(crate) fn chunk(&self, allowed: Option<u64>) -> u64 {
+        let short = self.chunk_bytes.max(1);
+        let long = self.long_chunk_bytes.max(short);
+        if allowed.is_some_and(|allowed| allowed >= long) { long } else { short }
     }
 
     /// How many workers a blob with `bytes` to come has use for.
     pub(crate) fn workers(&self, bytes: u64) -> u64 {
         bytes.div_ceil(self.chunk_bytes.max(1)).clamp(1, self.connections.max(1) as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_is_long_where_the_whole_of_it_is_allowed() {
+        let policy = Policy::default();
+        let (short, long) = (policy.chunk_bytes, policy.long_chunk_bytes);
+        assert_eq!(policy.chunk(None), short);
+        assert_eq!(policy.chunk(Some(long - 1)), short);
+        assert_eq!(policy.chunk(Some(long)), long);
+
+        let chosen = Policy { chunk_bytes: 2 * long, long_chunk_bytes: long, ..policy };
+        assert_eq!(chosen.chunk(Some(u64::MAX)), 2 * long);
     }
 }

@@ -169,10 +169,18 @@ impl Source {
 
     /// The chunk that begins at byte `start`.
     pub(crate) fn chunk(&self, start: u64) -> ByteRange {
-        let location = self.locations.get(self.preferred());
-        let wanted = location.and_then(|location| location.endpoint.pace().chunk_bytes());
-        let length = self.context.policy.chunk(wanted);
+        let length = self.context.policy.chunk(self.allowed_chunk());
         ByteRange { start, end: start.saturating_add(length).min(self.size) }
+    }
+
+    /// Whether it is still to be found out how long chunks may be.
+    pub(crate) fn is_new(&self) -> bool {
+        let policy = &self.context.policy;
+        policy.long_chunk_bytes > policy.chunk_bytes && self.allowed_chunk().is_none()
+    }
+
+    fn allowed_chunk(&self) -> Option<u64> {
+        self.locations.get(self.preferred())?.endpoint.pace().chunk_bytes()
     }
 
     /// Asks the location after `index` first from now on, if that was `index` so far.

@@ -18,7 +18,7 @@ pub(super) fn small_chunks() -> Policy {
     Policy {
         connections: 4,
         chunk_bytes: 64 * KIB as u64,
-        max_chunk_bytes: 64 * KIB as u64,
+        long_chunk_bytes: 64 * KIB as u64,
         window_bytes: 256 * KIB as u64,
         first_wait: Duration::from_millis(1),
         hedge_after: Duration::from_secs(3600),
