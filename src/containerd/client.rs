@@ -10,7 +10,7 @@ use std::time::Duration;
 use containerd_client::services::v1::version_client::VersionClient;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
@@ -21,6 +21,11 @@ use super::blob_file::BlobDirectory;
 use super::labelling::Labelling;
 use super::{ContentStore, Cri, Diff, Error, Images, Introspection, Leases, Plugin, Snapshots};
 use crate::oci::Digest;
+
+/// How many blobs that were put in place the daemon is told of at once. For each its database makes two
+/// transactions, one after another; were more to wait for it, the snapshots would wait behind them,
+/// and of those each waits for the one below.
+const TOLD_AT_ONCE: usize = 2;
 
 /// Longest wait for the socket to accept us.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -68,6 +73,7 @@ struct Daemon {
     plugins: OnceCell<Vec<Plugin>>,
     content_root: OnceCell<Option<PathBuf>>,
     blobs: OnceCell<Option<BlobDirectory>>,
+    turns: Semaphore,
     labelling: Labelling,
 }
 
@@ -112,6 +118,7 @@ impl Client {
                 plugins: OnceCell::new(),
                 content_root: OnceCell::new(),
                 blobs: OnceCell::new(),
+                turns: Semaphore::new(TOLD_AT_ONCE),
                 labelling: Labelling::default(),
             }),
             socket_only: false,
@@ -220,6 +227,12 @@ impl Client {
     /// Where small blobs can be put, if that is known.
     pub(super) fn blobs(&self) -> Option<&BlobDirectory> {
         self.daemon.blobs.get().and_then(Option::as_ref).filter(|_| !self.socket_only)
+    }
+
+    /// Waits for the turn to tell the daemon of a blob that was put in place. The semaphore is never
+    /// closed.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.daemon.turns.acquire().await.ok()
     }
 
     /// Takes note that the daemon has stored the blob `digest` of `size` bytes: by the first one, its

@@ -231,6 +231,7 @@ impl ContentStore {
             labels: labels.clone().into_iter().collect(),
         };
         if self.place(descriptor, &bytes).await {
+            let _turn = self.client.turn().await;
             let placed = api::WriteContentRequest { offset: size, ..whole.clone() };
             match self.commit(reference, descriptor, placed, &labels).await {
                 Ok(()) => return Ok(()),
