@@ -47,10 +47,12 @@ use crate::measure::Race;
 use crate::network::Front;
 use crate::options::Options;
 use crate::origin::Origin;
+use crate::process::Ticks;
 use crate::publish::{Published, Publisher};
 use crate::results::{Duel, Outcome, Results, wall};
 
-/// From this share of its processors' time on, the machine's other work spoils what is measured.
+/// From this share of its processors' time on, what others do, on the machine or beside it, spoils what
+/// is measured.
 const BUSY: f64 = 5.0;
 
 fn main() -> ExitCode {
@@ -64,6 +66,8 @@ fn main() -> ExitCode {
 }
 
 fn bench(options: &Options) -> Result<(), String> {
+    fs::create_dir_all(&options.output)
+        .map_err(|error| format!("{}: {error}", options.output.display()))?;
     let file = options.output.join("results.json");
     let mut results = Results::load(&file);
     if !options.draw {
@@ -113,6 +117,7 @@ fn hold(
         let name = daemon.name()?;
         let date = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M").to_string();
         let mut duel = Duel { daemon: name, date, ..Duel::default() };
+        let before = Ticks::now();
         // Neither is always the one that finds the other's traces.
         let mut order = options.contestants.clone();
         for _ in 0..options.pairs {
@@ -135,6 +140,11 @@ fn hold(
         let seconds = |samples| wall(samples).unwrap_or(f64::NAN);
         let (peer, ours) = (seconds(&duel.ctr), seconds(&duel.pullctl));
         eprintln!("  containerd {}: ctr {peer:.3} s, pullctl {ours:.3} s", duel.daemon);
+        let stolen_percent = before.stolen_percent();
+        if stolen_percent > BUSY {
+            eprintln!("  other tenants took {stolen_percent:.0} % of the processors: run it again");
+        }
+        duel.stolen_percent = Some(stolen_percent);
         duels.push(duel);
     }
     Ok(Outcome {

@@ -46,25 +46,44 @@ impl Process {
 
 /// Share of all processors' time that was used during one second.
 pub(crate) fn machine_busy_percent() -> f64 {
-    let before = processor_ticks();
+    let before = Ticks::now();
     std::thread::sleep(Duration::from_secs(1));
-    let after = processor_ticks();
-    let passed = after.all.saturating_sub(before.all).max(1) as f64;
-    100.0 - 100.0 * after.idle.saturating_sub(before.idle) as f64 / passed
+    100.0 - before.percent_since(|ticks| ticks.idle)
 }
 
-struct Ticks {
+/// Time of all processors together since the machine's start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ticks {
     idle: u64,
+    stolen: u64,
     all: u64,
 }
 
-fn processor_ticks() -> Ticks {
-    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
-    let line = stat.lines().next().unwrap_or_default();
-    let fields: Vec<u64> =
-        line.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
-    // user, nice, system, idle, iowait and more, by proc(5); waiting for the disk is idle as well.
-    Ticks { idle: fields.iter().skip(3).take(2).sum(), all: fields.iter().sum() }
+impl Ticks {
+    pub(crate) fn now() -> Self {
+        let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+        let line = stat.lines().next().unwrap_or_default();
+        let fields: Vec<u64> =
+            line.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
+        // user, nice, system, idle, iowait, irq, softirq, steal and more, by proc(5); waiting for the
+        // disk is idle as well, and the last two are counted in the first two already.
+        Self {
+            idle: fields.iter().skip(3).take(2).sum(),
+            stolen: fields.get(7).copied().unwrap_or(0),
+            all: fields.iter().take(8).sum(),
+        }
+    }
+
+    /// Share that other tenants of the hardware have had since then.
+    pub(crate) fn stolen_percent(self) -> f64 {
+        self.percent_since(|ticks| ticks.stolen)
+    }
+
+    fn percent_since(self, part: impl Fn(&Self) -> u64) -> f64 {
+        let now = Self::now();
+        let passed = now.all.saturating_sub(self.all).max(1) as f64;
+        100.0 * part(&now).saturating_sub(part(&self)) as f64 / passed
+    }
 }
 
 /// A command's costs, children included.

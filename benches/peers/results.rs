@@ -28,6 +28,9 @@ pub(crate) struct Duel {
     pub(crate) daemon: String,
     /// When it began, in UTC.
     pub(crate) date: String,
+    /// Share of the processors' time that other tenants of the hardware took meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) stolen_percent: Option<f64>,
     /// What no client gets around, where the case has that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) floor_seconds: Vec<f64>,
