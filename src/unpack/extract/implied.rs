@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::slice;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{CWD, Dir, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Errno;
@@ -44,18 +44,18 @@ const MAX_ROOTS: usize = 256;
 /// Root directories of layers that others lie on, open from one such layer to the next: looking through
 /// a hundred layers below would otherwise take a hundred ways from the file system's root.
 #[derive(Debug, Default)]
-pub struct Roots(Mutex<HashMap<PathBuf, OwnedFd>>);
+pub struct Roots(Mutex<HashMap<PathBuf, Arc<OwnedFd>>>);
 
 impl Roots {
-    fn open(&self, path: &Path) -> rustix::io::Result<OwnedFd> {
+    fn open(&self, path: &Path) -> rustix::io::Result<Arc<OwnedFd>> {
         // Nothing that could panic happens under this lock.
         let mut roots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(root) = roots.get(path) {
-            return rustix::io::fcntl_dupfd_cloexec(root, 0);
+            return Ok(Arc::clone(root));
         }
-        let root = open_directory(CWD, path.as_os_str().as_bytes())?;
+        let root = Arc::new(open_directory(CWD, path.as_os_str().as_bytes())?);
         if roots.len() < MAX_ROOTS {
-            roots.insert(path.to_owned(), rustix::io::fcntl_dupfd_cloexec(&root, 0)?);
+            roots.insert(path.to_owned(), Arc::clone(&root));
         }
         Ok(root)
     }
@@ -63,8 +63,8 @@ impl Roots {
 
 /// Gives the `implied` directories of the layer extracted to `upper` the owner, mode, access time
 /// and attributes that they have in the topmost of the layers below, `lowers` (topmost first), whose
-/// `roots` may be open. A directory that none of them has stays owned by root, with mode 0755, but for the group of a
-/// setgid directory that it lies in.
+/// `roots` may be open. A directory that none of them has stays owned by root, with mode 0755, but for
+/// the group of a setgid directory that it lies in.
 ///
 /// A layer below is opened when the search comes to it, which for most directories is no deeper
 /// than the first.

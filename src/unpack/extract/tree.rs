@@ -10,6 +10,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -38,7 +39,7 @@ const IMPLIED_MODE: Mode = Mode::from_raw_mode(0o755);
 /// An open directory beneath the root.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
     /// Where it is, free of links, relative to the root.
     path: Vec<u8>,
     /// Whether files made in it take more than their creator's IDs and mode: its group, where it is
@@ -70,8 +71,8 @@ pub(crate) struct Tree {
 
 impl Directory {
     /// Takes an open directory, whose owner, mode and attributes are final.
-    pub(crate) fn new(fd: OwnedFd, path: Vec<u8>) -> Self {
-        Self { fd, path, hands_down: OnceCell::new() }
+    pub(crate) fn new(fd: impl Into<Arc<OwnedFd>>, path: Vec<u8>) -> Self {
+        Self { fd: fd.into(), path, hands_down: OnceCell::new() }
     }
 
     /// Whether files made in it take more than their creator's IDs and mode. Where that can't be
@@ -118,7 +119,7 @@ impl Tree {
     }
 
     /// The tree beneath `root`, of which at most `max_open` directories are kept open, and the root.
-    pub(crate) fn keeping(max_open: usize, root: OwnedFd) -> Self {
+    pub(crate) fn keeping(max_open: usize, root: impl Into<Arc<OwnedFd>>) -> Self {
         Self {
             root: Rc::new(Directory::new(root, Vec::new())),
             max_open: max_open.max(1),
