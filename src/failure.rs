@@ -2,9 +2,12 @@
 //! the next step.
 
 use std::error::Error as StdError;
+use std::io;
+
+use serde::Serialize;
 
 /// What went wrong, as far as a script cares. `Failure as u8` is the process's exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub enum Failure {
@@ -30,6 +33,8 @@ pub enum Failure {
     DiskFull = 10,
     /// Some images of several failed.
     Batch = 11,
+    /// A file of settings, such as `hosts.toml`, has a mistake.
+    Configuration = 12,
     /// Ctrl-C or SIGTERM.
     Interrupted = 130,
 }
@@ -54,6 +59,7 @@ impl Failure {
             Self::Containerd => "containerd",
             Self::DiskFull => "disk-full",
             Self::Batch => "batch",
+            Self::Configuration => "configuration",
             Self::Interrupted => "interrupted",
         }
     }
@@ -67,4 +73,20 @@ pub trait Diagnose: StdError {
     /// The next step, one sentence without the word "hint"; `None` where there is nothing better
     /// to say than the error itself.
     fn hint(&self) -> Option<String>;
+}
+
+/// Something the user should know that fails nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Notice {
+    /// Stable name, `platform-mismatch`.
+    pub code: &'static str,
+    /// What is the matter.
+    pub message: String,
+    /// The next step.
+    pub hint: Option<String>,
+}
+
+/// Whether a file could not grow because the file system, or the owner's share of it, is full.
+pub fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -4,11 +4,12 @@
 //! |---|---|
 //! | [`oci`], [`mod@reference`], [`platform`] | the nouns, parsed and checked |
 //! | [`failure`], [`progress`] | kinds of failure with their exit codes; events of a pull |
+//! | [`sync`] | locks for plain values |
 //! | [`config`] | what the machine's owner configured, as plain values |
 //! | [`registry`] | HTTP to registries |
 //! | [`containerd`], [`layout`] | the two destinations |
 //! | [`unpack`] | layers into snapshots |
-//! | [`pull`] | the recipe |
+//! | [`transfer`] | the recipe |
 //! | [`output`], [`cli`] | what people and scripts see and type |
 //!
 //! `tests/architecture.rs` holds which of them may know which.
@@ -22,7 +23,8 @@ pub mod oci;
 pub mod output;
 pub mod platform;
 pub mod progress;
-pub mod pull;
 pub mod reference;
 pub mod registry;
+pub mod sync;
+pub mod transfer;
 pub mod unpack;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Notice};
 use crate::oci::Digest;
 
 /// One thing that happened. Serialised as it stands, it is the JSON progress format of README.
@@ -59,15 +59,18 @@ pub enum Event {
     },
     /// One request to a registry host ended.
     Attempt(HostAttempt),
-    /// Something the user should know that does not fail the pull.
-    Warning {
-        /// Stable name, `platform-mismatch`.
-        code: &'static str,
-        /// What is the matter.
-        message: String,
-        /// The next step.
-        hint: Option<String>,
+    /// A host has not answered a request yet.
+    Waiting {
+        /// `host[:port]` asked.
+        host: String,
+        /// What was asked, as in [`HostAttempt::request`].
+        request: String,
+        /// For how long, in milliseconds.
+        #[serde(rename = "waited_ms", serialize_with = "milliseconds")]
+        waited: Duration,
     },
+    /// Something the user should know that does not fail the pull.
+    Warning(Notice),
     /// An image is in place under all its names.
     Finished(PullReport),
     /// An image's pull failed.

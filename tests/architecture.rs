@@ -7,24 +7,25 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The nouns, which everyone may use.
-const NOUNS: [&str; 5] = ["oci", "reference", "platform", "progress", "failure"];
+const NOUNS: [&str; 6] = ["oci", "reference", "platform", "progress", "failure", "sync"];
 
 /// What each module may import besides the nouns. `registry` and `containerd` are siblings: only
-/// `pull` knows both.
-const MAY_IMPORT: [(&str, &[&str]); 13] = [
+/// `transfer` knows both.
+const MAY_IMPORT: [(&str, &[&str]); 14] = [
     ("oci", &[]),
     ("reference", &[]),
     ("platform", &[]),
     ("progress", &[]),
     ("failure", &[]),
+    ("sync", &[]),
     ("config", &[]),
     ("registry", &["config"]),
     ("containerd", &[]),
     ("layout", &[]),
     ("unpack", &["containerd"]),
-    ("pull", &["config", "registry", "containerd", "layout", "unpack"]),
-    ("output", &["pull"]),
-    ("cli", &["config", "registry", "containerd", "layout", "unpack", "pull", "output"]),
+    ("transfer", &["config", "registry", "containerd", "layout", "unpack"]),
+    ("output", &["transfer"]),
+    ("cli", &["config", "registry", "containerd", "layout", "unpack", "transfer", "output"]),
 ];
 
 /// Longest file of `src`, in lines, its tests not counted.
@@ -99,10 +100,10 @@ fn top_level(group: &str) -> Vec<String> {
 
 #[test]
 fn imports_are_found_in_paths_and_groups_but_not_in_comments() {
-    let code = "use crate::oci::Digest;\nuse crate::{config::{self, Keychain}, pull};\n\
+    let code = "use crate::oci::Digest;\nuse crate::{config::{self, Keychain}, transfer};\n\
                 // crate::cli\nfn f() { crate::output::print() }\n";
     let found: Vec<String> = imports(code).into_iter().collect();
-    assert_eq!(found, ["config", "oci", "output", "pull"]);
+    assert_eq!(found, ["config", "oci", "output", "transfer"]);
 }
 
 #[test]

@@ -22,7 +22,7 @@ Exit codes:
   0 ok; 1 other; 2 usage or bad reference; 3 not found; 4 authentication;
   5 registry unreachable; 6 rate-limited; 7 verification; 8 no such platform;
   9 containerd unreachable or refusing; 10 disk full; 11 part of a batch
-  failed; 130 interrupted";
+  failed; 12 a file of settings has a mistake; 130 interrupted";
 
 const PULL_EXAMPLES: &str = "\
 Examples:
@@ -424,7 +424,7 @@ mod tests {
 
     #[test]
     fn the_help_tells_every_exit_code() {
-        for code in (0..=11).chain([130]) {
+        for code in (0..=12).chain([130]) {
             assert!(EXAMPLES.contains(&format!(" {code} ")), "{code}");
         }
     }
@@ -476,8 +476,8 @@ mod tests {
     #[test]
     fn readme_lists_every_exit_code_with_its_name() {
         use Failure::{
-            Authentication, Batch, Containerd, DiskFull, Interrupted, NoPlatform, NotFound, Other,
-            RateLimited, Unreachable, Usage, Verification,
+            Authentication, Batch, Configuration, Containerd, DiskFull, Interrupted, NoPlatform,
+            NotFound, Other, RateLimited, Unreachable, Usage, Verification,
         };
         let rows: Vec<&str> = readme_section("## Exit codes").collect();
         let failures = [
@@ -492,6 +492,7 @@ mod tests {
             Containerd,
             DiskFull,
             Batch,
+            Configuration,
             Interrupted,
         ];
         for failure in failures {

@@ -8,14 +8,14 @@ use super::values::Destination as To;
 use super::{Error, fail, settings};
 use crate::config::{NodeConfig, Warning};
 use crate::containerd::{self, Client};
-use crate::failure::{Diagnose, Failure};
+use crate::failure::{Diagnose, Failure, Notice};
 use crate::layout::Layout;
 use crate::output::{self, Options, Printer, Progress, ProgressMode};
 use crate::progress::{Event, Sink};
-use crate::pull::{
+use crate::registry::Registry;
+use crate::transfer::{
     self, ContainerdDestination, Destination, LayoutDestination, PullRequest, Puller, UnpackOptions,
 };
-use crate::registry::Registry;
 
 /// Pulls all images named by `args`; returns the kind of failure, if any. `interrupted` ends it.
 pub(super) async fn run(
@@ -53,12 +53,12 @@ pub(super) async fn run(
         let sink = Arc::clone(&progress) as Arc<dyn Sink>;
         let destination = destination(global, args, &requests, snapshotter, &sink).await?;
         let registry = Registry::new(settings::policy(args), keychain, Arc::clone(&sink))
-            .map_err(pull::Error::from)?;
+            .map_err(transfer::Error::from)?;
         let puller = Puller::new(registry, destination, args.download.concurrency, sink);
-        let show = |request: &PullRequest, error: &pull::Error| {
+        let show = |request: &PullRequest, error: &transfer::Error| {
             tell(request, error, &progress, printer, args.output.progress);
         };
-        Ok::<_, pull::Error>(puller.run(&requests, &show).await)
+        Ok::<_, transfer::Error>(puller.run(&requests, &show).await)
     };
     let outcome = tokio::select! {
         outcome = work => Some(outcome),
@@ -97,11 +97,11 @@ fn boxed(error: impl Diagnose + 'static) -> Box<dyn Diagnose> {
 }
 
 fn warning_event(warning: &Warning) -> Event {
-    Event::Warning {
+    Event::Warning(Notice {
         code: warning.kind.code(),
         message: warning.to_string(),
         hint: warning.hint.clone(),
-    }
+    })
 }
 
 /// Where the images go.
@@ -111,7 +111,7 @@ async fn destination(
     requests: &[PullRequest],
     configured: Option<String>,
     sink: &Arc<dyn Sink>,
-) -> Result<Arc<dyn Destination>, pull::Error> {
+) -> Result<Arc<dyn Destination>, transfer::Error> {
     if let Some(To::Layout(directory)) = &args.destination.to {
         return Ok(Arc::new(LayoutDestination::new(Layout::open(directory)?)));
     }
@@ -143,7 +143,7 @@ async fn snapshotter(
 /// Shows that an image failed, as soon as it did.
 fn tell(
     request: &PullRequest,
-    error: &pull::Error,
+    error: &transfer::Error,
     progress: &Progress,
     printer: &Printer,
     mode: ProgressMode,

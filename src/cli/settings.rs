@@ -18,9 +18,9 @@ use crate::config::{
 };
 use crate::failure::Diagnose;
 use crate::platform::{Matcher, Platform};
-use crate::pull::{PlatformChoice, PullRequest};
 use crate::reference::Reference;
 use crate::registry::Policy;
+use crate::transfer::{PlatformChoice, PullRequest};
 
 /// What containerd's own clients use when nobody says anything.
 const DEFAULT_SNAPSHOTTER: &str = "overlayfs";

@@ -3,11 +3,12 @@
 //! along. Fifty images on one base need a few calls for it instead of fifty.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use super::Labels;
 use super::labels::merged;
 use crate::oci::Digest;
+use crate::sync::lock;
 
 /// The labels that tasks of this process want written.
 #[derive(Debug, Default)]
@@ -47,7 +48,7 @@ impl Labelling {
 
     fn wanted(&self) -> MutexGuard<'_, HashMap<Digest, Labels>> {
         // Nothing that could panic happens under this lock.
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.wanted)
     }
 }
 

@@ -83,7 +83,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::failure::Failure;
+    use crate::failure::{Failure, Notice};
     use crate::output::printer::captured;
     use crate::progress::{BlobKind, BlobState, HostAttempt, PullReport};
 
@@ -150,7 +150,8 @@ mod tests {
                 outcome: text(),
                 duration,
             }),
-            Event::Warning { code: "code", message: text(), hint: None },
+            Event::Waiting { host: text(), request: text(), waited: duration },
+            Event::Warning(Notice { code: "code", message: text(), hint: None }),
             Event::Finished(PullReport {
                 image: text(),
                 digest,
@@ -175,7 +176,8 @@ mod tests {
                 | Event::Blob { .. }
                 | Event::Received { .. }
                 | Event::Attempt(_)
-                | Event::Warning { .. }
+                | Event::Waiting { .. }
+                | Event::Warning(_)
                 | Event::Finished(_)
                 | Event::Failed { .. } => {}
             }

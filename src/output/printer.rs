@@ -1,11 +1,12 @@
 //! The only writer of standard output and standard error.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::bars::Screen;
 use super::diagnostic::{Diagnostic, printable};
 use crate::failure::{Diagnose, Failure};
+use crate::sync::lock;
 
 /// Standard output could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +64,7 @@ impl Printer {
     /// # Errors
     /// [`Error`] for everything else that keeps the text from being written, a full disk for instance.
     pub fn out(&self, text: &str) -> Result<(), Error> {
-        let mut stdout = self.0.stdout.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stdout = lock(&self.0.stdout);
         let written =
             self.0.screen.suspend(|| writeln!(stdout, "{text}").and_then(|()| stdout.flush()));
         match written {
@@ -99,7 +100,7 @@ impl Printer {
     }
 
     pub(super) fn err_bytes(&self, bytes: &[u8]) {
-        let mut stderr = self.0.stderr.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stderr = lock(&self.0.stderr);
         // Nobody is left to be told that standard error is gone.
         let _ = self.0.screen.suspend(|| stderr.write_all(bytes).and_then(|()| stderr.flush()));
     }

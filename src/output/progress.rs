@@ -14,6 +14,7 @@ use super::printer::{Error, Printer};
 use super::report::{Ledger, ResultStyle, Summary};
 use crate::oci::Digest;
 use crate::progress::{Event, Sink};
+use crate::sync::lock;
 
 /// Longest time without a call of [`Renderer::tick`]: ten pictures a second look fluent.
 const TICK: Duration = Duration::from_millis(100);
@@ -120,7 +121,7 @@ impl Progress {
     pub fn finish(&self) -> Result<(), Error> {
         self.shared.lock().closed = true;
         self.shared.filled.notify_one();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = lock(&self.thread).take();
         // A thread that panicked has said so; the pull's outcome stands without it.
         thread.and_then(|thread| thread.join().ok()).unwrap_or(Ok(()))
     }
@@ -144,7 +145,7 @@ impl Sink for Progress {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.queue)
     }
 
     /// Waits for an event, at most for a tick, and takes everything that there is.

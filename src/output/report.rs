@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::printer::{Error, Printer};
 use super::units;
+use crate::failure::Notice;
 use crate::progress::{Event, PullReport};
 
 /// How results are written to standard output.
@@ -110,7 +111,7 @@ impl Ledger {
             Event::Finished(report) => self.finished(report),
             Event::Failed { image, .. } => self.failed.push(image.clone()),
             // Fifty images behind one misconfigured mirror deserve one warning.
-            Event::Warning { code: _, message, hint }
+            Event::Warning(Notice { code: _, message, hint })
                 if self.warnings && self.warned.insert(message.clone()) =>
             {
                 self.printer.warning(message, hint.as_deref());
@@ -237,11 +238,11 @@ mod tests {
     fn a_warning_is_written_once() {
         let (printer, _, stderr) = captured::printer();
         let mut ledger = Ledger::new(printer, ResultStyle::Line, true, Instant::now());
-        let warning = Event::Warning {
+        let warning = Event::Warning(Notice {
             code: "unknown-key",
             message: "hosts.toml: unknown key capabilites".to_owned(),
             hint: None,
-        };
+        });
         run(&mut ledger, vec![warning.clone(), warning]);
         assert_eq!(stderr.text(), "warning: hosts.toml: unknown key capabilites\n");
     }

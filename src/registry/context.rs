@@ -4,20 +4,21 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::error::SetupError;
-use super::fault::{Fault, Phase};
-use super::policy::Policy;
-use super::proxy::Proxies;
-use super::throttle::Throttle;
-use super::window::Budget;
 use crate::config::Keychain;
 use crate::failure::Failure;
 use crate::progress::{Event, HostAttempt, Sink};
+use crate::registry::blob::throttle::Throttle;
+use crate::registry::blob::window::Budget;
+use crate::registry::error::SetupError;
+use crate::registry::fault::{Fault, Phase};
+use crate::registry::http::proxy::Proxies;
+use crate::registry::policy::Policy;
+use crate::sync::lock;
 
 /// Shared by every endpoint and repository of a [`super::Registry`].
 pub(crate) struct Context {
@@ -137,10 +138,4 @@ impl Context {
     pub(crate) fn is_distrusted(&self, host: &str) -> bool {
         lock(&self.distrusted).contains(host)
     }
-}
-
-/// Locks `mutex`. A panic while it was held leaves plain values behind that are still valid, so
-/// poisoning is of no concern.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::fault::Fault;
-use super::hint::SettingsPlace;
 use crate::failure::{Diagnose, Failure};
 use crate::progress::HostAttempt;
+use crate::registry::fault::Fault;
+use crate::registry::hint::SettingsPlace;
 
 /// An operation on a repository failed.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use http::StatusCode;
 
-use super::fault::{Fault, TlsFault};
 use crate::config::{RegistryHost, Source};
+use crate::registry::fault::{Fault, TlsFault};
 
 /// Where the settings of a host stand, or would stand. Its token endpoint and what it redirects to
 /// are reached by the same ones.

@@ -6,18 +6,19 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use url::Url;
 
-use super::context::{Context, lock};
-use super::endpoint::Endpoint;
-use super::error::{Error, SetupError};
-use super::host::{Host, Hosts};
-use super::policy::Policy;
-use super::resolver::{self, Resolved};
-use super::source::{Location, Source};
-use super::stream::BlobStream;
 use crate::config::{Capabilities, Capability, Keychain, RegistryHost, Source as ConfigSource};
 use crate::oci::{Descriptor, MediaKind};
 use crate::progress::Sink;
 use crate::reference::Reference;
+use crate::registry::api::resolver::{self, Resolved};
+use crate::registry::ask::host::{Host, Hosts};
+use crate::registry::blob::source::{Location, Source};
+use crate::registry::blob::stream::BlobStream;
+use crate::registry::context::Context;
+use crate::registry::error::{Error, SetupError};
+use crate::registry::http::endpoint::Endpoint;
+use crate::registry::policy::Policy;
+use crate::sync::lock;
 
 /// Most URLs of a foreign layer that are tried.
 const MAX_FOREIGN_URLS: usize = 8;

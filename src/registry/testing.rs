@@ -12,11 +12,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
-use super::context::lock;
 use super::{AddressOverride, Policy, Registry, Repository};
 use crate::config::{Capabilities, Credential, Keychain, RegistryHost, Source as ConfigSource};
 use crate::oci::{Descriptor, Digest, MediaType};
 use crate::progress::{Event, HostAttempt, Sink};
+use crate::sync::lock;
 
 /// What the server saw.
 #[derive(Debug, Clone, Default)]

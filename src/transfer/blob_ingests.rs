@@ -1,7 +1,7 @@
 //! Layers' blobs on their way into containerd's content store, and into files at the same time.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,6 +13,7 @@ use super::destination::BlobIngest;
 use crate::containerd::labels::{self, Labels};
 use crate::containerd::{self, ContentStore, Ingest, Opened, ingest_reference};
 use crate::oci::{Descriptor, Digest};
+use crate::sync::lock;
 use crate::unpack::{self, LayerSink, Unpacker};
 
 /// How long a small blob may take to come in before a later run should find what there is of it.
@@ -122,7 +123,7 @@ impl Labelled {
 
     fn blobs(&self) -> MutexGuard<'_, HashMap<Digest, Labels>> {
         // Nothing that could panic happens under this lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use crate::sync::lock;
 use tokio::sync::OnceCell;
 
 /// A map of work done once a key. A failure is not kept: the next to come tries again.
@@ -23,7 +24,7 @@ impl<K: Eq + Hash> OnceMap<K> {
         F: Future<Output = Result<(), E>>,
     {
         let cell = {
-            let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut cells = lock(&self.cells);
             Arc::clone(cells.entry(key).or_default())
         };
         cell.get_or_try_init(work).await.copied()

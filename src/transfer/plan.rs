@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::documents::Documents;
 use super::{Error, PlatformChoice, PullRequest};
+use crate::failure::Notice;
 use crate::oci::{
     Descriptor, Digest, ImageConfig, Index, LayerIdentity, Manifest, ManifestKind, MediaKind,
 };
@@ -412,12 +413,12 @@ fn warn_of_platform(images: &[PlatformImage], choice: &PlatformChoice, sink: &dy
         }
     };
     if !fits {
-        sink.event(Event::Warning {
+        sink.event(Event::Warning(Notice {
             code: "platform-mismatch",
             message: format!("the image is for {}, not for {wanted}", image.platform),
             hint: Some(
                 "its containers may not start here: look for a tag with your platform".into(),
             ),
-        });
+        }));
     }
 }

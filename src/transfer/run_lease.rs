@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
@@ -15,6 +15,7 @@ use super::PullRequest;
 use crate::containerd::labels::Labels;
 use crate::containerd::{Client, Error, Lease};
 use crate::oci::Digest;
+use crate::sync::lock;
 
 /// How long what a failed run leaves can be resumed (24 h, the lifetime of containerd's own leases).
 const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
@@ -73,7 +74,7 @@ impl RunLease {
 
     fn held(&self) -> MutexGuard<'_, HashSet<(String, String)>> {
         // Nothing that could panic happens under this lock.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.held)
     }
 
     /// Drops the lease of this run, and those that ended runs left behind for the same images.

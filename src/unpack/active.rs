@@ -1,13 +1,14 @@
 //! Active snapshots: prepared for a layer, filled by somebody, committed or removed.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use tracing::debug;
 
 use super::{Error, Layer, Unpacked};
 use crate::containerd::{Committed, Labels, Mount, Prepared, Snapshots};
+use crate::sync::lock;
 
 /// How often a snapshot is prepared when the daemon says that it exists, yet it can't be found: its
 /// removal and our asking may cross once, hardly twice.
@@ -107,7 +108,7 @@ impl ActiveSnapshots {
 
     fn keys(&self) -> MutexGuard<'_, BTreeSet<String>> {
         // Nothing that could panic happens under this lock.
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.keys)
     }
 }
 

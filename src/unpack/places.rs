@@ -3,10 +3,11 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use super::ground::Ground;
 use crate::oci::{ChainId, LayerIdentity};
+use crate::sync::lock;
 
 /// Directories by chain ID.
 #[derive(Debug, Default)]
@@ -51,7 +52,7 @@ impl Places {
 
     fn places(&self) -> MutexGuard<'_, HashMap<ChainId, Place>> {
         // Nothing that could panic happens under this lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read as _;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::StreamExt as _;
@@ -14,9 +14,10 @@ use super::direct::{compression, run_blocking};
 use super::inflate::Decoder;
 use super::{DaemonUnpacker, DirectUnpacker, Error, Extraction, Filled, Layer};
 use crate::containerd::{Client, ContentStore};
-use crate::failure::{Diagnose as _, Failure};
+use crate::failure::{Diagnose as _, Failure, Notice};
 use crate::oci::{ChainId, Compression, DiffId, Hasher};
 use crate::progress::{Event, Sink};
+use crate::sync::lock;
 
 /// Largest blob, in bytes, that waits in memory for the layers below instead of being extracted apart
 /// (256 KiB), where it would have to move then. That saves two of the daemon's transactions and the
@@ -352,11 +353,11 @@ impl Unpacker {
         tracing::debug!(%chain_id, %error, "containerd unpacks this layer");
         if !std::mem::replace(&mut state.has_warned, true) {
             drop(state);
-            self.sink.event(Event::Warning {
+            self.sink.event(Event::Warning(Notice {
                 code: "unpacker-fallback",
                 message: format!("containerd unpacks, which is slower: {error}"),
                 hint: Some("--unpacker daemon takes that way at once".to_owned()),
-            });
+            }));
         }
     }
 
@@ -380,7 +381,7 @@ impl Unpacker {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing that could panic happens under this lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

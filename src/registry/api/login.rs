@@ -2,15 +2,15 @@
 
 use http::{Method, StatusCode};
 
-use super::auth::{Access, Standing};
-use super::clients::Lane;
-use super::content;
-use super::endpoint::Call;
-use super::error::{Error, HostFailure};
-use super::fault::Fault;
-use super::hint::SettingsPlace;
-use super::repository::Registry;
 use crate::config::RegistryHost;
+use crate::registry::auth::{Access, Standing};
+use crate::registry::error::{Error, HostFailure};
+use crate::registry::fault::Fault;
+use crate::registry::hint::SettingsPlace;
+use crate::registry::http::body;
+use crate::registry::http::clients::Lane;
+use crate::registry::http::endpoint::Call;
+use crate::registry::repository::Registry;
 
 /// Every registry answers here, and asks for a login if it knows logins. See
 /// <https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#determining-support>.
@@ -38,7 +38,7 @@ impl Registry {
         };
         let outcome = match endpoint.send(&call).await {
             // A portal that answers for everybody proves nothing.
-            Ok(answer) if content::is_html(answer.response.headers()) => Err(Fault::Html),
+            Ok(answer) if body::is_html(answer.response.headers()) => Err(Fault::Html),
             Ok(answer) if answer.response.status() == StatusCode::OK => {
                 Ok(answer.standing.is_login())
             }
@@ -49,7 +49,7 @@ impl Registry {
                     standing => standing,
                 };
                 let context = endpoint.context();
-                Err(content::refusal(context, answer.response, standing).await)
+                Err(body::refusal(context, answer.response, standing).await)
             }
             Err(fault) => Err(fault),
         };

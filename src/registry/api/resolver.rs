@@ -8,17 +8,17 @@ use http::{Method, StatusCode};
 use reqwest::Response;
 use tokio::time::Instant;
 
-use super::clients::Lane;
-use super::content;
-use super::context::Context;
-use super::endpoint::{Answer, Call};
-use super::error::Error;
-use super::fault::Fault;
-use super::host::{Host, Hosts};
-use super::retry::Tries;
 use crate::config::Capability;
 use crate::oci::{Descriptor, Digest, MAX_MANIFEST_BYTES, MediaKind, MediaType};
 use crate::reference::Reference;
+use crate::registry::ask::host::{Host, Hosts};
+use crate::registry::ask::tries::Tries;
+use crate::registry::context::Context;
+use crate::registry::error::Error;
+use crate::registry::fault::Fault;
+use crate::registry::http::body;
+use crate::registry::http::clients::Lane;
+use crate::registry::http::endpoint::{Answer, Call};
 
 /// The manifest types that a pull understands, schema1 not among them.
 const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
@@ -136,7 +136,7 @@ async fn resolve_at(host: &Host, request: &str, digest: Option<Digest>) -> Resul
     let answer = ask(host, Method::HEAD, request).await?;
     match answer.response.status() {
         StatusCode::OK => {
-            if content::is_html(answer.response.headers()) {
+            if body::is_html(answer.response.headers()) {
                 return Err(Fault::Html);
             }
             match described(&answer.response, digest)? {
@@ -170,7 +170,7 @@ fn described(response: &Response, asked: Option<Digest>) -> Result<Option<Descri
         return Ok(None);
     }
     let size: Option<u64> = text(CONTENT_LENGTH.as_str()).and_then(|size| size.parse().ok());
-    let media_type = content::media_type(headers).map(MediaType::new);
+    let media_type = body::media_type(headers).map(MediaType::new);
     let (Some(digest), Some(size), Some(media_type)) = (asked.or(named), size, media_type) else {
         return Ok(None);
     };
@@ -187,12 +187,12 @@ async fn get(host: &Host, request: &str, digest: Option<Digest>) -> Result<Found
     if answer.response.status() != StatusCode::OK {
         return Err(refusal(host, answer).await);
     }
-    if content::is_html(answer.response.headers()) {
+    if body::is_html(answer.response.headers()) {
         return Err(Fault::Html);
     }
-    let declared = content::media_type(answer.response.headers()).map(MediaType::new);
+    let declared = body::media_type(answer.response.headers()).map(MediaType::new);
     let context = host.endpoint().context();
-    let body = content::read_bounded(context, answer.response, MAX_MANIFEST_BYTES).await?;
+    let body = body::read_bounded(context, answer.response, MAX_MANIFEST_BYTES).await?;
     let actual = Digest::of(&body);
     if let Some(expected) = digest.filter(|expected| *expected != actual) {
         return Err(Fault::DigestMismatch { expected, actual });
@@ -229,11 +229,11 @@ async fn manifest_at(host: &Host, descriptor: &Descriptor) -> Result<Bytes, Faul
     if answer.response.status() != StatusCode::OK {
         return Err(refusal(host, answer).await);
     }
-    if content::is_html(answer.response.headers()) {
+    if body::is_html(answer.response.headers()) {
         return Err(Fault::Html);
     }
     let context = host.endpoint().context();
-    let body = content::read_bounded(context, answer.response, MAX_MANIFEST_BYTES).await?;
+    let body = body::read_bounded(context, answer.response, MAX_MANIFEST_BYTES).await?;
     let actual = Digest::of(&body);
     if actual != digest {
         return Err(Fault::DigestMismatch { expected: digest, actual });
@@ -260,5 +260,5 @@ async fn ask(host: &Host, method: Method, document: &str) -> Result<Answer, Faul
 }
 
 async fn refusal(host: &Host, answer: Answer) -> Fault {
-    content::refusal(host.endpoint().context(), answer.response, answer.standing).await
+    body::refusal(host.endpoint().context(), answer.response, answer.standing).await
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::context::lock;
-use super::fault::Fault;
+use crate::registry::fault::Fault;
+use crate::sync::lock;
 
 /// How long a host that could not be reached is left alone before one request probes it again.
 const PROBE_AFTER: Duration = Duration::from_secs(30);

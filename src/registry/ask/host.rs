@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::auth::Access;
-use super::endpoint::Endpoint;
-use super::hint::SettingsPlace;
 use crate::config::{Capability, RegistryHost};
 use crate::reference::Reference;
+use crate::registry::auth::Access;
+use crate::registry::hint::SettingsPlace;
+use crate::registry::http::endpoint::Endpoint;
 
 /// One host as one repository sees it.
 #[derive(Debug, Clone)]

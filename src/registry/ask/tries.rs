@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::context::Context;
-use super::endpoint::Endpoint;
-use super::error::{Error, HostFailure};
-use super::fault::Fault;
-use super::hint::SettingsPlace;
+use crate::registry::context::Context;
+use crate::registry::error::{Error, HostFailure};
+use crate::registry::fault::Fault;
+use crate::registry::hint::SettingsPlace;
+use crate::registry::http::endpoint::Endpoint;
 
 /// Longest wait that is our own choice.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);

@@ -11,8 +11,8 @@ use super::challenge::{Bearer, Challenge};
 use super::token::{self, Form, Token};
 use crate::config::{Credential, RegistryHost};
 use crate::registry::Fault;
-use crate::registry::context::lock;
-use crate::registry::endpoint::Endpoint;
+use crate::registry::http::endpoint::Endpoint;
+use crate::sync::lock;
 
 /// What a request wants to do.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,9 +16,9 @@ use super::authorizer::Standing;
 use super::challenge::Bearer;
 use crate::config::Credential;
 use crate::registry::Fault;
-use crate::registry::clients::Lane;
-use crate::registry::content;
-use crate::registry::endpoint::{Endpoint, Exchange};
+use crate::registry::http::body;
+use crate::registry::http::clients::Lane;
+use crate::registry::http::endpoint::{Endpoint, Exchange};
 
 /// Largest answer of a token endpoint that is read, in bytes (1 MiB); tokens are a few KiB.
 const MAX_TOKEN_BODY: u64 = 1024 * 1024;
@@ -165,9 +165,9 @@ pub(crate) async fn fetch(
         Some(Credential::RegistryToken(_)) | None => get(endpoint, bearer, scope, None).await?,
     };
     if !answer.status().is_success() {
-        return Err(content::refusal(endpoint.context(), answer, standing).await);
+        return Err(body::refusal(endpoint.context(), answer, standing).await);
     }
-    let body = content::read_bounded(endpoint.context(), answer, MAX_TOKEN_BODY).await?;
+    let body = body::read_bounded(endpoint.context(), answer, MAX_TOKEN_BODY).await?;
     Ok(Fetched { token: Token::read(&body)?, form: taken })
 }
 

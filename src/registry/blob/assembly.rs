@@ -15,11 +15,11 @@ use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::context::lock;
-use super::error::Error;
-use super::ranges::ByteRange;
-use super::source::Source;
-use super::window::Reservation;
+use crate::registry::blob::ranges::ByteRange;
+use crate::registry::blob::source::Source;
+use crate::registry::blob::window::Reservation;
+use crate::registry::error::Error;
+use crate::sync::lock;
 
 /// Frames shorter than this are joined, in bytes (4 KiB).
 const SMALL_FRAME_BYTES: usize = 4 * 1024;

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use super::context::lock;
+use crate::sync::lock;
 
 /// A chunk is a straggler when it takes this many times as long as usual.
 const STRAGGLER_FACTOR: f64 = 3.0;

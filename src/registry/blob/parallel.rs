@@ -12,11 +12,11 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::assembly::{Assembly, Claim, Stop, Taken};
-use super::ranges::ByteRange;
-use super::segment::Segment;
-use super::source::Source;
-use super::window::Reservation;
+use crate::registry::blob::assembly::{Assembly, Claim, Stop, Taken};
+use crate::registry::blob::ranges::ByteRange;
+use crate::registry::blob::segment::Segment;
+use crate::registry::blob::source::Source;
+use crate::registry::blob::window::Reservation;
 
 /// How long the first chunk from a host has the line to itself, so that it shows how fast a connection
 /// is where no others share the way; beside others, each looks slow. One that needs longer is slow.

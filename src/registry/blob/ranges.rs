@@ -5,7 +5,7 @@ use std::fmt;
 use http::header::CONTENT_RANGE;
 use http::{HeaderMap, HeaderValue};
 
-use super::fault::Fault;
+use crate::registry::fault::Fault;
 
 /// Bytes `start..end` of a blob; never empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,14 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::content;
-use super::context::Context;
-use super::error::Error;
-use super::fault::Fault;
-use super::ranges::ByteRange;
-use super::retry::Tries;
-use super::source::{Opened, Source};
-use super::window::Connection;
+use crate::registry::ask::tries::Tries;
+use crate::registry::blob::ranges::ByteRange;
+use crate::registry::blob::source::{Opened, Source};
+use crate::registry::blob::window::Connection;
+use crate::registry::context::Context;
+use crate::registry::error::Error;
+use crate::registry::fault::Fault;
+use crate::registry::http::body;
 
 /// How much must have come from a host for its breaking off to count as a fresh fault, in bytes
 /// (64 KiB); less would let a host that trickles be retried for ever.
@@ -213,7 +213,7 @@ async fn is_over(context: &Context, opened: &mut Opened) -> bool {
                 }
             }
         }
-        match content::next_frame(context, &mut opened.response).await {
+        match body::next_frame(context, &mut opened.response).await {
             Ok(Some(frame)) if opened.decoder.is_some() => opened.encoded = frame,
             Ok(Some(frame)) if !frame.is_empty() => return false,
             Ok(Some(_)) => {}
@@ -229,7 +229,7 @@ async fn read(source: &Source, body: &mut Body, rest: ByteRange) -> Result<Bytes
     loop {
         let frame = if opened.encoded.is_empty() {
             let waiting = Instant::now();
-            let frame = content::next_frame(&source.context, &mut opened.response).await?;
+            let frame = body::next_frame(&source.context, &mut opened.response).await?;
             let frame = frame.ok_or(Fault::Truncated)?;
             let count = frame.len() as u64;
             speed.check(count, waiting.elapsed(), source.context.policy.min_speed)?;

@@ -10,17 +10,18 @@ use http::{Method, StatusCode};
 use reqwest::Response;
 use url::Url;
 
-use super::auth::Access;
-use super::clients::Lane;
-use super::content::{self, Decoder};
-use super::context::{Context, lock};
-use super::endpoint::{Answer, Call, Endpoint, redirected};
-use super::fault::Fault;
-use super::hint::SettingsPlace;
-use super::host::Host;
-use super::ranges::{self, ByteRange};
 use crate::oci::{Descriptor, Digest};
 use crate::progress::Event;
+use crate::registry::ask::host::Host;
+use crate::registry::auth::Access;
+use crate::registry::blob::ranges::{self, ByteRange};
+use crate::registry::context::Context;
+use crate::registry::fault::Fault;
+use crate::registry::hint::SettingsPlace;
+use crate::registry::http::body::{self, Decoder};
+use crate::registry::http::clients::Lane;
+use crate::registry::http::endpoint::{Answer, Call, Endpoint, redirected};
+use crate::sync::lock;
 
 /// One blob and all places that may have it.
 #[derive(Debug)]
@@ -261,11 +262,11 @@ impl Source {
                 return Err(Fault::SizeMismatch { expected: self.size, actual });
             }
             _ => {
-                let fault = content::refusal(&self.context, response, standing).await;
+                let fault = body::refusal(&self.context, response, standing).await;
                 return Err(redirected(target.as_ref(), fault));
             }
         };
-        if content::is_html(headers) {
+        if body::is_html(headers) {
             return Err(Fault::Html);
         }
         let decoder = Decoder::for_response(headers)?;

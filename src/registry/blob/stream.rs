@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::assembly::Stop;
-use super::error::Error;
-use super::parallel::{First, Parallel, Piece};
-use super::ranges::ByteRange;
-use super::segment::Segment;
-use super::source::Source;
+use crate::registry::blob::assembly::Stop;
+use crate::registry::blob::parallel::{First, Parallel, Piece};
+use crate::registry::blob::ranges::ByteRange;
+use crate::registry::blob::segment::Segment;
+use crate::registry::blob::source::Source;
+use crate::registry::error::Error;
 
 /// A blob of at most this many bytes (64 KiB) is read as the consumer asks, without workers and
 /// room in the window: configurations, empty layers.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::context::lock;
+use crate::sync::lock;
 
 /// How far the connections may run ahead of the limit, so that one frame need not wait for another
 /// one's last byte.

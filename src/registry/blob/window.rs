@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::policy::Policy;
+use crate::registry::policy::Policy;
 
 /// The window is counted in units of this many bytes (64 KiB).
 const UNIT: u64 = 64 * 1024;

@@ -10,10 +10,10 @@ use http::{HeaderMap, StatusCode};
 use reqwest::Response;
 use tokio::time::timeout;
 
-use super::auth::Standing;
-use super::context::Context;
-use super::envelope::{self, MAX_ERROR_BODY};
-use super::fault::{Fault, Phase};
+use crate::registry::auth::Standing;
+use crate::registry::context::Context;
+use crate::registry::fault::{Fault, Phase};
+use crate::registry::http::envelope::{self, MAX_ERROR_BODY};
 
 /// How much deflated input is decoded in one go, in bytes. Deflate grows at most 1032-fold, so this
 /// bounds what one step can put into memory to about 4 MiB.

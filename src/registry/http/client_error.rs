@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::io;
 use std::time::Duration;
 
-use super::fault::{Fault, TlsFault};
+use crate::registry::fault::{Fault, TlsFault};
 
 impl Fault {
     /// Reads the kind of fault off an error of the HTTP client; the error's URL is dropped, since it

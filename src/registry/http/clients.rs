@@ -6,11 +6,11 @@ use std::time::Duration;
 use reqwest::Client;
 use reqwest::redirect::Policy as RedirectPolicy;
 
-use super::error::SetupError;
-use super::policy::AddressOverride;
-use super::proxy::Proxies;
-use super::tls;
 use crate::config::RegistryHost;
+use crate::registry::error::SetupError;
+use crate::registry::http::proxy::Proxies;
+use crate::registry::http::tls;
+use crate::registry::policy::AddressOverride;
 
 /// Wait for a connection where hosts.toml gives no `dial_timeout`.
 const DEFAULT_DIAL_TIMEOUT: Duration = Duration::from_secs(30);

@@ -12,17 +12,17 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 use url::Url;
 
-use super::auth::{self, Access, Authorizer, Grant, Standing};
-use super::clients::{Clients, Lane};
-use super::content;
-use super::context::Context;
-use super::error::SetupError;
-use super::fault::{Fault, Phase, TlsFault};
-use super::health::Health;
-use super::pace::Pace;
-use super::ranges::ByteRange;
-use super::trace;
 use crate::config::{Header, RegistryHost};
+use crate::registry::ask::health::Health;
+use crate::registry::auth::{self, Access, Authorizer, Grant, Standing};
+use crate::registry::blob::pace::Pace;
+use crate::registry::blob::ranges::ByteRange;
+use crate::registry::context::Context;
+use crate::registry::error::SetupError;
+use crate::registry::fault::{Fault, Phase, TlsFault};
+use crate::registry::http::body;
+use crate::registry::http::clients::{Clients, Lane};
+use crate::registry::http::trace;
 
 /// Longest wait for a response because its connection may still be opened: systems give up sooner.
 const LONGEST_DIAL: Duration = Duration::from_secs(130);
@@ -168,7 +168,7 @@ impl Endpoint {
         let challenges = auth::challenges(answer.response.headers())?;
         match self.authorizer.answer(self, access, challenges, &grant).await? {
             Some(better) => {
-                content::drain(&self.context, answer.response).await;
+                body::drain(&self.context, answer.response).await;
                 self.send_as(call, &better).await
             }
             None => Ok(answer),
@@ -262,7 +262,7 @@ impl Endpoint {
                     }
                 }
             }
-            content::drain(&self.context, response).await;
+            body::drain(&self.context, response).await;
             exchange.url = next.clone();
             target = Some(next);
         }

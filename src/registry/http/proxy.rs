@@ -5,7 +5,7 @@
 
 use reqwest::{ClientBuilder, NoProxy, Proxy};
 
-use super::error::SetupError;
+use crate::registry::error::SetupError;
 
 /// Never proxied, whatever `NO_PROXY` says.
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";

@@ -13,8 +13,8 @@ use rustls::{
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
-use super::error::SetupError;
 use crate::config::{ClientCertificate, RegistryHost};
+use crate::registry::error::SetupError;
 
 /// Builds the configuration for `host`: the system's authorities and its `ca`, its client
 /// certificate, and no verification where it says so. ALPN is left to the caller.

@@ -9,7 +9,7 @@ use reqwest::Response;
 use tracing::Level;
 use url::Url;
 
-use super::endpoint::Exchange;
+use crate::registry::http::endpoint::Exchange;
 
 /// Target of the events: what a subscriber filters by to show them.
 pub const TARGET: &str = "pullctl::http";

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::slice;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rustix::fs::{CWD, Dir, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Errno;
@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use super::error::ExtractError;
 use super::path::{is_within, split};
 use super::tree::{Directory, Missing, Tree, open_directory};
+use crate::sync::lock;
 
 /// Most bytes of attribute names that a directory can have, in bytes: the kernel's own bound.
 const MAX_ATTRIBUTE_LIST: usize = 64 * 1024;
@@ -49,7 +50,7 @@ pub struct Roots(Mutex<HashMap<PathBuf, Arc<OwnedFd>>>);
 impl Roots {
     fn open(&self, path: &Path) -> rustix::io::Result<Arc<OwnedFd>> {
         // Nothing that could panic happens under this lock.
-        let mut roots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut roots = lock(&self.0);
         if let Some(root) = roots.get(path) {
             return Ok(Arc::clone(root));
         }

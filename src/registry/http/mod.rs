@@ -1,0 +1,10 @@
+//! One host: connections, requests, redirects and what comes back.
+
+pub(super) mod body;
+pub(super) mod client_error;
+pub(super) mod clients;
+pub(super) mod endpoint;
+pub(super) mod envelope;
+pub(super) mod proxy;
+pub(super) mod tls;
+pub(super) mod trace;
