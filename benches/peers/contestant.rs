@@ -1,10 +1,10 @@
-//! Who races: the command lines of ctr and pullctl.
+//! Who races: the command lines of ctr, pullctl and an earlier pullctl.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::daemon::Daemon;
-use crate::options::Options;
 
 /// Pulls one image after the other, as a script of an admin does.
 const LOOP: &str = r#"
@@ -21,10 +21,23 @@ pub(crate) enum Contestant {
     /// `ctr images pull` of the daemon's own release.
     Ctr,
     Pullctl,
+    /// Another build of pullctl.
+    Before,
+}
+
+/// Where the contestants' programs are; the daemon knows its own `ctr`.
+#[derive(Debug, Clone)]
+pub(crate) struct Programs {
+    pub(crate) pullctl: PathBuf,
+    /// What [`Contestant::Before`] runs, where one was given.
+    pub(crate) before: Option<PathBuf>,
+    /// Further arguments for both builds of pullctl.
+    pub(crate) arguments: Vec<String>,
 }
 
 impl Contestant {
-    pub(crate) const BOTH: [Self; 2] = [Self::Ctr, Self::Pullctl];
+    pub(crate) const ALL: [Self; 3] = [Self::Ctr, Self::Pullctl, Self::Before];
+    pub(crate) const DEFAULT: [Self; 2] = [Self::Ctr, Self::Pullctl];
 
     /// The command that pulls `references` into `namespace`.
     pub(crate) fn command(
@@ -32,7 +45,7 @@ impl Contestant {
         daemon: &Daemon,
         namespace: &str,
         references: &[String],
-        options: &Options,
+        programs: &Programs,
     ) -> Vec<String> {
         let socket = daemon.socket().display().to_string();
         let mut command: Vec<String> = match self {
@@ -45,16 +58,24 @@ impl Contestant {
                 let ctr = daemon.ctr_program().display().to_string();
                 ["sh", "-ec", LOOP, "sh", &ctr, &socket, namespace].map(str::to_owned).to_vec()
             }
-            Self::Pullctl => {
-                let program = options.pullctl.display().to_string();
-                let words = [&program, "-a", &socket, "-n", namespace, "pull", "--plain-http"];
-                let quiet = ["--progress", "none"].into_iter();
-                let more = quiet.chain(options.pullctl_options.split_whitespace());
-                words.into_iter().chain(more).map(str::to_owned).collect()
+            Self::Pullctl => programs.pull(&programs.pullctl, &socket, namespace),
+            Self::Before => {
+                let program = programs.before.as_ref().unwrap_or(&programs.pullctl);
+                programs.pull(program, &socket, namespace)
             }
         };
         command.extend(references.iter().cloned());
         command
+    }
+}
+
+impl Programs {
+    fn pull(&self, program: &Path, socket: &str, namespace: &str) -> Vec<String> {
+        let program = program.display().to_string();
+        let words = [&program, "-a", socket, "-n", namespace, "pull", "--plain-http"];
+        let quiet = ["--progress", "none"];
+        let words = words.into_iter().chain(quiet).map(str::to_owned);
+        words.chain(self.arguments.iter().cloned()).collect()
     }
 }
 
@@ -63,6 +84,7 @@ impl fmt::Display for Contestant {
         f.write_str(match self {
             Self::Ctr => "ctr",
             Self::Pullctl => "pullctl",
+            Self::Before => "before",
         })
     }
 }
@@ -71,7 +93,7 @@ impl FromStr for Contestant {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let found = Self::BOTH.into_iter().find(|contestant| contestant.to_string() == name);
-        found.ok_or_else(|| "there are ctr and pullctl".to_owned())
+        let found = Self::ALL.into_iter().find(|contestant| contestant.to_string() == name);
+        found.ok_or_else(|| "there are ctr, pullctl and before".to_owned())
     }
 }

@@ -112,14 +112,15 @@ fn hold(
     options: &Options,
 ) -> Result<Outcome, String> {
     let mut duels = Vec::new();
+    let programs = options.programs();
     for daemon in daemons {
-        let race = Race { case, images, front, daemon, options };
+        let race = Race { case, images, front, daemon, programs: &programs };
         let name = daemon.name()?;
         let date = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M").to_string();
         let mut duel = Duel { daemon: name, date, ..Duel::default() };
         let before = Ticks::now();
         // Neither is always the one that finds the other's traces.
-        let mut order = options.contestants.clone();
+        let mut order = options.contestants();
         for _ in 0..options.pairs {
             make_room(daemons)?;
             if case.floor {
@@ -133,6 +134,7 @@ fn hold(
                 match contestant {
                     Contestant::Ctr => duel.ctr.push(sample),
                     Contestant::Pullctl => duel.pullctl.push(sample),
+                    Contestant::Before => duel.before.push(sample),
                 }
             }
             order.reverse();
@@ -140,6 +142,9 @@ fn hold(
         let seconds = |samples| wall(samples).unwrap_or(f64::NAN);
         let (peer, ours) = (seconds(&duel.ctr), seconds(&duel.pullctl));
         eprintln!("  containerd {}: ctr {peer:.3} s, pullctl {ours:.3} s", duel.daemon);
+        if let Some(gain) = duel.gain() {
+            eprintln!("  against the build before: {gain:.2} times as fast");
+        }
         let stolen_percent = before.stolen_percent();
         if stolen_percent > BUSY {
             eprintln!("  other tenants took {stolen_percent:.0} % of the processors: run it again");

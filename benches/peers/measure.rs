@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::cases::Case;
-use crate::contestant::Contestant;
+use crate::contestant::{Contestant, Programs};
 use crate::daemon::Daemon;
 use crate::floor;
 use crate::network::Front;
-use crate::options::Options;
 use crate::process;
 use crate::publish::Published;
 use crate::results::Sample;
@@ -23,7 +22,7 @@ pub(crate) struct Race<'a> {
     pub(crate) images: &'a [Published],
     pub(crate) front: &'a Front<'a>,
     pub(crate) daemon: &'a Daemon,
-    pub(crate) options: &'a Options,
+    pub(crate) programs: &'a Programs,
 }
 
 impl Race<'_> {
@@ -33,7 +32,7 @@ impl Race<'_> {
         let namespace = unique("bench");
         let references: Vec<String> =
             self.images.iter().map(|image| image.reference(self.front.authority())).collect();
-        let command = contestant.command(self.daemon, &namespace, &references, self.options);
+        let command = contestant.command(self.daemon, &namespace, &references, self.programs);
         let home = self.scratch()?;
         if self.case.again {
             process::run(&command, home.path())?;

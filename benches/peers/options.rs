@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use crate::cases::Case;
-use crate::contestant::Contestant;
+use crate::contestant::{Contestant, Programs};
 use crate::daemon::Flavour;
 
 /// Races pullctl against ctr, on each containerd.
@@ -21,15 +21,18 @@ pub(crate) struct Options {
     /// Runs of each contestant, in turn.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) pairs: u32,
-    /// Who runs, comma-joined.
-    #[arg(long, value_delimiter = ',', default_values_t = Contestant::BOTH)]
-    pub(crate) contestants: Vec<Contestant>,
+    /// Who runs, comma-joined: ctr, pullctl, and before where there is one.
+    #[arg(long, value_delimiter = ',', default_values_t = Contestant::DEFAULT)]
+    contestants: Vec<Contestant>,
     /// Another pullctl than the one that was built along.
     #[arg(long, default_value = env!("CARGO_BIN_EXE_pullctl"))]
-    pub(crate) pullctl: PathBuf,
+    pullctl: PathBuf,
+    /// An earlier pullctl, which runs beside the others.
+    #[arg(long, value_name = "BINARY")]
+    against: Option<PathBuf>,
     /// More options for pullctl, as one word to be split at spaces.
     #[arg(long, default_value = "", allow_hyphen_values = true)]
-    pub(crate) pullctl_options: String,
+    pullctl_options: String,
     /// Folder that keeps the registry's storage for the next run.
     #[arg(long)]
     pub(crate) store: Option<PathBuf>,
@@ -51,6 +54,24 @@ impl Options {
         let all = Case::all().into_iter();
         all.filter(|case| self.cases.is_empty() || self.cases.iter().any(|name| name == case.name))
             .collect()
+    }
+
+    /// Who runs, in the order of the first round.
+    pub(crate) fn contestants(&self) -> Vec<Contestant> {
+        let mut contestants = self.contestants.clone();
+        if self.against.is_some() && !contestants.contains(&Contestant::Before) {
+            contestants.push(Contestant::Before);
+        }
+        contestants
+    }
+
+    /// What they run.
+    pub(crate) fn programs(&self) -> Programs {
+        Programs {
+            pullctl: self.pullctl.clone(),
+            before: self.against.clone(),
+            arguments: self.pullctl_options.split_whitespace().map(str::to_owned).collect(),
+        }
     }
 
     /// The chosen daemons, in their own order.

@@ -39,8 +39,14 @@ fn time(duel: &Duel) -> String {
     let seconds = |samples: &[Sample]| wall(samples).map(|wall| format!("{wall:.2}"));
     let (peer, ours) = (seconds(&duel.ctr), seconds(&duel.pullctl));
     let faster = duel.speedup().map(|times| format!(", **{times:.2}×**"));
+    let gain = duel.gain().map(|times| format!(", {times:.2}× the build before"));
     let peer = peer.unwrap_or_else(|| "–".to_owned());
-    format!("{peer} → {} s{}", ours.unwrap_or_else(|| "–".to_owned()), faster.unwrap_or_default())
+    format!(
+        "{peer} → {} s{}{}",
+        ours.unwrap_or_else(|| "–".to_owned()),
+        faster.unwrap_or_default(),
+        gain.unwrap_or_default()
+    )
 }
 
 /// What the same layers cost without a client that checks and keeps them, and how much longer than
@@ -79,6 +85,7 @@ fn costs(text: &mut String, results: &Results) {
         "served ÷ layers",
         "requests",
         "connections",
+        "peak MiB before",
     ];
     line(text, heads.map(str::to_owned));
     line(text, heads.map(|_| "---".to_owned()));
@@ -108,6 +115,8 @@ fn cost(outcome: &Outcome, duel: &Duel) -> Vec<String> {
         both(3, &|sample| sample.traffic.bytes as f64 / layers),
         both(0, &|sample| sample.traffic.requests as f64),
         both(0, &|sample| sample.traffic.connections as f64),
+        median(duel.before.iter().map(|sample| sample.client_peak_bytes as f64 / MIB))
+            .map_or_else(|| "–".to_owned(), |median| format!("{median:.0}")),
     ]
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct Sample {
     pub(crate) traffic: Traffic,
 }
 
-/// Both contestants on one daemon, run in turn.
+/// All contestants on one daemon, run in turn.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Duel {
     pub(crate) daemon: String,
@@ -39,6 +39,9 @@ pub(crate) struct Duel {
     pub(crate) limit_seconds: Vec<f64>,
     pub(crate) ctr: Vec<Sample>,
     pub(crate) pullctl: Vec<Sample>,
+    /// Another build of pullctl, where one was given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) before: Vec<Sample>,
 }
 
 /// One case on all its daemons.
@@ -103,6 +106,13 @@ impl Duel {
     pub(crate) fn speedup(&self) -> Option<f64> {
         let (peer, ours) = (wall(&self.ctr)?, wall(&self.pullctl)?);
         Some(peer / ours)
+    }
+
+    /// How many times faster pullctl was than the build before, by the median of the pairs' ratios;
+    /// `None` unless both ran.
+    pub(crate) fn gain(&self) -> Option<f64> {
+        let pairs = self.before.iter().zip(&self.pullctl);
+        median(pairs.map(|(before, ours)| before.wall_seconds / ours.wall_seconds))
     }
 }
 
