@@ -1,112 +1,15 @@
-//! Descriptors and media types.
+//! Descriptors: what points to content.
 
-use std::fmt;
+use std::collections::BTreeMap;
 
-use oci_distribution::manifest as wire;
-use serde::{Deserialize, Serialize};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::Deserialize;
 
-use super::{Digest, ManifestError};
+use super::json::{self, List};
+use super::{Digest, ManifestError, MediaKind, MediaType};
 use crate::platform::Platform;
-
-/// A media type as the registry wrote it; classified by [`MediaType::kind`].
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct MediaType(String);
-
-/// What a media type stands for in an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MediaKind {
-    /// OCI image index or docker manifest list.
-    Index,
-    /// OCI or docker v2 image manifest.
-    Manifest,
-    /// Docker schema1, which has no digests worth the name and is refused.
-    Schema1,
-    /// OCI or docker image configuration.
-    Config,
-    /// A file system layer, `foreign` when it may live at its own URLs.
-    Layer {
-        /// How the tar is packed.
-        compression: Compression,
-        /// Docker "foreign", OCI "nondistributable".
-        foreign: bool,
-    },
-    /// Anything else: attestations, signatures, charts.
-    Other,
-}
-
-/// How a layer's tar is packed, by its media type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compression {
-    /// A bare tar.
-    None,
-    /// RFC 1952.
-    Gzip,
-    /// RFC 8878.
-    Zstd,
-}
-
-const DOCKER_SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1+json";
-const DOCKER_SCHEMA1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
-const DOCKER_PREFIX: &str = "application/vnd.docker.";
-const DOCKER_FOREIGN_LAYER: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar";
-const OCI_NONDISTRIBUTABLE: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar";
-
-impl MediaType {
-    /// Takes any string; an unknown one is [`MediaKind::Other`].
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The media type as written.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// What it stands for.
-    pub fn kind(&self) -> MediaKind {
-        match self.0.as_str() {
-            wire::OCI_IMAGE_INDEX_MEDIA_TYPE | wire::IMAGE_MANIFEST_LIST_MEDIA_TYPE => {
-                MediaKind::Index
-            }
-            wire::OCI_IMAGE_MEDIA_TYPE | wire::IMAGE_MANIFEST_MEDIA_TYPE => MediaKind::Manifest,
-            DOCKER_SCHEMA1 | DOCKER_SCHEMA1_SIGNED => MediaKind::Schema1,
-            wire::IMAGE_CONFIG_MEDIA_TYPE | wire::IMAGE_DOCKER_CONFIG_MEDIA_TYPE => {
-                MediaKind::Config
-            }
-            other => layer_kind(other),
-        }
-    }
-}
-
-fn layer_kind(text: &str) -> MediaKind {
-    // `rootfs.diff.tar.gzip` is docker's spelling of `+gzip`.
-    let (base, compression) = if let Some(base) =
-        text.strip_suffix("+gzip").or_else(|| text.strip_suffix(".gzip"))
-    {
-        (base, Compression::Gzip)
-    } else if let Some(base) = text.strip_suffix("+zstd").or_else(|| text.strip_suffix(".zstd")) {
-        (base, Compression::Zstd)
-    } else if text.starts_with(DOCKER_PREFIX) {
-        // Old builders gave docker's type without a suffix to packed layers too: as in containerd, the
-        // content decides, which it does for all but uncompressed ones.
-        (text, Compression::Gzip)
-    } else {
-        (text, Compression::None)
-    };
-    let foreign = match base {
-        wire::IMAGE_LAYER_MEDIA_TYPE | wire::IMAGE_DOCKER_LAYER_TAR_MEDIA_TYPE => false,
-        OCI_NONDISTRIBUTABLE | DOCKER_FOREIGN_LAYER => true,
-        _ => return MediaKind::Other,
-    };
-    MediaKind::Layer { compression, foreign }
-}
-
-impl fmt::Display for MediaType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// A pointer to content: what it is, its digest and its size in bytes.
 ///
@@ -124,7 +27,11 @@ pub struct Descriptor {
     /// The platform, when an index entry names one.
     pub platform: Option<Platform>,
     /// Annotations, for instance `vnd.docker.reference.type`.
-    pub annotations: std::collections::BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
+    /// What an artifact is, when the content is the manifest of one.
+    pub artifact_type: Option<String>,
+    /// The content itself in base64, as written; [`Descriptor::data`] checks it.
+    embedded: Option<String>,
 }
 
 impl Descriptor {
@@ -136,7 +43,9 @@ impl Descriptor {
             size,
             urls: Vec::new(),
             platform: None,
-            annotations: std::collections::BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            artifact_type: None,
+            embedded: None,
         }
     }
 
@@ -144,54 +53,135 @@ impl Descriptor {
     pub fn kind(&self) -> MediaKind {
         self.media_type.kind()
     }
+
+    /// The content, where the descriptor brings it along in `data`, its size and digest checked.
+    /// `None` also where `data` is something else: the registry then has the content all the same.
+    ///
+    /// See <https://github.com/opencontainers/image-spec/blob/v1.1.1/descriptor.md#embedded-content>.
+    pub fn data(&self) -> Option<Bytes> {
+        let bytes = STANDARD.decode(self.embedded.as_deref()?).ok()?;
+        let right = bytes.len() as u64 == self.size && Digest::of(&bytes) == self.digest;
+        right.then(|| bytes.into())
+    }
+
+    /// The descriptor with `bytes` as its `data`.
+    #[must_use]
+    pub fn with_data(mut self, bytes: &[u8]) -> Self {
+        self.embedded = Some(STANDARD.encode(bytes));
+        self
+    }
 }
 
-impl TryFrom<wire::OciDescriptor> for Descriptor {
+/// A descriptor as a document has it. What is read leniently is what a pull can do without.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct DescriptorWire {
+    media_type: Option<MediaType>,
+    digest: Option<String>,
+    size: Option<i64>,
+    #[serde(default)]
+    urls: List<String>,
+    platform: Option<PlatformWire>,
+    #[serde(default, deserialize_with = "json::texts")]
+    annotations: BTreeMap<String, String>,
+    artifact_type: Option<String>,
+    data: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct PlatformWire {
+    pub(super) os: Option<String>,
+    pub(super) architecture: Option<String>,
+    pub(super) variant: Option<String>,
+    #[serde(rename = "os.version")]
+    pub(super) os_version: Option<String>,
+}
+
+impl From<PlatformWire> for Platform {
+    fn from(raw: PlatformWire) -> Self {
+        Platform::from_parts(
+            raw.os.as_deref().unwrap_or_default(),
+            raw.architecture.as_deref().unwrap_or_default(),
+            raw.variant.as_deref().unwrap_or_default(),
+            raw.os_version.as_deref().unwrap_or_default(),
+        )
+    }
+}
+
+impl TryFrom<DescriptorWire> for Descriptor {
     type Error = ManifestError;
 
-    fn try_from(raw: wire::OciDescriptor) -> Result<Self, Self::Error> {
-        let digest = raw.digest.parse()?;
-        let size = u64::try_from(raw.size)
-            .map_err(|_| ManifestError::NegativeSize { digest, size: raw.size })?;
+    fn try_from(raw: DescriptorWire) -> Result<Self, ManifestError> {
+        let digest = raw.digest.as_deref().unwrap_or_default().parse()?;
+        let size = raw.size.unwrap_or_default();
+        let size = u64::try_from(size).map_err(|_| ManifestError::NegativeSize { digest, size })?;
         Ok(Self {
-            media_type: MediaType(raw.media_type),
+            media_type: raw.media_type.unwrap_or_else(|| MediaType::new("")),
             digest,
             size,
-            urls: raw.urls.unwrap_or_default(),
-            platform: None,
-            annotations: raw.annotations.unwrap_or_default(),
+            urls: raw.urls.entries,
+            platform: raw.platform.map(Platform::from),
+            annotations: raw.annotations,
+            artifact_type: raw.artifact_type.filter(|text| !text.is_empty()),
+            embedded: raw.data.filter(|text| text.len() as u64 == encoded_length(size)),
         })
     }
+}
+
+/// How long `size` bytes are in base64. `data` of another length is not kept, let alone decoded.
+fn encoded_length(size: u64) -> u64 {
+    size.div_ceil(3).saturating_mul(4)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn read(json: &str) -> Result<Descriptor, ManifestError> {
+        json::read::<DescriptorWire>("descriptor", json.as_bytes())?.try_into()
+    }
+
     #[test]
-    fn classifies_the_media_types_in_use() {
-        use Compression::{Gzip, None, Zstd};
-        let layer = |compression, foreign| MediaKind::Layer { compression, foreign };
-        for (text, kind) in [
-            ("application/vnd.oci.image.index.v1+json", MediaKind::Index),
-            ("application/vnd.docker.distribution.manifest.list.v2+json", MediaKind::Index),
-            ("application/vnd.oci.image.manifest.v1+json", MediaKind::Manifest),
-            ("application/vnd.docker.distribution.manifest.v2+json", MediaKind::Manifest),
-            ("application/vnd.docker.distribution.manifest.v1+prettyjws", MediaKind::Schema1),
-            ("application/vnd.oci.image.config.v1+json", MediaKind::Config),
-            ("application/vnd.docker.container.image.v1+json", MediaKind::Config),
-            ("application/vnd.oci.image.layer.v1.tar", layer(None, false)),
-            ("application/vnd.oci.image.layer.v1.tar+gzip", layer(Gzip, false)),
-            ("application/vnd.oci.image.layer.v1.tar+zstd", layer(Zstd, false)),
-            ("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", layer(Gzip, true)),
-            ("application/vnd.docker.image.rootfs.diff.tar.gzip", layer(Gzip, false)),
-            ("application/vnd.docker.image.rootfs.diff.tar", layer(Gzip, false)),
-            ("application/vnd.docker.image.rootfs.diff.tar.zstd", layer(Zstd, false)),
-            ("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", layer(Gzip, true)),
-            ("application/vnd.in-toto+json", MediaKind::Other),
-            ("", MediaKind::Other),
+    fn data_counts_only_where_it_is_the_content() {
+        let digest = Digest::of(b"hello");
+        for (data, size, expected) in [
+            (r#""aGVsbG8=""#, 5, Some(&b"hello"[..])),
+            (r#""aGVsbG8=""#, 4, None),
+            (r#""aGVsbG8""#, 5, None),
+            (r#""aGVsbGE=""#, 5, None),
+            (r#""****bG8=""#, 5, None),
+            ("null", 5, None),
         ] {
-            assert_eq!(MediaType::new(text).kind(), kind, "{text}");
+            let json =
+                format!(r#"{{"mediaType":"x","digest":"{digest}","size":{size},"data":{data}}}"#);
+            let found = read(&json).unwrap().data();
+            assert_eq!(found.as_deref(), expected, "{data} {size}");
         }
+        let made = Descriptor::new(MediaType::new("x"), digest, 5).with_data(b"hello");
+        assert_eq!(made.data().as_deref(), Some(&b"hello"[..]));
+    }
+
+    #[test]
+    fn reads_null_as_absent() {
+        let digest = Digest::of(b"");
+        let json = format!(
+            r#"{{"mediaType":null,"digest":"{digest}","size":null,"urls":null,"platform":{{"os":null,
+                "architecture":"arm64","variant":null,"os.version":null}},"annotations":null,
+                "artifactType":null,"data":null}}"#
+        );
+        let descriptor = read(&json).unwrap();
+        assert_eq!(descriptor.size, 0);
+        assert_eq!(descriptor.platform.unwrap().architecture, "arm64");
+    }
+
+    #[test]
+    fn refuses_what_cannot_be() {
+        let digest = Digest::of(b"");
+        let negative = format!(r#"{{"digest":"{digest}","size":-1}}"#);
+        assert!(matches!(read(&negative), Err(ManifestError::NegativeSize { size: -1, .. })));
+        for json in ["{}", r#"{"digest":"sha256:12"}"#, r#"{"digest":null}"#] {
+            assert!(matches!(read(json), Err(ManifestError::Digest(_))), "{json}");
+        }
+        assert!(matches!(read(r#"{"size":1e99}"#), Err(ManifestError::Json { .. })));
     }
 }

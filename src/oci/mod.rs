@@ -4,11 +4,23 @@
 //! types has been validated. Knows no transport and no store.
 
 mod chain;
+mod config;
 mod descriptor;
 mod digest;
+mod document;
+mod error;
+mod json;
 mod manifest;
+mod media_type;
 
 pub use chain::{ChainId, DiffId, LayerIdentity};
-pub use descriptor::{Compression, Descriptor, MediaKind, MediaType};
+pub use config::ImageConfig;
+pub use descriptor::Descriptor;
 pub use digest::{Digest, DigestError, Hasher};
-pub use manifest::{ImageConfig, Index, MAX_MANIFEST_BYTES, Manifest, ManifestError, ManifestKind};
+pub use document::{MAX_MANIFEST_BYTES, ManifestKind};
+pub use error::ManifestError;
+pub use manifest::{Index, Manifest};
+pub use media_type::{Compression, MediaKind, MediaType};
+
+#[cfg(test)]
+mod tests;

@@ -243,7 +243,7 @@ impl Planner<'_> {
     }
 
     async fn config_of(&mut self, manifest: &Manifest) -> Result<Bytes, Error> {
-        if manifest.config.kind() != MediaKind::Config {
+        if !manifest.is_image() {
             return Err(Error::NotAnImage(manifest.config.media_type.clone()));
         }
         self.documents.config(&manifest.config).await

@@ -98,6 +98,63 @@ const CASES: &[Case] = &[
         says: &["schema1"],
     },
     Case {
+        name: "a manifest has the members of an index as well",
+        arrange: |registry| {
+            let image = layered().edit_manifest(|manifest| manifest["manifests"] = json!([]));
+            registry.add_new(&image)
+        },
+        code: 7,
+        says: &["ambiguous", "index", "manifest"],
+    },
+    Case {
+        name: "a manifest calls itself an index",
+        arrange: |registry| {
+            let image = layered().edit_manifest(|manifest| {
+                manifest["mediaType"] = json!(OCI_INDEX);
+            });
+            registry.add_new(&image)
+        },
+        code: 7,
+        says: &["calls itself", OCI_INDEX],
+    },
+    Case {
+        name: "a manifest is served as an index",
+        arrange: |registry| {
+            let image = layered().edit_manifest(|manifest| {
+                manifest.as_object_mut().unwrap().remove("mediaType");
+            });
+            let header = Fault::Headers(vec![("Content-Type", OCI_INDEX.to_owned())]);
+            registry.always("/manifests/", header);
+            registry.add_new(&image)
+        },
+        code: 7,
+        says: &["members of a manifest", OCI_INDEX],
+    },
+    Case {
+        name: "an index describes its manifest as an index",
+        arrange: |registry| {
+            let index = Image::index(Family::Oci, vec![layered()]).edit_manifest(|index| {
+                index["manifests"][0]["mediaType"] = json!(OCI_INDEX);
+            });
+            registry.add_new(&index)
+        },
+        code: 7,
+        says: &[OCI_INDEX],
+    },
+    Case {
+        name: "an index is served as a manifest",
+        arrange: |registry| {
+            let index = Image::index(Family::Oci, vec![layered()]).edit_manifest(|index| {
+                index.as_object_mut().unwrap().remove("mediaType");
+            });
+            let header = Fault::Headers(vec![("Content-Type", OCI_MANIFEST.to_owned())]);
+            registry.always("/manifests/", header);
+            registry.add_new(&index)
+        },
+        code: 7,
+        says: &["members of an index", OCI_MANIFEST],
+    },
+    Case {
         name: "a configuration's bytes are other ones than its digest says",
         arrange: |registry| {
             let image = layered();
