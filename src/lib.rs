@@ -5,6 +5,7 @@
 //! | [`oci`], [`mod@reference`], [`platform`] | the nouns, parsed and checked |
 //! | [`failure`], [`progress`] | kinds of failure with their exit codes; events of a pull |
 //! | [`sync`] | locks for plain values |
+//! | [`tar`] | archives of unknown origin, entry by entry |
 //! | [`config`] | what the machine's owner configured, as plain values |
 //! | [`registry`] | HTTP to registries |
 //! | [`containerd`], [`layout`] | the two destinations |
@@ -26,5 +27,6 @@ pub mod progress;
 pub mod reference;
 pub mod registry;
 pub mod sync;
+pub mod tar;
 pub mod transfer;
 pub mod unpack;

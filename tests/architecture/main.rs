@@ -11,7 +11,7 @@ const NOUNS: [&str; 6] = ["oci", "reference", "platform", "progress", "failure",
 
 /// What each module may import besides the nouns. `registry` and `containerd` are siblings: only
 /// `transfer` knows both.
-const MAY_IMPORT: [(&str, &[&str]); 14] = [
+const MAY_IMPORT: [(&str, &[&str]); 15] = [
     ("oci", &[]),
     ("reference", &[]),
     ("platform", &[]),
@@ -22,7 +22,8 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
     ("registry", &["config"]),
     ("containerd", &[]),
     ("layout", &[]),
-    ("unpack", &["containerd"]),
+    ("tar", &[]),
+    ("unpack", &["containerd", "tar"]),
     ("transfer", &["config", "registry", "containerd", "layout", "unpack"]),
     ("output", &["transfer"]),
     ("cli", &["config", "registry", "containerd", "layout", "unpack", "transfer", "output"]),

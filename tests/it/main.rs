@@ -24,6 +24,7 @@ mod faults_documents;
 mod faults_registry;
 mod faults_transfers;
 mod harbor;
+mod hostile_archives;
 mod hostile_layers;
 mod hosts_files;
 mod images_rm;

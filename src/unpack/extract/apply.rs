@@ -7,14 +7,15 @@ use std::rc::Rc;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timestamps, XattrFlags};
 use rustix::io::Errno;
 
-use super::archive::Archive;
 use super::attributes::{self, CreationDefaults};
-use super::entry::{DeviceNumber, Entry, EntryKind};
 use super::error::ExtractError;
 use super::implied::ImpliedDirectory;
+use super::open::open_directory;
 use super::path::{clean, is_within, split};
-use super::tree::{Directory, Missing, Tree, open_directory};
+use super::stream::Stream;
+use super::tree::{Directory, Missing, Tree};
 use super::whiteout::{Whiteout, Whiteouts};
+use crate::tar::{Archive, DeviceNumber, Entry, EntryKind};
 
 /// Most bytes that the notes on directories, their times for one, may take (64 MiB): half a million
 /// directories with long paths, far beyond any real layer.
@@ -66,7 +67,7 @@ impl Applier {
     pub(crate) fn apply(
         &mut self,
         entry: &Entry,
-        archive: &mut Archive,
+        archive: &mut Archive<Stream>,
     ) -> Result<(), ExtractError> {
         let path = clean(&entry.name);
         // The root itself is the snapshotter's.
@@ -113,7 +114,7 @@ impl Applier {
         &mut self,
         place: &Place<'_>,
         entry: &Entry,
-        archive: &mut Archive,
+        archive: &mut Archive<Stream>,
     ) -> Result<(), ExtractError> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;

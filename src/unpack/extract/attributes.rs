@@ -10,9 +10,12 @@ use std::sync::LazyLock;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use super::entry::{Entry, EntryKind, Timestamp};
 use super::error::ExtractError;
 use super::tree::Directory;
+use crate::tar::{Entry, EntryKind, Timestamp};
+
+/// Latest time that containerd sets, 2262-04-11: what an `i64` of nanoseconds holds.
+const LATEST: Timestamp = Timestamp { seconds: i64::MAX / 1_000_000_000, nanoseconds: 854_775_807 };
 
 /// What a file gets by being made by this process, without anything being set on it.
 #[derive(Debug, Clone, Copy)]
@@ -140,9 +143,19 @@ pub(crate) fn set_times_on_open(file: impl AsFd, entry: &Entry) -> Result<(), Ex
 /// The times to set for `entry`, within containerd's bounds.
 pub(crate) fn times(entry: &Entry) -> Timestamps {
     Timestamps {
-        last_access: timespec(entry.access_time().bounded()),
-        last_modification: timespec(entry.modified.bounded()),
+        last_access: timespec(bounded(access_time(entry))),
+        last_modification: timespec(bounded(entry.modified)),
     }
+}
+
+/// containerd never lets the access time be before the modification time.
+fn access_time(entry: &Entry) -> Timestamp {
+    entry.accessed.map_or(entry.modified, |accessed| accessed.max(entry.modified))
+}
+
+/// 1970 for what lies before it or after 2262.
+fn bounded(time: Timestamp) -> Timestamp {
+    if time < Timestamp::default() || time > LATEST { Timestamp::default() } else { time }
 }
 
 /// The action named when times can't be set.
@@ -175,18 +188,16 @@ fn set_attributes(
         }
         match set(name, value) {
             Ok(()) | Err(Errno::NOTSUP) => {}
-            Err(Errno::PERM) if name.starts_with(b"user.") && !entry.takes_user_attributes() => {}
+            Err(Errno::PERM) if name.starts_with(b"user.") && !takes_user_attributes(entry) => {}
             Err(error) => return Err(failed("set an extended attribute of", entry)(error)),
         }
     }
     Ok(())
 }
 
-impl Entry {
-    /// Whether the kernel lets the file have attributes of the `user` name space.
-    fn takes_user_attributes(&self) -> bool {
-        matches!(self.kind, EntryKind::File | EntryKind::Directory)
-    }
+/// Whether the kernel lets the file have attributes of the `user` name space.
+fn takes_user_attributes(entry: &Entry) -> bool {
+    matches!(entry.kind, EntryKind::File | EntryKind::Directory)
 }
 
 /// A symbolic link has no mode, and a hard link may be another name of one.
@@ -204,4 +215,23 @@ pub(crate) fn path_through_proc(directory: impl AsFd, base: &[u8]) -> Vec<u8> {
     let mut path = format!("/proc/self/fd/{}/", directory.as_fd().as_raw_fd()).into_bytes();
     path.extend_from_slice(base);
     path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_times_as_containerd_does() {
+        let nanoseconds = 999_999_999;
+        for (time, expected) in [
+            (Timestamp { seconds: -1, nanoseconds }, Timestamp::default()),
+            (Timestamp { seconds: 1, nanoseconds }, Timestamp { seconds: 1, nanoseconds }),
+            (LATEST, LATEST),
+            (Timestamp { nanoseconds, ..LATEST }, Timestamp::default()),
+            (Timestamp::from_seconds(i64::MAX), Timestamp::default()),
+        ] {
+            assert_eq!(bounded(time), expected, "{time:?}");
+        }
+    }
 }

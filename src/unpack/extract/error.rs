@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::entry::EntryName;
-use crate::failure::{Diagnose, Failure};
+use crate::failure::{Diagnose, Failure, is_disk_full};
+use crate::tar::{self, EntryName, Problem};
 use crate::unpack::inflate::Format;
 
 /// Why a layer could not be unpacked.
@@ -27,7 +27,7 @@ pub enum ExtractError {
         /// Where in the uncompressed stream the trouble was found, in bytes.
         offset: u64,
         /// What it is.
-        source: ArchiveProblem,
+        source: Problem,
     },
     /// An entry asks for what no unpacker may or can do.
     #[error("the layer's entry {entry} is unusable: {problem}")]
@@ -50,37 +50,6 @@ pub enum ExtractError {
     /// A thread could not be started.
     #[error("cannot start a thread that unpacks")]
     Thread(#[source] io::Error),
-}
-
-/// What is wrong with a tar archive.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ArchiveProblem {
-    /// The very first block is no tar header, so something else was packed or named a layer.
-    #[error("the content is neither gzip, zstd nor tar")]
-    NotAnArchive,
-    /// A block that should be a header has a wrong checksum or a malformed number.
-    #[error("the header block is malformed")]
-    Header,
-    /// An extension record is not of the form `<length> <key>=<value>`, or has a malformed value.
-    #[error("a PAX record is malformed")]
-    PaxRecord,
-    /// A sparse file's map is malformed, or does not fit the file.
-    #[error("the sparse map is malformed")]
-    SparseMap,
-    /// The stream ends within an entry.
-    #[error("it ends within an entry")]
-    Truncated,
-    /// More bytes than are accepted.
-    #[error("the {what} is longer than {limit_bytes} bytes")]
-    TooLong {
-        /// `extension header`, `path`, `list of directories`.
-        what: &'static str,
-        /// The bound, in bytes.
-        limit_bytes: usize,
-    },
-    /// An entry type that layers do not have.
-    #[error("the entry type {0:#04x} is none that layers have")]
-    UnknownType(u8),
 }
 
 impl ExtractError {
@@ -125,8 +94,14 @@ impl Diagnose for ExtractError {
     }
 }
 
-fn is_disk_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+impl From<tar::Error> for ExtractError {
+    fn from(error: tar::Error) -> Self {
+        match error {
+            // The stream's own error, which went through the archive's reader.
+            tar::Error::Read(error) => error.downcast::<Self>().unwrap_or_else(Self::Source),
+            tar::Error::Malformed { offset, source } => Self::Archive { offset, source },
+        }
+    }
 }
 
 #[cfg(test)]
@@ -144,7 +119,7 @@ mod tests {
 
     #[test]
     fn counts_a_malformed_layer_as_a_failed_verification() {
-        let error = ExtractError::Archive { offset: 512, source: ArchiveProblem::Header };
+        let error = ExtractError::Archive { offset: 512, source: Problem::Header };
         assert_eq!(error.failure(), Failure::Verification);
         assert!(error.hint().is_some());
     }

@@ -15,8 +15,9 @@ use rustix::fs::{CWD, Dir, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Ui
 use rustix::io::Errno;
 
 use super::error::ExtractError;
+use super::open::open_directory;
 use super::path::{is_within, split};
-use super::tree::{Directory, Missing, Tree, open_directory};
+use super::tree::{Directory, Missing, Tree};
 use crate::sync::lock;
 
 /// Most bytes of attribute names that a directory can have, in bytes: the kernel's own bound.

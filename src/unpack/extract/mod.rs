@@ -7,26 +7,21 @@
 //! | part | does |
 //! |---|---|
 //! | `chunks`, `pipeline`, `stream` | bytes: queue, read-ahead, digest |
-//! | `header`, `pax`, `sparse`, `archive`, `entry` | the tar format, into entries |
-//! | `path`, `tree`, `removal` | directories beneath the root, by descriptor |
+//! | `path`, `open`, `tree`, `removal` | directories beneath the root, by descriptor |
 //! | `apply`, `attributes`, `whiteout`, `implied` | entries into files |
 //! | `relocate` | an extracted layer to another directory |
 //! | `worker` | the threads and the handle |
 
 mod apply;
-mod archive;
 mod attributes;
 mod chunks;
-mod entry;
 mod error;
-mod header;
 mod implied;
+mod open;
 mod path;
-mod pax;
 mod pipeline;
 mod relocate;
 mod removal;
-mod sparse;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -34,8 +29,7 @@ mod tree;
 mod whiteout;
 mod worker;
 
-pub use entry::EntryName;
-pub use error::{ArchiveProblem, ExtractError};
+pub use error::ExtractError;
 pub use implied::{ImpliedDirectory, Roots, inherit};
 pub use relocate::move_tree;
 pub use whiteout::Whiteouts;

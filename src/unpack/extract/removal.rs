@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::tree::open_directory;
+use super::open::open_directory;
 
 /// Removes `name` from `parent`, with all beneath it; links are removed, not followed. Returns
 /// whether there was anything.

@@ -2,16 +2,16 @@
 
 use std::io::{self, BufRead, Cursor, Read};
 
-use super::error::{ArchiveProblem, ExtractError};
+use super::error::ExtractError;
 use super::pipeline::{BUFFER_BYTES, ReadAhead};
 use crate::oci::{Compression, DiffId, Hasher};
 use crate::unpack::inflate::{Decoder, Format, is_source_error};
 
-/// Uncompressed bytes on their way to the archive reader; every one of them goes into the diff ID.
+/// Uncompressed bytes on their way to the archive reader; every one of them goes into the diff ID. Its
+/// errors carry an [`ExtractError`].
 pub(crate) struct Stream {
     source: Source,
     format: Format,
-    offset: u64,
 }
 
 enum Source {
@@ -63,87 +63,43 @@ impl Stream {
     }
 
     fn over(source: Source, format: Format) -> Self {
-        Self { source, format, offset: 0 }
+        Self { source, format }
     }
 
-    /// The bytes that are there now; none at the end.
+    /// The digest of all bytes, once the end was reached.
     ///
     /// # Errors
-    /// [`ExtractError::Source`] or [`ExtractError::Inflate`].
-    pub(crate) fn fill(&mut self) -> Result<&[u8], ExtractError> {
+    /// [`ExtractError::Thread`].
+    pub(crate) fn digest(self) -> Result<DiffId, ExtractError> {
+        match self.source {
+            Source::Ahead(ahead) => ahead.digest().map_err(ExtractError::Thread),
+            Source::Direct(direct) => Ok(DiffId(direct.hasher.finish())),
+        }
+    }
+}
+
+impl BufRead for Stream {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
         let filled = match &mut self.source {
             Source::Ahead(ahead) => ahead.fill(),
             Source::Direct(direct) => direct.fill(),
         };
-        filled.map_err(|error| failure(self.format, error))
+        filled.map_err(|error| io::Error::other(failure(self.format, error)))
     }
 
-    /// Drops `amount` of the bytes that [`Stream::fill`] returned.
-    pub(crate) fn consume(&mut self, amount: usize) {
+    fn consume(&mut self, amount: usize) {
         match &mut self.source {
             Source::Ahead(ahead) => ahead.consume(amount),
             Source::Direct(direct) => direct.consume(amount),
         }
-        self.offset += amount as u64;
     }
+}
 
-    /// Fills `target` as far as the stream goes and returns the number of bytes.
-    ///
-    /// # Errors
-    /// As [`Stream::fill`].
-    pub(crate) fn read_up_to(&mut self, target: &mut [u8]) -> Result<usize, ExtractError> {
-        let mut filled = 0;
-        while let Some(rest) = target.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            // Reading from a slice copies what fits.
-            let amount = self.fill()?.read(rest).unwrap_or_default();
-            if amount == 0 {
-                break;
-            }
-            self.consume(amount);
-            filled += amount;
-        }
-        Ok(filled)
-    }
-
-    /// Drops the next `amount` bytes; fewer where the stream ends. Returns how many.
-    ///
-    /// # Errors
-    /// As [`Stream::fill`].
-    pub(crate) fn skip(&mut self, amount: u64) -> Result<u64, ExtractError> {
-        let mut left = amount;
-        while left > 0 {
-            let available = self.fill()?.len();
-            if available == 0 {
-                break;
-            }
-            let step = usize::try_from(left).map_or(available, |left| left.min(available));
-            self.consume(step);
-            left -= step as u64;
-        }
-        Ok(amount - left)
-    }
-
-    /// Reads to the end and returns the diff ID and the number of uncompressed bytes.
-    ///
-    /// # Errors
-    /// As [`Stream::fill`].
-    pub(crate) fn finish(mut self) -> Result<(DiffId, u64), ExtractError> {
-        self.skip(u64::MAX)?;
-        let diff_id = match self.source {
-            Source::Ahead(ahead) => ahead.digest().map_err(ExtractError::Thread)?,
-            Source::Direct(direct) => DiffId(direct.hasher.finish()),
-        };
-        Ok((diff_id, self.offset))
-    }
-
-    /// An error about the archive at the place where the stream stands.
-    pub(crate) fn problem(&self, source: ArchiveProblem) -> ExtractError {
-        ExtractError::Archive { offset: self.offset, source }
-    }
-
-    /// Bytes consumed so far.
-    pub(crate) fn offset(&self) -> u64 {
-        self.offset
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let amount = self.fill_buf()?.read(buffer)?;
+        self.consume(amount);
+        Ok(amount)
     }
 }
 

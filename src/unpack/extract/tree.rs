@@ -12,9 +12,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{Mode, ResolveFlags};
 use rustix::io::Errno;
 
+use super::open::{directory_flags, open_directory};
 use super::path::{clean, components, is_within, join, split};
 use super::removal;
 
@@ -101,15 +102,6 @@ impl AsFd for Directory {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
-}
-
-/// Opens the directory `name` in `parent`; a link is not followed.
-pub(crate) fn open_directory(parent: impl AsFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
-    rustix::fs::openat(parent, name, directory_flags(), Mode::empty())
-}
-
-fn directory_flags() -> OFlags {
-    OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
 }
 
 impl Tree {

@@ -8,13 +8,13 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::apply::Applier;
-use super::archive::Archive;
 use super::chunks::{ChunkSender, queue};
 use super::error::ExtractError;
 use super::implied::ImpliedDirectory;
 use super::stream::Stream;
 use super::whiteout::Whiteouts;
 use crate::oci::{Compression, DiffId};
+use crate::tar::Archive;
 
 /// How a layer is to be extracted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +61,8 @@ pub fn extract(
         entries += 1;
     }
     // What follows the archive's end belongs to the diff ID too.
-    let (diff_id, uncompressed_bytes) = archive.into_stream().finish()?;
+    let (stream, uncompressed_bytes) = archive.finish()?;
+    let diff_id = stream.digest()?;
     Ok(Extracted { diff_id, uncompressed_bytes, entries, implied: applier.finish()? })
 }
 

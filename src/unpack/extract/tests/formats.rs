@@ -3,7 +3,8 @@
 use super::layer::{Fields, Layer, extract_gzipped, header_block, listing, pax_record};
 use crate::failure::{Diagnose, Failure};
 use crate::oci::Digest;
-use crate::unpack::extract::{ArchiveProblem, ExtractError, Whiteouts};
+use crate::tar::Problem;
+use crate::unpack::extract::{ExtractError, Whiteouts};
 
 fn contents(archive: &[u8]) -> Result<Vec<(String, String)>, ExtractError> {
     let root = tempfile::tempdir().unwrap();
@@ -13,7 +14,7 @@ fn contents(archive: &[u8]) -> Result<Vec<(String, String)>, ExtractError> {
     Ok(files.map(|(name, node)| (name, String::from_utf8(node.content).unwrap())).collect())
 }
 
-fn problem(archive: &[u8]) -> ArchiveProblem {
+fn problem(archive: &[u8]) -> Problem {
     match contents(archive) {
         Err(error @ ExtractError::Archive { .. }) => {
             assert_eq!(error.failure(), Failure::Verification);
@@ -178,27 +179,25 @@ fn names_what_is_wrong_with_an_archive() {
         let pax = vec![("size", size.to_vec())];
         Layer::new().entry("a", Fields { pax, ..with(b'0') }, b"").finished()
     };
-    let too_long = |what| ArchiveProblem::TooLong {
-        what,
-        limit_bytes: if what == "path" { 4096 } else { 1 << 20 },
-    };
+    let too_long =
+        |what| Problem::TooLong { what, limit_bytes: if what == "path" { 4096 } else { 1 << 20 } };
     let long_path = vec![("path", vec![b'a'; 5000])];
     for (archive, expected) in [
-        (b"<html>".repeat(100), ArchiveProblem::NotAnArchive),
-        (b"short".to_vec(), ArchiveProblem::Truncated),
-        (broken_checksum.finished(), ArchiveProblem::Header),
-        ([&[0; 512], good.bytes.as_slice()].concat(), ArchiveProblem::Header),
-        (good.bytes[..515].to_vec(), ArchiveProblem::Truncated),
+        (b"<html>".repeat(100), Problem::NotAnArchive),
+        (b"short".to_vec(), Problem::Truncated),
+        (broken_checksum.finished(), Problem::Header),
+        ([&[0; 512], good.bytes.as_slice()].concat(), Problem::Header),
+        (good.bytes[..515].to_vec(), Problem::Truncated),
         (huge(b'x'), too_long("extension header")),
         (huge(b'L'), too_long("extension header")),
-        (Layer::new().entry("a", with(b'7'), b"").finished(), ArchiveProblem::UnknownType(b'7')),
-        (pax(b"no record"), ArchiveProblem::PaxRecord),
-        (sized(b"x"), ArchiveProblem::PaxRecord),
-        (sized(b"-1"), ArchiveProblem::Header),
-        (sized(b"9223372036854775807"), ArchiveProblem::Truncated),
-        (sparse(b"1\n0\n5\n"), ArchiveProblem::SparseMap),
-        (sparse(b"x\n"), ArchiveProblem::SparseMap),
-        (sparse(&b"9".repeat(600)), ArchiveProblem::SparseMap),
+        (Layer::new().entry("a", with(b'7'), b"").finished(), Problem::UnknownType(b'7')),
+        (pax(b"no record"), Problem::PaxRecord),
+        (sized(b"x"), Problem::PaxRecord),
+        (sized(b"-1"), Problem::Header),
+        (sized(b"9223372036854775807"), Problem::Truncated),
+        (sparse(b"1\n0\n5\n"), Problem::SparseMap),
+        (sparse(b"x\n"), Problem::SparseMap),
+        (sparse(&b"9".repeat(600)), Problem::SparseMap),
         (sparse(&[&b"1000000\n"[..], &b"0\n".repeat(1 << 20)].concat()), too_long("sparse map")),
         (
             Layer::new().entry("a", Fields { pax: long_path, ..with(b'0') }, b"").finished(),
@@ -219,5 +218,5 @@ fn refuses_whiteouts_of_nothing_and_devices_out_of_range() {
     let mut header = header_block("device", &with(b'3'), 0);
     header[329..337].copy_from_slice(b"\x80\0\0\x01\0\0\0\0");
     set_checksum(&mut header);
-    assert_eq!(problem(&header), ArchiveProblem::Header);
+    assert_eq!(problem(&header), Problem::Header);
 }

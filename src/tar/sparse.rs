@@ -3,20 +3,20 @@
 //!
 //! See <https://www.gnu.org/software/tar/manual/html_section/Sparse-Formats.html>.
 
-use super::error::ArchiveProblem;
+use super::error::Problem;
 use super::header::{Block, number};
 use super::pax::{PaxRecords, decimal};
 
 /// A run of archived data: `length` bytes at `offset` of the file. What no run covers is zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct DataRun {
-    pub(crate) offset: u64,
-    pub(crate) length: u64,
+pub(super) struct DataRun {
+    pub(super) offset: u64,
+    pub(super) length: u64,
 }
 
 /// A checked sparse map: the runs are in order, do not overlap and lie within the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct SparseMap {
+pub(super) struct SparseMap {
     runs: Vec<DataRun>,
     /// Length of the file with its holes, in bytes.
     file_bytes: u64,
@@ -24,7 +24,7 @@ pub(crate) struct SparseMap {
 
 /// How a PAX header says that its file is sparse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PaxSparse {
+pub(super) enum PaxSparse {
     /// Formats 0.0 and 0.1: the map is among the records.
     MapInRecords,
     /// Format 1.0: the map precedes the data.
@@ -35,12 +35,12 @@ impl SparseMap {
     /// Checks `runs` against the length of the file and that of the data in the archive.
     ///
     /// # Errors
-    /// [`ArchiveProblem::SparseMap`] when they do not fit.
-    pub(crate) fn new(
+    /// [`Problem::SparseMap`] when they do not fit.
+    pub(super) fn new(
         runs: Vec<(i64, i64)>,
         file_bytes: i64,
         archived_bytes: u64,
-    ) -> Result<Self, ArchiveProblem> {
+    ) -> Result<Self, Problem> {
         let checked = || -> Option<Self> {
             let file_bytes = u64::try_from(file_bytes).ok()?;
             let mut end = 0;
@@ -60,22 +60,22 @@ impl SparseMap {
             }
             (data == archived_bytes).then_some(Self { runs: checked, file_bytes })
         };
-        checked().ok_or(ArchiveProblem::SparseMap)
+        checked().ok_or(Problem::SparseMap)
     }
 
     /// The runs, in order.
-    pub(crate) fn runs(&self) -> &[DataRun] {
+    pub(super) fn runs(&self) -> &[DataRun] {
         &self.runs
     }
 
     /// Length of the file with its holes, in bytes.
-    pub(crate) fn file_bytes(&self) -> u64 {
+    pub(super) fn file_bytes(&self) -> u64 {
         self.file_bytes
     }
 }
 
 /// Which PAX sparse format the records announce, if any; an unknown version is an ordinary file.
-pub(crate) fn pax_format(records: &PaxRecords) -> Option<PaxSparse> {
+pub(super) fn pax_format(records: &PaxRecords) -> Option<PaxSparse> {
     match (records.get("GNU.sparse.major"), records.get("GNU.sparse.minor")) {
         (Some(b"0"), Some(b"0" | b"1")) => Some(PaxSparse::MapInRecords),
         (Some(b"1"), Some(b"0")) => Some(PaxSparse::MapInContent),
@@ -87,8 +87,8 @@ pub(crate) fn pax_format(records: &PaxRecords) -> Option<PaxSparse> {
 /// The map of formats 0.0 and 0.1: `offset,length,offset,length,…` and its number of pairs.
 ///
 /// # Errors
-/// [`ArchiveProblem::SparseMap`] when a number is malformed or the count differs.
-pub(crate) fn map_in_records(records: &PaxRecords) -> Result<Vec<(i64, i64)>, ArchiveProblem> {
+/// [`Problem::SparseMap`] when a number is malformed or the count differs.
+pub(super) fn map_in_records(records: &PaxRecords) -> Result<Vec<(i64, i64)>, Problem> {
     let parse = || -> Option<Vec<(i64, i64)>> {
         let count = usize::try_from(decimal(records.get("GNU.sparse.numblocks")?)?).ok()?;
         let map = records.get("GNU.sparse.map").unwrap_or_default();
@@ -98,7 +98,7 @@ pub(crate) fn map_in_records(records: &PaxRecords) -> Result<Vec<(i64, i64)>, Ar
         };
         (Some(numbers.len()) == count.checked_mul(2)).then(|| pairs(&numbers))
     };
-    parse().ok_or(ArchiveProblem::SparseMap)
+    parse().ok_or(Problem::SparseMap)
 }
 
 fn pairs(numbers: &[i64]) -> Vec<(i64, i64)> {
@@ -108,7 +108,7 @@ fn pairs(numbers: &[i64]) -> Vec<(i64, i64)> {
 /// Reads the map of format 1.0, which comes as lines in whole blocks: a count, then twice as many
 /// numbers.
 #[derive(Debug, Default)]
-pub(crate) struct ContentMap {
+pub(super) struct ContentMap {
     numbers: Vec<i64>,
     line: Vec<u8>,
 }
@@ -120,20 +120,17 @@ impl ContentMap {
     /// Takes in the next block. Returns the map once it is complete.
     ///
     /// # Errors
-    /// [`ArchiveProblem::SparseMap`] on what is no number.
-    pub(crate) fn push(
-        &mut self,
-        block: &Block,
-    ) -> Result<Option<Vec<(i64, i64)>>, ArchiveProblem> {
+    /// [`Problem::SparseMap`] on what is no number.
+    pub(super) fn push(&mut self, block: &Block) -> Result<Option<Vec<(i64, i64)>>, Problem> {
         for &byte in block {
             if byte != b'\n' {
                 self.line.push(byte);
                 if self.line.len() > Self::MAX_LINE {
-                    return Err(ArchiveProblem::SparseMap);
+                    return Err(Problem::SparseMap);
                 }
                 continue;
             }
-            self.numbers.push(decimal(&self.line).ok_or(ArchiveProblem::SparseMap)?);
+            self.numbers.push(decimal(&self.line).ok_or(Problem::SparseMap)?);
             self.line.clear();
             if self.is_complete()? {
                 return Ok(Some(pairs(self.numbers.get(1..).unwrap_or_default())));
@@ -142,40 +139,40 @@ impl ContentMap {
         Ok(None)
     }
 
-    fn is_complete(&self) -> Result<bool, ArchiveProblem> {
+    fn is_complete(&self) -> Result<bool, Problem> {
         let count = self.numbers.first().copied().unwrap_or_default();
         let expected = usize::try_from(count)
             .ok()
             .and_then(|count| count.checked_mul(2)?.checked_add(1))
-            .ok_or(ArchiveProblem::SparseMap)?;
+            .ok_or(Problem::SparseMap)?;
         Ok(self.numbers.len() == expected)
     }
 }
 
 /// The runs in an old GNU header block: four places of 24 bytes from byte 386 on.
-pub(crate) fn gnu_header_runs(block: &Block) -> Result<GnuRuns, ArchiveProblem> {
+pub(super) fn gnu_header_runs(block: &Block) -> Result<GnuRuns, Problem> {
     gnu_runs(&block[386..482], block[482])
 }
 
 /// The runs in an extension block after such a header: 21 places.
-pub(crate) fn gnu_extension_runs(block: &Block) -> Result<GnuRuns, ArchiveProblem> {
+pub(super) fn gnu_extension_runs(block: &Block) -> Result<GnuRuns, Problem> {
     gnu_runs(&block[..504], block[504])
 }
 
 /// The file's length with its holes, in an old GNU header block.
-pub(crate) fn gnu_file_bytes(block: &Block) -> Result<i64, ArchiveProblem> {
+pub(super) fn gnu_file_bytes(block: &Block) -> Result<i64, Problem> {
     number(&block[483..495])
 }
 
 /// A part of an old GNU sparse map.
 #[derive(Debug)]
-pub(crate) struct GnuRuns {
-    pub(crate) runs: Vec<(i64, i64)>,
+pub(super) struct GnuRuns {
+    pub(super) runs: Vec<(i64, i64)>,
     /// Whether an extension block follows.
-    pub(crate) is_continued: bool,
+    pub(super) is_continued: bool,
 }
 
-fn gnu_runs(places: &[u8], continued: u8) -> Result<GnuRuns, ArchiveProblem> {
+fn gnu_runs(places: &[u8], continued: u8) -> Result<GnuRuns, Problem> {
     let runs = places
         .chunks_exact(24)
         .take_while(|place| place.first() != Some(&0))
@@ -183,7 +180,7 @@ fn gnu_runs(places: &[u8], continued: u8) -> Result<GnuRuns, ArchiveProblem> {
             let (offset, length) = place.split_at(12);
             Ok((number(offset)?, number(length)?))
         })
-        .collect::<Result<_, ArchiveProblem>>()?;
+        .collect::<Result<_, Problem>>()?;
     Ok(GnuRuns { runs, is_continued: continued != 0 })
 }
 
@@ -220,7 +217,7 @@ mod tests {
         for bad in [&b"-1\n"[..], b"x\n", b"99999999999999999999999\n", b"9223372036854775807\n"] {
             let mut block = [0; 512];
             block[..bad.len()].copy_from_slice(bad);
-            assert_eq!(ContentMap::default().push(&block), Err(ArchiveProblem::SparseMap));
+            assert_eq!(ContentMap::default().push(&block), Err(Problem::SparseMap));
         }
     }
 
@@ -235,7 +232,7 @@ mod tests {
             map_in_records(&PaxRecords::parse(records.as_bytes()).unwrap())
         };
         assert_eq!(map("0,5,10,7"), Ok(vec![(0, 5), (10, 7)]));
-        assert_eq!(map("0,5,10"), Err(ArchiveProblem::SparseMap));
-        assert_eq!(map("0,5,10,x"), Err(ArchiveProblem::SparseMap));
+        assert_eq!(map("0,5,10"), Err(Problem::SparseMap));
+        assert_eq!(map("0,5,10,x"), Err(Problem::SparseMap));
     }
 }

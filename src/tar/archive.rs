@@ -4,12 +4,14 @@
 //! sparse files. What is accepted is what Go's `archive/tar`, the daemon's reader, accepts, within
 //! the same bounds. Creates no files.
 
+use std::io::BufRead;
+
 use super::entry::{DeviceNumber, Entry, EntryKind};
-use super::error::{ArchiveProblem, ExtractError};
+use super::error::{Error, Problem};
 use super::header::{BLOCK_BYTES, Block, Header, text};
+use super::input::Input;
 use super::pax::PaxRecords;
 use super::sparse::{self, ContentMap, PaxSparse, SparseMap};
-use super::stream::Stream;
 
 /// Longest extension header or sparse map, in bytes (1 MiB, the daemon's bound too).
 const MAX_EXTENSION_BYTES: usize = 1 << 20;
@@ -20,10 +22,10 @@ const MAX_PATH_BYTES: usize = 4096;
 /// What holes are filled with, a piece at a time.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
-/// Reads entries from an uncompressed stream.
-pub(crate) struct Archive {
-    stream: Stream,
-    /// Bytes of the current entry's content still in the stream.
+/// Reads entries from uncompressed bytes.
+pub struct Archive<R> {
+    input: Input<R>,
+    /// Bytes of the current entry's content still to come.
     content: u64,
     /// Bytes between the content's end and the next header.
     padding: u64,
@@ -39,17 +41,23 @@ struct Extensions {
     long_link: Option<Vec<u8>>,
 }
 
-impl Archive {
-    /// Reads from the beginning of `stream`.
-    pub(crate) fn new(stream: Stream) -> Self {
-        Self { stream, content: 0, padding: 0, sparse: None }
+impl<R: BufRead> Archive<R> {
+    /// Reads from the beginning of `reader`.
+    pub fn new(reader: R) -> Self {
+        Self { input: Input::new(reader), content: 0, padding: 0, sparse: None }
+    }
+
+    /// How many bytes of the archive were read: right behind [`Archive::next_entry`], where the
+    /// entry's content begins.
+    pub fn position(&self) -> u64 {
+        self.input.offset()
     }
 
     /// The next entry; content of the last one that was not read is skipped. `None` at the end.
     ///
     /// # Errors
-    /// [`ExtractError::Archive`] on a malformed archive, or the stream's errors.
-    pub(crate) fn next_entry(&mut self) -> Result<Option<Entry>, ExtractError> {
+    /// [`Error`].
+    pub fn next_entry(&mut self) -> Result<Option<Entry>, Error> {
         let mut extensions = Extensions::default();
         loop {
             let Some((block, mut header)) = self.next_header()? else { return Ok(None) };
@@ -71,11 +79,11 @@ impl Archive {
     /// Passes the current entry's content to `sink`, piece by piece, holes as zeros.
     ///
     /// # Errors
-    /// [`ExtractError::Archive`] when the stream ends early, or what `sink` returns.
-    pub(crate) fn read_content(
+    /// [`Error`] when the archive ends early or can't be read, or what `sink` returns.
+    pub fn read_content<E: From<Error>>(
         &mut self,
-        mut sink: impl FnMut(&[u8]) -> Result<(), ExtractError>,
-    ) -> Result<(), ExtractError> {
+        mut sink: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
         let Some(map) = self.sparse.take() else { return self.copy(self.content, &mut sink) };
         let mut position = 0;
         for run in map.runs() {
@@ -86,25 +94,31 @@ impl Archive {
         fill_hole(map.file_bytes() - position, &mut sink)
     }
 
-    /// Reads whatever follows the archive's end and gives the stream back for its digest.
-    pub(crate) fn into_stream(self) -> Stream {
-        self.stream
+    /// Reads whatever follows the archive's end, and gives the reader back with the number of bytes
+    /// that it had in all.
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    pub fn finish(mut self) -> Result<(R, u64), Error> {
+        self.input.skip(u64::MAX)?;
+        let bytes = self.input.offset();
+        Ok((self.input.into_reader(), bytes))
     }
 
-    fn copy(
+    fn copy<E: From<Error>>(
         &mut self,
         length: u64,
-        sink: &mut impl FnMut(&[u8]) -> Result<(), ExtractError>,
-    ) -> Result<(), ExtractError> {
+        sink: &mut impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut left = length;
         while left > 0 {
-            let available = self.stream.fill()?;
+            let available = self.input.fill()?;
             let amount = usize::try_from(left).map_or(available.len(), |l| l.min(available.len()));
             let Some(piece) = available.get(..amount).filter(|piece| !piece.is_empty()) else {
-                return Err(self.stream.problem(ArchiveProblem::Truncated));
+                return Err(self.input.problem(Problem::Truncated).into());
             };
             sink(piece)?;
-            self.stream.consume(amount);
+            self.input.consume(amount);
             self.content -= amount as u64;
             left -= amount as u64;
         }
@@ -112,7 +126,7 @@ impl Archive {
     }
 
     /// The next header that is not all zeros, with its block; `None` at the archive's end.
-    fn next_header(&mut self) -> Result<Option<(Block, Header)>, ExtractError> {
+    fn next_header(&mut self) -> Result<Option<(Block, Header)>, Error> {
         if !self.skip_to_header()? {
             return Ok(None);
         }
@@ -122,53 +136,52 @@ impl Archive {
             return match self.next_block()? {
                 None => Ok(None),
                 Some(block) if is_zero(&block) => Ok(None),
-                Some(_) => Err(self.stream.problem(ArchiveProblem::Header)),
+                Some(_) => Err(self.input.problem(Problem::Header)),
             };
         }
         let header = Header::parse(&block).map_err(|problem| {
-            let is_first = self.stream.offset() == BLOCK_BYTES as u64;
-            self.stream.problem(if is_first { ArchiveProblem::NotAnArchive } else { problem })
+            let is_first = self.input.offset() == BLOCK_BYTES as u64;
+            self.input.problem(if is_first { Problem::NotAnArchive } else { problem })
         })?;
         self.expect_content(&header)?;
         Ok(Some((block, header)))
     }
 
-    /// Drops what is left of the last entry. Returns whether the stream goes on after it.
-    fn skip_to_header(&mut self) -> Result<bool, ExtractError> {
+    /// Drops what is left of the last entry. Returns whether the archive goes on after it.
+    fn skip_to_header(&mut self) -> Result<bool, Error> {
         let content = std::mem::take(&mut self.content);
         let padding = std::mem::take(&mut self.padding);
         self.sparse = None;
-        if self.stream.skip(content)? < content {
-            return Err(self.stream.problem(ArchiveProblem::Truncated));
+        if self.input.skip(content)? < content {
+            return Err(self.input.problem(Problem::Truncated));
         }
-        Ok(self.stream.skip(padding)? == padding)
+        Ok(self.input.skip(padding)? == padding)
     }
 
-    fn next_block(&mut self) -> Result<Option<Block>, ExtractError> {
+    fn next_block(&mut self) -> Result<Option<Block>, Error> {
         let mut block = [0; BLOCK_BYTES];
-        match self.stream.read_up_to(&mut block)? {
+        match self.input.read_up_to(&mut block)? {
             0 => Ok(None),
             BLOCK_BYTES => Ok(Some(block)),
-            _ => Err(self.stream.problem(ArchiveProblem::Truncated)),
+            _ => Err(self.input.problem(Problem::Truncated)),
         }
     }
 
     /// Notes how much content follows `header`.
-    fn expect_content(&mut self, header: &Header) -> Result<(), ExtractError> {
+    fn expect_content(&mut self, header: &Header) -> Result<(), Error> {
         let size = if header.has_no_content() { 0 } else { header.size };
-        self.content =
-            u64::try_from(size).map_err(|_| self.stream.problem(ArchiveProblem::Header))?;
+        self.content = u64::try_from(size).map_err(|_| self.input.problem(Problem::Header))?;
         self.padding = self.content.wrapping_neg() % BLOCK_BYTES as u64;
         Ok(())
     }
 
     /// The whole content of an extension header.
-    fn extension(&mut self) -> Result<Vec<u8>, ExtractError> {
+    fn extension(&mut self) -> Result<Vec<u8>, Error> {
         let length = usize::try_from(self.content)
             .ok()
             .filter(|length| *length <= MAX_EXTENSION_BYTES)
             .ok_or_else(|| {
-                self.stream.problem(ArchiveProblem::TooLong {
+                self.input.problem(Problem::TooLong {
                     what: "extension header",
                     limit_bytes: MAX_EXTENSION_BYTES,
                 })
@@ -181,16 +194,16 @@ impl Archive {
         Ok(content)
     }
 
-    fn pax_records(&mut self) -> Result<PaxRecords, ExtractError> {
+    fn pax_records(&mut self) -> Result<PaxRecords, Error> {
         let content = self.extension()?;
-        PaxRecords::parse(&content).map_err(|problem| self.stream.problem(problem))
+        PaxRecords::parse(&content).map_err(|problem| self.input.problem(problem))
     }
 
-    fn merge(&self, records: &PaxRecords, header: &mut Header) -> Result<(), ExtractError> {
-        records.merge_into(header).map_err(|problem| self.stream.problem(problem))
+    fn merge(&self, records: &PaxRecords, header: &mut Header) -> Result<(), Error> {
+        records.merge_into(header).map_err(|problem| self.input.problem(problem))
     }
 
-    fn global_header(&self, records: &PaxRecords, header: Header) -> Result<Entry, ExtractError> {
+    fn global_header(&self, records: &PaxRecords, header: Header) -> Result<Entry, Error> {
         let mut entry = self.entry(records, header, EntryKind::GlobalHeader)?;
         entry.attributes.clear();
         Ok(entry)
@@ -201,7 +214,7 @@ impl Archive {
         extensions: Extensions,
         mut header: Header,
         block: &Block,
-    ) -> Result<Entry, ExtractError> {
+    ) -> Result<Entry, Error> {
         self.merge(&extensions.pax, &mut header)?;
         if let Some(name) = extensions.long_name {
             header.name = name;
@@ -215,17 +228,13 @@ impl Archive {
         self.entry(&extensions.pax, header, kind)
     }
 
-    fn entry(
-        &self,
-        records: &PaxRecords,
-        header: Header,
-        kind: EntryKind,
-    ) -> Result<Entry, ExtractError> {
+    fn entry(&self, records: &PaxRecords, header: Header, kind: EntryKind) -> Result<Entry, Error> {
         if header.name.len() > MAX_PATH_BYTES {
-            let problem = ArchiveProblem::TooLong { what: "path", limit_bytes: MAX_PATH_BYTES };
-            return Err(self.stream.problem(problem));
+            let problem = Problem::TooLong { what: "path", limit_bytes: MAX_PATH_BYTES };
+            return Err(self.input.problem(problem));
         }
         Ok(Entry {
+            size: content_bytes(&header),
             name: header.name,
             kind,
             mode: permission_bits(header.mode),
@@ -237,7 +246,7 @@ impl Archive {
         })
     }
 
-    fn kind(&self, header: &Header) -> Result<EntryKind, ExtractError> {
+    fn kind(&self, header: &Header) -> Result<EntryKind, Error> {
         Ok(match header.type_flag {
             // Before ustar, a trailing slash made a directory.
             0 if header.name.ends_with(b"/") => EntryKind::Directory,
@@ -250,25 +259,25 @@ impl Archive {
             b'4' => EntryKind::BlockDevice(self.device(header)?),
             b'5' => EntryKind::Directory,
             b'6' => EntryKind::Fifo,
-            unknown => return Err(self.stream.problem(ArchiveProblem::UnknownType(unknown))),
+            unknown => return Err(self.input.problem(Problem::UnknownType(unknown))),
         })
     }
 
-    fn device(&self, header: &Header) -> Result<DeviceNumber, ExtractError> {
+    fn device(&self, header: &Header) -> Result<DeviceNumber, Error> {
         let (major, minor) = header.device;
         match (u32::try_from(major), u32::try_from(minor)) {
             (Ok(major), Ok(minor)) => Ok(DeviceNumber { major, minor }),
-            _ => Err(self.stream.problem(ArchiveProblem::Header)),
+            _ => Err(self.input.problem(Problem::Header)),
         }
     }
 
-    /// The current entry's sparse map, if it has one; reads it from the stream where it lies there.
+    /// The current entry's sparse map, if it has one; reads it from the archive where it lies there.
     fn sparse_map(
         &mut self,
         records: &PaxRecords,
         header: &mut Header,
         block: &Block,
-    ) -> Result<Option<SparseMap>, ExtractError> {
+    ) -> Result<Option<SparseMap>, Error> {
         let runs = if header.type_flag == b'S' {
             self.gnu_sparse_runs(header, block)?
         } else {
@@ -276,21 +285,21 @@ impl Archive {
             self.pax_sparse_runs(records, header, format)?
         };
         if header.has_no_content() {
-            return Err(self.stream.problem(ArchiveProblem::SparseMap));
+            return Err(self.input.problem(Problem::SparseMap));
         }
         SparseMap::new(runs, header.size, self.content)
             .map(Some)
-            .map_err(|problem| self.stream.problem(problem))
+            .map_err(|problem| self.input.problem(problem))
     }
 
     fn gnu_sparse_runs(
         &mut self,
         header: &mut Header,
         block: &Block,
-    ) -> Result<Vec<(i64, i64)>, ExtractError> {
-        let problem = |archive: &Self, problem| archive.stream.problem(problem);
+    ) -> Result<Vec<(i64, i64)>, Error> {
+        let problem = |archive: &Self, problem| archive.input.problem(problem);
         if !header.is_gnu {
-            return Err(problem(self, ArchiveProblem::SparseMap));
+            return Err(problem(self, Problem::SparseMap));
         }
         header.size = sparse::gnu_file_bytes(block).map_err(|source| problem(self, source))?;
         let mut part = sparse::gnu_header_runs(block).map_err(|source| problem(self, source))?;
@@ -299,8 +308,7 @@ impl Archive {
         // Extension blocks lie between the header and the content, and no size counts them.
         while part.is_continued {
             self.bound_sparse_map(&mut blocks)?;
-            let block =
-                self.next_block()?.ok_or_else(|| problem(self, ArchiveProblem::Truncated))?;
+            let block = self.next_block()?.ok_or_else(|| problem(self, Problem::Truncated))?;
             part = sparse::gnu_extension_runs(&block).map_err(|source| problem(self, source))?;
             runs.append(&mut part.runs);
         }
@@ -312,11 +320,11 @@ impl Archive {
         records: &PaxRecords,
         header: &mut Header,
         format: PaxSparse,
-    ) -> Result<Vec<(i64, i64)>, ExtractError> {
+    ) -> Result<Vec<(i64, i64)>, Error> {
         if let Some(name) = records.get("GNU.sparse.name") {
             header.name = name.to_vec();
         }
-        let number = |key| records.number(key).map_err(|problem| self.stream.problem(problem));
+        let number = |key| records.number(key).map_err(|problem| self.input.problem(problem));
         let file_bytes = match number("GNU.sparse.size")? {
             Some(size) => Some(size),
             None => number("GNU.sparse.realsize")?,
@@ -324,25 +332,24 @@ impl Archive {
         header.size = file_bytes.unwrap_or(header.size);
         match format {
             PaxSparse::MapInRecords => {
-                sparse::map_in_records(records).map_err(|problem| self.stream.problem(problem))
+                sparse::map_in_records(records).map_err(|problem| self.input.problem(problem))
             }
             PaxSparse::MapInContent => self.sparse_runs_in_content(),
         }
     }
 
-    fn sparse_runs_in_content(&mut self) -> Result<Vec<(i64, i64)>, ExtractError> {
+    fn sparse_runs_in_content(&mut self) -> Result<Vec<(i64, i64)>, Error> {
         let mut map = ContentMap::default();
         let mut blocks = 0;
         loop {
             self.bound_sparse_map(&mut blocks)?;
             let length = BLOCK_BYTES as u64;
             if self.content < length {
-                return Err(self.stream.problem(ArchiveProblem::SparseMap));
+                return Err(self.input.problem(Problem::SparseMap));
             }
-            let block =
-                self.next_block()?.ok_or_else(|| self.stream.problem(ArchiveProblem::Truncated))?;
+            let block = self.next_block()?.ok_or_else(|| self.input.problem(Problem::Truncated))?;
             self.content -= length;
-            let runs = map.push(&block).map_err(|problem| self.stream.problem(problem))?;
+            let runs = map.push(&block).map_err(|problem| self.input.problem(problem))?;
             if let Some(runs) = runs {
                 return Ok(runs);
             }
@@ -350,12 +357,11 @@ impl Archive {
     }
 
     /// Counts one more block of a sparse map.
-    fn bound_sparse_map(&self, blocks: &mut usize) -> Result<(), ExtractError> {
+    fn bound_sparse_map(&self, blocks: &mut usize) -> Result<(), Error> {
         *blocks += 1;
         if *blocks > MAX_EXTENSION_BYTES / BLOCK_BYTES {
-            let problem =
-                ArchiveProblem::TooLong { what: "sparse map", limit_bytes: MAX_EXTENSION_BYTES };
-            return Err(self.stream.problem(problem));
+            let problem = Problem::TooLong { what: "sparse map", limit_bytes: MAX_EXTENSION_BYTES };
+            return Err(self.input.problem(problem));
         }
         Ok(())
     }
@@ -363,6 +369,15 @@ impl Archive {
 
 fn is_zero(block: &Block) -> bool {
     block.iter().all(|&byte| byte == 0)
+}
+
+/// What of the size field is content of the entry's own.
+fn content_bytes(header: &Header) -> u64 {
+    if matches!(header.type_flag, 0 | b'0' | b'S') {
+        u64::try_from(header.size).unwrap_or_default()
+    } else {
+        0
+    }
 }
 
 /// The lowest twelve bits; a header's mode may hold the file type as well.
@@ -380,10 +395,7 @@ fn numeric_id(id: i64) -> Option<u32> {
     Some(id as u32).filter(|id| *id != u32::MAX)
 }
 
-fn fill_hole(
-    length: u64,
-    sink: &mut impl FnMut(&[u8]) -> Result<(), ExtractError>,
-) -> Result<(), ExtractError> {
+fn fill_hole<E>(length: u64, sink: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
     let mut left = length;
     while left > 0 {
         let zeros = usize::try_from(left).ok().and_then(|left| ZEROS.get(..left)).unwrap_or(&ZEROS);

@@ -6,29 +6,29 @@
 //! <https://www.gnu.org/software/tar/manual/html_node/Standard.html>.
 
 use super::entry::Timestamp;
-use super::error::ArchiveProblem;
+use super::error::Problem;
 
 /// Length of a block, in bytes: headers are one, contents are padded to it.
-pub(crate) const BLOCK_BYTES: usize = 512;
+pub(super) const BLOCK_BYTES: usize = 512;
 
 /// A block as it lies in the archive.
-pub(crate) type Block = [u8; BLOCK_BYTES];
+pub(super) type Block = [u8; BLOCK_BYTES];
 
 /// The fields of one header, extension records not yet merged in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Header {
-    pub(crate) type_flag: u8,
-    pub(crate) name: Vec<u8>,
-    pub(crate) link: Vec<u8>,
-    pub(crate) mode: i64,
-    pub(crate) uid: i64,
-    pub(crate) gid: i64,
-    pub(crate) size: i64,
-    pub(crate) modified: Timestamp,
-    pub(crate) accessed: Option<Timestamp>,
+pub(super) struct Header {
+    pub(super) type_flag: u8,
+    pub(super) name: Vec<u8>,
+    pub(super) link: Vec<u8>,
+    pub(super) mode: i64,
+    pub(super) uid: i64,
+    pub(super) gid: i64,
+    pub(super) size: i64,
+    pub(super) modified: Timestamp,
+    pub(super) accessed: Option<Timestamp>,
     /// Major and minor number; 0 unless it is a device.
-    pub(crate) device: (i64, i64),
-    pub(crate) is_gnu: bool,
+    pub(super) device: (i64, i64),
+    pub(super) is_gnu: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,10 +43,10 @@ impl Header {
     /// Reads a block that is not all zeros.
     ///
     /// # Errors
-    /// [`ArchiveProblem::Header`] on a wrong checksum or a malformed number.
-    pub(crate) fn parse(block: &Block) -> Result<Self, ArchiveProblem> {
+    /// [`Problem::Header`] on a wrong checksum or a malformed number.
+    pub(super) fn parse(block: &Block) -> Result<Self, Problem> {
         if !checksum_holds(block) {
-            return Err(ArchiveProblem::Header);
+            return Err(Problem::Header);
         }
         let format = format_of(block);
         let type_flag = block[156];
@@ -71,7 +71,7 @@ impl Header {
     }
 
     /// Bytes 345 to 511, which each format uses in its own way.
-    fn read_extension(&mut self, format: Format, block: &Block) -> Result<(), ArchiveProblem> {
+    fn read_extension(&mut self, format: Format, block: &Block) -> Result<(), Problem> {
         match format {
             Format::V7 => {}
             Format::Ustar => self.prepend(text(&block[345..500])),
@@ -103,7 +103,7 @@ impl Header {
     }
 
     /// Whether an entry of this type never has content, whatever its size field says.
-    pub(crate) fn has_no_content(&self) -> bool {
+    pub(super) fn has_no_content(&self) -> bool {
         matches!(self.type_flag, b'1'..=b'6')
     }
 }
@@ -130,11 +130,11 @@ fn checksum_holds(block: &Block) -> bool {
 }
 
 /// A field up to its first NUL.
-pub(crate) fn text(field: &[u8]) -> &[u8] {
+pub(super) fn text(field: &[u8]) -> &[u8] {
     field.split(|&byte| byte == 0).next().unwrap_or_default()
 }
 
-fn optional_time(field: &[u8]) -> Result<Option<Timestamp>, ArchiveProblem> {
+fn optional_time(field: &[u8]) -> Result<Option<Timestamp>, Problem> {
     match field.first() {
         None | Some(0) => Ok(None),
         Some(_) => number(field).map(|seconds| Some(Timestamp::from_seconds(seconds))),
@@ -142,22 +142,22 @@ fn optional_time(field: &[u8]) -> Result<Option<Timestamp>, ArchiveProblem> {
 }
 
 /// A number in octal digits or, with the first bit set, GNU's base-256 two's complement.
-pub(crate) fn number(field: &[u8]) -> Result<i64, ArchiveProblem> {
+pub(super) fn number(field: &[u8]) -> Result<i64, Problem> {
     match field {
         [first, rest @ ..] if first & 0x80 != 0 => base_256(*first, rest),
         _ => octal(field),
     }
 }
 
-fn base_256(first: u8, rest: &[u8]) -> Result<i64, ArchiveProblem> {
+fn base_256(first: u8, rest: &[u8]) -> Result<i64, Problem> {
     // The first byte's highest bit is the marker, its second one the sign.
     let head = i64::from(first & 0x7f) - if first & 0x40 == 0 { 0 } else { 0x80 };
     rest.iter()
         .try_fold(head, |value, &byte| value.checked_mul(256)?.checked_add(i64::from(byte)))
-        .ok_or(ArchiveProblem::Header)
+        .ok_or(Problem::Header)
 }
 
-fn octal(field: &[u8]) -> Result<i64, ArchiveProblem> {
+fn octal(field: &[u8]) -> Result<i64, Problem> {
     let is_padding = |byte: &u8| matches!(byte, b' ' | 0);
     let Some(start) = field.iter().position(|byte| !is_padding(byte)) else { return Ok(0) };
     let end = field.iter().rposition(|byte| !is_padding(byte)).map_or(start, |last| last + 1);
@@ -168,7 +168,7 @@ fn octal(field: &[u8]) -> Result<i64, ArchiveProblem> {
             b'0'..=b'7' => value.checked_mul(8)?.checked_add(i64::from(digit - b'0')),
             _ => None,
         })
-        .ok_or(ArchiveProblem::Header)
+        .ok_or(Problem::Header)
 }
 
 #[cfg(test)]
@@ -223,7 +223,7 @@ mod tests {
     fn refuses_a_wrong_checksum() {
         let mut block = ustar("a");
         block[0] ^= 1;
-        assert_eq!(Header::parse(&block), Err(ArchiveProblem::Header));
+        assert_eq!(Header::parse(&block), Err(Problem::Header));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::entry::Timestamp;
-use super::error::ArchiveProblem;
+use super::error::Problem;
 use super::header::Header;
 
 /// What keys of extended attributes begin with, as star, GNU tar and every image builder write them.
@@ -13,7 +13,7 @@ const ATTRIBUTE_PREFIX: &[u8] = b"SCHILY.xattr.";
 
 /// The records of one extended header, a repeated key's last value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct PaxRecords {
+pub(super) struct PaxRecords {
     records: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
@@ -21,19 +21,19 @@ impl PaxRecords {
     /// Parses an extended header's content.
     ///
     /// # Errors
-    /// [`ArchiveProblem::PaxRecord`] when a record's form is wrong.
-    pub(crate) fn parse(mut content: &[u8]) -> Result<Self, ArchiveProblem> {
+    /// [`Problem::PaxRecord`] when a record's form is wrong.
+    pub(super) fn parse(mut content: &[u8]) -> Result<Self, Problem> {
         let mut records = BTreeMap::new();
         // Sparse format 0.0 repeats these two keys, which later formats joined in one map.
         let mut sparse_map: Vec<&[u8]> = Vec::new();
         while !content.is_empty() {
-            let (key, value, rest) = split_record(content).ok_or(ArchiveProblem::PaxRecord)?;
+            let (key, value, rest) = split_record(content).ok_or(Problem::PaxRecord)?;
             content = rest;
             match key {
                 b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => {
                     let expects_offset = sparse_map.len().is_multiple_of(2);
                     if expects_offset != key.ends_with(b"offset") || value.contains(&b',') {
-                        return Err(ArchiveProblem::PaxRecord);
+                        return Err(Problem::PaxRecord);
                     }
                     sparse_map.push(value);
                 }
@@ -49,27 +49,27 @@ impl PaxRecords {
     }
 
     /// The value of `key`; an empty one means that there is none.
-    pub(crate) fn get(&self, key: &str) -> Option<&[u8]> {
+    pub(super) fn get(&self, key: &str) -> Option<&[u8]> {
         self.records.get(key.as_bytes()).map(Vec::as_slice).filter(|value| !value.is_empty())
     }
 
     /// The value of `key` as a number.
     ///
     /// # Errors
-    /// [`ArchiveProblem::PaxRecord`] when it is none.
-    pub(crate) fn number(&self, key: &str) -> Result<Option<i64>, ArchiveProblem> {
-        self.get(key).map(|value| decimal(value).ok_or(ArchiveProblem::PaxRecord)).transpose()
+    /// [`Problem::PaxRecord`] when it is none.
+    pub(super) fn number(&self, key: &str) -> Result<Option<i64>, Problem> {
+        self.get(key).map(|value| decimal(value).ok_or(Problem::PaxRecord)).transpose()
     }
 
-    fn time(&self, key: &str) -> Result<Option<Timestamp>, ArchiveProblem> {
-        self.get(key).map(|value| time(value).ok_or(ArchiveProblem::PaxRecord)).transpose()
+    fn time(&self, key: &str) -> Result<Option<Timestamp>, Problem> {
+        self.get(key).map(|value| time(value).ok_or(Problem::PaxRecord)).transpose()
     }
 
     /// Puts the records in the place of the header's shorter or coarser fields.
     ///
     /// # Errors
-    /// [`ArchiveProblem::PaxRecord`] on a malformed number or time.
-    pub(crate) fn merge_into(&self, header: &mut Header) -> Result<(), ArchiveProblem> {
+    /// [`Problem::PaxRecord`] on a malformed number or time.
+    pub(super) fn merge_into(&self, header: &mut Header) -> Result<(), Problem> {
         if let Some(path) = self.get("path") {
             header.name = path.to_vec();
         }
@@ -86,7 +86,7 @@ impl PaxRecords {
     }
 
     /// The extended attributes among the records, by their names on disk; values may be empty.
-    pub(crate) fn attributes(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+    pub(super) fn attributes(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         let attribute = |(key, value): (&Vec<u8>, &Vec<u8>)| {
             Some((key.strip_prefix(ATTRIBUTE_PREFIX)?.to_vec(), value.clone()))
         };
@@ -114,7 +114,7 @@ fn split_record(content: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 }
 
 /// A decimal number with an optional sign.
-pub(crate) fn decimal(text: &[u8]) -> Option<i64> {
+pub(super) fn decimal(text: &[u8]) -> Option<i64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
@@ -175,7 +175,7 @@ mod tests {
             b"22 GNU.sparse.offset=1\n22 GNU.sparse.offset=1\n",
         ] {
             let result = PaxRecords::parse(content);
-            assert_eq!(result, Err(ArchiveProblem::PaxRecord), "{content:?}");
+            assert_eq!(result, Err(Problem::PaxRecord), "{content:?}");
         }
     }
 

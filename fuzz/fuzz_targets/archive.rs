@@ -1,0 +1,14 @@
+//! Any bytes as a tar archive: read to its end or refused, within the bounds, and nothing panics.
+//!
+//! `cargo +nightly fuzz run archive`
+
+#![no_main]
+
+#[path = "../any_archive.rs"]
+mod any_archive;
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| {
+    any_archive::reads_within_bounds(input);
+});
