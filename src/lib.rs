@@ -13,7 +13,7 @@
 //! | [`transfer`] | the recipe |
 //! | [`output`], [`cli`] | what people and scripts see and type |
 //!
-//! `tests/architecture.rs` holds which of them may know which.
+//! `tests/architecture` holds which of them may know which.
 
 pub mod cli;
 pub mod config;

@@ -64,8 +64,7 @@ impl StoredImage {
 
     /// The kubelet takes an image for pinned when one of its names is.
     pub(super) fn is_pinned(&self) -> bool {
-        let (key, value) = labels::PINNED;
-        self.names.iter().any(|name| name.labels.get(key).is_some_and(|found| found == value))
+        self.names.iter().any(|name| labels::is_pinned(&name.labels))
     }
 }
 

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::net::IpAddr;
 
+pub(crate) use crate::reference::split_port;
+use crate::reference::without_brackets;
+
 /// Docker Hub's host in references, in hosts directories and in `ns=`.
 pub(crate) const DOCKER_HUB: &str = "docker.io";
 
@@ -61,18 +64,10 @@ pub(crate) fn is_docker_hub(host: &str) -> bool {
     DOCKER_HUB_NAMES.contains(&host)
 }
 
-/// Splits `host[:port]`; the brackets of an IPv6 address stay with the host.
-pub(crate) fn split_port(authority: &str) -> (&str, Option<&str>) {
-    match authority.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, Some(port)),
-        _ => (authority, None),
-    }
-}
-
 /// Whether `authority` names this machine: `localhost`, `127.0.0.0/8` or `::1`.
 pub(crate) fn is_loopback(authority: &str) -> bool {
     let (host, _) = split_port(authority);
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let bare = without_brackets(host);
     bare.eq_ignore_ascii_case("localhost")
         || bare.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }

@@ -1,34 +1,28 @@
 //! The channel to one daemon, and what every call over it has in common: namespace, lease, and
 //! noticing that the daemon is gone.
 
-use std::error::Error as StdError;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use containerd_client::services::v1::version_client::VersionClient;
-use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 use tracing::debug;
 
-use super::blob_file::BlobDirectory;
-use super::labelling::Labelling;
-use super::{ContentStore, Cri, Diff, Error, Images, Introspection, Leases, Plugin, Snapshots};
-use crate::oci::Digest;
+use super::Error;
+use super::blobs::blob_file::BlobDirectory;
+use super::blobs::labelling::Labelling;
+use super::channel::open_channel;
+use super::plugin::Plugin;
 
 /// How many blobs that were put in place the daemon is told of at once. For each its database makes two
 /// transactions, one after another; were more to wait for it, the snapshots would wait behind them,
 /// and of those each waits for the one below.
 const TOLD_AT_ONCE: usize = 2;
-
-/// Longest wait for the socket to accept us.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longest wait for the answer to a call that does no bulk work. Far above a disk's worst: another
 /// client's commit may hold the daemon's database for as long as a blob takes to be hashed again.
@@ -37,11 +31,6 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a call that may take as long as it likes goes unanswered before the daemon is asked
 /// whether it is still there, and how long it then has for saying so.
 const PROBE_INTERVAL: Duration = Duration::from_secs(15);
-
-/// Bytes that the daemon may send on one stream, and on all, before we take them: reading content
-/// back must not wait for a window update a frame.
-const STREAM_WINDOW_BYTES: u32 = 4 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 
 /// Largest answer accepted, in bytes (16 MiB, the daemon's own limit): tonic's 4 MiB are too little
 /// to list the images of a busy node.
@@ -66,13 +55,13 @@ pub struct Client {
 
 /// What all clients of a connection share.
 #[derive(Debug)]
-struct Daemon {
+pub(super) struct Daemon {
     address: PathBuf,
     /// Not set where the version can't be read.
     release: OnceLock<Release>,
-    plugins: OnceCell<Vec<Plugin>>,
-    content_root: OnceCell<Option<PathBuf>>,
-    blobs: OnceCell<Option<BlobDirectory>>,
+    pub(super) plugins: OnceCell<Vec<Plugin>>,
+    pub(super) content_root: OnceCell<Option<PathBuf>>,
+    pub(super) blobs: OnceCell<Option<BlobDirectory>>,
     turns: Semaphore,
     labelling: Labelling,
 }
@@ -110,7 +99,7 @@ impl Client {
             return Err(Error::Namespace(namespace.to_owned()));
         }
         let client = Self {
-            channel: open_channel(address).await.map_err(|error| unreachable(address, error))?,
+            channel: open_channel(address).await?,
             scope: Scope { namespace: namespace.into(), lease: None },
             daemon: Arc::new(Daemon {
                 address: address.to_owned(),
@@ -168,62 +157,6 @@ impl Client {
         self.daemon.release.get().is_some_and(|release| *release >= wanted)
     }
 
-    /// Blobs.
-    pub fn content(&self) -> ContentStore {
-        ContentStore::new(self.clone())
-    }
-
-    /// Names of images.
-    pub fn images(&self) -> Images {
-        Images::new(self.clone())
-    }
-
-    /// Leases.
-    pub fn leases(&self) -> Leases {
-        Leases::new(self.clone())
-    }
-
-    /// The snapshotter called `name`.
-    pub fn snapshots(&self, name: &str) -> Snapshots {
-        Snapshots::new(self.clone(), name)
-    }
-
-    /// The daemon's own unpacking.
-    pub fn diff(&self) -> Diff {
-        Diff::new(self.clone())
-    }
-
-    /// The Kubernetes side of the daemon.
-    pub fn cri(&self) -> Cri {
-        Cri::new(self.clone())
-    }
-
-    /// The daemon's plugins.
-    pub fn introspection(&self) -> Introspection {
-        Introspection::new(self.clone())
-    }
-
-    /// The daemon's plugins, asked once.
-    pub(super) async fn plugins(&self) -> Result<&[Plugin], Error> {
-        let list = async || self.introspection().list().await;
-        Ok(self.daemon.plugins.get_or_try_init(list).await?)
-    }
-
-    /// Where the daemon says that it keeps content, asked once; `None` when the socket alone is to be
-    /// used. Whether that place is within reach, nobody knows yet.
-    pub(super) async fn content_root(&self) -> Option<&Path> {
-        if self.socket_only {
-            return None;
-        }
-        let root = self.daemon.content_root.get_or_init(async || {
-            self.introspection().shared_content_root().await.unwrap_or_else(|error| {
-                debug!(%error, "the content root is unknown");
-                None
-            })
-        });
-        root.await.as_deref()
-    }
-
     /// Where small blobs can be put, if that is known.
     pub(super) fn blobs(&self) -> Option<&BlobDirectory> {
         self.daemon.blobs.get().and_then(Option::as_ref).filter(|_| !self.socket_only)
@@ -235,14 +168,14 @@ impl Client {
         self.daemon.turns.acquire().await.ok()
     }
 
-    /// Takes note that the daemon has stored the blob `digest` of `size` bytes: by the first one, its
-    /// directory is recognised.
-    pub(super) async fn learn_blobs(&self, digest: &Digest, size: u64) {
-        let found = async || {
-            let root = self.content_root().await?;
-            BlobDirectory::proven_by(root, digest, size)
-        };
-        self.daemon.blobs.get_or_init(found).await;
+    /// What is known of the daemon.
+    pub(super) fn daemon(&self) -> &Daemon {
+        &self.daemon
+    }
+
+    /// Whether the daemon's files are to be left alone.
+    pub(super) fn is_socket_only(&self) -> bool {
+        self.socket_only
     }
 
     /// What this process adds to the labels of blobs.
@@ -302,45 +235,6 @@ impl Client {
     }
 }
 
-async fn open_channel(address: &Path) -> Result<Channel, tonic::transport::Error> {
-    let socket: PathBuf = address.to_owned();
-    let connector = tower::service_fn(move |_| {
-        let socket = socket.clone();
-        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-    });
-    // The URI is never resolved, but becomes the `:authority` of the requests.
-    Endpoint::from_static("http://localhost")
-        .connect_timeout(CONNECT_TIMEOUT)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .connect_with_connector(connector)
-        .await
-}
-
-fn unreachable(address: &Path, error: tonic::transport::Error) -> Error {
-    let address = address.to_owned();
-    match io_cause(&error) {
-        Some(cause) if cause.kind() == io::ErrorKind::PermissionDenied => {
-            Error::PermissionDenied { address, source: copy(cause).into() }
-        }
-        // The transport's own words ("transport error") would only stand between.
-        Some(cause) => Error::Connect { address, source: copy(cause).into() },
-        None => Error::Connect { address, source: error.into() },
-    }
-}
-
-fn io_cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a io::Error> {
-    std::iter::successors(Some(error), |error| (*error).source())
-        .find_map(|error| error.downcast_ref::<io::Error>())
-}
-
-fn copy(error: &io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(code) => io::Error::from_raw_os_error(code),
-        None => io::Error::new(error.kind(), error.to_string()),
-    }
-}
-
 /// `1.7` of `1.7.24~ds1`, `2.1` of `v2.1.4`.
 fn release(version: &str) -> Option<Release> {
     let mut numbers = version.trim_start_matches('v').split('.');
@@ -359,6 +253,8 @@ fn is_identifier(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error as _;
+
     use super::*;
 
     #[test]

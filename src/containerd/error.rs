@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
-use crate::failure::{Diagnose, Failure};
+use crate::failure::{Diagnose, Failure, is_disk_full};
 use crate::oci::Digest;
 
 /// A call to containerd that did not do what was asked. Each variant that has an `operation` words
@@ -130,6 +130,10 @@ pub enum Error {
     },
 }
 
+/// What a daemon's words of a full disk, or of a full share of it, hold: Go's names of `ENOSPC` and
+/// `EDQUOT`.
+const FULL: [&str; 2] = ["no space left on device", "disk quota exceeded"];
+
 type BoxedError = Box<dyn StdError + Send + Sync>;
 
 /// A gRPC status: its code, and the daemon's message or the transport's causes in one line.
@@ -176,7 +180,7 @@ impl Error {
         // Only the transport attaches a cause; a status that the daemon sent has none.
         let broke_off = status.source().is_some();
         match source.code {
-            _ if source.message.contains("no space left on device") => {
+            _ if FULL.iter().any(|phrase| source.message.contains(phrase)) => {
                 Self::DiskFull { operation, source }
             }
             Code::Unavailable if source.message.contains("locked") => {
@@ -193,11 +197,10 @@ impl Error {
     pub(super) fn from_io(operation: impl Into<String>, error: &io::Error) -> Self {
         let operation = operation.into();
         let source = Reply { code: Code::Unknown, message: error.to_string() };
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Self::DiskFull { operation, source }
-            }
-            _ => Self::Refused { operation, source },
+        if is_disk_full(error) {
+            Self::DiskFull { operation, source }
+        } else {
+            Self::Refused { operation, source }
         }
     }
 
@@ -282,6 +285,8 @@ mod tests {
             |code, message: &str| Error::from_status("write layer-x", &Status::new(code, message));
         let full = classify(Code::Unknown, "write /root/ingest/x/data: no space left on device");
         assert_eq!(full.failure(), Failure::DiskFull);
+        let quota = classify(Code::Unknown, "write /root/ingest/x/data: disk quota exceeded");
+        assert_eq!(quota.failure(), Failure::DiskFull);
         assert!(matches!(
             classify(Code::Unavailable, "ref k8s.io/1/layer-x locked for 2s: unavailable"),
             Error::Locked { .. }

@@ -1,30 +1,20 @@
 //! The daemon's plugins: which there are, where they keep their data, what they can do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use containerd_client::services::v1 as api;
 use containerd_client::services::v1::introspection_client::IntrospectionClient;
+use tracing::debug;
 
-use super::{Client, Error, Labels};
+use super::Error;
+use super::blobs::blob_file::BlobDirectory;
+use super::client::Client;
+use super::plugin::Plugin;
+use crate::oci::Digest;
 
 const CONTENT_PLUGIN: (&str, &str) = ("io.containerd.content.v1", "content");
 const METADATA_PLUGIN: (&str, &str) = ("io.containerd.metadata.v1", "bolt");
 pub(super) const SNAPSHOTTER_PLUGIN: &str = "io.containerd.snapshotter.v1";
-
-/// One plugin of the daemon.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plugin {
-    /// `io.containerd.snapshotter.v1`, `io.containerd.content.v1`, …
-    pub kind: String,
-    /// `overlayfs`, `content`, …
-    pub id: String,
-    /// Its own facts: `root` is where it keeps its data.
-    pub exports: Labels,
-    /// What it can do: `rebase` of a snapshotter, for one.
-    pub capabilities: Vec<String>,
-    /// Why it could not be started.
-    pub failure: Option<String>,
-}
 
 /// The introspection service.
 #[derive(Debug, Clone)]
@@ -38,7 +28,7 @@ impl Introspection {
     }
 
     /// Asks for every plugin of the types that matter here, those that failed included.
-    pub(super) async fn list(&self) -> Result<Vec<Plugin>, Error> {
+    async fn list(&self) -> Result<Vec<Plugin>, Error> {
         let types = [CONTENT_PLUGIN.0, METADATA_PLUGIN.0, SNAPSHOTTER_PLUGIN];
         let request =
             api::PluginsRequest { filters: types.map(|kind| format!("type=={kind}")).into() };
@@ -58,7 +48,7 @@ impl Introspection {
 
     /// The root directory of the content store, if what one namespace has stored is, by its digest,
     /// as good as stored for others. `None` with `content_sharing_policy = "isolated"`.
-    pub(super) async fn shared_content_root(&self) -> Result<Option<PathBuf>, Error> {
+    async fn shared_content_root(&self) -> Result<Option<PathBuf>, Error> {
         let policy = self.export(METADATA_PLUGIN, "policy").await?;
         if policy.as_deref() != Some("shared") {
             return Ok(None);
@@ -82,14 +72,35 @@ impl Introspection {
     }
 }
 
-impl From<api::Plugin> for Plugin {
-    fn from(plugin: api::Plugin) -> Self {
-        Self {
-            kind: plugin.r#type,
-            id: plugin.id,
-            exports: plugin.exports.into_iter().collect(),
-            capabilities: plugin.capabilities,
-            failure: plugin.init_err.map(|status| status.message),
+impl Client {
+    /// The daemon's plugins, asked once.
+    pub(super) async fn plugins(&self) -> Result<&[Plugin], Error> {
+        let list = async || Introspection::new(self.clone()).list().await;
+        Ok(self.daemon().plugins.get_or_try_init(list).await?)
+    }
+
+    /// Where the daemon says that it keeps content, asked once; `None` when the socket alone is to be
+    /// used. Whether that place is within reach, nobody knows yet.
+    pub(super) async fn content_root(&self) -> Option<&Path> {
+        if self.is_socket_only() {
+            return None;
         }
+        let root = self.daemon().content_root.get_or_init(async || {
+            Introspection::new(self.clone()).shared_content_root().await.unwrap_or_else(|error| {
+                debug!(%error, "the content root is unknown");
+                None
+            })
+        });
+        root.await.as_deref()
+    }
+
+    /// Takes note that the daemon has stored the blob `digest` of `size` bytes: by the first one, its
+    /// directory is recognised.
+    pub(super) async fn learn_blobs(&self, digest: &Digest, size: u64) {
+        let found = async || {
+            let root = self.content_root().await?;
+            BlobDirectory::proven_by(root, digest, size)
+        };
+        self.daemon().blobs.get_or_init(found).await;
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::oci::{ChainId, Descriptor, DiffId, Digest, LayerIdentity, MediaKind};
-use crate::reference::Reference;
+use crate::reference::{Reference, split_port, without_brackets};
 
 /// Labels of an image, blob, lease or snapshot.
 pub type Labels = BTreeMap<String, String>;
@@ -169,10 +169,7 @@ fn merge_sources(known: &str, more: &str) -> String {
 
 /// `host[:port]` without the port and an IPv6 address's brackets.
 fn host_name(domain: &str) -> &str {
-    match domain.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, _)) => address,
-        None => domain.split_once(':').map_or(domain, |(host, _)| host),
-    }
+    without_brackets(split_port(domain).0)
 }
 
 /// Every label of an image that the kubelet shall see.
@@ -182,6 +179,11 @@ pub fn image_labels(pin: bool, extra: &Labels) -> Labels {
     let mut labels = extra.clone();
     labels.extend(own.map(|(key, value)| (key.to_owned(), value.to_owned())));
     labels
+}
+
+/// Whether an image's labels say that it is pinned.
+pub fn is_pinned(labels: &Labels) -> bool {
+    labels.get(PINNED.0).is_some_and(|value| value == PINNED.1)
 }
 
 /// The name under which people ask for an image: `repository:tag`, or `repository@target` if there

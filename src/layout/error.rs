@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::failure::{Diagnose, Failure};
+use crate::failure::{Diagnose, Failure, is_disk_full};
 use crate::oci::Digest;
 
 /// Why an image layout can't be read or written.
@@ -55,9 +55,7 @@ impl Diagnose for Error {
     fn failure(&self) -> Failure {
         match self {
             Self::NotALayout(_) => Failure::Usage,
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                Failure::DiskFull
-            }
+            Self::Io { source, .. } if is_disk_full(source) => Failure::DiskFull,
             Self::Mismatch { .. } => Failure::Verification,
             Self::Io { .. } | Self::Index { .. } | Self::Stopped(_) => Failure::Other,
         }
@@ -68,7 +66,7 @@ impl Diagnose for Error {
             Self::NotALayout(_) => {
                 Some("name an empty or new directory, or one that holds an OCI layout".into())
             }
-            Self::Io { source, path, .. } if source.kind() == io::ErrorKind::StorageFull => {
+            Self::Io { source, path, .. } if is_disk_full(source) => {
                 Some(format!("free space on the file system of {}", path.display()))
             }
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
@@ -78,6 +76,20 @@ impl Diagnose for Error {
                 Some("move the broken index.json away, or use another directory".into())
             }
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_and_a_full_quota_are_one_kind() {
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            let error = Error::io("write", Path::new("/layout"), kind.into());
+            assert_eq!(error.failure(), Failure::DiskFull, "{kind}");
+            assert!(error.hint().is_some_and(|hint| hint.contains("/layout")), "{kind}");
         }
     }
 }

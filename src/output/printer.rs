@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::bars::Screen;
 use super::diagnostic::{Diagnostic, printable};
-use crate::failure::{Diagnose, Failure};
+use crate::failure::{Diagnose, Failure, is_disk_full};
 use crate::sync::lock;
 
 /// Standard output could not be written.
@@ -15,10 +15,7 @@ pub struct Error(#[source] io::Error);
 
 impl Diagnose for Error {
     fn failure(&self) -> Failure {
-        match self.0.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Failure::DiskFull,
-            _ => Failure::Other,
-        }
+        if is_disk_full(&self.0) { Failure::DiskFull } else { Failure::Other }
     }
 
     fn hint(&self) -> Option<String> {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
+use super::authority::split_port;
 use super::{ReferenceError, ReferenceRule};
 use crate::oci::Digest;
 
@@ -164,12 +165,7 @@ fn split_domain(name: &str) -> (&str, &str) {
 }
 
 fn check_domain(domain: &str) -> Result<(), ReferenceRule> {
-    let (host, port) = match domain.rsplit_once(':') {
-        // The colon belongs to an IPv6 address without a port.
-        Some((_, port)) if port.ends_with(']') => (domain, None),
-        Some((host, port)) => (host, Some(port)),
-        None => (domain, None),
-    };
+    let (host, port) = split_port(domain);
     // The grammar takes `foo_bar.com/x` for a path without host, and containerd then contacts
     // `foo_bar.com` all the same. With a port it is neither.
     if !is_host(host) && !is_path_component(domain) {

@@ -4,11 +4,13 @@
 //! (`localhost:5000` is an image with the tag `5000`). What is refused is refused with the rule that
 //! it breaks, and where the intention is plain, with the form that would have been accepted.
 
+mod authority;
 mod error;
 mod grammar;
 #[cfg(test)]
 mod tests;
 
+pub use authority::{split_port, without_brackets};
 pub use error::{ReferenceError, ReferenceRule};
 pub use grammar::Reference;
 pub(crate) use grammar::without_user_info;

@@ -16,7 +16,7 @@ use super::plan::{Document, ImagePlan, Layer, PlatformImage};
 use super::run_lease::RunLease;
 use super::{Error, PullRequest};
 use crate::containerd::labels::{self, Labels};
-use crate::containerd::{self, Client, ContentStore, Image, ingest_reference};
+use crate::containerd::{self, Client, ContentStore, ingest_reference};
 use crate::oci::{ChainId, Descriptor, MAX_MANIFEST_BYTES};
 use crate::progress::{BlobKind, Sink};
 use crate::reference::Reference;
@@ -237,7 +237,8 @@ impl ContainerdDestination {
         let images = self.client.images();
         let known = try_join_all(names.iter().map(|name| images.get(name))).await?;
         // One that is pinned holds for all of them, and stays.
-        let pin = request.pin || known.iter().flatten().any(is_pinned);
+        let pin =
+            request.pin || known.iter().flatten().any(|image| labels::is_pinned(&image.labels));
         let labels = labels::image_labels(pin, &request.labels);
         let mut puts = names
             .iter()
@@ -332,11 +333,6 @@ impl ContainerdDestination {
             labelled => Ok(labelled?),
         }
     }
-}
-
-fn is_pinned(image: &Image) -> bool {
-    let (key, value) = labels::PINNED;
-    image.labels.get(key).is_some_and(|found| found == value)
 }
 
 #[async_trait]

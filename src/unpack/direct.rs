@@ -16,8 +16,9 @@ use tracing::debug;
 
 use super::active::{ActiveSnapshot, ActiveSnapshots};
 use super::extract::{self, ExtractOptions, Extractor, ImpliedDirectory, Roots, Whiteouts};
-use super::ground::{self, Ground, Unsound};
+use super::ground::{self, Ground};
 use super::places::Places;
+use super::unsound::Unsound;
 use super::{Error, Layer, Unpacked};
 use crate::oci::{Compression, MediaKind};
 

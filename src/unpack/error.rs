@@ -1,7 +1,7 @@
 //! Why a layer did not become a snapshot.
 
 use super::extract::ExtractError;
-use super::ground::Unsound;
+use super::unsound::Unsound;
 use crate::containerd;
 use crate::failure::{Diagnose, Failure};
 use crate::oci::{DiffId, Digest, MediaType};

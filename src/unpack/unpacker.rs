@@ -10,9 +10,10 @@ use futures_util::StreamExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::active::{ActiveSnapshot, ActiveSnapshots};
-use super::direct::{compression, run_blocking};
+use super::daemon::DaemonUnpacker;
+use super::direct::{DirectUnpacker, Extraction, Filled, compression, run_blocking};
 use super::inflate::Decoder;
-use super::{DaemonUnpacker, DirectUnpacker, Error, Extraction, Filled, Layer};
+use super::{Error, Layer};
 use crate::containerd::{Client, ContentStore};
 use crate::failure::{Diagnose as _, Failure, Notice};
 use crate::oci::{ChainId, Compression, DiffId, Hasher};

@@ -16,7 +16,7 @@ use tempfile::NamedTempFile;
 
 use crate::config::authority::RegistryKey;
 use crate::config::error::Error;
-use crate::failure::{Diagnose, Failure};
+use crate::failure::{Diagnose, Failure, is_disk_full};
 
 use super::helper::{Helper, HelperError};
 use super::key::{DOCKER_HUB_KEY, LoginKey};
@@ -71,10 +71,8 @@ impl Diagnose for StoreError {
         match self {
             Self::Config(error) => error.failure(),
             Self::Helper(error) => error.failure(),
-            Self::NotWritten { source, .. } => match source.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Failure::DiskFull,
-                _ => Failure::Other,
-            },
+            Self::NotWritten { source, .. } if is_disk_full(source) => Failure::DiskFull,
+            Self::NotWritten { .. } => Failure::Other,
             Self::ColonInUsername(_) => Failure::Usage,
         }
     }

@@ -24,12 +24,16 @@ pub(super) const BLOB_MODE: u32 = 0o444;
 
 /// The directory of the blobs, once the daemon was seen to store one there.
 #[derive(Debug, Clone)]
-pub(super) struct BlobDirectory(PathBuf);
+pub(in crate::containerd) struct BlobDirectory(PathBuf);
 
 impl BlobDirectory {
     /// The directory below the content plugin's `root`, if the blob `digest` of `size` bytes, which
     /// the daemon has just stored, is in it.
-    pub(super) fn proven_by(root: &Path, digest: &Digest, size: u64) -> Option<Self> {
+    pub(in crate::containerd) fn proven_by(
+        root: &Path,
+        digest: &Digest,
+        size: u64,
+    ) -> Option<Self> {
         let blob = path_below(root, digest);
         let found = fs::symlink_metadata(&blob)
             .is_ok_and(|found| found.is_file() && found.size() == size && found.nlink() == 1);

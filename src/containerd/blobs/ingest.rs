@@ -9,10 +9,11 @@ use jiff::Timestamp;
 use tonic::Code;
 use tracing::debug;
 
-use super::content::{ContentStore, Turn};
+use super::content::{ContentStore, signed};
 use super::content_file::{ContentFile, Identity};
+use super::turn::Turn;
 use super::write_stream::WriteStream;
-use super::{Error, Labels, Reply};
+use crate::containerd::{Error, Labels, Reply};
 use crate::oci::{Descriptor, Digest};
 
 /// Bytes sent in one message (1 MiB). Below, the daemon's work for each message shows; above,
@@ -333,9 +334,4 @@ impl Ingest {
     fn wrong_size(&self, actual: u64) -> Error {
         Error::Size { digest: self.digest, expected: self.size, actual }
     }
-}
-
-/// The API's type for sizes and offsets. Ours stem from descriptors, which are below 2^63.
-pub(super) fn signed(size: u64) -> i64 {
-    i64::try_from(size).unwrap_or(i64::MAX)
 }

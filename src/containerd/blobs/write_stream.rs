@@ -6,7 +6,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use super::{Client, Error};
+use crate::containerd::Error;
+use crate::containerd::client::Client;
 
 /// Requests sent ahead of their answers. With one at a time the daemon's disk and our side take
 /// turns; from four on there is nothing left to gain.

@@ -5,14 +5,13 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
-use super::Labels;
-use super::labels::merged;
+use crate::containerd::labels::{Labels, merged};
 use crate::oci::Digest;
 use crate::sync::lock;
 
 /// The labels that tasks of this process want written.
 #[derive(Debug, Default)]
-pub(super) struct Labelling {
+pub(in crate::containerd) struct Labelling {
     wanted: Mutex<HashMap<Digest, Labels>>,
     turn: tokio::sync::Mutex<()>,
 }

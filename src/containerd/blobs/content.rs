@@ -1,32 +1,18 @@
-//! The content store: which blobs there are, their labels, reading them; and opening an ingest,
-//! which waits for its turn when other clients write the same blob.
-
-use std::time::Duration;
+//! The content store: which blobs there are, their labels, reading them, and what becomes of an
+//! unfinished one.
 
 use bytes::{Bytes, BytesMut};
 use containerd_client::services::v1 as api;
 use containerd_client::services::v1::content_client::ContentClient;
 use futures_util::stream::{Stream, StreamExt, unfold};
 use prost_types::FieldMask;
-use tokio::time::{Instant, sleep_until};
 use tonic::Code;
-use tracing::{debug, info};
+use tracing::debug;
 
-use super::client::Service;
-use super::ingest::{Ingest, signed};
-use super::labels::{UNCOMPRESSED, fits, is_distribution_source, merged};
-use super::write_stream::WriteStream;
-use super::{Client, Error, Labels, Reply};
-use crate::oci::{Descriptor, Digest, MediaKind};
-
-/// First and longest pause before a blob that another client is writing is opened again. Opening it
-/// while it is locked costs the daemon up to half a second inside a database transaction, so patience
-/// is cheaper for everyone.
-const LOCK_FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LOCK_LONGEST_PAUSE: Duration = Duration::from_secs(3);
-
-/// How often the store is meanwhile asked whether the blob has turned up, which costs it nothing.
-const LOCK_LOOK_INTERVAL: Duration = Duration::from_millis(100);
+use crate::containerd::client::{Client, MAX_ANSWER_BYTES, Service};
+use crate::containerd::labels::{Labels, UNCOMPRESSED, fits, is_distribution_source, merged};
+use crate::containerd::{Error, Reply};
+use crate::oci::Digest;
 
 /// What is known about a stored blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,36 +32,14 @@ pub struct IngestStatus {
     pub total: u64,
 }
 
-/// The outcome of [`ContentStore::ingest`].
-#[derive(Debug)]
-pub enum Opened {
-    /// The blob is stored, and held by our lease from now on.
-    Exists,
-    /// It is ours to write.
-    Ingest(Box<Ingest>),
-}
-
 /// The blobs of a namespace.
 #[derive(Debug, Clone)]
 pub struct ContentStore {
     client: Client,
 }
 
-/// The name of the ingest of `descriptor`, as containerd's own clients form it: with the same name,
-/// they and we wait for each other instead of downloading twice.
-pub fn ingest_reference(descriptor: &Descriptor) -> String {
-    let kind = match descriptor.kind() {
-        MediaKind::Index => "index",
-        MediaKind::Manifest => "manifest",
-        MediaKind::Layer { .. } => "layer",
-        MediaKind::Config => "config",
-        MediaKind::Schema1 | MediaKind::Other => "unknown",
-    };
-    format!("{kind}-{}", descriptor.digest)
-}
-
 impl ContentStore {
-    pub(super) fn new(client: Client) -> Self {
+    pub(in crate::containerd) fn new(client: Client) -> Self {
         Self { client }
     }
 
@@ -84,8 +48,7 @@ impl ContentStore {
     }
 
     fn service(&self) -> ContentClient<Service> {
-        ContentClient::new(self.client.service())
-            .max_decoding_message_size(super::client::MAX_ANSWER_BYTES)
+        ContentClient::new(self.client.service()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
     /// What is known about the blob `digest`; `None` when it is not stored in this namespace.
@@ -112,7 +75,7 @@ impl ContentStore {
     }
 
     /// Adds `labels` to the blob `digest`: same keys are replaced, except that the repositories of
-    /// [`super::labels::distribution_source`] accumulate. Others stay. Asks for nothing when all are
+    /// [`crate::containerd::labels::distribution_source`] accumulate. Others stay. Asks for nothing when all are
     /// there. Labels that several tasks add to one blob at the same time are written together.
     ///
     /// # Errors
@@ -192,92 +155,6 @@ impl ContentStore {
         })))
     }
 
-    /// Opens the ingest `reference` of the blob `expected`, going on where an earlier one stopped.
-    /// While another client writes it, waits until that one has finished or given up.
-    ///
-    /// # Errors
-    /// When the daemon refuses.
-    pub async fn ingest(&self, reference: &str, expected: &Descriptor) -> Result<Opened, Error> {
-        let mut turn = Turn::new(self, &expected.digest);
-        loop {
-            match Ingest::open(self, reference, expected).await {
-                Ok(ingest) => return Ok(Opened::Ingest(Box::new(ingest))),
-                Err(error) if error.is_already_exists() => return Ok(Opened::Exists),
-                Err(error) => turn.wait(error).await?,
-            }
-        }
-    }
-
-    /// Stores the small blob `bytes` (well below the daemon's 16 MiB a message) in one message. When
-    /// it is stored already, `labels` are added to it.
-    ///
-    /// # Errors
-    /// [`Error::Mismatch`] when `bytes` are not what `descriptor` says; otherwise the daemon's.
-    pub async fn put(
-        &self,
-        reference: &str,
-        descriptor: &Descriptor,
-        bytes: Bytes,
-        labels: Labels,
-    ) -> Result<(), Error> {
-        let size = signed(descriptor.size);
-        let whole = api::WriteContentRequest {
-            action: api::WriteAction::Commit.into(),
-            r#ref: reference.to_owned(),
-            total: size,
-            expected: descriptor.digest.to_string(),
-            offset: 0,
-            data: Vec::new(),
-            labels: labels.clone().into_iter().collect(),
-        };
-        if self.place(descriptor, &bytes).await {
-            let _turn = self.client.turn().await;
-            let placed = api::WriteContentRequest { offset: size, ..whole.clone() };
-            match self.commit(reference, descriptor, placed, &labels).await {
-                Ok(()) => return Ok(()),
-                // Garbage collection may have been quicker.
-                Err(error) => debug!(reference, %error, "a blob put in place is not accepted"),
-            }
-        }
-        let whole = api::WriteContentRequest { data: bytes.into(), ..whole };
-        self.commit(reference, descriptor, whole, &labels).await?;
-        self.client.learn_blobs(&descriptor.digest, descriptor.size).await;
-        Ok(())
-    }
-
-    /// Puts `bytes` among the daemon's blobs, if they are what `descriptor` says and the place is
-    /// known.
-    async fn place(&self, descriptor: &Descriptor, bytes: &Bytes) -> bool {
-        let Some(blobs) = self.client.blobs() else { return false };
-        if bytes.len() as u64 != descriptor.size || Digest::of(bytes) != descriptor.digest {
-            return false;
-        }
-        let placed = blobs.place(&descriptor.digest, bytes.clone()).await;
-        if let Err(error) = &placed {
-            debug!(digest = %descriptor.digest, %error, "a blob can't be put in place");
-        }
-        placed.is_ok()
-    }
-
-    /// Stores a blob by a single message.
-    async fn commit(
-        &self,
-        reference: &str,
-        descriptor: &Descriptor,
-        request: api::WriteContentRequest,
-        labels: &Labels,
-    ) -> Result<(), Error> {
-        let mut turn = Turn::new(self, &descriptor.digest);
-        loop {
-            let operation = format!("write {reference}");
-            let outcome = WriteStream::open(&self.client, operation, request.clone()).await;
-            match self.settle(reference, &descriptor.digest, labels, outcome.map(drop)).await {
-                Ok(()) => return Ok(()),
-                Err(error) => turn.wait(error).await?,
-            }
-        }
-    }
-
     /// Deletes the unfinished ingest `reference`; one that does not exist is fine.
     ///
     /// # Errors
@@ -330,41 +207,17 @@ impl ContentStore {
     }
 }
 
+/// The API's type for sizes and offsets. Ours stem from descriptors, which are below 2^63.
+pub(super) fn signed(size: u64) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
+}
+
 /// Whether the daemon refused a commit because of the bytes.
 fn is_mismatch(reply: &Reply) -> bool {
     reply.code == Code::FailedPrecondition
         && ["unexpected commit", "failed size validation"]
             .iter()
             .any(|phrase| reply.message.contains(phrase))
-}
-
-/// Waiting while another client writes the same blob.
-pub(super) struct Turn<'a> {
-    store: &'a ContentStore,
-    digest: &'a Digest,
-    pause: Duration,
-}
-
-impl<'a> Turn<'a> {
-    pub(super) fn new(store: &'a ContentStore, digest: &'a Digest) -> Self {
-        Self { store, digest, pause: LOCK_FIRST_PAUSE }
-    }
-
-    /// When `error` is that another client holds the lock, returns as soon as opening is worth
-    /// another try; hands back any other error.
-    pub(super) async fn wait(&mut self, error: Error) -> Result<(), Error> {
-        let Error::Locked { source, .. } = error else { return Err(error) };
-        if self.pause == LOCK_FIRST_PAUSE {
-            info!(digest = %self.digest, %source, "another client writes this blob, waiting");
-        }
-        // Jitter: several waiting clients must not ask in step.
-        let until = Instant::now() + self.pause.mul_f64(0.5 + fastrand::f64());
-        self.pause = (self.pause * 2).min(LOCK_LONGEST_PAUSE);
-        while Instant::now() < until && self.store.info(self.digest).await?.is_none() {
-            sleep_until(until.min(Instant::now() + LOCK_LOOK_INTERVAL)).await;
-        }
-        Ok(())
-    }
 }
 
 /// What of `wanted` is not yet as it should be in `present`. A list of repositories that would get too
@@ -384,24 +237,9 @@ fn changed_labels(present: &Labels, wanted: &Labels) -> Labels {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oci::MediaType;
 
     fn labels(pairs: &[(&str, &str)]) -> Labels {
         pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
-    }
-
-    #[test]
-    fn names_ingests_as_containerd_does() {
-        for (media_type, prefix) in [
-            ("application/vnd.oci.image.index.v1+json", "index"),
-            ("application/vnd.docker.distribution.manifest.v2+json", "manifest"),
-            ("application/vnd.oci.image.config.v1+json", "config"),
-            ("application/vnd.oci.image.layer.v1.tar+zstd", "layer"),
-            ("text/plain", "unknown"),
-        ] {
-            let descriptor = Descriptor::new(MediaType::new(media_type), Digest::of(b""), 0);
-            assert_eq!(ingest_reference(&descriptor), format!("{prefix}-{}", Digest::of(b"")));
-        }
     }
 
     #[test]

@@ -1,0 +1,25 @@
+//! Blobs: looking, reading, and writing with resume and verification.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `content` | which blobs there are, their labels, reading them |
+//! | `open`, `turn` | opening an ingest, after whoever writes the same blob |
+//! | `ingest` | one blob being written |
+//! | `write_stream`, `content_file` with `appender` | the ways that its bytes take: gRPC, or the daemon's own file |
+//! | `put`, `blob_file` | small blobs, in one message or put in place by us |
+//! | `labelling` | labels that several tasks add to one blob |
+
+mod appender;
+pub(super) mod blob_file;
+mod content;
+mod content_file;
+mod ingest;
+pub(super) mod labelling;
+mod open;
+mod put;
+mod turn;
+mod write_stream;
+
+pub use content::{ContentStore, Info, IngestStatus};
+pub use ingest::Ingest;
+pub use open::{Opened, ingest_reference};

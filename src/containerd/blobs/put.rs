@@ -1,0 +1,83 @@
+//! Storing a small blob whole: in one message, or put in its place by us.
+
+use bytes::Bytes;
+use containerd_client::services::v1 as api;
+use tracing::debug;
+
+use super::content::{ContentStore, signed};
+use super::turn::Turn;
+use super::write_stream::WriteStream;
+use crate::containerd::{Error, Labels};
+use crate::oci::{Descriptor, Digest};
+
+impl ContentStore {
+    /// Stores the small blob `bytes` (well below the daemon's 16 MiB a message) in one message. When
+    /// it is stored already, `labels` are added to it.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] when `bytes` are not what `descriptor` says; otherwise the daemon's.
+    pub async fn put(
+        &self,
+        reference: &str,
+        descriptor: &Descriptor,
+        bytes: Bytes,
+        labels: Labels,
+    ) -> Result<(), Error> {
+        let size = signed(descriptor.size);
+        let whole = api::WriteContentRequest {
+            action: api::WriteAction::Commit.into(),
+            r#ref: reference.to_owned(),
+            total: size,
+            expected: descriptor.digest.to_string(),
+            offset: 0,
+            data: Vec::new(),
+            labels: labels.clone().into_iter().collect(),
+        };
+        if self.place(descriptor, &bytes).await {
+            let _turn = self.client().turn().await;
+            let placed = api::WriteContentRequest { offset: size, ..whole.clone() };
+            match self.commit(reference, descriptor, placed, &labels).await {
+                Ok(()) => return Ok(()),
+                // Garbage collection may have been quicker.
+                Err(error) => debug!(reference, %error, "a blob put in place is not accepted"),
+            }
+        }
+        let whole = api::WriteContentRequest { data: bytes.into(), ..whole };
+        self.commit(reference, descriptor, whole, &labels).await?;
+        self.client().learn_blobs(&descriptor.digest, descriptor.size).await;
+        Ok(())
+    }
+
+    /// Puts `bytes` among the daemon's blobs, if they are what `descriptor` says and the place is
+    /// known.
+    async fn place(&self, descriptor: &Descriptor, bytes: &Bytes) -> bool {
+        let Some(blobs) = self.client().blobs() else { return false };
+        if bytes.len() as u64 != descriptor.size || Digest::of(bytes) != descriptor.digest {
+            return false;
+        }
+        let placed = blobs.place(&descriptor.digest, bytes.clone()).await;
+        if let Err(error) = &placed {
+            debug!(digest = %descriptor.digest, %error, "a blob can't be put in place");
+        }
+        placed.is_ok()
+    }
+
+    /// Stores a blob by a single message.
+    async fn commit(
+        &self,
+        reference: &str,
+        descriptor: &Descriptor,
+        request: api::WriteContentRequest,
+        labels: &Labels,
+    ) -> Result<(), Error> {
+        let mut turn = Turn::new(self, &descriptor.digest);
+        loop {
+            let operation = format!("write {reference}");
+            let outcome = WriteStream::open(self.client(), operation, request.clone()).await;
+            match self.settle(reference, &descriptor.digest, labels, outcome.map(drop)).await {
+                Ok(()) => return Ok(()),
+                Err(error) => turn.wait(error).await?,
+            }
+        }
+    }
+}
