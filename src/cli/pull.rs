@@ -14,7 +14,7 @@ use crate::output::{self, Options, Printer, Progress, ProgressMode};
 use crate::progress::{Event, Sink};
 use crate::registry::Registry;
 use crate::transfer::{
-    self, ContainerdDestination, Destination, LayoutDestination, PullRequest, Puller, UnpackOptions,
+    self, ContainerdSink, LayoutSink, PullRequest, Request, Sink as Destination, UnpackOptions,
 };
 
 /// Pulls all images named by `args`; returns the kind of failure, if any. `interrupted` ends it.
@@ -54,11 +54,14 @@ pub(super) async fn run(
         let destination = destination(global, args, &requests, snapshotter, &sink).await?;
         let registry = Registry::new(settings::policy(args), keychain, Arc::clone(&sink))
             .map_err(transfer::Error::from)?;
-        let puller = Puller::new(registry, destination, args.download.concurrency, sink);
-        let show = |request: &PullRequest, error: &transfer::Error| {
+        let images: Vec<_> = requests.iter().map(|request| request.from(&registry)).collect();
+        let show = |request: &Request, error: &transfer::Error| {
             tell(request, error, &progress, printer, args.output.progress);
         };
-        Ok::<_, transfer::Error>(puller.run(&requests, &show).await)
+        let concurrency = args.download.concurrency;
+        Ok::<_, transfer::Error>(
+            transfer::run(&images, destination, concurrency, sink, &show).await,
+        )
     };
     let outcome = tokio::select! {
         outcome = work => Some(outcome),
@@ -113,7 +116,7 @@ async fn destination(
     sink: &Arc<dyn Sink>,
 ) -> Result<Arc<dyn Destination>, transfer::Error> {
     if let Some(To::Layout(directory)) = &args.destination.to {
-        return Ok(Arc::new(LayoutDestination::new(Layout::open(directory)?)));
+        return Ok(Arc::new(LayoutSink::new(Layout::open(directory)?)));
     }
     let client = super::connect(global).await?;
     let unpack = match args.destination.no_unpack {
@@ -124,7 +127,7 @@ async fn destination(
         }),
     };
     let images = requests.iter().map(|request| request.reference.to_string());
-    Ok(Arc::new(ContainerdDestination::new(client, unpack, images, Arc::clone(sink))))
+    Ok(Arc::new(ContainerdSink::new(client, unpack, images, Arc::clone(sink))))
 }
 
 async fn snapshotter(
@@ -142,13 +145,13 @@ async fn snapshotter(
 
 /// Shows that an image failed, as soon as it did.
 fn tell(
-    request: &PullRequest,
+    request: &Request,
     error: &transfer::Error,
     progress: &Progress,
     printer: &Printer,
     mode: ProgressMode,
 ) {
-    let image = request.reference.to_string();
+    let image = request.names.reference.to_string();
     progress.event(output::failed(image, error));
     if mode != ProgressMode::Json {
         printer.error(error);

@@ -60,6 +60,10 @@ pub enum Error {
         /// The hosts that gave the last bytes.
         hosts: Vec<String>,
     },
+    /// The sink has not all bytes that it was given: an upload's session ended, or its process came
+    /// anew. Opening the blob again shows how many it has.
+    #[error("bytes of the blob were lost on their way")]
+    Lost(#[source] Box<Error>),
     /// A task ended without a result.
     #[error("a download task stopped")]
     Task(#[source] tokio::task::JoinError),
@@ -79,6 +83,7 @@ impl Diagnose for Error {
             Self::Containerd(error) => error.failure(),
             Self::Unpack(error) => error.failure(),
             Self::Layout(error) => error.failure(),
+            Self::Lost(error) => error.failure(),
             Self::NoPlatform { .. } => Failure::NoPlatform,
             Self::Manifest { .. }
             | Self::NotAnImage(_)
@@ -96,6 +101,7 @@ impl Diagnose for Error {
             Self::Containerd(error) => error.hint(),
             Self::Unpack(error) => error.hint(),
             Self::Layout(error) => error.hint(),
+            Self::Lost(error) => error.hint(),
             Self::NoPlatform { available, .. } => available
                 .first()
                 .map(|first| format!("choose one of them, for instance --platform {first}")),

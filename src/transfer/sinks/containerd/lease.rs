@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
-use super::PullRequest;
 use crate::containerd::labels::Labels;
 use crate::containerd::{Client, Error, Lease};
 use crate::oci::Digest;
 use crate::sync::lock;
+use crate::transfer::sink::Outcome;
 
 /// How long what a failed run leaves can be resumed (24 h, the lifetime of containerd's own leases).
 const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
@@ -78,14 +78,14 @@ impl RunLease {
     }
 
     /// Drops the lease of this run, and those that ended runs left behind for the same images.
-    pub(super) async fn release(&self, requests: &[PullRequest]) -> Result<(), Error> {
+    pub(super) async fn release(&self, outcomes: &[Outcome]) -> Result<(), Error> {
         if self.taken.get().is_none() {
             return Ok(());
         }
         let leases = self.client.leases();
         leases.delete(&self.id, false).await?;
         let done: BTreeSet<_> =
-            requests.iter().map(|request| image_label(&request.reference.to_string())).collect();
+            outcomes.iter().map(|done| image_label(&done.names.reference.to_string())).collect();
         for lease in leases.list().await? {
             if is_left_behind(&lease, &done) {
                 leases.delete(&lease.id, false).await?;

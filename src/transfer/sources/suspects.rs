@@ -1,28 +1,65 @@
 //! Whose bytes make a blob wrong, when several hosts gave it.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use crate::oci::Digest;
 use crate::registry::Repository;
+use crate::sync::lock;
+
+/// Suspicions about the blobs of one repository that came wrong and have not come right since. Clones
+/// share them.
+#[derive(Debug, Clone)]
+pub(super) struct Suspicions {
+    repository: Repository,
+    blobs: Arc<Mutex<HashMap<Digest, Suspects>>>,
+}
+
+impl Suspicions {
+    pub(super) fn new(repository: &Repository) -> Self {
+        Self { repository: repository.clone(), blobs: Arc::default() }
+    }
+
+    /// The blob came wrong from `hosts`, those that are asked first in front. Tells whether other
+    /// hosts are left to fetch it from.
+    pub(super) fn wrong(&self, digest: &Digest, hosts: &[String]) -> bool {
+        let mut blobs = lock(&self.blobs);
+        let suspects =
+            blobs.entry(*digest).or_insert_with(|| Suspects::new(self.repository.clone()));
+        suspects.wrong(hosts)
+    }
+
+    /// The blob came right.
+    pub(super) fn right(&self, digest: &Digest) {
+        let suspects = lock(&self.blobs).remove(digest);
+        if let Some(suspects) = suspects {
+            suspects.right();
+        }
+    }
+}
 
 /// Finds the host of wrong bytes while a blob is fetched again and again.
 ///
 /// One that gave the whole of a wrong blob is the one. Of several, only the first is left out, a
 /// mirror before the registry, and the blob is fetched afresh: right now, it was that one; still
 /// wrong, and the next one has to prove itself. Whoever was suspected for nothing is asked again.
-pub(super) struct Suspects<'a> {
-    repository: &'a Repository,
+#[derive(Debug)]
+struct Suspects {
+    repository: Repository,
     /// Without these the blob was wrong all the same, but for the last one, which is on trial.
     left_out: Vec<String>,
     /// Who else gave the wrong blob for which the last one is on trial.
     others: Vec<String>,
 }
 
-impl<'a> Suspects<'a> {
-    pub(super) fn new(repository: &'a Repository) -> Self {
+impl Suspects {
+    fn new(repository: Repository) -> Self {
         Self { repository, left_out: Vec::new(), others: Vec::new() }
     }
 
     /// The blob came wrong from `hosts`, those that are asked first in front. Tells whether other
     /// hosts are left to fetch it from.
-    pub(super) fn wrong(&mut self, hosts: &[String]) -> bool {
+    fn wrong(&mut self, hosts: &[String]) -> bool {
         let Some((first, others)) = hosts.split_first() else { return false };
         if others.is_empty() {
             self.clear();
@@ -38,7 +75,7 @@ impl<'a> Suspects<'a> {
     }
 
     /// The blob came right without those left out.
-    pub(super) fn right(mut self) {
+    fn right(mut self) {
         if !self.any_distrusted(&self.others)
             && let Some(last) = self.left_out.pop()
         {
@@ -99,7 +136,7 @@ mod tests {
     fn of_many_hosts_the_one_of_wrong_bytes_is_left_out_and_no_other() {
         for bad in HOSTS.map(str::to_owned) {
             let repository = repository(&HOSTS);
-            let mut suspects = Suspects::new(&repository);
+            let mut suspects = Suspects::new(repository.clone());
             let mut fetches = 1;
             while !repository.distrusts(&bad) {
                 assert!(suspects.wrong(&left_out(&repository, false)));
@@ -114,11 +151,11 @@ mod tests {
     #[test]
     fn nobody_is_blamed_for_what_another_blob_found_out_meanwhile() {
         let repository = repository(&HOSTS);
-        let mut early = Suspects::new(&repository);
+        let mut early = Suspects::new(repository.clone());
         assert!(early.wrong(&HOSTS.map(str::to_owned)));
         let second = [HOSTS[1].to_owned()];
-        assert!(Suspects::new(&repository).wrong(&second));
-        let mut late = Suspects::new(&repository);
+        assert!(Suspects::new(repository.clone()).wrong(&second));
+        let mut late = Suspects::new(repository.clone());
         assert!(late.wrong(&HOSTS[1..].iter().map(|host| (*host).to_owned()).collect::<Vec<_>>()));
         early.right();
         late.right();
@@ -128,7 +165,7 @@ mod tests {
     #[test]
     fn the_last_host_is_asked_to_the_end() {
         let repository = repository(&HOSTS[..1]);
-        assert!(!Suspects::new(&repository).wrong(&[HOSTS[0].to_owned()]));
+        assert!(!Suspects::new(repository.clone()).wrong(&[HOSTS[0].to_owned()]));
         assert_eq!(left_out(&repository, true), Vec::<String>::new());
     }
 }

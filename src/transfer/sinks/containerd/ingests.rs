@@ -8,12 +8,12 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
-use super::Error;
-use super::destination::BlobIngest;
 use crate::containerd::labels::{self, Labels};
 use crate::containerd::{self, ContentStore, Ingest, Opened, ingest_reference};
 use crate::oci::{Descriptor, Digest};
 use crate::sync::lock;
+use crate::transfer::error::Error;
+use crate::transfer::sink;
 use crate::unpack::{self, LayerSink, Unpacker};
 
 /// How long a small blob may take to come in before a later run should find what there is of it.
@@ -58,7 +58,7 @@ impl Unpacked {
 }
 
 #[async_trait]
-impl BlobIngest for ContainerdIngest {
+impl sink::Ingest for ContainerdIngest {
     fn offset(&self) -> u64 {
         self.ingest.offset()
     }
@@ -173,7 +173,7 @@ impl SmallBlob {
 }
 
 #[async_trait]
-impl BlobIngest for SmallBlob {
+impl sink::Ingest for SmallBlob {
     fn offset(&self) -> u64 {
         match &self.place {
             Place::Memory(held) => held.len() as u64,

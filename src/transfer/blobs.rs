@@ -1,0 +1,285 @@
+//! Layers' blobs: from a source's stream into the sink, and on until they are settled there. What
+//! several images share is done once.
+
+use std::collections::HashSet;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::error::Error;
+use super::once::OnceMap;
+use super::plan::{Layer, PlatformImage};
+use super::sink::{Ingest, Opened, Sink};
+use super::source::{BlobStream, Source};
+use crate::failure::{Diagnose as _, Failure};
+use crate::oci::{ChainId, Descriptor, Digest, MediaKind};
+use crate::progress::{self, BlobKind, BlobState, Event};
+
+/// Times that a blob whose bytes turn out wrong is fetched afresh. Each time one host is left out, so
+/// more only helps those with many mirrors.
+const ATTEMPTS_AT_A_BLOB: usize = 6;
+
+/// Times that a blob is opened again in a sink that has lost bytes of it, or its whole beginning.
+const REOPENINGS_OF_A_BLOB: usize = 4;
+
+/// How long no bytes come before those held back are put where a later run finds them (1 s): on a
+/// line that stalls, the run may be ended before the next ones come.
+const FLUSH_AFTER: Duration = Duration::from_secs(1);
+
+/// The blobs of a run.
+pub(super) struct Blobs {
+    sink: Arc<dyn Sink>,
+    progress: Arc<dyn progress::Sink>,
+    slots: Semaphore,
+    /// What was done for the layers so far.
+    steps: OnceMap<Step, ()>,
+}
+
+/// What is done for a layer, once a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Step {
+    /// Everything up to being staged. Who waits here for another's work takes no slot.
+    Bring(Digest, Option<ChainId>),
+    /// The blob, which several layers may have.
+    Fetch(Digest),
+    /// What does not need the layers below.
+    Stage(ChainId),
+    /// What does.
+    Settle(ChainId),
+}
+
+/// Counts what one image cost.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Tally(Arc<AtomicU64>);
+
+impl Tally {
+    /// Bytes that came from the source.
+    pub(super) fn fetched_bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// A blob's bytes that were written, and where they came from: nowhere when all were there.
+type Poured = Option<Box<dyn BlobStream>>;
+
+impl Blobs {
+    pub(super) fn new(
+        sink: Arc<dyn Sink>,
+        progress: Arc<dyn progress::Sink>,
+        concurrency: usize,
+    ) -> Self {
+        let slots = Semaphore::new(concurrency.max(1));
+        Self { sink, progress, slots, steps: OnceMap::new() }
+    }
+
+    /// Fetches the layers that are missing and settles each as soon as it and those below it are
+    /// there. The first failure ends the rest.
+    pub(super) async fn materialise(
+        self: &Arc<Self>,
+        image: &Arc<PlatformImage>,
+        source: &Arc<dyn Source>,
+        tally: &Tally,
+    ) -> Result<(), Error> {
+        let layers = image.layers();
+        let ready = self.sink.prepare(image).await?;
+        let (present, missing) = layers.split_at(ready.min(layers.len()));
+        for layer in present {
+            self.state(layer.descriptor(), BlobState::Exists, 0);
+        }
+        let (mut downloads, arrivals) = self.start_downloads(missing, source, tally);
+        let done =
+            tokio::try_join!(join_all(&mut downloads), self.settle_in_order(missing, arrivals));
+        // Those that go on would tell of an image that has failed.
+        downloads.shutdown().await;
+        done.map(drop)
+    }
+
+    /// One task a layer, and for each the news that it is ready for those below it.
+    fn start_downloads(
+        self: &Arc<Self>,
+        layers: &[Layer],
+        source: &Arc<dyn Source>,
+        tally: &Tally,
+    ) -> (JoinSet<Result<(), Error>>, Vec<oneshot::Receiver<()>>) {
+        let mut downloads = JoinSet::new();
+        let mut arrivals = Vec::with_capacity(layers.len());
+        let mut seen = HashSet::new();
+        for layer in layers {
+            if seen.insert(layer.descriptor().digest) {
+                self.state(layer.descriptor(), BlobState::Waiting, 0);
+            }
+            let (arrived, arrival) = oneshot::channel();
+            arrivals.push(arrival);
+            let (blobs, layer) = (Arc::clone(self), layer.clone());
+            let (source, tally) = (Arc::clone(source), tally.clone());
+            downloads.spawn(async move {
+                blobs.bring(&layer, &*source, &tally).await?;
+                // Nobody listens any more when settling has failed.
+                let _ = arrived.send(());
+                Ok(())
+            });
+        }
+        (downloads, arrivals)
+    }
+
+    async fn settle_in_order(
+        &self,
+        layers: &[Layer],
+        arrivals: Vec<oneshot::Receiver<()>>,
+    ) -> Result<(), Error> {
+        for (layer, arrival) in layers.iter().zip(arrivals) {
+            if arrival.await.is_err() {
+                // The download failed, and it is the download that tells why.
+                return std::future::pending().await;
+            }
+            if let Some(identity) = layer.identity() {
+                let step = Step::Settle(identity.chain_id);
+                self.steps.run(step, || self.sink.settle(layer)).await?;
+            }
+            self.state(layer.descriptor(), BlobState::Done, 0);
+        }
+        Ok(())
+    }
+
+    /// Brings a layer into the sink, so far that only the layers below are missing.
+    async fn bring(&self, layer: &Layer, source: &dyn Source, tally: &Tally) -> Result<(), Error> {
+        let digest = layer.descriptor().digest;
+        let chain_id = layer.identity().map(|identity| identity.chain_id);
+        let work = async || {
+            let Ok(_slot) = self.slots.acquire().await else {
+                return Err(Error::Closed);
+            };
+            let fetch = || self.fetch(layer, source, tally);
+            self.steps.run(Step::Fetch(digest), fetch).await?;
+            match chain_id {
+                Some(chain_id) => {
+                    self.steps.run(Step::Stage(chain_id), || self.sink.stage(layer)).await
+                }
+                None => Ok(()),
+            }
+        };
+        self.steps.run(Step::Bring(digest, chain_id), work).await
+    }
+
+    /// Brings a layer's blob into the sink.
+    async fn fetch(&self, layer: &Layer, source: &dyn Source, tally: &Tally) -> Result<(), Error> {
+        let descriptor = layer.descriptor();
+        let (mut attempts, mut reopenings) = (0, 0);
+        loop {
+            let Opened::Ingest(ingest) = self.sink.open(layer).await? else {
+                self.state(descriptor, BlobState::Exists, 0);
+                return Ok(());
+            };
+            let resumed = ingest.offset();
+            self.state(descriptor, BlobState::Downloading, resumed);
+            let (error, poured) = match self.bring_in(descriptor, source, ingest, tally).await {
+                Ok(()) => return Ok(()),
+                Err(failed) => failed,
+            };
+            if matches!(error, Error::Lost(_)) && reopenings < REOPENINGS_OF_A_BLOB {
+                tracing::debug!(%error, digest = %descriptor.digest, "going on from where it is");
+                reopenings += 1;
+                continue;
+            }
+            let Some(stream) = poured.filter(|_| error.failure() == Failure::Verification) else {
+                return Err(error);
+            };
+            let places = stream.as_ref().map(|stream| stream.places()).unwrap_or_default();
+            tracing::debug!(%error, ?places, "wrong blob");
+            attempts += 1;
+            // What an earlier run left may have been the wrong part: the hosts get one more chance.
+            let again = resumed > 0 || stream.is_some_and(|stream| stream.wrong());
+            if !again || attempts >= ATTEMPTS_AT_A_BLOB {
+                return Err(Error::WrongBlob { digest: descriptor.digest, hosts: places });
+            }
+        }
+    }
+
+    /// Streams the missing part of the blob into `ingest`, and keeps it. An error comes with the
+    /// stream when it is what the stream gave that could not be kept.
+    async fn bring_in(
+        &self,
+        descriptor: &Descriptor,
+        source: &dyn Source,
+        mut ingest: Box<dyn Ingest>,
+        tally: &Tally,
+    ) -> Result<(), (Error, Option<Poured>)> {
+        let poured = match self.pour(descriptor, source, &mut *ingest, tally).await {
+            Ok(poured) => poured,
+            Err(error) => {
+                ingest.suspend().await;
+                return Err((error, None));
+            }
+        };
+        self.state(descriptor, BlobState::Verifying, 0);
+        match ingest.commit().await {
+            Ok(()) => {
+                if let Some(stream) = poured {
+                    stream.right();
+                }
+                Ok(())
+            }
+            Err(error) => Err((error, Some(poured))),
+        }
+    }
+
+    async fn pour(
+        &self,
+        descriptor: &Descriptor,
+        source: &dyn Source,
+        ingest: &mut dyn Ingest,
+        tally: &Tally,
+    ) -> Result<Poured, Error> {
+        if ingest.offset() == descriptor.size {
+            return Ok(None);
+        }
+        let mut stream = source.blob(descriptor, ingest.offset()).await?;
+        loop {
+            let mut next = pin!(stream.next());
+            let bytes = match timeout(FLUSH_AFTER, &mut next).await {
+                Ok(bytes) => bytes,
+                Err(_) => {
+                    ingest.flush().await?;
+                    next.await
+                }
+            };
+            let Some(bytes) = bytes.transpose()? else { break };
+            tally.add(bytes.len() as u64);
+            ingest.write(bytes).await?;
+        }
+        Ok(Some(stream))
+    }
+
+    fn state(&self, descriptor: &Descriptor, state: BlobState, resumed_bytes: u64) {
+        let kind = match descriptor.kind() {
+            MediaKind::Config => BlobKind::Config,
+            _ => BlobKind::Layer,
+        };
+        self.progress.event(Event::Blob {
+            digest: descriptor.digest,
+            kind,
+            size_bytes: descriptor.size,
+            state,
+            resumed_bytes,
+        });
+    }
+}
+
+async fn join_all(tasks: &mut JoinSet<Result<(), Error>>) -> Result<(), Error> {
+    while let Some(joined) = tasks.join_next().await {
+        match joined {
+            Ok(result) => result?,
+            Err(stopped) => return Err(Error::Task(stopped)),
+        }
+    }
+    Ok(())
+}

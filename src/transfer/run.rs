@@ -1,0 +1,136 @@
+//! The recipe: from a source's image to a named image in a sink, for all images of a run, so that
+//! they share what they have in common.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::{StreamExt as _, stream};
+
+use super::blobs::{Blobs, Tally};
+use super::documents::Documents;
+use super::error::Error;
+use super::plan::{Plan, PlatformImage};
+use super::planner;
+use super::request::Request;
+use super::sink::{Outcome, Sink};
+use super::source::{Resolved, Source};
+use crate::failure::{Diagnose as _, Failure};
+use crate::progress::{self, Event, PullReport};
+
+/// Images worked on at one time. Each costs little beside its blobs, which have their own limit;
+/// more of them hide the round trips of resolving behind the transfers of others.
+const IMAGES_AT_ONCE: usize = 8;
+
+/// Brings every image into `sink`, working on at most `concurrency` blobs at a time; a failure does
+/// not stop the others and is handed to `failed` at once. Returns the failures' kinds.
+pub async fn run(
+    requests: &[Request],
+    sink: Arc<dyn Sink>,
+    concurrency: usize,
+    progress: Arc<dyn progress::Sink>,
+    failed: &(dyn Fn(&Request, &Error) + Sync),
+) -> Vec<Failure> {
+    let blobs = Arc::new(Blobs::new(Arc::clone(&sink), Arc::clone(&progress), concurrency));
+    let run = Run { sink, blobs, progress };
+    let outcomes: Vec<_> = stream::iter(requests)
+        .map(|request| run.outcome(request, failed))
+        .buffer_unordered(IMAGES_AT_ONCE)
+        .collect()
+        .await;
+    if let Err(error) = run.sink.close(&outcomes).await {
+        // The images are in place; what is left behind expires by itself.
+        tracing::warn!(%error, "cannot clean up after the transfer");
+    }
+    outcomes.iter().filter_map(|outcome| outcome.failure).collect()
+}
+
+/// What the images of a run share.
+struct Run {
+    sink: Arc<dyn Sink>,
+    blobs: Arc<Blobs>,
+    progress: Arc<dyn progress::Sink>,
+}
+
+impl Run {
+    async fn outcome(
+        &self,
+        request: &Request,
+        failed: &(dyn Fn(&Request, &Error) + Sync),
+    ) -> Outcome {
+        let image = request.names.reference.to_string();
+        self.progress.event(Event::Started { image: image.clone() });
+        let mut images = Vec::new();
+        let failure = match self.transfer(request, image, &mut images).await {
+            Ok(report) => {
+                self.progress.event(Event::Finished(report));
+                None
+            }
+            Err(error) => {
+                failed(request, &error);
+                Some(error.failure())
+            }
+        };
+        Outcome { names: Arc::clone(&request.names), images, failure }
+    }
+
+    /// Brings one image into the sink. What it consists of is put into `images` when it is known.
+    async fn transfer(
+        &self,
+        request: &Request,
+        image: String,
+        images: &mut Vec<Arc<PlatformImage>>,
+    ) -> Result<PullReport, Error> {
+        let started = Instant::now();
+        let Request { source, names, platforms } = request;
+
+        let (resolved, mut documents) = self.resolve(source).await?;
+        let digest = resolved.descriptor.digest;
+        let event = Event::Resolved { image: image.clone(), digest, host: resolved.place };
+        self.progress.event(event);
+
+        let target = resolved.descriptor;
+        let plan =
+            planner::build(&mut documents, target, names, platforms, &*self.progress).await?;
+        self.progress.event(plan.event(&image));
+        images.clone_from(&plan.images);
+
+        let tally = self.materialise(&plan, source).await?;
+        self.sink.publish(names, &plan).await?;
+
+        let fetched_bytes = tally.fetched_bytes() + documents.fetched_bytes();
+        Ok(PullReport {
+            image,
+            digest,
+            fetched_bytes,
+            reused_bytes: plan.total_bytes().saturating_sub(fetched_bytes),
+            duration: started.elapsed(),
+        })
+    }
+
+    /// Finds out what the image is, and reads that document. Who resolves need not show it, and may
+    /// describe it wrongly.
+    async fn resolve(&self, source: &Arc<dyn Source>) -> Result<(Resolved, Documents), Error> {
+        loop {
+            let mut resolved = source.resolve().await?;
+            let document = resolved.document.take();
+            let mut documents =
+                Documents::new(Arc::clone(source), Arc::clone(&self.sink), document);
+            match documents.manifest(&resolved.descriptor).await {
+                Ok(_) => return Ok((resolved, documents)),
+                Err(error) if source.doubt(&resolved, &error) => {
+                    tracing::debug!(%error, "{} is left out: it gave a wrong size", resolved.place);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Brings all layers of the image into the sink.
+    async fn materialise(&self, plan: &Plan, source: &Arc<dyn Source>) -> Result<Tally, Error> {
+        let tally = Tally::default();
+        for image in &plan.images {
+            self.blobs.materialise(image, source, &tally).await?;
+        }
+        Ok(tally)
+    }
+}

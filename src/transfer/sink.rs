@@ -1,0 +1,87 @@
+//! What the core needs of a place where images go.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::error::Error;
+use super::plan::{Layer, Plan, PlatformImage};
+use super::request::Names;
+use crate::failure::Failure;
+use crate::oci::Descriptor;
+
+/// A place that keeps blobs and names images. It serves all images of a run, several at a time.
+#[async_trait]
+pub trait Sink: Send + Sync {
+    /// The bytes of a small document, if it is there.
+    async fn document(&self, descriptor: &Descriptor) -> Result<Option<Bytes>, Error>;
+
+    /// Gets ready for the image, and tells how many of its layers, counted from the base, need
+    /// nothing any more. A place that can get layers by itself is asked to do so first.
+    async fn prepare(&self, image: &Arc<PlatformImage>) -> Result<usize, Error>;
+
+    /// Begins or continues the layer's blob; waits while another client writes it.
+    async fn open(&self, layer: &Layer) -> Result<Opened, Error>;
+
+    /// Does for a layer, whose blob is there, what does not need the layers below. Layers are staged
+    /// side by side.
+    async fn stage(&self, _layer: &Layer) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Does what is left for a layer, which is staged, after all is done for those below it.
+    async fn settle(&self, _layer: &Layer) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Makes the image visible under its names, after all of it is in place.
+    async fn publish(&self, names: &Names, plan: &Plan) -> Result<(), Error>;
+
+    /// Ends the run: lets go of what is complete, and keeps what a later run resumes.
+    async fn close(&self, outcomes: &[Outcome]) -> Result<(), Error>;
+}
+
+/// How the transfer of one image ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What the image is called.
+    pub names: Arc<Names>,
+    /// What it consists of, as far as that was found out.
+    pub images: Vec<Arc<PlatformImage>>,
+    /// What kept it from being complete.
+    pub failure: Option<Failure>,
+}
+
+/// What [`Sink::open`] found.
+pub enum Opened {
+    /// The blob is there.
+    Exists,
+    /// The blob is to be written.
+    Ingest(Box<dyn Ingest>),
+}
+
+/// A blob on its way into a sink. After an error it is of no use any more; [`Error::Lost`] says that
+/// opening the blob again shows where to go on.
+#[async_trait]
+pub trait Ingest: Send {
+    /// Where the next byte goes; more than 0 when an earlier run left a beginning.
+    fn offset(&self) -> u64;
+
+    /// Appends bytes.
+    async fn write(&mut self, bytes: Bytes) -> Result<(), Error>;
+
+    /// Puts bytes that are held back where a later run finds them. For when no more come for a while.
+    async fn flush(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Stops for now; a later run goes on after the last byte written.
+    async fn suspend(self: Box<Self>);
+
+    /// Checks size and digest and keeps the blob; a blob that fails is thrown away.
+    ///
+    /// # Errors
+    /// [`Error`] with [`Failure::Verification`] when the bytes are not the blob.
+    async fn commit(self: Box<Self>) -> Result<(), Error>;
+}

@@ -1,0 +1,120 @@
+//! What the content store has of the layers' blobs, and where a blob that is missing goes.
+
+use std::sync::Arc;
+
+use super::ingests::{ContainerdIngest, Labelled, SmallBlob};
+use super::lease::RunLease;
+use super::naming::source_labels;
+use super::unpacking::Unpacking;
+use crate::containerd::{self, Client, ContentStore, ingest_reference};
+use crate::oci::Descriptor;
+use crate::transfer::error::Error;
+use crate::transfer::plan::Layer;
+use crate::transfer::sink::Opened;
+
+/// Up to what size, in bytes, a blob is kept in memory until it is complete (2 MiB): that many at a
+/// time as blobs are fetched at once. Larger ones go into the daemon's file as they come in.
+const MAX_SMALL_BLOB: u64 = 2 << 20;
+
+/// Up to what size, in bytes, nobody asks what an earlier run has left of a blob (256 KiB): fetching
+/// it again costs no more.
+const MAX_REFETCHED: u64 = 256 << 10;
+
+/// The blobs of the layers of a run.
+pub(super) struct LayerBlobs {
+    content: ContentStore,
+    lease: Arc<RunLease>,
+    labelled: Labelled,
+}
+
+impl LayerBlobs {
+    pub(super) fn new(client: &Client, lease: Arc<RunLease>, labelled: Labelled) -> Self {
+        Self { content: client.content(), lease, labelled }
+    }
+
+    /// How many layers from the base have their blob.
+    pub(super) async fn present_layers(&self, layers: &[Descriptor]) -> Result<usize, Error> {
+        for (position, layer) in layers.iter().enumerate() {
+            if self.holds(layer).await? {
+                continue;
+            }
+            for present in &layers[..position] {
+                self.keep(present).await?;
+            }
+            return Ok(position);
+        }
+        Ok(layers.len())
+    }
+
+    /// Whether the blob is there.
+    async fn holds(&self, descriptor: &Descriptor) -> Result<bool, Error> {
+        let found = self.content.info(&descriptor.digest).await?;
+        Ok(found.is_some_and(|info| info.size == descriptor.size))
+    }
+
+    /// Keeps a blob that is there for as long as the lease.
+    async fn keep(&self, descriptor: &Descriptor) -> Result<(), Error> {
+        Ok(self.lease.hold("content", &descriptor.digest.to_string()).await?)
+    }
+
+    /// Opens the layer's blob, which goes to `unpacking` on its way.
+    pub(super) async fn open(
+        &self,
+        layer: &Layer,
+        unpacking: Option<&Unpacking>,
+    ) -> Result<Opened, Error> {
+        let descriptor = layer.descriptor();
+        if descriptor.size <= MAX_SMALL_BLOB && !self.is_begun(descriptor).await? {
+            return self.open_small(layer, unpacking).await;
+        }
+        let content = self.lease.client().await?.content();
+        let ingest = match content.ingest(&ingest_reference(descriptor), descriptor).await? {
+            containerd::Opened::Exists => return Ok(Opened::Exists),
+            containerd::Opened::Ingest(ingest) => ingest,
+        };
+        // What an earlier run has left is unpacked first, from where it lies. Where it can't be read,
+        // the layer is read back from the store when it is whole.
+        let unpacked = match unpacking.filter(|_| ingest.offset() == 0 || ingest.is_readable()) {
+            Some(unpacking) => unpacking.begin(layer).await?,
+            None => None,
+        };
+        let unpacked = match unpacked {
+            Some(unpacked) => Some(unpacked.catch_up(&ingest).await?),
+            None => None,
+        };
+        let labels = source_labels(layer.image());
+        Ok(Opened::Ingest(Box::new(ContainerdIngest { ingest, labels, unpacked })))
+    }
+
+    /// Opens a small blob, which is stored in one message when it is complete: the daemon then makes
+    /// no file of what is unfinished, and remembers none.
+    async fn open_small(
+        &self,
+        layer: &Layer,
+        unpacking: Option<&Unpacking>,
+    ) -> Result<Opened, Error> {
+        let descriptor = layer.descriptor();
+        if self.holds(descriptor).await? {
+            self.keep(descriptor).await?;
+            return Ok(Opened::Exists);
+        }
+        let content = self.lease.client().await?.content();
+        let unpacked = match unpacking {
+            Some(unpacking) => unpacking.begin(layer).await?,
+            None => None,
+        };
+        let labels = source_labels(layer.image());
+        let (descriptor, labelled) = (descriptor.clone(), self.labelled.clone());
+        let blob = SmallBlob::new(content, descriptor, labels, labelled, unpacked);
+        Ok(Opened::Ingest(Box::new(blob)))
+    }
+
+    /// Whether an earlier run has left a part of the blob that is worth going on with.
+    async fn is_begun(&self, descriptor: &Descriptor) -> Result<bool, Error> {
+        if descriptor.size <= MAX_REFETCHED {
+            return Ok(false);
+        }
+        let status = self.content.status(&ingest_reference(descriptor)).await?;
+        Ok(status.is_some_and(|status| status.offset > 0))
+    }
+}

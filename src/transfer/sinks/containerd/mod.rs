@@ -1,0 +1,20 @@
+//! containerd as a sink: content, snapshots and names, as the kubelet's own pulls leave them.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `sink` | the order of things |
+//! | `blobs` | what the content store has, and where a layer's blob goes into it |
+//! | `ingests` | blobs on their way there, and into files at the same time |
+//! | `unpacking` | layers that become snapshots, and how many of them need nothing |
+//! | `naming` | labels and names of what is complete |
+//! | `lease` | what holds that which has no name yet |
+
+mod blobs;
+mod ingests;
+mod lease;
+mod naming;
+mod sink;
+mod unpacking;
+
+pub use sink::ContainerdSink;
+pub use unpacking::UnpackOptions;

@@ -1,0 +1,137 @@
+//! Labels and names: what makes the pieces of an image one that garbage collection keeps and that the
+//! kubelet finds.
+
+use std::sync::Arc;
+
+use futures_util::future::try_join_all;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+
+use super::ingests::Labelled;
+use super::lease::RunLease;
+use crate::containerd::labels::{self, Labels};
+use crate::containerd::{self, Client, ContentStore, ingest_reference};
+use crate::oci::Descriptor;
+use crate::progress::BlobKind;
+use crate::transfer::error::Error;
+use crate::transfer::plan::{Document, Plan, PlatformImage};
+use crate::transfer::request::Names;
+
+/// Calls to the daemon that wait for their answers at the same time. It does what changes its
+/// database one after the other anyway.
+const CALLS_AT_ONCE: usize = 8;
+
+/// Writes the documents, labels and names of the images of a run.
+pub(super) struct Naming {
+    client: Client,
+    lease: Arc<RunLease>,
+    labelled: Labelled,
+    /// Where layers become snapshots.
+    snapshotter: Option<String>,
+}
+
+impl Naming {
+    pub(super) fn new(
+        client: Client,
+        lease: Arc<RunLease>,
+        labelled: Labelled,
+        snapshotter: Option<String>,
+    ) -> Self {
+        Self { client, lease, labelled, snapshotter }
+    }
+
+    fn content(&self) -> ContentStore {
+        self.client.content()
+    }
+
+    /// Writes all documents of the image.
+    pub(super) async fn put_documents(&self, plan: &Plan, names: &Names) -> Result<(), Error> {
+        let mut calls = Vec::new();
+        for document in &plan.documents {
+            let labels = self.document_labels(document, plan, names);
+            calls.push(self.put_document(document, labels));
+        }
+        stream::iter(calls).buffer_unordered(CALLS_AT_ONCE).try_collect().await
+    }
+
+    /// Writes a document, or completes the labels of one that is there.
+    async fn put_document(&self, document: &Document, labels: Labels) -> Result<(), Error> {
+        let descriptor = &document.descriptor;
+        match self.content().add_labels(&descriptor.digest, &labels).await {
+            Err(containerd::Error::NotFound { .. }) => {}
+            labelled => return Ok(labelled?),
+        }
+        let content = self.lease.client().await?.content();
+        let reference = ingest_reference(descriptor);
+        Ok(content.put(&reference, descriptor, document.bytes.clone(), labels).await?)
+    }
+
+    /// Labels of a document: what it points to, and where it came from.
+    fn document_labels(&self, document: &Document, plan: &Plan, names: &Names) -> Labels {
+        let mut labels = labels::gc_references(&document.children);
+        labels.extend(repository_label(names));
+        if let (BlobKind::Config, Some(snapshotter)) = (document.kind, &self.snapshotter) {
+            let digest = document.descriptor.digest;
+            let image = plan.images.iter().find(|i| i.unpack && i.config.digest == digest);
+            let top = image.and_then(|image| image.identities.last());
+            labels.extend(top.map(|top| labels::gc_snapshot(snapshotter, &top.chain_id)));
+        }
+        labels
+    }
+
+    /// Completes the labels of the layers' blobs.
+    pub(super) async fn label_layers(&self, plan: &Plan) -> Result<(), Error> {
+        let mut calls = Vec::new();
+        for image in &plan.images {
+            for layer in image.layers() {
+                let mut wanted = source_labels(image);
+                let identity = layer.identity().filter(|_| self.snapshotter.is_some());
+                wanted.extend(identity.map(|identity| labels::uncompressed(&identity.diff_id)));
+                calls.push(self.label_layer(layer.descriptor().clone(), wanted));
+            }
+        }
+        stream::iter(calls).buffer_unordered(CALLS_AT_ONCE).try_collect().await
+    }
+
+    async fn label_layer(&self, layer: Descriptor, wanted: Labels) -> Result<(), Error> {
+        if self.labelled.has(&layer.digest, &wanted) {
+            return Ok(());
+        }
+        match self.content().add_labels(&layer.digest, &wanted).await {
+            // Layers whose snapshot was there, or came without us, may have no blob at all.
+            Err(containerd::Error::NotFound { .. }) => Ok(()),
+            labelled => Ok(labelled?),
+        }
+    }
+
+    /// Lets the names stand for the image. The first is the one that people ask for, and comes last:
+    /// who finds it finds the others.
+    pub(super) async fn put_names(&self, names: &Names, plan: &Plan) -> Result<(), Error> {
+        let Some(image) = plan.images.first() else { return Ok(()) };
+        let stored =
+            labels::image_names(&names.reference, &plan.target.digest, &image.config.digest);
+        let images = self.client.images();
+        let known = try_join_all(stored.iter().map(|name| images.get(name))).await?;
+        // One that is pinned holds for all of them, and stays.
+        let pin = names.pin || known.iter().flatten().any(|image| labels::is_pinned(&image.labels));
+        let labels = labels::image_labels(pin, &names.labels);
+        let mut puts = stored
+            .iter()
+            .zip(&known)
+            .map(|(name, known)| images.put(name, &plan.target, &labels, known.as_ref()));
+        let asked_for = puts.next();
+        try_join_all(puts).await?;
+        if let Some(last) = asked_for {
+            last.await?;
+        }
+        Ok(())
+    }
+}
+
+/// Where a blob of the image can be had again.
+pub(super) fn source_labels(image: &PlatformImage) -> Labels {
+    repository_label(&image.names).into_iter().collect()
+}
+
+fn repository_label(names: &Names) -> Option<(String, String)> {
+    labels::distribution_source(&names.reference, &Labels::new())
+}

@@ -1,0 +1,106 @@
+//! A containerd namespace as a sink: what is done there, in which order.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::blobs::LayerBlobs;
+use super::ingests::Labelled;
+use super::lease::RunLease;
+use super::naming::Naming;
+use super::unpacking::{UnpackOptions, Unpacking};
+use crate::containerd::{Client, ContentStore};
+use crate::oci::{Descriptor, MAX_MANIFEST_BYTES};
+use crate::progress;
+use crate::transfer::error::Error;
+use crate::transfer::plan::{Layer, Plan, PlatformImage};
+use crate::transfer::request::Names;
+use crate::transfer::sink::{Opened, Outcome, Sink};
+
+/// Puts images into a containerd namespace.
+pub struct ContainerdSink {
+    content: ContentStore,
+    lease: Arc<RunLease>,
+    blobs: LayerBlobs,
+    naming: Naming,
+    /// `None` where layers stay what they are.
+    unpacking: Option<Unpacking>,
+}
+
+impl ContainerdSink {
+    /// A sink for one run over the images named; without `unpack`, snapshots are left out.
+    pub fn new(
+        client: Client,
+        unpack: Option<UnpackOptions>,
+        images: impl IntoIterator<Item = String>,
+        progress: Arc<dyn progress::Sink>,
+    ) -> Self {
+        let lease = Arc::new(RunLease::new(&client, images));
+        let labelled = Labelled::default();
+        let snapshotter = unpack.as_ref().map(|unpack| unpack.snapshotter.clone());
+        let unpacking = unpack
+            .map(|unpack| Unpacking::new(client.clone(), Arc::clone(&lease), unpack, progress));
+        Self {
+            content: client.content(),
+            blobs: LayerBlobs::new(&client, Arc::clone(&lease), labelled.clone()),
+            naming: Naming::new(client, Arc::clone(&lease), labelled, snapshotter),
+            lease,
+            unpacking,
+        }
+    }
+}
+
+#[async_trait]
+impl Sink for ContainerdSink {
+    async fn document(&self, descriptor: &Descriptor) -> Result<Option<Bytes>, Error> {
+        match self.content.info(&descriptor.digest).await? {
+            Some(info) if info.size == descriptor.size => {
+                let bytes = self.content.read(&descriptor.digest, MAX_MANIFEST_BYTES).await?;
+                Ok(Some(bytes))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    async fn prepare(&self, image: &Arc<PlatformImage>) -> Result<usize, Error> {
+        match &self.unpacking {
+            Some(unpacking) if image.unpack => unpacking.ready_layers(&image.layers()).await,
+            _ => self.blobs.present_layers(&image.layers).await,
+        }
+    }
+
+    async fn open(&self, layer: &Layer) -> Result<Opened, Error> {
+        self.blobs.open(layer, self.unpacking.as_ref()).await
+    }
+
+    async fn stage(&self, layer: &Layer) -> Result<(), Error> {
+        match &self.unpacking {
+            Some(unpacking) => unpacking.stage(layer).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn settle(&self, layer: &Layer) -> Result<(), Error> {
+        match &self.unpacking {
+            Some(unpacking) => unpacking.unpack(layer).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn publish(&self, names: &Names, plan: &Plan) -> Result<(), Error> {
+        let naming = &self.naming;
+        tokio::try_join!(naming.label_layers(plan), naming.put_documents(plan, names))?;
+        naming.put_names(names, plan).await
+    }
+
+    async fn close(&self, outcomes: &[Outcome]) -> Result<(), Error> {
+        if let Some(unpacking) = &self.unpacking {
+            unpacking.close().await;
+        }
+        if outcomes.iter().all(|outcome| outcome.failure.is_none()) {
+            self.lease.release(outcomes).await?;
+        }
+        Ok(())
+    }
+}

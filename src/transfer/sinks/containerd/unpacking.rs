@@ -1,0 +1,199 @@
+//! Layers that become snapshots in the order of their chain, and how many of them need nothing.
+
+use std::sync::Arc;
+
+use tokio::sync::OnceCell;
+
+use super::ingests::Unpacked;
+use super::lease::RunLease;
+use crate::containerd::labels::{self, Labels};
+use crate::containerd::{self, Client};
+use crate::oci::{ChainId, Descriptor};
+use crate::progress::{self, BlobKind, BlobState, Event};
+use crate::transfer::error::Error;
+use crate::transfer::once::OnceMap;
+use crate::transfer::plan::Layer;
+use crate::unpack::{self, Unpacker};
+
+/// How layers become snapshots.
+#[derive(Debug, Clone)]
+pub struct UnpackOptions {
+    /// The snapshotter.
+    pub snapshotter: String,
+    /// Who writes the files.
+    pub way: unpack::Way,
+}
+
+/// The snapshots of a run.
+pub(super) struct Unpacking {
+    client: Client,
+    lease: Arc<RunLease>,
+    options: UnpackOptions,
+    /// Made when it is first needed, since it works under the lease.
+    unpacker: OnceCell<Arc<Unpacker>>,
+    /// Layers that the snapshotter was asked for.
+    asked_for: OnceMap<ChainId, ()>,
+    progress: Arc<dyn progress::Sink>,
+}
+
+impl Unpacking {
+    pub(super) fn new(
+        client: Client,
+        lease: Arc<RunLease>,
+        options: UnpackOptions,
+        progress: Arc<dyn progress::Sink>,
+    ) -> Self {
+        let (unpacker, asked_for) = (OnceCell::new(), OnceMap::new());
+        Self { client, lease, options, unpacker, asked_for, progress }
+    }
+
+    pub(super) fn snapshotter(&self) -> &str {
+        &self.options.snapshotter
+    }
+
+    async fn unpacker(&self) -> Result<&Arc<Unpacker>, Error> {
+        let UnpackOptions { snapshotter, way } = &self.options;
+        let make = async || {
+            let client = self.lease.client().await?;
+            let unpacker = Unpacker::new(client, snapshotter, *way, Arc::clone(&self.progress))?;
+            Ok(Arc::new(unpacker))
+        };
+        self.unpacker.get_or_try_init(make).await
+    }
+
+    /// How many layers from the base need neither their blob nor unpacking.
+    pub(super) async fn ready_layers(&self, layers: &[Layer]) -> Result<usize, Error> {
+        let committed = self.committed_layers(layers).await?;
+        Ok(committed + self.provided_layers(&layers[committed..]).await?)
+    }
+
+    /// How many layers from the base have a committed snapshot.
+    async fn committed_layers(&self, layers: &[Layer]) -> Result<usize, Error> {
+        let chain_ids: Vec<ChainId> =
+            layers.iter().map_while(|layer| Some(layer.identity()?.chain_id)).collect();
+        // When nothing is missing the image is named at once, most often for the second time: a
+        // lease would only cost.
+        let Some((top, below)) = chain_ids.split_last() else { return Ok(0) };
+        if self.is_committed(top).await? {
+            return Ok(chain_ids.len());
+        }
+        // The topmost one that exists stands for all below it, so half of them need no question.
+        let (mut ready, mut end) = (0, below.len());
+        while ready < end {
+            let middle = usize::midpoint(ready, end);
+            match self.is_committed(&below[middle]).await? {
+                true => ready = middle + 1,
+                false => end = middle,
+            }
+        }
+        if let Some(chain_id) = ready.checked_sub(1).and_then(|position| below.get(position)) {
+            self.keep(chain_id).await?;
+        }
+        Ok(ready)
+    }
+
+    /// How many of `layers`, the lowest of which lies on what is unpacked, the snapshotter provides by
+    /// itself, counted from below. As with containerd's own clients, it is not asked for those above
+    /// one that it has not; what it has of them anyway it says when they are unpacked.
+    async fn provided_layers(&self, layers: &[Layer]) -> Result<usize, Error> {
+        // Without a question, no lease is needed.
+        if layers.is_empty() || !self.may_provide() {
+            return Ok(0);
+        }
+        let unpacker = self.unpacker().await?;
+        for (position, layer) in layers.iter().enumerate() {
+            let Some(layer) = self.unpackable(layer) else { return Ok(position) };
+            self.ask_for(&layer, unpacker).await?;
+            if !unpacker.knows(&layer.identity.chain_id) {
+                return Ok(position);
+            }
+        }
+        Ok(layers.len())
+    }
+
+    /// Has the snapshotter provide the layer, once a run: several images may have it.
+    async fn ask_for(&self, layer: &unpack::Layer, unpacker: &Unpacker) -> Result<(), Error> {
+        if !self.may_provide() {
+            return Ok(());
+        }
+        let ask = async || Ok(unpacker.ask_for(layer).await?);
+        self.asked_for.run(layer.identity.chain_id, ask).await
+    }
+
+    /// Whether the snapshotter may have layers that nobody gave it.
+    fn may_provide(&self) -> bool {
+        containerd::may_fetch(self.snapshotter())
+    }
+
+    /// The layer as it is unpacked, if it is one of a file system.
+    fn unpackable(&self, layer: &Layer) -> Option<unpack::Layer> {
+        let identity = layer.identity()?;
+        // containerd's own snapshotters have no use for it, and get what ctr gives them.
+        let labels = match self.may_provide() {
+            true => {
+                let image = layer.image();
+                let name = labels::image_name(&image.names.reference, &image.target);
+                labels::layer_origin(&name, &image.manifest.digest, layer.upwards())
+            }
+            false => Labels::new(),
+        };
+        Some(unpack::Layer { descriptor: layer.descriptor().clone(), identity, labels })
+    }
+
+    /// Whether the snapshot is there.
+    async fn is_committed(&self, chain_id: &ChainId) -> Result<bool, Error> {
+        if self.unpacker.get().is_some_and(|unpacker| unpacker.knows(chain_id)) {
+            return Ok(true);
+        }
+        let snapshots = self.client.snapshots(self.snapshotter());
+        Ok(snapshots.stat(&chain_id.to_string()).await?.is_some())
+    }
+
+    /// Keeps a snapshot, which layers are about to be unpacked on, for as long as the lease.
+    async fn keep(&self, chain_id: &ChainId) -> Result<(), Error> {
+        let kind = format!("snapshots/{}", self.snapshotter());
+        self.lease.hold(&kind, &chain_id.to_string()).await?;
+        self.unpacker().await?.know(*chain_id);
+        Ok(())
+    }
+
+    /// Begins to unpack a layer whose blob is about to come in.
+    pub(super) async fn begin(&self, layer: &Layer) -> Result<Option<Unpacked>, Error> {
+        let Some(layer) = self.unpackable(layer) else { return Ok(None) };
+        let unpacker = Arc::clone(self.unpacker().await?);
+        let sink = unpacker.begin(&layer).await?;
+        Ok(sink.map(|sink| Unpacked { unpacker, layer, sink }))
+    }
+
+    /// Does what does not need the layers below.
+    pub(super) async fn stage(&self, layer: &Layer) -> Result<(), Error> {
+        let Some(layer) = self.unpackable(layer) else { return Ok(()) };
+        Ok(self.unpacker().await?.stage(&layer).await?)
+    }
+
+    /// Makes the snapshot.
+    pub(super) async fn unpack(&self, layer: &Layer) -> Result<(), Error> {
+        let Some(unpackable) = self.unpackable(layer) else { return Ok(()) };
+        self.tell(layer.descriptor());
+        let unpacker = self.unpacker().await?;
+        self.ask_for(&unpackable, unpacker).await?;
+        Ok(unpacker.unpack(&unpackable).await?)
+    }
+
+    fn tell(&self, descriptor: &Descriptor) {
+        self.progress.event(Event::Blob {
+            digest: descriptor.digest,
+            kind: BlobKind::Layer,
+            size_bytes: descriptor.size,
+            state: BlobState::Unpacking,
+            resumed_bytes: 0,
+        });
+    }
+
+    /// Removes what is of no use any more.
+    pub(super) async fn close(&self) {
+        if let Some(unpacker) = self.unpacker.get() {
+            unpacker.close().await;
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What the core needs of a place that images come from.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::error::Error;
+use crate::oci::{Descriptor, MediaKind};
+
+/// One image at a place that keeps it.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// Finds out what the image is.
+    ///
+    /// # Errors
+    /// When the place has no such image, or does not answer.
+    async fn resolve(&self) -> Result<Resolved, Error>;
+
+    /// Reads a small document whole, its size and digest checked.
+    ///
+    /// # Errors
+    /// When it is not there or is another one.
+    async fn document(&self, descriptor: &Descriptor, kind: DocumentKind) -> Result<Bytes, Error>;
+
+    /// Opens a blob at byte `offset`. The stream is unverified: whoever stores it checks the digest,
+    /// and tells the stream.
+    ///
+    /// # Errors
+    /// When it is not there.
+    async fn blob(
+        &self,
+        descriptor: &Descriptor,
+        offset: u64,
+    ) -> Result<Box<dyn BlobStream>, Error>;
+
+    /// Takes note that what `resolved` points to could not be read for `error`, and tells whether
+    /// resolving again may give another answer.
+    fn doubt(&self, _resolved: &Resolved, _error: &Error) -> bool {
+        false
+    }
+}
+
+/// What an image is, and who said so.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// An index or a manifest.
+    pub descriptor: Descriptor,
+    /// The registry's host, or another name of the place.
+    pub place: String,
+    /// Its bytes, size and digest checked, where they had to be read to know the descriptor.
+    pub document: Option<Bytes>,
+}
+
+/// How a document is asked for: registries keep them in two places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DocumentKind {
+    /// An index or a manifest.
+    Manifest,
+    /// A configuration, which is a blob.
+    Blob,
+}
+
+impl DocumentKind {
+    /// By what the descriptor says.
+    pub fn of(descriptor: &Descriptor) -> Self {
+        match descriptor.kind() {
+            MediaKind::Index | MediaKind::Manifest | MediaKind::Schema1 => Self::Manifest,
+            MediaKind::Config | MediaKind::Layer { .. } | MediaKind::Other => Self::Blob,
+        }
+    }
+}
+
+/// A blob's bytes: in order, each once, from the offset asked for to the blob's end.
+#[async_trait]
+pub trait BlobStream: Send {
+    /// The next bytes; `None` when all have come.
+    async fn next(&mut self) -> Option<Result<Bytes, Error>>;
+
+    /// The places that bytes came from so far.
+    fn places(&self) -> Vec<String>;
+
+    /// The bytes were the blob's.
+    fn right(&self) {}
+
+    /// The bytes were not the blob's. Tells whether opening it again may give others.
+    fn wrong(&self) -> bool {
+        false
+    }
+}

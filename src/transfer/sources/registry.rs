@@ -1,0 +1,145 @@
+//! A registry as a source, with its mirrors: which of them is to blame for wrong bytes is known here
+//! alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+
+use super::suspects::Suspicions;
+use crate::config::RegistryHost;
+use crate::oci::{Descriptor, Digest};
+use crate::reference::Reference;
+use crate::registry::{self, Registry, Repository};
+use crate::transfer::error::Error;
+use crate::transfer::request::{Names, PlatformChoice, Request};
+use crate::transfer::source::{BlobStream, DocumentKind, Resolved, Source};
+
+/// Times that a configuration whose bytes are wrong is asked for again, of other hosts.
+const CONFIG_ATTEMPTS: usize = 3;
+
+/// One image to pull.
+#[derive(Debug, Clone)]
+pub struct PullRequest {
+    /// The image.
+    pub reference: Reference,
+    /// The hosts to ask, in the order of preference.
+    pub hosts: Vec<RegistryHost>,
+    /// Which platforms of it.
+    pub platforms: PlatformChoice,
+    /// Keep the kubelet's image garbage collection away from it.
+    pub pin: bool,
+    /// Labels for the image's names.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl PullRequest {
+    /// The transfer that brings the image from `registry`, under the name that it has there.
+    pub fn from(&self, registry: &Registry) -> Request {
+        let Self { reference, hosts, platforms, pin, labels } = self;
+        Request {
+            source: Arc::new(RegistrySource::new(registry, hosts.clone(), reference)),
+            names: Arc::new(Names {
+                reference: reference.clone(),
+                pin: *pin,
+                labels: labels.clone(),
+            }),
+            platforms: platforms.clone(),
+        }
+    }
+}
+
+/// An image in a registry.
+#[derive(Debug)]
+pub struct RegistrySource {
+    repository: Repository,
+    suspicions: Suspicions,
+}
+
+impl RegistrySource {
+    /// The image `reference` at `hosts`, which are asked in this order. Nothing is sent.
+    pub fn new(registry: &Registry, hosts: Vec<RegistryHost>, reference: &Reference) -> Self {
+        let repository = registry.repository(hosts, reference);
+        let suspicions = Suspicions::new(&repository);
+        Self { repository, suspicions }
+    }
+
+    async fn config(&self, descriptor: &Descriptor) -> Result<Bytes, Error> {
+        let mut hosts = Vec::new();
+        for _ in 0..CONFIG_ATTEMPTS {
+            let mut stream = self.repository.blob(descriptor, 0).await?;
+            let mut bytes = BytesMut::new();
+            while let Some(piece) = stream.next().await {
+                bytes.extend_from_slice(&piece?);
+            }
+            if Digest::of(&bytes) == descriptor.digest {
+                self.suspicions.right(&descriptor.digest);
+                return Ok(bytes.freeze());
+            }
+            hosts = stream.hosts();
+            if !self.suspicions.wrong(&descriptor.digest, &hosts) {
+                break;
+            }
+        }
+        Err(Error::WrongBlob { digest: descriptor.digest, hosts })
+    }
+}
+
+#[async_trait]
+impl Source for RegistrySource {
+    async fn resolve(&self) -> Result<Resolved, Error> {
+        let registry::Resolved { descriptor, host, body } = self.repository.resolve().await?;
+        Ok(Resolved { descriptor, place: host, document: body })
+    }
+
+    async fn document(&self, descriptor: &Descriptor, kind: DocumentKind) -> Result<Bytes, Error> {
+        match kind {
+            DocumentKind::Manifest => Ok(self.repository.manifest(descriptor).await?),
+            DocumentKind::Blob => self.config(descriptor).await,
+        }
+    }
+
+    async fn blob(
+        &self,
+        descriptor: &Descriptor,
+        offset: u64,
+    ) -> Result<Box<dyn BlobStream>, Error> {
+        let stream = self.repository.blob(descriptor, offset).await?;
+        let (digest, suspicions) = (descriptor.digest, self.suspicions.clone());
+        Ok(Box::new(RegistryBlob { digest, stream, suspicions }))
+    }
+
+    fn doubt(&self, resolved: &Resolved, error: &Error) -> bool {
+        let Resolved { descriptor, place, .. } = resolved.clone();
+        let resolved = registry::Resolved { descriptor, host: place, body: None };
+        matches!(error, Error::Registry(error) if error.is_misdescribed())
+            && self.repository.distrust_resolver(&resolved)
+    }
+}
+
+/// A blob on its way from the hosts that have it.
+struct RegistryBlob {
+    digest: Digest,
+    stream: registry::BlobStream,
+    suspicions: Suspicions,
+}
+
+#[async_trait]
+impl BlobStream for RegistryBlob {
+    async fn next(&mut self) -> Option<Result<Bytes, Error>> {
+        Some(self.stream.next().await?.map_err(Error::from))
+    }
+
+    fn places(&self) -> Vec<String> {
+        self.stream.hosts()
+    }
+
+    fn right(&self) {
+        self.suspicions.right(&self.digest);
+    }
+
+    fn wrong(&self) -> bool {
+        self.suspicions.wrong(&self.digest, &self.stream.hosts())
+    }
+}
