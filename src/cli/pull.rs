@@ -116,7 +116,7 @@ async fn destination(
     sink: &Arc<dyn Sink>,
 ) -> Result<Arc<dyn Destination>, transfer::Error> {
     if let Some(To::Layout(directory)) = &args.destination.to {
-        return Ok(Arc::new(LayoutSink::new(Layout::open(directory)?)));
+        return Ok(Arc::new(LayoutSink::new(Layout::create(directory)?)));
     }
     let client = super::connect(global).await?;
     let unpack = match args.destination.no_unpack {

@@ -12,6 +12,20 @@ pub enum Error {
     /// The directory holds files but no `oci-layout`.
     #[error("{} is not empty and is no OCI image layout", .0.display())]
     NotALayout(PathBuf),
+    /// There is no `oci-layout` where a layout is to be read, or one of another version.
+    #[error("{} is no OCI image layout that pullctl reads", .0.display())]
+    NotReadable(PathBuf),
+    /// A symbolic link where a layout has files and directories of its own.
+    #[error("{} is a symbolic link, which may lead out of the layout", .0.display())]
+    Link(PathBuf),
+    /// A document or file is larger than the reader allows.
+    #[error("{} is larger than {limit_bytes} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The bound, in bytes.
+        limit_bytes: u64,
+    },
     /// A file can't be read or written.
     #[error("cannot {action} {}", path.display())]
     Io {
@@ -28,9 +42,17 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What the parser met.
-        source: serde_json::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The bytes written are not what the descriptor promised.
+    /// A blob that a document of the layout names is not in it.
+    #[error("blob {blob} is not in the layout: {} is missing", path.display())]
+    Missing {
+        /// The blob.
+        blob: Digest,
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// The bytes written, or those in the layout, are not what the descriptor promised.
     #[error("blob {expected} arrived as {actual} ({size} bytes)")]
     Mismatch {
         /// What it should hash to.
@@ -49,14 +71,20 @@ impl Error {
     pub(super) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io { action, path: path.to_owned(), source }
     }
+
+    /// Whether the system says that there is nothing of that name.
+    pub(super) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
 }
 
 impl Diagnose for Error {
     fn failure(&self) -> Failure {
         match self {
-            Self::NotALayout(_) => Failure::Usage,
+            Self::NotALayout(_) | Self::NotReadable(_) => Failure::Usage,
             Self::Io { source, .. } if is_disk_full(source) => Failure::DiskFull,
-            Self::Mismatch { .. } => Failure::Verification,
+            Self::Missing { .. } => Failure::NotFound,
+            Self::Mismatch { .. } | Self::Link(_) | Self::TooLarge { .. } => Failure::Verification,
             Self::Io { .. } | Self::Index { .. } | Self::Stopped(_) => Failure::Other,
         }
     }
@@ -69,15 +97,26 @@ impl Diagnose for Error {
             Self::Io { source, path, .. } if is_disk_full(source) => {
                 Some(format!("free space on the file system of {}", path.display()))
             }
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            Self::Io { source, .. } if is_forbidden(source) => {
                 Some("choose a directory that you may write to".into())
             }
+            Self::NotReadable(_) => {
+                Some("name the directory that holds oci-layout and index.json".into())
+            }
+            Self::Link(_) => Some(
+                "put the file or directory itself in the link's place, for instance by cp -rL"
+                    .into(),
+            ),
             Self::Index { .. } => {
                 Some("move the broken index.json away, or use another directory".into())
             }
             _ => None,
         }
     }
+}
+
+fn is_forbidden(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 #[cfg(test)]

@@ -1,15 +1,18 @@
 //! One blob being written: a locked partial file, hashed on the way, renamed when it is whole.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::{Error, run_blocking};
+use super::Error;
+use super::blobs::Blobs;
+use super::blocking::run_blocking;
+use super::directory::Directory;
+use super::names::INGEST_DIRECTORY;
 use crate::oci::{Descriptor, Digest, Hasher};
 
 /// Pieces on their way to the writer thread. A piece is what one read from a socket gave (at most a
@@ -22,8 +25,8 @@ pub struct Ingest {
     expected: Digest,
     size: u64,
     offset: u64,
-    partial: PathBuf,
-    blob: PathBuf,
+    ingests: Directory,
+    blobs: Blobs,
     writer: Writer,
 }
 
@@ -42,31 +45,22 @@ struct Written {
     length: u64,
 }
 
-/// Opens the partial file and waits for the lock on it, which its writer's death releases.
-pub(super) fn lock_partial(path: &Path) -> Result<File, Error> {
+/// Opens the partial file of the blob `name`, beneath the layout's `root`, and waits for the lock on it,
+/// which its writer's death releases. Returns the directory that it is in as well.
+pub(super) fn lock_partial(root: &Directory, name: &str) -> Result<(Directory, File), Error> {
     loop {
         // Another run may have tidied the directory away.
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory).map_err(|e| Error::io("create", directory, e))?;
-        }
-        let opened =
-            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path);
-        let file = match opened {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            opened => opened.map_err(|e| Error::io("open", path, e))?,
+        let ingests = root.made_directory(INGEST_DIRECTORY)?;
+        let file = match ingests.own_file(name) {
+            Err(error) if error.is_not_found() => continue,
+            opened => opened?,
         };
-        file.lock().map_err(|e| Error::io("lock", path, e))?;
+        file.lock().map_err(|e| Error::io("lock", &ingests.path().join(name), e))?;
         // Whoever had the lock before may have thrown the file away, or made it the blob.
-        if is_at(&file, path) {
-            return Ok(file);
+        if ingests.is_at(&file, name) {
+            return Ok((ingests, file));
         }
     }
-}
-
-/// Whether `path` leads to `file`.
-fn is_at(file: &File, path: &Path) -> bool {
-    let (Ok(file), Ok(found)) = (file.metadata(), fs::metadata(path)) else { return false };
-    (file.dev(), file.ino()) == (found.dev(), found.ino())
 }
 
 impl Ingest {
@@ -74,10 +68,11 @@ impl Ingest {
     /// it and is thrown away.
     pub(super) fn resume(
         mut file: File,
-        partial: PathBuf,
-        blob: PathBuf,
+        ingests: Directory,
+        blobs: Blobs,
         descriptor: &Descriptor,
     ) -> Result<Self, Error> {
+        let partial = ingests.path().join(descriptor.digest.hex());
         let failed = |source| Error::io("read", &partial, source);
         let mut offset = file.metadata().map_err(failed)?.len();
         if offset > descriptor.size {
@@ -87,14 +82,13 @@ impl Ingest {
         let mut hasher = Hasher::new();
         hasher.update_from(&mut file).map_err(failed)?;
         let written = Written { file, hasher, length: offset };
-        let writer = Writer::start(written, partial.clone());
         Ok(Self {
             expected: descriptor.digest,
             size: descriptor.size,
             offset,
-            partial,
-            blob,
-            writer,
+            ingests,
+            blobs,
+            writer: Writer::start(written, partial),
         })
     }
 
@@ -126,7 +120,7 @@ impl Ingest {
     /// [`Error::Io`].
     pub async fn restart(&mut self) -> Result<(), Error> {
         let mut written = self.stop().await?;
-        let partial = self.partial.clone();
+        let partial = self.partial();
         written = run_blocking(move || {
             let failed = |source| Error::io("truncate", &partial, source);
             written.file.set_len(0).map_err(failed)?;
@@ -134,7 +128,7 @@ impl Ingest {
             Ok(Written { file: written.file, hasher: Hasher::new(), length: 0 })
         })
         .await?;
-        self.writer = Writer::start(written, self.partial.clone());
+        self.writer = Writer::start(written, self.partial());
         self.offset = 0;
         Ok(())
     }
@@ -154,19 +148,25 @@ impl Ingest {
         run_blocking(move || {
             let actual = written.hasher.finish();
             if actual != self.expected || written.length != self.size {
-                let _ = fs::remove_file(&self.partial);
+                let _ = self.ingests.remove(&self.expected.hex());
                 return Err(Error::Mismatch {
                     expected: self.expected,
                     actual,
                     size: written.length,
                 });
             }
-            let failed = |source| Error::io("write", &self.blob, source);
+            let failed = |source| Error::io("write", &self.partial(), source);
             written.file.sync_data().map_err(failed)?;
             // The lock goes with the file: whoever waits for it finds the blob in its place.
-            fs::rename(&self.partial, &self.blob).map_err(failed)
+            self.ingests.move_to(&self.expected.hex(), self.blobs.directory())?;
+            self.blobs.know(self.expected);
+            Ok(())
         })
         .await
+    }
+
+    fn partial(&self) -> PathBuf {
+        self.ingests.path().join(self.expected.hex())
     }
 
     /// Ends the writer thread and takes back the file.

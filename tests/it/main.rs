@@ -31,6 +31,7 @@ mod images_rm;
 mod ipv6;
 mod layers;
 mod layout;
+mod layout_ground;
 mod lazy;
 mod login;
 mod logins;

@@ -29,15 +29,19 @@ impl LayoutSink {
 #[async_trait]
 impl Sink for LayoutSink {
     async fn document(&self, descriptor: &Descriptor) -> Result<Option<Bytes>, Error> {
-        if !self.layout.contains(descriptor) {
+        if !self.layout.contains(descriptor).await {
             return Ok(None);
         }
-        Ok(Some(self.layout.read(descriptor)?))
+        Ok(Some(self.layout.read(descriptor).await?))
     }
 
     async fn prepare(&self, image: &Arc<PlatformImage>) -> Result<usize, Error> {
-        let missing = image.layers.iter().position(|layer| !self.layout.contains(layer));
-        Ok(missing.unwrap_or(image.layers.len()))
+        for (position, layer) in image.layers.iter().enumerate() {
+            if !self.layout.contains(layer).await {
+                return Ok(position);
+            }
+        }
+        Ok(image.layers.len())
     }
 
     async fn open(&self, layer: &Layer) -> Result<Opened, Error> {

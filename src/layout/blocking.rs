@@ -1,0 +1,16 @@
+//! File work, where it may block.
+
+use std::io;
+
+use super::Error;
+
+/// Runs file work where it may block.
+pub(super) async fn run_blocking<T, F>(work: F) -> Result<T, Error>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, Error> + Send + 'static,
+{
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|stopped| Err(Error::Stopped(io::Error::other(stopped))))
+}
