@@ -1,6 +1,7 @@
 //! `pullctl explain`: says what a pull would do. Asks no registry.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use secrecy::SecretString;
 use serde::Serialize;
@@ -9,12 +10,14 @@ use super::args::GlobalArgs;
 use super::explanation::{Containerd, Explanation, HostExplanation};
 use super::registry_args::{ExplainArgs, ExplainForm};
 use super::{connect, fail, settings};
-use crate::config::{Credential, Error as ConfigError, Keychain, NodeConfig, Warning};
+use crate::config::{Credential, Error as ConfigError, Keychain, NodeConfig, Source, Warning};
 use crate::containerd::Client;
 use crate::failure::{Diagnose, Failure};
 use crate::output::{Diagnostic, Printer};
 use crate::platform::Platform;
+use crate::progress::{Event, Sink};
 use crate::reference::{Reference, ReferenceError};
+use crate::registry::{Error as RegistryError, Policy, Registry};
 
 /// Why a pull would do nothing.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +26,8 @@ enum Error {
     Reference(#[from] ReferenceError),
     #[error(transparent)]
     Config(#[from] ConfigError),
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
 }
 
 impl Diagnose for Error {
@@ -30,6 +35,7 @@ impl Diagnose for Error {
         match self {
             Self::Reference(error) => error.failure(),
             Self::Config(error) => error.failure(),
+            Self::Registry(error) => error.failure(),
         }
     }
 
@@ -37,6 +43,7 @@ impl Diagnose for Error {
         match self {
             Self::Reference(error) => error.hint(),
             Self::Config(error) => error.hint(),
+            Self::Registry(error) => error.hint(),
         }
     }
 }
@@ -73,14 +80,23 @@ async fn explain(global: &GlobalArgs, args: &ExplainArgs) -> Result<Explanation,
         }
         None => None,
     };
-    let keychain = node.with_logins(typed_login(args, &reference));
+    let keychain = Arc::new(node.with_logins(typed_login(args, &reference)));
+    let registry = Registry::new(Policy::default(), Arc::clone(&keychain), Arc::new(Nobody))?;
+    registry.repository(found.hosts.clone(), &reference).check()?;
     let mut hosts = Vec::new();
     for host in &found.hosts {
         let login = keychain.find(host, &host.repository(&reference)).await;
-        hosts.push(HostExplanation::of(host, login));
+        hosts.push(HostExplanation::of(host, &reference, login));
     }
     let platform = args.platform.clone().unwrap_or_else(Platform::host);
     Ok(Explanation::new(&args.reference, &reference, &platform, hosts, containerd, warnings))
+}
+
+/// Nothing is pulled, so nobody has to be told how it goes.
+struct Nobody;
+
+impl Sink for Nobody {
+    fn event(&self, _: Event) {}
 }
 
 /// What `-u` names. The password is nobody's business here, so it is not asked for.
@@ -132,18 +148,24 @@ struct RefusalBody {
 
 impl Refusal {
     fn of(error: &Error) -> Self {
-        let location = match error {
-            Error::Config(error) => error.location(),
-            Error::Reference(_) => None,
+        let place = match error {
+            Error::Config(error) => {
+                error.location().map(|location| (location.path.clone(), location.line))
+            }
+            Error::Registry(RegistryError::Setup {
+                settings: Source::File(path, line), ..
+            }) => Some((path.clone(), *line)),
+            Error::Registry(_) | Error::Reference(_) => None,
         };
+        let (file, line) = place.unzip();
         let diagnostic = Diagnostic::of(error);
         Self {
             error: RefusalBody {
                 code: error.failure().code(),
                 message: diagnostic.one_line(),
                 hint: diagnostic.hint().map(str::to_owned),
-                file: location.map(|location| location.path.clone()),
-                line: location.map(|location| location.line),
+                file,
+                line,
             },
         }
     }

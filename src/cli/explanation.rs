@@ -50,6 +50,9 @@ pub(super) struct HostExplanation {
     dial_timeout_ms: Option<u128>,
     http_fallback: bool,
     ns: Option<String>,
+    /// What it is asked for, where that is another repository than the reference names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repository: Option<String>,
     source: String,
     credentials: Option<LoginExplanation>,
     /// Whether a pull asks it at all.
@@ -96,7 +99,7 @@ impl Explanation {
 
 impl HostExplanation {
     /// Describes `host`, where `login` would be used. No secret gets in.
-    pub(super) fn of(host: &RegistryHost, login: Option<Login>) -> Self {
+    pub(super) fn of(host: &RegistryHost, reference: &Reference, login: Option<Login>) -> Self {
         let mut headers = BTreeMap::<String, Vec<String>>::new();
         for (name, values) in host.common_headers.iter().chain(&host.headers) {
             headers.entry(name.clone()).or_default().extend(shown(name, values));
@@ -116,6 +119,7 @@ impl HostExplanation {
             dial_timeout_ms: host.dial_timeout.map(|timeout| timeout.as_millis()),
             http_fallback: host.http_fallback,
             ns: host.ns.clone(),
+            repository: Some(host.path_of(reference)).filter(|path| path != reference.path()),
             source: match &host.source {
                 Source::File(path, line) => format!("{}:{line}", path.display()),
                 Source::Default => "default".to_owned(),
@@ -136,6 +140,7 @@ impl HostExplanation {
         } else if !self.capabilities.contains(&"resolve") {
             details.push(("asked", "for digests only: it lacks the capability resolve".to_owned()));
         }
+        details.extend(self.repository.iter().map(|path| ("for", path.clone())));
         details.push(match &self.credentials {
             Some(LoginExplanation { source, username: Some(username) }) => {
                 ("login", format!("{username}, from {source}"))

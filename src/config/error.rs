@@ -77,7 +77,7 @@ impl Error {
 
 impl Diagnose for Error {
     fn failure(&self) -> Failure {
-        Failure::Other
+        Failure::Configuration
     }
 
     fn hint(&self) -> Option<String> {

@@ -23,7 +23,7 @@ pub use environment::Environment;
 pub use error::{Error, Location};
 pub use hosts::{
     Capabilities, Capability, ClientCertificate, Header, HostOptions, HostsConfig, RegistryHost,
-    Source, defaults, own_registry,
+    Rewrite, Source, defaults, own_registry,
 };
 pub use node::{Locations, NodeConfig};
 pub use warning::{Warning, WarningKind};

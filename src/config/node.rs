@@ -1,6 +1,6 @@
 //! All that this node has configured about registries, read once.
 
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 
 use crate::reference::Reference;
 
@@ -73,21 +73,30 @@ impl NodeConfig {
     /// # Errors
     /// As [`hosts`](Self::hosts).
     pub fn hosts_of(&self, domain: &str, options: &HostOptions) -> Result<HostsConfig, Error> {
-        let mut config = self.configured_hosts(domain, options)?;
+        let directory = hosts::find_directory(&self.hosts_directories, domain)?;
+        let mut config = self.configured_hosts(domain, options, directory.as_deref())?;
         let common = self.containerd.as_ref().map_or(&[][..], ContainerdConfig::headers);
+        let first = || self.hosts_directories.first().map(|root| root.join(domain));
+        let directory = directory.or_else(first).and_then(|directory| absolute(directory).ok());
         for host in &mut config.hosts {
             host.common_headers = common.to_vec();
+            host.directory.clone_from(&directory);
         }
         Ok(config)
     }
 
-    fn configured_hosts(&self, domain: &str, options: &HostOptions) -> Result<HostsConfig, Error> {
-        if let Some(directory) = hosts::find_directory(&self.hosts_directories, domain)? {
-            let mut config = hosts::load_directory(&directory, domain, options)?;
+    fn configured_hosts(
+        &self,
+        domain: &str,
+        options: &HostOptions,
+        directory: Option<&Path>,
+    ) -> Result<HostsConfig, Error> {
+        if let Some(directory) = directory {
+            let mut config = hosts::load_directory(directory, domain, options)?;
             let containerd = self.containerd.as_ref();
             config
                 .warnings
-                .extend(containerd.and_then(|config| config.mirrors_not_used(domain, &directory)));
+                .extend(containerd.and_then(|config| config.mirrors_not_used(domain, directory)));
             return Ok(config);
         }
         let mirrors = match &self.containerd {
@@ -205,6 +214,23 @@ mod tests {
         assert_eq!(names("version-3.toml", "quay.example"), [["x-node"]]);
         assert_eq!(names("headers.toml", "quay.example"), [["X-Zone", "x-node"]]);
         assert_eq!(names("mirrors.toml", "reg.example"), [[""; 0]; 2]);
+    }
+
+    #[test]
+    fn a_host_knows_the_directory_that_counts_for_it() {
+        let directory = |directories: &[&str], domain: &str| {
+            let node = node("default-1.6.toml", directories);
+            let hosts = node.hosts_of(domain, &HostOptions::default()).unwrap().hosts;
+            hosts.into_iter().map(|host| host.directory).next().flatten().unwrap()
+        };
+        for (directories, domain, expected) in [
+            (&["hosts/server"][..], "docker.io", "hosts/server/docker.io"),
+            (&["hosts/server"], "quay.io", "hosts/server/quay.io"),
+            (&["hosts/server", "hosts/order"], "quay.io", "hosts/server/quay.io"),
+            (&["hosts/lookup"], "quay.io", "hosts/lookup/_default"),
+        ] {
+            assert_eq!(directory(directories, domain), fixtures().join(expected), "{domain}");
+        }
     }
 
     #[test]

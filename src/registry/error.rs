@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::config::Source;
 use crate::failure::{Diagnose, Failure};
 use crate::progress::HostAttempt;
 use crate::registry::fault::Fault;
@@ -26,6 +27,8 @@ pub enum Error {
     Setup {
         /// Whose settings.
         host: String,
+        /// Where they stand.
+        settings: Source,
         /// What is wrong with them.
         source: SetupError,
     },
@@ -136,7 +139,10 @@ impl Error {
 
 impl Diagnose for Error {
     fn failure(&self) -> Failure {
-        self.fault().map_or(Failure::Other, Fault::failure)
+        match self {
+            Self::Setup { .. } => Failure::Configuration,
+            _ => self.fault().map_or(Failure::Other, Fault::failure),
+        }
     }
 
     fn hint(&self) -> Option<String> {
@@ -147,7 +153,10 @@ impl Diagnose for Error {
             Self::Environment(_) => Some(
                 "write proxies as http://host:port, https://host:port or socks5://host:port".into(),
             ),
-            Self::Setup { .. } => None,
+            Self::Setup { settings: Source::File(path, line), .. } => {
+                Some(format!("correct the file, or what names it in {}:{line}", path.display()))
+            }
+            Self::Setup { settings: Source::Default, .. } => None,
             Self::AllHostsFailed { failures, .. } => {
                 let HostFailure { host, place, fault, .. } = failures.decisive()?;
                 Some(fault.hint(host, place))

@@ -24,7 +24,8 @@ impl SettingsPlace {
     /// That of `host`, from which images of `registry` are pulled.
     pub(crate) fn of(host: &RegistryHost, registry: &str) -> Self {
         let Source::File(file, _) = &host.source else {
-            let directory = Path::new("/etc/containerd/certs.d").join(registry);
+            let usual = || Path::new("/etc/containerd/certs.d").join(registry);
+            let directory = host.directory.clone().unwrap_or_else(usual);
             return Self::HostsToml(directory.join("hosts.toml"));
         };
         let is_certificate = |extension: &OsStr| extension == "crt" || extension == "cert";

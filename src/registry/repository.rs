@@ -76,7 +76,8 @@ impl Registry {
 }
 
 fn setup_error(settings: &RegistryHost, source: SetupError) -> Error {
-    Error::Setup { host: settings.authority.clone(), source }
+    let (host, settings) = (settings.authority.clone(), settings.source.clone());
+    Error::Setup { host, settings, source }
 }
 
 /// Whether two hosts can share connections and logins: their paths, `ns` and capabilities may differ.
@@ -88,6 +89,7 @@ fn connects_alike(a: &RegistryHost, b: &RegistryHost) -> bool {
         && a.skip_verify == b.skip_verify
         && a.headers == b.headers
         && a.common_headers == b.common_headers
+        && a.header_realms == b.header_realms
         && a.dial_timeout == b.dial_timeout
         && a.http_fallback == b.http_fallback
 }
@@ -101,6 +103,15 @@ pub struct Repository {
 }
 
 impl Repository {
+    /// Checks that the settings of all its hosts can be used: certificates, keys, headers. Nothing is
+    /// sent.
+    ///
+    /// # Errors
+    /// [`Error::Setup`], with which every request would end.
+    pub fn check(&self) -> Result<(), Error> {
+        self.hosts().map(|_| ())
+    }
+
     /// Finds out what the reference points to.
     ///
     /// # Errors
@@ -218,6 +229,9 @@ fn anonymous(url: &Url) -> Option<RegistryHost> {
         dial_timeout: None,
         http_fallback: false,
         ns: None,
+        rewrites: Vec::new(),
+        header_realms: Vec::new(),
         source: ConfigSource::Default,
+        directory: None,
     })
 }

@@ -304,7 +304,10 @@ pub(crate) fn host(scheme: &str, authority: &str) -> RegistryHost {
         dial_timeout: None,
         http_fallback: false,
         ns: None,
+        rewrites: Vec::new(),
+        header_realms: Vec::new(),
         source: ConfigSource::Default,
+        directory: None,
     }
 }
 

@@ -105,11 +105,11 @@ fn errors_take_the_form_that_was_asked_for() {
     std::fs::create_dir(&own).unwrap();
     std::fs::write(own.join("hosts.toml"), "\nserver = \"ftp://x\"\n").unwrap();
     let directory = hosts.path().display();
-    let broken = explain(&format!("{flags} --hosts-dir {directory} quay.io/a")).ended_with(1);
+    let broken = explain(&format!("{flags} --hosts-dir {directory} quay.io/a")).ended_with(12);
     let file = own.join("hosts.toml").display().to_string();
     let problem = "`server` has a scheme other than https and http";
     let expected = json!({"error": {
-        "code": "other",
+        "code": "configuration",
         "message": format!("{file}:2:10: {problem}"),
         "hint": "the line reads `server = \"ftp://x\"`; expected a URL such as \
                  \"https://mirror.example:5000\"",
@@ -117,7 +117,7 @@ fn errors_take_the_form_that_was_asked_for() {
         "line": 2,
     }});
     assert_eq!(json_of(&broken), expected);
-    let outcome = explain(&format!("--hosts-dir {directory} quay.io/a")).ended_with(1);
+    let outcome = explain(&format!("--hosts-dir {directory} quay.io/a")).ended_with(12);
     outcome.says(&format!("hosts.toml:2:10: {problem}"));
 }
 
@@ -214,7 +214,7 @@ fn several_hosts_directories_may_be_given_in_both_ways() {
         assert_eq!(source(&flags, "other.example/a"), "default");
     }
     let missing = format!("--ignore-containerd-config --hosts-dir {one}:/no/such/directory a");
-    explain(&missing).ended_with(1).says("/no/such/directory").says("hint: check the path");
+    explain(&missing).ended_with(12).says("/no/such/directory").says("hint: check the path");
 }
 
 /// What `strace` saw of connections that are not those of UNIX sockets.
@@ -272,8 +272,11 @@ fn every_file_that_the_documentation_shows_is_understood() {
         let directory = file.parent().unwrap();
         std::fs::create_dir_all(directory).unwrap();
         std::fs::write(&file, content).unwrap();
-        for certificate in ["ca.crt", "node.cert", "node.key"] {
-            std::fs::write(directory.join(certificate), "").unwrap();
+        let certificates = Path::new(&fixtures()).join("hosts/client/reg.example");
+        for (name, certificate) in
+            [("ca.crt", "cert.pem"), ("node.cert", "cert.pem"), ("node.key", "key.pem")]
+        {
+            std::fs::copy(certificates.join(certificate), directory.join(name)).unwrap();
         }
         let registry = directory.file_name().unwrap().to_str().unwrap();
         let flags = match path.ends_with("config.toml") {

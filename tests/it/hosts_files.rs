@@ -107,7 +107,7 @@ fn no_pull_goes_by_a_broken_file_or_past_it() {
         let directory = hosts.path().display().to_string();
         let flags = ["--ignore-containerd-config", "--hosts-dir", &directory];
         let pullctl = Pullctl::new().env("http_proxy", &proxy).env("https_proxy", &proxy);
-        let outcome = pull_by(pullctl, &format!("{NAMED}/a"), &flags).ended_with(1);
+        let outcome = pull_by(pullctl, &format!("{NAMED}/a"), &flags).ended_with(12);
         assert_tells_the_place(&case, hosts.path(), &outcome);
         assert_eq!(network.requests(), [], "{case}");
     }
@@ -131,7 +131,7 @@ fn no_login_is_tried_or_kept_beside_a_broken_file() {
             .env("http_proxy", &proxy)
             .env("https_proxy", &proxy)
             .run()
-            .ended_with(1);
+            .ended_with(12);
         assert_tells_the_place(&case, hosts.path(), &outcome);
         assert_eq!(network.requests(), [], "{case}");
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0, "{case}");

@@ -27,6 +27,7 @@ mod harbor;
 mod hostile_archives;
 mod hostile_layers;
 mod hosts_files;
+mod hosts_tables;
 mod images_rm;
 mod ipv6;
 mod layers;

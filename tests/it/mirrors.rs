@@ -139,7 +139,7 @@ fn a_slip_of_the_pen_in_a_mirrors_file_never_leads_past_the_mirror() {
         upstream.authority(),
         mirror.authority()
     );
-    let outcome = pull_with_hosts(&reference, &hosts_directory(&content)).ended_with(1);
+    let outcome = pull_with_hosts(&reference, &hosts_directory(&content)).ended_with(12);
     outcome.says("hosts.toml:4:19: unknown capability \"pul\"").says("capabilities = [\"pul\"]");
     assert_eq!(upstream.requests().len() + mirror.requests().len(), 0);
 }

@@ -32,7 +32,10 @@ pub(in crate::config) fn configure(
         dial_timeout: settings.dial_timeout,
         http_fallback,
         ns: namespace(domain, &url.authority),
+        rewrites: settings.rewrites,
+        header_realms: settings.header_realms,
         source,
+        directory: None,
         authority: url.authority,
     }
 }
@@ -51,6 +54,8 @@ pub(in crate::config) fn configure_own(
         skip_verify: settings.skip_verify.unwrap_or(own.skip_verify),
         headers: settings.headers,
         dial_timeout: settings.dial_timeout,
+        rewrites: settings.rewrites,
+        header_realms: settings.header_realms,
         source,
         ..own
     }

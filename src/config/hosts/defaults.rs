@@ -47,7 +47,10 @@ pub fn own_registry(domain: &str, options: &HostOptions) -> RegistryHost {
         dial_timeout: None,
         http_fallback: transport.http_fallback,
         ns: None,
+        rewrites: Vec::new(),
+        header_realms: Vec::new(),
         source: Source::Default,
+        directory: None,
     }
 }
 

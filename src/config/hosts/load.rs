@@ -1,5 +1,6 @@
 //! From a host directory to the hosts that a pull asks, in order.
 
+use std::mem;
 use std::path::{Path, PathBuf, absolute};
 
 use crate::config::authority::DOCKER_HUB_REGISTRY;
@@ -90,68 +91,122 @@ struct HostsFile<'a> {
     options: &'a HostOptions,
 }
 
+/// A host of the file. The `server` may turn out to be one that has a table.
+struct Entry {
+    url: HostUrl,
+    settings: HostSettings,
+    source: Source,
+    /// For the image's own registry on loopback, which may speak http.
+    http_fallback: bool,
+}
+
 impl HostsFile<'_> {
     fn read(&self) -> Result<HostsConfig, Error> {
         let tree = self.document.parse()?;
         let root = Table::root(self.document, &tree);
-        let mut config = HostsConfig::default();
         let mut known = vec!["server", "host"];
         known.extend(settings::KNOWN);
-        config.warnings.extend(root.unknown_settings(&known));
+        let mut warnings = root.unknown_settings(&known);
+        let mut entries = Vec::new();
         if let Some(hosts) = root.get("host") {
             let mut hosts: Vec<Setting<'_>> = hosts.table()?.settings().collect();
             hosts.sort_by_cached_key(Setting::first_mention);
             for host in hosts {
-                self.add_host(&host, &mut config)?;
+                entries.push(self.host(&host, &mut warnings)?);
             }
         }
-        self.add_server(&root, &mut config)?;
-        Ok(config)
+        let last = self.add_server(&root, &mut entries, &mut warnings)?;
+        let mut hosts: Vec<_> = entries.into_iter().map(|entry| self.configure(entry)).collect();
+        hosts.extend(last);
+        Ok(HostsConfig { hosts, warnings })
     }
 
     /// A `[host."…"]` table.
-    fn add_host(&self, host: &Setting<'_>, config: &mut HostsConfig) -> Result<(), Error> {
+    fn host(&self, host: &Setting<'_>, warnings: &mut Vec<Warning>) -> Result<Entry, Error> {
         let table = host.table()?;
-        config.warnings.extend(table.unknown_settings(&settings::KNOWN));
-        let url = HostUrl::of_name(host)?;
+        warnings.extend(table.unknown_settings(&settings::KNOWN));
+        let url = corrected(HostUrl::of_name(host)?, host, warnings);
         let settings = HostSettings::read(&table, self.directory)?;
-        self.add(url, settings, host, config);
-        Ok(())
+        Ok(Entry { url, settings, source: source_of(host), http_fallback: false })
     }
 
     /// The last to be asked: what `server` says, or else the image's own registry, with the
-    /// settings outside of all tables.
-    fn add_server(&self, root: &Table<'_>, config: &mut HostsConfig) -> Result<(), Error> {
+    /// settings outside of all tables. Where that has a table as well, as in many guides, it is one
+    /// host with the settings of both, its table's first: asked a second time without its `ca` it
+    /// would only bury the first answer.
+    ///
+    /// Returns the image's own registry where no URL is written for it.
+    fn add_server(
+        &self,
+        root: &Table<'_>,
+        entries: &mut Vec<Entry>,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Option<RegistryHost>, Error> {
         let settings = HostSettings::read(root, self.directory)?;
         let is_empty = |server: &Setting<'_>| matches!(server.string(), Ok(""));
-        match root.get("server").filter(|server| !is_empty(server)) {
-            Some(server) => self.add(HostUrl::of_value(&server)?, settings, &server, config),
-            None => {
-                let first = root.settings().find(|setting| settings::KNOWN.contains(&setting.name));
-                let source = first.map_or(Source::Default, |setting| source_of(&setting));
-                config.hosts.push(configure_own(self.domain, self.options, settings, source));
+        if let Some(server) = root.get("server").filter(|server| !is_empty(server)) {
+            let url = corrected(HostUrl::of_value(&server)?, &server, warnings);
+            let path = url.api_path(settings.override_path);
+            match same_host(entries, url.scheme, &url.authority, &path) {
+                Some(entry) => entry.absorb(settings),
+                None => entries.push(Entry {
+                    url,
+                    settings,
+                    source: source_of(&server),
+                    http_fallback: false,
+                }),
             }
+            return Ok(None);
         }
-        Ok(())
+        let own = own_registry(self.domain, self.options);
+        if let Some(entry) = same_host(entries, &own.scheme, &own.authority, &own.path) {
+            let skip_verify = settings.skip_verify.or(own.skip_verify.then_some(true));
+            entry.http_fallback = own.http_fallback;
+            entry.absorb(HostSettings { capabilities: None, skip_verify, ..settings });
+            return Ok(None);
+        }
+        let first = root.settings().find(|setting| settings::KNOWN.contains(&setting.name));
+        let source = first.map_or(Source::Default, |setting| source_of(&setting));
+        Ok(Some(configure_own(self.domain, self.options, settings, source)))
     }
 
-    fn add(
-        &self,
-        mut url: HostUrl,
-        settings: HostSettings,
-        setting: &Setting<'_>,
-        config: &mut HostsConfig,
-    ) {
-        if url.correct_docker_hub() {
-            let message = format!("docker.io serves no images; {DOCKER_HUB_REGISTRY} is asked");
-            config.warnings.push(
-                setting
-                    .warning(WarningKind::DockerHubServer, message)
-                    .with_hint(format!("write https://{DOCKER_HUB_REGISTRY}")),
-            );
-        }
-        config.hosts.push(configure(self.domain, self.options, url, settings, source_of(setting)));
+    fn configure(&self, entry: Entry) -> RegistryHost {
+        let Entry { url, settings, source, http_fallback } = entry;
+        let host = configure(self.domain, self.options, url, settings, source);
+        RegistryHost { http_fallback: host.http_fallback || http_fallback, ..host }
     }
+}
+
+impl Entry {
+    fn absorb(&mut self, settings: HostSettings) {
+        self.settings = mem::take(&mut self.settings).or(settings);
+    }
+}
+
+fn same_host<'a>(
+    entries: &'a mut [Entry],
+    scheme: &str,
+    authority: &str,
+    path: &str,
+) -> Option<&'a mut Entry> {
+    entries.iter_mut().find(|entry| {
+        entry.url.scheme == scheme
+            && entry.url.authority == authority
+            && entry.url.api_path(entry.settings.override_path) == path
+    })
+}
+
+/// `url`, which `setting` writes; with a warning if it had to be corrected.
+fn corrected(mut url: HostUrl, setting: &Setting<'_>, warnings: &mut Vec<Warning>) -> HostUrl {
+    if url.correct_docker_hub() {
+        let message = format!("docker.io serves no images; {DOCKER_HUB_REGISTRY} is asked");
+        warnings.push(
+            setting
+                .warning(WarningKind::DockerHubServer, message)
+                .with_hint(format!("write https://{DOCKER_HUB_REGISTRY}")),
+        );
+    }
+    url
 }
 
 fn source_of(setting: &Setting<'_>) -> Source {

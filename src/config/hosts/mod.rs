@@ -11,6 +11,7 @@ mod directory;
 mod duration;
 mod host;
 mod load;
+mod rewrite;
 mod settings;
 mod url;
 
@@ -23,5 +24,6 @@ pub(super) use directory::find as find_directory;
 pub use host::{Capabilities, Capability, ClientCertificate, Header, RegistryHost, Source};
 pub(super) use load::load_directory;
 pub use load::{HostsConfig, load};
+pub use rewrite::Rewrite;
 pub(super) use settings::{HostSettings, header};
 pub(super) use url::HostUrl;

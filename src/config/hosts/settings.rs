@@ -11,16 +11,27 @@ use crate::config::named_file::NamedFile;
 
 use super::duration;
 use super::host::{Capabilities, ClientCertificate, Header};
+use super::rewrite::Rewrite;
+use super::url::HostUrl;
 
 /// The names read here.
-pub(super) const KNOWN: [&str; 7] =
-    ["capabilities", "ca", "client", "skip_verify", "header", "override_path", "dial_timeout"];
+pub(super) const KNOWN: [&str; 9] = [
+    "capabilities",
+    "ca",
+    "client",
+    "skip_verify",
+    "header",
+    "override_path",
+    "dial_timeout",
+    "rewrite",
+    "header_realms",
+];
 
 /// Stands for `dial_timeout = "0"`, by which Go sets no limit: the kernel gives up long before.
 const UNLIMITED_DIAL: Duration = Duration::from_secs(3600);
 
 /// The settings of one host; what is not written is `None` or empty.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(in crate::config) struct HostSettings {
     pub(in crate::config) capabilities: Option<Capabilities>,
     pub(in crate::config) ca: Vec<PathBuf>,
@@ -29,6 +40,8 @@ pub(in crate::config) struct HostSettings {
     pub(in crate::config) headers: Vec<Header>,
     pub(in crate::config) override_path: bool,
     pub(in crate::config) dial_timeout: Option<Duration>,
+    pub(in crate::config) rewrites: Vec<Rewrite>,
+    pub(in crate::config) header_realms: Vec<String>,
 }
 
 impl HostSettings {
@@ -50,7 +63,29 @@ impl HostSettings {
             headers: table.get("header").map_or(Ok(Vec::new()), headers)?,
             override_path: read_bool("override_path")?.unwrap_or(false),
             dial_timeout: table.get("dial_timeout").map_or(Ok(None), dial_timeout)?,
+            rewrites: table.get("rewrite").map_or(Ok(Vec::new()), |rules| rewrites(&rules))?,
+            header_realms: table
+                .get("header_realms")
+                .map_or(Ok(Vec::new()), |realms| header_realms(&realms))?,
         })
+    }
+
+    /// These, and of `others` what these do not say. A capability that either has, both have.
+    pub(super) fn or(self, others: Self) -> Self {
+        let names: Vec<String> = self.headers.iter().map(|(name, _)| name.to_lowercase()).collect();
+        let missing = |(name, _): &Header| !names.contains(&name.to_lowercase());
+        let headers = others.headers.into_iter().filter(missing);
+        Self {
+            capabilities: self.capabilities.zip(others.capabilities).map(|(a, b)| a.or(b)),
+            ca: if self.ca.is_empty() { others.ca } else { self.ca },
+            client: if self.client.is_empty() { others.client } else { self.client },
+            skip_verify: self.skip_verify.or(others.skip_verify),
+            headers: self.headers.iter().cloned().chain(headers).collect(),
+            override_path: self.override_path,
+            dial_timeout: self.dial_timeout.or(others.dial_timeout),
+            rewrites: if self.rewrites.is_empty() { others.rewrites } else { self.rewrites },
+            header_realms: [self.header_realms, others.header_realms].concat(),
+        }
     }
 
     /// Whether anything is said about TLS, be it that certificates are verified.
@@ -152,6 +187,30 @@ fn header_value(value: &Setting<'_>) -> Result<String, Error> {
             "text without line breaks and control characters",
         )),
     }
+}
+
+/// `rewrite`: a table of patterns to replacements, in the order of the file.
+fn rewrites(setting: &Setting<'_>) -> Result<Vec<Rewrite>, Error> {
+    let mut rules: Vec<Setting<'_>> = setting.table()?.settings().collect();
+    rules.sort_by_cached_key(Setting::first_mention);
+    rules.iter().map(rewrite).collect()
+}
+
+fn rewrite(rule: &Setting<'_>) -> Result<Rewrite, Error> {
+    Rewrite::new(rule.name, rule.string()?).map_err(|error| {
+        rule.invalid_name(
+            format!("the pattern {:?} {error}", rule.name),
+            "\"pattern\" = \"replacement\" in Go's syntax, such as \"^library/(.*)\" = \"hub/$1\"",
+        )
+    })
+}
+
+/// `header_realms`: one host of a token endpoint or several.
+fn header_realms(setting: &Setting<'_>) -> Result<Vec<String>, Error> {
+    let url = |realm: &Setting<'_>| {
+        HostUrl::of_value(realm).map(|url| format!("{}://{}", url.scheme, url.authority))
+    };
+    setting.one_or_many().iter().map(url).collect()
 }
 
 /// `None` for an empty text, by which containerd means the default.

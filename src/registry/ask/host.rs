@@ -25,17 +25,15 @@ impl Host {
         endpoint: Arc<Endpoint>,
         reference: &Reference,
     ) -> Self {
-        // A path beyond /v2 (a Harbor proxy project) is part of the repository's name there.
-        let prefix = settings.path.strip_prefix("/v2").unwrap_or_default().trim_matches('/');
-        let separator = if prefix.is_empty() { "" } else { "/" };
-        let repository = format!("{prefix}{separator}{}", reference.path());
+        let repository = settings.repository(reference);
+        let path = settings.path_of(reference);
         let scope = format!("repository:{repository}:pull");
         Self {
             place: SettingsPlace::of(&settings, reference.domain()),
             settings,
             endpoint,
             access: Arc::new(Access { repository, scope }),
-            repository: reference.path().to_owned(),
+            repository: path,
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -189,7 +189,7 @@ async fn post(
     scope: &str,
     fields: &[(&str, &str)],
 ) -> Result<reqwest::Response, Fault> {
-    let mut headers = endpoint.custom_headers().clone();
+    let mut headers = endpoint.headers_for(&bearer.realm);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
     endpoint
         .exchange(Exchange {
@@ -227,7 +227,7 @@ async fn get(
     if let Some(service) = &bearer.service {
         url.query_pairs_mut().append_pair("service", service);
     }
-    let mut headers: HeaderMap = endpoint.custom_headers().clone();
+    let mut headers = endpoint.headers_for(&bearer.realm);
     if let Some(value) = authorization {
         headers.insert(AUTHORIZATION, value);
     }

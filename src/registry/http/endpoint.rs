@@ -132,9 +132,12 @@ impl Endpoint {
         &self.pace
     }
 
-    /// The headers of hosts.toml, for this host and its token endpoint.
-    pub(crate) fn custom_headers(&self) -> &HeaderMap {
-        &self.custom_headers
+    /// The headers of hosts.toml, where the token endpoint at `realm` may have them.
+    pub(crate) fn headers_for(&self, realm: &Url) -> HeaderMap {
+        match self.settings.sends_headers_to(realm) {
+            true => self.custom_headers.clone(),
+            false => HeaderMap::new(),
+        }
     }
 
     /// `https` or `http`, as now known.

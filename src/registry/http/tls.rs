@@ -35,9 +35,7 @@ pub(crate) fn client_config(host: &RegistryHost) -> Result<ClientConfig, SetupEr
         None => Ok(builder.with_no_client_auth()),
         Some(pair) => {
             let (chain, key) = client_pair(pair)?;
-            builder.with_client_auth_cert(chain, key).map_err(|error| {
-                SetupError(format!("client certificate {}: {error}", pair.cert.display()))
-            })
+            builder.with_client_auth_cert(chain, key).map_err(|error| unusable_pair(pair, &error))
         }
     }
 }
@@ -74,6 +72,18 @@ fn client_pair(
     let key = PrivateKeyDer::from_pem_file(key_file)
         .map_err(|error| SetupError(format!("key file {}: {error}", key_file.display())))?;
     Ok((certificates(&pair.cert)?, key))
+}
+
+fn unusable_pair(pair: &ClientCertificate, error: &rustls::Error) -> SetupError {
+    let key = pair.key.as_deref().unwrap_or(&pair.cert).display();
+    let certificate = pair.cert.display();
+    SetupError(match error {
+        rustls::Error::InconsistentKeys(_) => {
+            format!("client certificate {certificate} does not belong to the key in {key}")
+        }
+        rustls::Error::General(reason) => format!("key file {key}: {reason}"),
+        error => format!("client certificate {certificate} with the key in {key}: {error}"),
+    })
 }
 
 /// Whose certificates are taken from a host: the system's authorities', those of its `ca`, and the very

@@ -258,7 +258,7 @@ async fn unusable_files_are_named_and_nobody_is_asked() {
         let broken = RegistryHost { ca: vec![file.to_owned()], ..host("https", "a.example") };
         let repository = Setup::default().repository(vec![broken, server.host()]);
         let error = repository.resolve().await.unwrap_err();
-        let Error::Setup { host, source } = &error else { panic!("{error:?}") };
+        let Error::Setup { host, source, .. } = &error else { panic!("{error:?}") };
         assert_eq!(host, "a.example");
         assert!(source.to_string().contains(&*file.to_string_lossy()), "{source}");
     }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::load::load_domain;
 use super::*;
-use crate::config::{Error, Warning};
-use crate::failure::Diagnose;
+use crate::config::Error;
+
+mod broken;
 
 const NO_FLAGS: HostOptions = HostOptions { plain_http: false, skip_verify: false };
 const SKIP_VERIFY: HostOptions = HostOptions { plain_http: false, skip_verify: true };
@@ -55,6 +56,12 @@ fn describe(folder: &str, host: &RegistryHost) -> String {
     ];
     for (_, flag) in flags.iter().filter(|(set, _)| *set) {
         line += &format!(" {flag}");
+    }
+    for rewrite in &host.rewrites {
+        line += &format!(" {rewrite:?}");
+    }
+    for realm in &host.header_realms {
+        line += &format!(" realm={realm}");
     }
     if let Some(ns) = &host.ns {
         line += &format!(" ns={ns}");
@@ -180,6 +187,25 @@ fn every_setting_of_a_hosts_file_reaches_its_host() {
             ],
         ),
         (
+            "rewrite",
+            "docker.io",
+            &[
+                "https://mirror.example/v2 \"^library/(.*)\" = \"hub/$1\" \"(.*)\" = \"other/$1\" \
+                 ns=docker.io",
+                "https://registry-1.docker.io/v2 \"^a\" = \"b\"",
+            ],
+        ),
+        (
+            "header-realms",
+            "reg.example",
+            &[
+                "https://one.example/v2 x-one=1 realm=https://auth.example ns=reg.example",
+                "https://two.example/v2 realm=https://a.example realm=http://b.example:5000 \
+                 ns=reg.example",
+                "https://reg.example/v2",
+            ],
+        ),
+        (
             "override-path",
             "docker.io",
             &[
@@ -237,11 +263,45 @@ fn every_setting_of_a_hosts_file_reaches_its_host() {
                 "https://mirror.example/v2 ns=docker.io",
                 "https://registry-1.docker.io/v2",
                 "https://index.docker.io/v2 ns=docker.io",
-                "https://registry-1.docker.io/v2",
             ],
         ),
     ] {
         check(folder, domain, NO_FLAGS, expected);
+    }
+}
+
+#[test]
+fn a_server_that_has_a_table_as_well_is_one_host() {
+    for (domain, expected) in [
+        (
+            "reg.example",
+            &["https://reg.example/v2 ca=reg.example/ca.pem @reg.example/hosts.toml:3"][..],
+        ),
+        // Without `server` the registry itself is the last; of the settings outside of the tables
+        // it gets what its table does not say.
+        (
+            "quay.io",
+            &[
+                "https://quay.io/v2 ca=quay.io/ca.pem x-one=table x-two=root \
+                 dial=3s @quay.io/hosts.toml:4",
+                "https://mirror.example/v2 ns=quay.io",
+            ],
+        ),
+        ("docker.io", &["https://registry-1.docker.io/v2 skip-verify"]),
+        // Loopback is not verified and may speak http, however often it is named.
+        ("localhost:5000", &["https://localhost:5000/v2 skip-verify http-fallback"]),
+        // Another scheme, port or path is another host.
+        (
+            "other.example",
+            &[
+                "http://other.example/v2",
+                "https://other.example:443/v2 ns=other.example",
+                "https://other.example/a/v2",
+                "https://other.example/v2",
+            ],
+        ),
+    ] {
+        check("server-with-table", domain, NO_FLAGS, expected);
     }
 }
 
@@ -366,42 +426,6 @@ fn dockers_certificates_are_used_where_there_is_no_hosts_file() {
 }
 
 #[test]
-fn what_is_not_understood_is_warned_about_with_its_line() {
-    for (folder, domain, expected) in [
-        (
-            "unknown-settings",
-            "reg.example",
-            &[
-                "1: unknown setting `servr` has no effect",
-                "3: unknown setting `hosts` has no effect",
-                "6: unknown setting `skip-verify` has no effect",
-                "8: unknown setting `rewrite` has no effect",
-            ][..],
-        ),
-        (
-            "server-docker-hub",
-            "docker.io",
-            &["1: docker.io serves no images; registry-1.docker.io is asked"],
-        ),
-        (
-            "docker-layout",
-            "reg.example:5000",
-            &["1: orphan.key has no certificate beside it and is not used"],
-        ),
-        ("order", "docker.io", &[]),
-    ] {
-        let show = |warning: &Warning| {
-            let directory = fixtures().join(folder).join(domain).display().to_string() + "/";
-            let message = warning.message.replace(&directory, "");
-            format!("{}: {message}", warning.line.unwrap())
-        };
-        let config = load_fixtures(&[folder], domain, NO_FLAGS).unwrap();
-        let found: Vec<String> = config.warnings.iter().map(show).collect();
-        assert_eq!(found, expected, "{folder}");
-    }
-}
-
-#[test]
 fn docker_hub_as_a_server_means_its_registry() {
     check(
         "server-docker-hub",
@@ -409,63 +433,6 @@ fn docker_hub_as_a_server_means_its_registry() {
         NO_FLAGS,
         &["https://mirror.example/v2 ns=docker.io", "https://registry-1.docker.io/v2"],
     );
-}
-
-#[test]
-fn a_broken_file_stops_the_pull_and_shows_its_place() {
-    let no_url = "a URL such as \"https://mirror.example:5000\"";
-    for (case, place, problem, expected) in [
-        ("syntax", "1:33", "invalid basic string", "`\"`"),
-        ("unclosed-table", "3:31", "unclosed table", "`]`"),
-        ("unknown-capability", "2:27", "unknown capability \"fetch\"", "\"pull\""),
-        ("capabilities-no-list", "2:18", "`capabilities` is a string", "an array"),
-        ("duration-without-unit", "2:18", "`dial_timeout` \"3\" is no duration", "\"3s\""),
-        ("duration-number", "2:18", "`dial_timeout` is an integer", "\"3s\""),
-        ("skip-verify-text", "2:17", "`skip_verify` is a string", "true or false"),
-        ("duplicate-host", "3:7", "duplicate key", "TOML"),
-        ("missing-ca", "2:9", "cannot read ca file", "missing.pem"),
-        ("missing-client-key", "2:24", "cannot read client file", "missing.key"),
-        ("directory-as-ca", "1:6", "cannot read ca file", "put the file"),
-        ("client-triple", "1:11", "a list of 3 files where a pair belongs", "key.pem"),
-        ("host-scheme", "1:7", "host has a scheme other than https and http", no_url),
-        ("host-with-login", "1:7", "host carries a user name", no_url),
-        ("host-empty", "1:7", "host is no URL", no_url),
-        ("host-no-table", "2:28", "`https://mirror.example` is a boolean", "a table"),
-        ("server-no-url", "1:10", "`server` is no URL", no_url),
-        ("header-name", "2:3", "`x one` is no name of a header", "hyphens"),
-        ("header-value", "2:19", "the value of header `authorization` cannot be sent", "text"),
-        ("header-type", "2:37", "`authorization` is an integer", "a string in quotes"),
-    ] {
-        let error = load_fixtures(&["broken"], case, NO_FLAGS).unwrap_err();
-        let path = fixtures().join("broken").join(case).join("hosts.toml");
-        let message = error.to_string();
-        assert!(message.starts_with(&format!("{}:{place}: ", path.display())), "{case}: {message}");
-        assert!(message.contains(problem), "{case}: {message}");
-        let hint = error.hint().unwrap();
-        assert!(hint.contains(expected), "{case}: {hint}");
-        let everything = format!("{message}{hint}{error:?}");
-        assert!(!everything.contains("hunter2"), "{case}: {everything}");
-    }
-}
-
-#[test]
-fn the_hint_for_a_broken_file_quotes_its_line() {
-    let error = load_fixtures(&["broken"], "unknown-capability", NO_FLAGS).unwrap_err();
-    assert_eq!(error.location().unwrap().text, "capabilities = [\"pull\", \"fetch\"]");
-    assert!(error.hint().unwrap().contains("capabilities = [\"pull\", \"fetch\"]"));
-}
-
-#[test]
-fn a_dangling_link_stops_the_pull() {
-    let root = tempfile::tempdir().unwrap();
-    let roots = [root.path().to_owned()];
-    std::os::unix::fs::symlink("nowhere", root.path().join("reg.example")).unwrap();
-    std::fs::create_dir(root.path().join("quay.io")).unwrap();
-    std::os::unix::fs::symlink("nowhere", root.path().join("quay.io/hosts.toml")).unwrap();
-    for domain in ["reg.example", "quay.io"] {
-        let error = load_domain(&roots, domain, &NO_FLAGS).unwrap_err();
-        assert!(matches!(error, Error::Unreadable { .. }), "{domain}: {error}");
-    }
 }
 
 #[test]
