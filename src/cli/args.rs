@@ -391,7 +391,7 @@ mod tests {
     fn what_makes_no_sense_is_refused_with_exit_code_2() {
         for line in [
             "pull",
-            "pull a --platform amd64",
+            "pull a --platform amd63",
             "pull a --platform linux/amd64 --all-platforms",
             "pull a --to /some/dir",
             "pull a --to oci:dir --pin",
@@ -418,8 +418,8 @@ mod tests {
 
     #[test]
     fn a_refused_platform_comes_with_a_hint() {
-        let error = parse("pull a --platform aarch64").unwrap_err().to_string();
-        assert!(error.contains("did you mean linux/arm64?"), "{error}");
+        let error = parse("pull a --platform amd63").unwrap_err().to_string();
+        assert!(error.contains("write for example linux/amd64"), "{error}");
     }
 
     #[test]

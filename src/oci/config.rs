@@ -26,6 +26,8 @@ struct ConfigWire {
     variant: Option<String>,
     #[serde(rename = "os.version")]
     os_version: Option<String>,
+    #[serde(rename = "os.features", default)]
+    os_features: List<String>,
     rootfs: Option<RootfsWire>,
 }
 
@@ -41,7 +43,7 @@ impl ImageConfig {
     /// # Errors
     /// [`ManifestError`] when it is no JSON or its diff IDs do not fit.
     pub fn parse(bytes: &[u8], layers: usize) -> Result<Self, ManifestError> {
-        let ConfigWire { os, architecture, variant, os_version, rootfs } =
+        let ConfigWire { os, architecture, variant, os_version, os_features, rootfs } =
             json::read("image configuration", bytes)?;
         let diff_ids = rootfs.map(|rootfs| rootfs.diff_ids).unwrap_or_default();
         if diff_ids.length != layers {
@@ -49,7 +51,7 @@ impl ImageConfig {
         }
         let diff_ids = diff_ids.entries.iter().map(|text| text.parse().map(DiffId));
         Ok(Self {
-            platform: PlatformWire { os, architecture, variant, os_version }.into(),
+            platform: PlatformWire { os, architecture, variant, os_version, os_features }.into(),
             diff_ids: diff_ids.collect::<Result<Vec<_>, DigestError>>()?,
         })
     }

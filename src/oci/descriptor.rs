@@ -95,6 +95,8 @@ pub(super) struct PlatformWire {
     pub(super) variant: Option<String>,
     #[serde(rename = "os.version")]
     pub(super) os_version: Option<String>,
+    #[serde(rename = "os.features", default)]
+    pub(super) os_features: List<String>,
 }
 
 impl From<PlatformWire> for Platform {
@@ -105,6 +107,7 @@ impl From<PlatformWire> for Platform {
             raw.variant.as_deref().unwrap_or_default(),
             raw.os_version.as_deref().unwrap_or_default(),
         )
+        .with_features(raw.os_features.entries)
     }
 }
 

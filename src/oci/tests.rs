@@ -156,12 +156,13 @@ fn takes_null_for_an_empty_list_as_go_writes_it() {
 fn reads_the_platforms_of_an_index() {
     let json = format!(
         r#"{{"manifests":[{{"mediaType":"{OCI}","digest":"{EMPTY}","size":7,
-            "platform":{{"os":"linux","architecture":"arm","variant":"v7"}}}},
+            "platform":{{"os":"linux","architecture":"arm","variant":"v7",
+            "os.features":["b","a"]}}}},
            {{"mediaType":"{OCI}","digest":"{EMPTY}","size":7}}]}}"#
     );
     let index = index(INDEX, &json);
     let platform = index.manifests[0].platform.as_ref().unwrap();
-    assert_eq!(platform.to_string(), "linux/arm/v7");
+    assert_eq!(platform.to_string(), "linux(+a+b)/arm/v7");
     assert!(index.manifests[1].platform.is_none());
 }
 

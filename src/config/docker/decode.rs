@@ -72,6 +72,8 @@ fn text<'a>(entry: &'a Map<String, Value>, name: &'static str) -> Result<&'a str
 /// more than that: it takes an empty token for a token, and waits for helpers without end.
 fn decode_auth(auth: &str) -> Result<Credential, EntryError> {
     const SERVER: &str = "server";
+    // `base64` without `-w0` breaks its lines, and some editors end them as Windows does.
+    let auth: String = auth.split_whitespace().collect();
     let config = json!({ "auths": { SERVER: { "auth": auth } } }).to_string();
     match docker_credential::get_credential_from_reader(config.as_bytes(), SERVER) {
         Ok(DockerCredential::UsernamePassword(username, password)) if !username.is_empty() => {

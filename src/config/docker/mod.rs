@@ -7,6 +7,7 @@ mod decode;
 mod helper;
 mod key;
 mod login_file;
+mod replace;
 mod secret;
 mod store;
 mod wildcard;

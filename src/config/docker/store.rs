@@ -3,8 +3,8 @@
 //! The file belongs to docker and its owner: whatever else is in it, its order and its mode stay.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, fchown};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -12,7 +12,6 @@ use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize as _;
 use serde_json::{Map, Value, json};
-use tempfile::NamedTempFile;
 
 use crate::config::authority::RegistryKey;
 use crate::config::error::Error;
@@ -21,6 +20,7 @@ use crate::failure::{Diagnose, Failure, is_disk_full};
 use super::helper::{Helper, HelperError};
 use super::key::{DOCKER_HUB_KEY, LoginKey};
 use super::login_file::{HelperQuestion, LoginFile, read_text};
+use super::replace::{self, behind_links, directory_of};
 
 /// Members of an entry that hold a secret or belong to one.
 const LOGIN_MEMBERS: [&str; 5] = ["auth", "username", "password", "identitytoken", "registrytoken"];
@@ -177,10 +177,7 @@ impl Edit {
     fn begin(path: &Path) -> Result<Self, StoreError> {
         let failed = |source| StoreError::NotWritten { path: path.to_owned(), source };
         // A link is followed, so that what it points to is replaced and not the link.
-        let path_behind_link = match fs::canonicalize(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
-            found => found.map_err(failed)?,
-        };
+        let path_behind_link = behind_links(path).map_err(failed)?;
         let directory = directory_of(&path_behind_link);
         fs::DirBuilder::new()
             .recursive(true)
@@ -266,35 +263,8 @@ impl Edit {
     /// Replaces the file in one step. A reader sees the old one or the new one.
     fn commit(&self) -> Result<(), StoreError> {
         let failed = |source| StoreError::NotWritten { path: self.path.clone(), source };
-        self.replace().map_err(failed)
-    }
-
-    fn replace(&self) -> io::Result<()> {
-        let directory = directory_of(&self.path);
-        // Readable for its owner only, as a new file has to be.
-        let mut file = NamedTempFile::new_in(directory)?;
-        file.write_all(&to_json(&self.content)?)?;
-        match fs::metadata(&self.path) {
-            Ok(old) => {
-                let new = file.as_file().metadata()?;
-                if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
-                    fchown(file.as_file(), Some(old.uid()), Some(old.gid()))?;
-                }
-                file.as_file().set_permissions(old.permissions())?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-        file.as_file().sync_all()?;
-        file.persist(&self.path).map_err(|error| error.error)?;
-        File::open(directory)?.sync_all()
-    }
-}
-
-fn directory_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
+        let bytes = to_json(&self.content).map_err(failed)?;
+        replace::replace(&self.path, &bytes).map_err(failed)
     }
 }
 

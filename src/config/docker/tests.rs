@@ -171,10 +171,37 @@ fn an_auth_file_may_be_dockers_or_a_kubernetes_secret() {
         let found = login(&file, "harbor.example", "a/b");
         assert_eq!(found.as_deref(), Some("robot$k8s:secret-secret"), "{name}");
     }
+    for name in ["beside-others.yaml", "old-kind.yaml"] {
+        let file = LoginFile::read_any(&fixture("secret").join(name)).unwrap();
+        assert_eq!(login(&file, "old.example", "a").as_deref(), Some("me:old-secret"), "{name}");
+    }
     let documents = LoginFile::read_any(&fixture("secret/documents.yaml")).unwrap();
     assert_eq!(login(&documents, "first.example", "a").as_deref(), Some("first:first-secret"));
     let docker = LoginFile::read_any(&fixture("docker/config.json")).unwrap();
     assert_eq!(login(&docker, "docker.io", "a").as_deref(), Some("hub:hub-secret"));
+}
+
+#[test]
+fn a_secret_is_found_behind_thousands_of_other_documents() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let others = "---\nkind: ConfigMap\nmetadata: {name: a}\ndata: {a: b}\n".repeat(5000);
+    let secret = std::fs::read_to_string(fixture("secret/data.yaml")).unwrap();
+    std::fs::write(file.path(), format!("{others}---\n{secret}")).unwrap();
+    let found = LoginFile::read_any(file.path()).unwrap();
+    assert!(login(&found, "harbor.example", "a/b").is_some());
+}
+
+#[test]
+fn an_auth_may_have_line_breaks_as_base64_writes_them() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for auth in
+        ["bWU6b2xkLXNl\\nY3JldA==", "bWU6b2xkLXNl\\r\\nY3JldA==\\r\\n", "bWU6b2xkLXNlY3JldA\\n"]
+    {
+        let json = format!("{{\"auths\": {{\"old.example\": {{\"auth\": \"{auth}\"}}}}}}");
+        std::fs::write(file.path(), json).unwrap();
+        let found = LoginFile::read_any(file.path()).unwrap();
+        assert_eq!(login(&found, "old.example", "a").as_deref(), Some("me:old-secret"), "{auth}");
+    }
 }
 
 #[test]
@@ -188,7 +215,7 @@ fn a_file_without_logins_is_refused_with_its_place_and_no_secret() {
         ("not-base64.yaml", "3:3", "`.dockerconfigjson` is not base64"),
         ("not-inner-json.yaml", "3:3", "`.dockerconfigjson` does not hold JSON"),
         ("text.yaml", "1:1", "the file holds no logins"),
-        ("not-yaml.yaml", "1:1", "the file holds no logins"),
+        ("not-yaml.yaml", "2:9", "the file is not valid YAML"),
     ] {
         let path = fixture("broken").join(name);
         let error = LoginFile::read_any(&path).unwrap_err();
