@@ -24,6 +24,7 @@ mod images;
 mod introspection;
 pub mod labels;
 mod leases;
+mod owner;
 mod plugin;
 mod services;
 mod snapshots;
@@ -37,7 +38,7 @@ pub use error::{Error, Reply};
 pub use images::{Image, Images};
 pub use introspection::Introspection;
 pub use labels::Labels;
-pub use leases::{Lease, Leases};
+pub use leases::{Lease, Leases, Resource};
 pub use plugin::Plugin;
 pub use snapshots::{
     Committed, Mount, Prepared, SnapshotInfo, SnapshotKind, Snapshots, Usage, may_fetch,

@@ -34,6 +34,7 @@ mod layers;
 mod layout;
 mod layout_ground;
 mod lazy;
+mod leftovers;
 mod login;
 mod logins;
 mod memory;

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::belongings;
 use super::ingests::{ContainerdIngest, Labelled, SmallBlob};
 use super::lease::RunLease;
 use super::naming::source_labels;
 use super::unpacking::Unpacking;
-use crate::containerd::{self, Client, ContentStore, ingest_reference};
+use crate::containerd::{self, Client, ContentStore, Resource, ingest_reference};
 use crate::oci::Descriptor;
 use crate::transfer::error::Error;
 use crate::transfer::plan::Layer;
@@ -54,7 +55,8 @@ impl LayerBlobs {
 
     /// Keeps a blob that is there for as long as the lease.
     async fn keep(&self, descriptor: &Descriptor) -> Result<(), Error> {
-        Ok(self.lease.hold("content", &descriptor.digest.to_string()).await?)
+        let blob = Resource::new(belongings::CONTENT, descriptor.digest.to_string());
+        Ok(self.lease.hold(blob).await?)
     }
 
     /// Opens the layer's blob, which goes to `unpacking` on its way.

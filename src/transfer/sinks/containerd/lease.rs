@@ -1,178 +1,167 @@
 //! The lease that holds what a run has written and not yet named.
 //!
 //! Each run has one of its own: two pulls of one image that shared a lease would pull it from under
-//! each other. A run that fails or is killed leaves its lease to expire, which keeps the partial
-//! downloads for the next run; a later run that completes the same images removes it.
+//! each other. When a run ends, what it has named needs no lease any more. What it leaves unfinished
+//! of an image is held by a lease for that image alone, which takes the place of those that earlier
+//! runs have left for it: one an image, for a day from the last try. A run that is killed leaves its
+//! lease as it is; the next one for the same images removes it.
 
 use std::collections::{BTreeSet, HashSet};
-use std::fs;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::sync::OnceCell;
 
-use crate::containerd::labels::Labels;
-use crate::containerd::{Client, Error, Lease};
-use crate::oci::Digest;
+use super::belongings;
+use crate::containerd::{Client, Error, Lease, Leases, Resource};
+use crate::failure::Failure;
 use crate::sync::lock;
 use crate::transfer::sink::Outcome;
 
 /// How long what a failed run leaves can be resumed (24 h, the lifetime of containerd's own leases).
 const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Label of a lease: the process that holds it.
-const OWNER: &str = "pullctl.io/owner";
-/// Labels of a lease: this, and a part of the name's digest, stands for each image it is for. A
-/// label holds 4 KiB, so fifty names need as many labels.
-const IMAGE_PREFIX: &str = "pullctl.io/image.";
+/// Resources that are added to a lease at the same time. Each is a transaction of the daemon's, which
+/// makes one after the other anyway.
+const HOLDS_AT_ONCE: usize = 4;
 
 /// The lease of a run, taken when it is first needed.
 #[derive(Debug)]
 pub(super) struct RunLease {
     client: Client,
-    id: String,
-    labels: Labels,
+    own: Lease,
     taken: OnceCell<()>,
-    /// What it was told to hold: kinds and names.
-    held: Mutex<HashSet<(String, String)>>,
+    /// What it was told to hold.
+    held: Mutex<HashSet<Resource>>,
 }
 
 impl RunLease {
     /// A lease for the images with these names.
     pub(super) fn new(client: &Client, images: impl IntoIterator<Item = String>) -> Self {
-        let id = format!("pullctl-{}-{:08x}", std::process::id(), fastrand::u32(..));
-        let mut labels: Labels =
-            images.into_iter().map(|name| (image_label(&name), name)).collect();
-        labels.insert(OWNER.to_owned(), Owner::current().to_string());
-        Self {
-            client: client.with_lease(&id),
-            id,
-            labels,
-            taken: OnceCell::new(),
-            held: Mutex::default(),
-        }
+        let own = Lease::ours(images);
+        let client = client.with_lease(&own.id);
+        Self { client, own, taken: OnceCell::new(), held: Mutex::default() }
     }
 
     /// The client under the lease, which exists from now on.
     pub(super) async fn client(&self) -> Result<&Client, Error> {
+        let Lease { id, labels } = &self.own;
         let leases = self.client.leases();
-        self.taken.get_or_try_init(|| leases.create(&self.id, LIFETIME, &self.labels)).await?;
+        self.taken.get_or_try_init(|| leases.create(id, LIFETIME, labels)).await?;
         Ok(&self.client)
     }
 
-    /// Keeps something that exists already for as long as the lease, `content` or
-    /// `snapshots/overlayfs`.
-    pub(super) async fn hold(&self, kind: &str, id: &str) -> Result<(), Error> {
-        let resource = (kind.to_owned(), id.to_owned());
+    /// Keeps something that exists already for as long as the lease.
+    pub(super) async fn hold(&self, resource: Resource) -> Result<(), Error> {
         if self.held().contains(&resource) {
             return Ok(());
         }
-        self.client().await?.leases().hold(&self.id, kind, id).await?;
+        self.client().await?.leases().hold(&self.own.id, &resource).await?;
         self.held().insert(resource);
         Ok(())
     }
 
-    fn held(&self) -> MutexGuard<'_, HashSet<(String, String)>> {
+    fn held(&self) -> MutexGuard<'_, HashSet<Resource>> {
         // Nothing that could panic happens under this lock.
         lock(&self.held)
     }
 
-    /// Drops the lease of this run, and those that ended runs left behind for the same images.
-    pub(super) async fn release(&self, outcomes: &[Outcome]) -> Result<(), Error> {
+    /// Ends the lease, and those that ended runs left behind for the same images. What is unfinished
+    /// of an image is held on, unless there was no room for the rest of it: then what this run wrote
+    /// is given back, for it may be all that is left on the disk.
+    pub(super) async fn end(&self, outcomes: &[Outcome]) -> Result<(), Error> {
         if self.taken.get().is_none() {
             return Ok(());
         }
         let leases = self.client.leases();
-        leases.delete(&self.id, false).await?;
-        let done: BTreeSet<_> =
-            outcomes.iter().map(|done| image_label(&done.names.reference.to_string())).collect();
-        for lease in leases.list().await? {
-            if is_left_behind(&lease, &done) {
-                leases.delete(&lease.id, false).await?;
+        let (unfinished, done): (Vec<_>, Vec<_>) =
+            outcomes.iter().partition(|outcome| outcome.failure.is_some());
+        let mut settled: BTreeSet<String> = done.into_iter().map(name).collect();
+        if unfinished.is_empty() {
+            leases.delete(&self.own.id, false).await?;
+            return remove_left_behind(&leases, &leases.list().await?, &settled).await;
+        }
+        let left = leases.list().await?;
+        let held = leases.resources(&self.own.id).await?;
+        let mut is_short_of_room = false;
+        for outcome in unfinished {
+            if outcome.failure == Some(Failure::DiskFull) {
+                is_short_of_room = true;
+                self.give_back(outcome, &held).await?;
+            } else if !outcome.images.is_empty() {
+                renew(&leases, outcome, &held, &left).await?;
+                settled.insert(name(outcome));
+            }
+        }
+        // The room has to be there when we say that it is.
+        leases.delete(&self.own.id, is_short_of_room).await?;
+        remove_left_behind(&leases, &left, &settled).await
+    }
+
+    /// Deletes what there is of unfinished blobs of the image. What is complete goes with the lease.
+    async fn give_back(&self, outcome: &Outcome, held: &[Resource]) -> Result<(), Error> {
+        let belongings = belongings::of(outcome);
+        for ingest in held.iter().filter(|resource| belongings.contains(resource)) {
+            if ingest.kind == belongings::INGESTS {
+                self.client.content().abort(&ingest.name).await?;
             }
         }
         Ok(())
     }
 }
 
-fn image_label(name: &str) -> String {
-    format!("{IMAGE_PREFIX}{}", Digest::of(name.as_bytes()).short())
+/// Puts what is `held` of an unfinished image, by this run or by those that have `left` it, under a
+/// lease of its own.
+async fn renew(
+    leases: &Leases,
+    outcome: &Outcome,
+    held: &[Resource],
+    left: &[Lease],
+) -> Result<(), Error> {
+    let name = name(outcome);
+    let mut resources: BTreeSet<Resource> = held.iter().cloned().collect();
+    for lease in left.iter().filter(|lease| is_left_behind_for(lease, &name)) {
+        match leases.resources(&lease.id).await {
+            Ok(more) => resources.extend(more),
+            // It expired, or another run was quicker.
+            Err(Error::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let belongings = belongings::of(outcome);
+    resources.retain(|resource| belongings.contains(resource));
+    if resources.is_empty() {
+        return Ok(());
+    }
+    let Lease { id, labels } = Lease::ours([name]);
+    leases.create(&id, LIFETIME, &labels).await?;
+    let mut calls = Vec::with_capacity(resources.len());
+    for resource in &resources {
+        calls.push(leases.hold(&id, resource));
+    }
+    stream::iter(calls).buffer_unordered(HOLDS_AT_ONCE).try_collect().await
 }
 
-fn is_left_behind(lease: &Lease, done: &BTreeSet<String>) -> bool {
-    let Some(owner) = lease.labels.get(OWNER) else { return false };
-    let mut images = lease.labels.keys().filter(|key| key.starts_with(IMAGE_PREFIX));
-    images.all(|image| done.contains(image)) && Owner::has_ended(owner)
+fn name(outcome: &Outcome) -> String {
+    outcome.names.reference.to_string()
 }
 
-/// A process that no other is mistaken for: process IDs come again, after a reboot at the latest.
-struct Owner {
-    boot: String,
-    /// In which process IDs are what they are: a container has its own.
-    namespace: String,
-    process: u32,
-    started: String,
+fn is_left_behind_for(lease: &Lease, image: &str) -> bool {
+    lease.is_left_behind() && lease.images().is_some_and(|images| images.contains(&image))
 }
 
-impl Owner {
-    fn current() -> Self {
-        Self::of(std::process::id())
+/// Removes those of the leases `left` by ended runs that were for none but the images `settled`.
+async fn remove_left_behind(
+    leases: &Leases,
+    left: &[Lease],
+    settled: &BTreeSet<String>,
+) -> Result<(), Error> {
+    for lease in left {
+        let is_settled = |images: Vec<&str>| images.into_iter().all(|name| settled.contains(name));
+        if lease.is_left_behind() && lease.images().is_some_and(is_settled) {
+            leases.delete(&lease.id, false).await?;
+        }
     }
-
-    fn of(process: u32) -> Self {
-        let read = |path: String| fs::read_to_string(path).unwrap_or_default();
-        let boot = read("/proc/sys/kernel/random/boot_id".into()).trim().to_owned();
-        let namespace = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-        let is_digit = |character: &char| character.is_ascii_digit();
-        let namespace = namespace.to_string_lossy().chars().filter(is_digit).collect();
-        let stat = read(format!("/proc/{process}/stat"));
-        // The start time is the 22nd field; the second, the command, may hold anything.
-        let after_command = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        let started = after_command.split_whitespace().nth(19).unwrap_or("0").to_owned();
-        Self { boot, namespace, process, started }
-    }
-
-    /// Whether `owner`, as [`Display`](std::fmt::Display) wrote it, is surely no more.
-    fn has_ended(owner: &str) -> bool {
-        let mut parts = owner.split('/');
-        let (Some(boot), Some(namespace)) = (parts.next(), parts.next()) else { return false };
-        let Some(process) = parts.next().and_then(|process| process.parse().ok()) else {
-            return false;
-        };
-        let here = Self::of(process);
-        // Of another namespace's processes nothing is known until the next boot.
-        here.boot != boot || here.namespace == namespace && here.to_string() != owner
-    }
-}
-
-impl std::fmt::Display for Owner {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}/{}/{}", self.boot, self.namespace, self.process, self.started)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lease(owner: &str, images: &[&str]) -> Lease {
-        let mut labels: Labels =
-            images.iter().map(|name| (image_label(name), (*name).to_owned())).collect();
-        labels.insert(OWNER.to_owned(), owner.to_owned());
-        Lease { id: "x".to_owned(), labels }
-    }
-
-    #[test]
-    fn only_leases_of_ended_runs_for_the_same_images_are_left_behind() {
-        let done = BTreeSet::from([image_label("a:1"), image_label("b:1")]);
-        let alive = Owner::current().to_string();
-        let ended = "another-boot/1/1/1";
-        let Owner { boot, process, started, .. } = Owner::current();
-        let elsewhere = format!("{boot}/1/{process}/{started}");
-        assert!(!is_left_behind(&lease(&elsewhere, &["a:1"]), &done), "in another namespace");
-        assert!(is_left_behind(&lease(ended, &["a:1"]), &done));
-        assert!(!is_left_behind(&lease(ended, &["a:1", "c:1"]), &done));
-        assert!(!is_left_behind(&lease(&alive, &["a:1"]), &done));
-        assert!(!is_left_behind(&Lease { id: "x".into(), labels: Labels::new() }, &done));
-    }
+    Ok(())
 }

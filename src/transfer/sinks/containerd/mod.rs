@@ -7,8 +7,9 @@
 //! | `ingests` | blobs on their way there, and into files at the same time |
 //! | `unpacking` | layers that become snapshots, and how many of them need nothing |
 //! | `naming` | labels and names of what is complete |
-//! | `lease` | what holds that which has no name yet |
+//! | `lease`, `belongings` | what holds that which has no name yet; what that is |
 
+mod belongings;
 mod blobs;
 mod ingests;
 mod lease;

@@ -98,9 +98,6 @@ impl Sink for ContainerdSink {
         if let Some(unpacking) = &self.unpacking {
             unpacking.close().await;
         }
-        if outcomes.iter().all(|outcome| outcome.failure.is_none()) {
-            self.lease.release(outcomes).await?;
-        }
-        Ok(())
+        Ok(self.lease.end(outcomes).await?)
     }
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
+use super::belongings;
 use super::ingests::Unpacked;
 use super::lease::RunLease;
 use crate::containerd::labels::{self, Labels};
-use crate::containerd::{self, Client};
+use crate::containerd::{self, Client, Resource};
 use crate::oci::{ChainId, Descriptor};
 use crate::progress::{self, BlobKind, BlobState, Event};
 use crate::transfer::error::Error;
@@ -151,8 +152,8 @@ impl Unpacking {
 
     /// Keeps a snapshot, which layers are about to be unpacked on, for as long as the lease.
     async fn keep(&self, chain_id: &ChainId) -> Result<(), Error> {
-        let kind = format!("snapshots/{}", self.snapshotter());
-        self.lease.hold(&kind, &chain_id.to_string()).await?;
+        let kind = format!("{}{}", belongings::SNAPSHOTS, self.snapshotter());
+        self.lease.hold(Resource::new(kind, chain_id.to_string())).await?;
         self.unpacker().await?.know(*chain_id);
         Ok(())
     }
