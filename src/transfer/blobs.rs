@@ -193,13 +193,12 @@ impl Blobs {
             let Some(stream) = poured.filter(|_| error.failure() == Failure::Verification) else {
                 return Err(error);
             };
-            let places = stream.as_ref().map(|stream| stream.places()).unwrap_or_default();
-            tracing::debug!(%error, ?places, "wrong blob");
+            tracing::debug!(%error, places = ?stream.as_ref().map(|s| s.places()), "wrong blob");
             attempts += 1;
-            // What an earlier run left may have been the wrong part: the hosts get one more chance.
-            let again = resumed > 0 || stream.is_some_and(|stream| stream.wrong());
+            // What an earlier run left may have been the wrong part: the source gets one more chance.
+            let again = resumed > 0 || stream.as_ref().is_some_and(|stream| stream.wrong());
             if !again || attempts >= ATTEMPTS_AT_A_BLOB {
-                return Err(Error::WrongBlob { digest: descriptor.digest, hosts: places });
+                return Err(stream.map_or(error, |stream| stream.damaged(descriptor.digest)));
             }
         }
     }
@@ -240,6 +239,10 @@ impl Blobs {
         tally: &Tally,
     ) -> Result<Poured, Error> {
         if ingest.offset() == descriptor.size {
+            return Ok(None);
+        }
+        if let Some(bytes) = descriptor.data().filter(|_| ingest.offset() == 0) {
+            ingest.write(bytes).await?;
             return Ok(None);
         }
         let mut stream = source.blob(descriptor, ingest.offset()).await?;

@@ -60,6 +60,30 @@ pub enum Error {
         /// The hosts that gave the last bytes.
         hosts: Vec<String>,
     },
+    /// Bytes in a store that do not hash to the blob's digest.
+    #[error("blob {digest} is damaged in {place}")]
+    Damaged {
+        /// The blob.
+        digest: Digest,
+        /// The store.
+        place: String,
+    },
+    /// No image of that name.
+    #[error("there is no image {name} in {place}")]
+    NoImage {
+        /// The name asked for.
+        name: String,
+        /// The store.
+        place: String,
+    },
+    /// An image of which a part is not there, as is usual for platforms other than the node's.
+    #[error("{digest} of the image is not in {place}")]
+    Incomplete {
+        /// The document or blob.
+        digest: Digest,
+        /// The store.
+        place: String,
+    },
     /// The sink has not all bytes that it was given: an upload's session ended, or its process came
     /// anew. Opening the blob again shows how many it has.
     #[error("bytes of the blob were lost on their way")]
@@ -85,12 +109,14 @@ impl Diagnose for Error {
             Self::Layout(error) => error.failure(),
             Self::Lost(error) => error.failure(),
             Self::NoPlatform { .. } => Failure::NoPlatform,
+            Self::NoImage { .. } | Self::Incomplete { .. } => Failure::NotFound,
             Self::Manifest { .. }
             | Self::NotAnImage(_)
             | Self::IndexTooDeep(_)
             | Self::TooManyManifests(_)
             | Self::DocumentTooLarge { .. }
-            | Self::WrongBlob { .. } => Failure::Verification,
+            | Self::WrongBlob { .. }
+            | Self::Damaged { .. } => Failure::Verification,
             Self::Task(_) | Self::Closed => Failure::Other,
         }
     }
@@ -116,6 +142,15 @@ impl Diagnose for Error {
             }
             Self::WrongBlob { .. } => Some(
                 "a proxy or mirror between here and the registry alters or truncates data: try another mirror or network".into(),
+            ),
+            Self::Damaged { .. } => {
+                Some("the disk or a program has altered it: remove the image there and pull it again".into())
+            }
+            Self::NoImage { .. } => {
+                Some("look for its name among those that are there, for instance with pullctl images".into())
+            }
+            Self::Incomplete { .. } => Some(
+                "pull the image again for the platforms that are wanted: what was unpacked or is for another machine may have no content".into(),
             ),
             Self::NotAnImage(_) => {
                 Some("check the name and the tag: pull other things with the tool they are for".into())

@@ -24,6 +24,8 @@ mod sink;
 mod sinks;
 mod source;
 mod sources;
+#[cfg(test)]
+mod tests;
 
 pub use error::Error;
 pub use plan::{Document, Layer, Plan, PlatformImage};
@@ -32,4 +34,4 @@ pub use run::run;
 pub use sink::{Ingest, Opened, Outcome, Sink};
 pub use sinks::{ContainerdSink, LayoutSink, UnpackOptions};
 pub use source::{BlobStream, DocumentKind, Resolved, Source};
-pub use sources::{PullRequest, RegistrySource};
+pub use sources::{ContainerdSource, PullRequest, RegistrySource};

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::error::Error;
-use crate::oci::{Descriptor, MediaKind};
+use crate::oci::{Descriptor, Digest};
 
 /// One image at a place that keeps it.
 #[async_trait]
@@ -59,16 +59,6 @@ pub enum DocumentKind {
     Blob,
 }
 
-impl DocumentKind {
-    /// By what the descriptor says.
-    pub fn of(descriptor: &Descriptor) -> Self {
-        match descriptor.kind() {
-            MediaKind::Index | MediaKind::Manifest | MediaKind::Schema1 => Self::Manifest,
-            MediaKind::Config | MediaKind::Layer { .. } | MediaKind::Other => Self::Blob,
-        }
-    }
-}
-
 /// A blob's bytes: in order, each once, from the offset asked for to the blob's end.
 #[async_trait]
 pub trait BlobStream: Send {
@@ -84,5 +74,10 @@ pub trait BlobStream: Send {
     /// The bytes were not the blob's. Tells whether opening it again may give others.
     fn wrong(&self) -> bool {
         false
+    }
+
+    /// That the blob, called `digest`, can't be had right.
+    fn damaged(&self, digest: Digest) -> Error {
+        Error::Damaged { digest, place: self.places().join(", ") }
     }
 }

@@ -142,4 +142,8 @@ impl BlobStream for RegistryBlob {
     fn wrong(&self) -> bool {
         self.suspicions.wrong(&self.digest, &self.stream.hosts())
     }
+
+    fn damaged(&self, digest: Digest) -> Error {
+        Error::WrongBlob { digest, hosts: self.stream.hosts() }
+    }
 }

@@ -1,0 +1,56 @@
+//! The recipe on a source and a sink in memory: what is asked for, in which order, how often.
+
+mod downloads;
+mod image;
+mod memory;
+mod plans;
+
+use std::sync::{Arc, Mutex};
+
+use super::run::run;
+use super::{Names, PlatformChoice, Request};
+use crate::failure::Failure;
+use crate::platform::Platform;
+use crate::progress::{self, Event};
+use crate::sync::lock;
+use memory::{MemorySink, MemorySource};
+
+/// Keeps what it is told.
+#[derive(Default)]
+struct Told(Mutex<Vec<Event>>);
+
+impl progress::Sink for Told {
+    fn event(&self, event: Event) {
+        lock(&self.0).push(event);
+    }
+}
+
+fn host() -> PlatformChoice {
+    PlatformChoice::Host(Platform::from_parts("linux", "amd64", "", ""))
+}
+
+/// What is asked for under the name `example.org/NAME:1`.
+fn request(source: &Arc<MemorySource>, name: &str, platforms: PlatformChoice) -> Request {
+    let reference = format!("example.org/{name}:1").parse().unwrap();
+    let source = Arc::clone(source);
+    Request { source, names: Arc::new(Names::new(reference)), platforms }
+}
+
+/// What came of a run.
+struct Ran {
+    failures: Vec<Failure>,
+    /// What each failure said.
+    errors: Vec<String>,
+    events: Vec<Event>,
+}
+
+/// Transfers at most two blobs at a time.
+async fn transfer(requests: &[Request], sink: &Arc<MemorySink>) -> Ran {
+    let told = Arc::new(Told::default());
+    let errors = Mutex::new(Vec::new());
+    let failed = |_: &Request, error: &super::Error| lock(&errors).push(error.to_string());
+    let sink = Arc::clone(sink);
+    let failures = run(requests, sink, 2, Arc::clone(&told) as Arc<_>, &failed).await;
+    let events = std::mem::take(&mut *lock(&told.0));
+    Ran { failures, errors: errors.into_inner().unwrap(), events }
+}
