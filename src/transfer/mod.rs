@@ -34,4 +34,4 @@ pub use run::run;
 pub use sink::{Ingest, Opened, Outcome, Sink};
 pub use sinks::{ContainerdSink, LayoutSink, UnpackOptions};
 pub use source::{BlobStream, DocumentKind, Resolved, Source};
-pub use sources::{ContainerdSource, PullRequest, RegistrySource};
+pub use sources::{ContainerdSource, LayoutSource, PullRequest, RegistrySource};

@@ -54,5 +54,7 @@ mod support;
 mod survive;
 mod terminal;
 mod tls;
+mod together;
+mod transfers;
 mod transport;
 mod unreachable;

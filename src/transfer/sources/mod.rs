@@ -1,8 +1,10 @@
 //! The places that images come from.
 
 mod containerd;
+mod layout;
 mod registry;
 mod suspects;
 
 pub use containerd::ContainerdSource;
+pub use layout::LayoutSource;
 pub use registry::{PullRequest, RegistrySource};

@@ -6,6 +6,7 @@ use super::belongings;
 use super::ingests::{ContainerdIngest, Labelled, SmallBlob};
 use super::lease::RunLease;
 use super::naming::source_labels;
+use super::turns::Turns;
 use super::unpacking::Unpacking;
 use crate::containerd::{self, Client, ContentStore, Resource, ingest_reference};
 use crate::oci::Descriptor;
@@ -26,11 +27,12 @@ pub(super) struct LayerBlobs {
     content: ContentStore,
     lease: Arc<RunLease>,
     labelled: Labelled,
+    turns: Turns,
 }
 
 impl LayerBlobs {
     pub(super) fn new(client: &Client, lease: Arc<RunLease>, labelled: Labelled) -> Self {
-        Self { content: client.content(), lease, labelled }
+        Self { content: client.content(), lease, labelled, turns: Turns::new() }
     }
 
     /// How many layers from the base have their blob.
@@ -96,6 +98,8 @@ impl LayerBlobs {
         unpacking: Option<&Unpacking>,
     ) -> Result<Opened, Error> {
         let descriptor = layer.descriptor();
+        // Before looking: whoever had the turn has stored it.
+        let turn = self.turns.take(&descriptor.digest).await;
         if self.holds(descriptor).await? {
             self.keep(descriptor).await?;
             return Ok(Opened::Exists);
@@ -107,7 +111,7 @@ impl LayerBlobs {
         };
         let labels = source_labels(layer.image());
         let (descriptor, labelled) = (descriptor.clone(), self.labelled.clone());
-        let blob = SmallBlob::new(content, descriptor, labels, labelled, unpacked);
+        let blob = SmallBlob::new(content, descriptor, labels, labelled, unpacked, turn);
         Ok(Opened::Ingest(Box::new(blob)))
     }
 

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
+use super::turns::Turn;
 use crate::containerd::labels::{self, Labels};
 use crate::containerd::{self, ContentStore, Ingest, Opened, ingest_reference};
 use crate::oci::{Descriptor, Digest};
@@ -96,6 +97,8 @@ pub(super) struct SmallBlob {
     labels: Labels,
     labelled: Labelled,
     unpacked: Option<Unpacked>,
+    /// Others wait for it as long as this lives.
+    _turn: Turn,
 }
 
 /// Where the bytes so far are.
@@ -135,9 +138,10 @@ impl SmallBlob {
         labels: Labels,
         labelled: Labelled,
         unpacked: Option<Unpacked>,
+        turn: Turn,
     ) -> Self {
-        let place = Place::Memory(BytesMut::new());
-        Self { content, descriptor, place, since: Instant::now(), labels, labelled, unpacked }
+        let (place, since) = (Place::Memory(BytesMut::new()), Instant::now());
+        Self { content, descriptor, place, since, labels, labelled, unpacked, _turn: turn }
     }
 
     /// Moves what is in memory to where a later run finds it.

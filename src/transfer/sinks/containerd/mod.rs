@@ -5,6 +5,7 @@
 //! | `sink` | the order of things |
 //! | `blobs` | what the content store has, and where a layer's blob goes into it |
 //! | `ingests` | blobs on their way there, and into files at the same time |
+//! | `turns` | which of several pulls fetches a small blob |
 //! | `unpacking` | layers that become snapshots, and how many of them need nothing |
 //! | `naming` | labels and names of what is complete |
 //! | `lease`, `belongings` | what holds that which has no name yet; what that is |
@@ -15,6 +16,7 @@ mod ingests;
 mod lease;
 mod naming;
 mod sink;
+mod turns;
 mod unpacking;
 
 pub use sink::ContainerdSink;

@@ -1,0 +1,92 @@
+//! An image in an OCI image layout as a source. Anybody may have written it: what is read is checked
+//! like a registry's.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::{Stream, StreamExt as _};
+
+use crate::layout::{self, Layout};
+use crate::oci::{Descriptor, Digest};
+use crate::progress::{self, Event};
+use crate::transfer::error::Error;
+use crate::transfer::source::{BlobStream, DocumentKind, Resolved, Source};
+
+/// An image of a layout.
+pub struct LayoutSource {
+    layout: Layout,
+    target: Descriptor,
+    progress: Arc<dyn progress::Sink>,
+}
+
+impl LayoutSource {
+    /// The image that `target`, an entry of the layout's index, stands for.
+    pub fn new(layout: Layout, target: Descriptor, progress: Arc<dyn progress::Sink>) -> Self {
+        Self { layout, target, progress }
+    }
+
+    fn place(&self) -> String {
+        self.layout.root().display().to_string()
+    }
+
+    /// A layout may hold one platform of an index that lists many.
+    fn explain(&self, digest: Digest, error: layout::Error) -> Error {
+        match error {
+            layout::Error::Missing { .. } => Error::Incomplete { digest, place: self.place() },
+            layout::Error::Mismatch { .. } => Error::Damaged { digest, place: self.place() },
+            error => error.into(),
+        }
+    }
+}
+
+#[async_trait]
+impl Source for LayoutSource {
+    async fn resolve(&self) -> Result<Resolved, Error> {
+        Ok(Resolved { descriptor: self.target.clone(), place: self.place(), document: None })
+    }
+
+    async fn document(&self, descriptor: &Descriptor, _: DocumentKind) -> Result<Bytes, Error> {
+        let read = self.layout.read(descriptor).await;
+        read.map_err(|error| self.explain(descriptor.digest, error))
+    }
+
+    async fn blob(
+        &self,
+        descriptor: &Descriptor,
+        offset: u64,
+    ) -> Result<Box<dyn BlobStream>, Error> {
+        let digest = descriptor.digest;
+        let pieces = self.layout.reader(descriptor, offset).await;
+        let pieces = pieces.map_err(|error| self.explain(digest, error))?;
+        let (place, progress) = (self.place(), Arc::clone(&self.progress));
+        Ok(Box::new(LayoutBlob { digest, pieces, place, progress }))
+    }
+}
+
+/// A blob on its way out of a layout.
+struct LayoutBlob<S> {
+    digest: Digest,
+    pieces: S,
+    place: String,
+    progress: Arc<dyn progress::Sink>,
+}
+
+#[async_trait]
+impl<S> BlobStream for LayoutBlob<S>
+where
+    S: Stream<Item = Result<Bytes, layout::Error>> + Send + Unpin,
+{
+    async fn next(&mut self) -> Option<Result<Bytes, Error>> {
+        let piece = self.pieces.next().await?;
+        if let Ok(bytes) = &piece {
+            let delta_bytes = bytes.len() as u64;
+            self.progress.event(Event::Received { digest: self.digest, delta_bytes });
+        }
+        Some(piece.map_err(Error::from))
+    }
+
+    fn places(&self) -> Vec<String> {
+        vec![self.place.clone()]
+    }
+}
