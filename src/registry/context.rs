@@ -4,13 +4,14 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::Keychain;
-use crate::failure::Failure;
+use crate::failure::{Failure, Notice};
 use crate::progress::{Event, HostAttempt, Sink};
 use crate::registry::blob::throttle::Throttle;
 use crate::registry::blob::window::Budget;
@@ -19,6 +20,10 @@ use crate::registry::fault::{Fault, Phase};
 use crate::registry::http::proxy::Proxies;
 use crate::registry::policy::Policy;
 use crate::sync::lock;
+
+/// How long a host may be silent before that is told, and how often it is told again.
+const FIRST_TOLD: Duration = Duration::from_secs(2);
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// Shared by every endpoint and repository of a [`super::Registry`].
 pub(crate) struct Context {
@@ -30,6 +35,8 @@ pub(crate) struct Context {
     throttle: Throttle,
     deadline: Option<Instant>,
     distrusted: Mutex<BTreeSet<String>>,
+    /// Hosts of which was told that others are asked in their place.
+    passed_over: Mutex<BTreeSet<String>>,
 }
 
 impl fmt::Debug for Context {
@@ -61,6 +68,7 @@ impl Context {
             throttle,
             deadline,
             distrusted: Mutex::default(),
+            passed_over: Mutex::default(),
         })
     }
 
@@ -104,6 +112,40 @@ impl Context {
 
     fn deadline_reached(&self) -> Fault {
         Fault::Deadline { limit: self.policy.timeout.unwrap_or_default(), after: None }
+    }
+
+    /// Runs `operation`, by which `host` answers `request`, and tells of it while it does not.
+    pub(crate) async fn awaited<T>(
+        &self,
+        host: &str,
+        request: &str,
+        operation: impl Future<Output = T>,
+    ) -> T {
+        let started = Instant::now();
+        let mut operation = pin!(operation);
+        let mut silence = FIRST_TOLD;
+        loop {
+            if let Ok(answer) = timeout(silence, operation.as_mut()).await {
+                return answer;
+            }
+            silence = TOLD_EVERY;
+            self.sink.event(Event::Waiting {
+                host: host.to_owned(),
+                request: request.to_owned(),
+                waited: started.elapsed(),
+            });
+        }
+    }
+
+    /// Tells, once a run, that `instead` gave what `host` did not give because of `fault`.
+    pub(crate) fn passed_over(&self, host: &str, instead: &str, fault: &Fault, hint: String) {
+        if lock(&self.passed_over).insert(host.to_owned()) {
+            self.sink.event(Event::Warning(Notice {
+                code: "host-passed-over",
+                message: format!("{host} is passed over for {instead}: {fault}"),
+                hint: Some(hint),
+            }));
+        }
     }
 
     /// Reports one request.

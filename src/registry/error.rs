@@ -92,12 +92,13 @@ impl fmt::Display for HostFailures {
 impl std::error::Error for HostFailures {}
 
 impl HostFailures {
-    /// The one that decides the operation's kind: of the hosts, the last one is the registry itself,
-    /// and knows best whether the image exists and who may have it. One left out for the bytes it
-    /// sent decides only when there is no other.
+    /// The one that decides the operation's kind: that of the host where the request got furthest. Of
+    /// several, the last host is the registry itself, and knows best whether the image exists and who
+    /// may have it.
     fn decisive(&self) -> Option<&HostFailure> {
-        let trusted = self.0.iter().rev().find(|failure| failure.fault != Fault::Distrusted);
-        trusted.or_else(|| self.0.last())
+        let last = self.0.len().saturating_sub(1);
+        let ranked = self.0.iter().enumerate();
+        ranked.max_by_key(|(index, failure)| failure.fault.reach(*index == last)).map(|(_, f)| f)
     }
 }
 

@@ -29,13 +29,13 @@ impl Phase {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// 404.
-    #[error("not found{}", because(.reason))]
+    #[error("not found (404){}", because(.reason))]
     NotFound {
         /// The registry's own words.
         reason: Option<String>,
     },
     /// 401 that our credentials, or none, did not satisfy.
-    #[error("{}{}", if *.with_login { "login refused" } else { "login required" }, because(.reason))]
+    #[error("login {} (401){}", if *.with_login { "refused" } else { "required" }, because(.reason))]
     Unauthorized {
         /// Whether a login was sent.
         with_login: bool,
@@ -43,15 +43,25 @@ pub enum Fault {
         reason: Option<String>,
     },
     /// 403, or 401 for a token that our credentials were good for.
-    #[error("access denied{}", because(.reason))]
+    #[error("access denied ({}){}", .status.as_u16(), because(.reason))]
     Denied {
+        /// Which of the two.
+        status: StatusCode,
         /// Whether a login was sent.
         with_login: bool,
         /// The registry's own words.
         reason: Option<String>,
     },
+    /// 403 by a web page: a proxy or a portal refuses, not the registry.
+    #[error("a web page instead of a registry's answer ({}){}", .status.as_u16(), because(.title))]
+    Page {
+        /// The status.
+        status: StatusCode,
+        /// What the page calls itself.
+        title: Option<String>,
+    },
     /// 429.
-    #[error("too many requests{}", because(.reason))]
+    #[error("too many requests (429){}", because(.reason))]
     RateLimited {
         /// What `Retry-After` asks for.
         retry_after: Option<Duration>,
@@ -85,6 +95,14 @@ pub enum Fault {
     /// No connection in time.
     #[error("no connection within {0:?}")]
     ConnectTimeout(Duration),
+    /// The proxy on the way, rather than the host.
+    #[error("proxy {proxy}: {fault}")]
+    Proxy {
+        /// `host[:port]` of the proxy; never its user info.
+        proxy: String,
+        /// What it did.
+        fault: Box<Fault>,
+    },
     /// The connection can't be made secure.
     #[error(transparent)]
     Tls(#[from] TlsFault),
@@ -168,6 +186,9 @@ pub enum Fault {
         /// What came.
         actual: Digest,
     },
+    /// A document that names no image, whatever its type says.
+    #[error("{0} instead of a manifest")]
+    NoManifest(String),
     /// A partial response that is not the part asked for.
     #[error("answered another range than asked for: {0}")]
     WrongRange(String),
@@ -244,7 +265,9 @@ impl Fault {
             Self::Status { status, .. } => {
                 *status == StatusCode::REQUEST_TIMEOUT || status.is_server_error()
             }
-            Self::Token { fault, .. } | Self::Redirected { fault, .. } => fault.is_retryable(),
+            Self::Token { fault, .. }
+            | Self::Redirected { fault, .. }
+            | Self::Proxy { fault, .. } => fault.is_retryable(),
             _ => false,
         }
     }
@@ -265,8 +288,32 @@ impl Fault {
             | Self::Tls(_)
             | Self::Stalled { .. }
             | Self::TooSlow { .. } => true,
-            Self::Token { fault, .. } | Self::Redirected { fault, .. } => fault.is_unreachable(),
+            Self::Token { fault, .. }
+            | Self::Redirected { fault, .. }
+            | Self::Proxy { fault, .. } => fault.is_unreachable(),
             _ => false,
+        }
+    }
+
+    /// Whether what the host gave was wrong, so that nothing else of it should be believed once
+    /// another host had it right.
+    pub(crate) fn is_wrong_content(&self) -> bool {
+        matches!(self, Self::DigestMismatch { .. } | Self::NoManifest(_) | Self::Html)
+    }
+
+    /// Whether a response broke off that had begun well.
+    pub(crate) fn is_interruption(&self) -> bool {
+        matches!(self, Self::Truncated | Self::Broken(_) | Self::Stalled { .. })
+    }
+
+    /// How far a request got, to compare with what other hosts came to. That a mirror has not got the
+    /// image says nothing of the image: only the `last` host's word counts for that.
+    pub(crate) fn reach(&self, last: bool) -> u8 {
+        match self {
+            Self::Distrusted => 0,
+            Self::NotFound { .. } if !last => 1,
+            fault if fault.is_unreachable() || fault.is_deadline() => 1,
+            _ => 2,
         }
     }
 
@@ -299,11 +346,15 @@ impl Fault {
             | Self::Excess { .. }
             | Self::Truncated
             | Self::DigestMismatch { .. }
+            | Self::NoManifest(_)
             | Self::WrongRange(_)
             | Self::Malformed(_)
             | Self::TooLarge { .. }
             | Self::Distrusted => Failure::Verification,
+            // That the proxy wants a login is nothing that a registry's login would cure.
             Self::Status { .. }
+            | Self::Page { .. }
+            | Self::Proxy { .. }
             | Self::NameNotFound { .. }
             | Self::Refused
             | Self::Connect(_)

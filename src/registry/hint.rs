@@ -105,6 +105,9 @@ impl Fault {
                     "check that {host} is up and reachable from here, and HTTPS_PROXY if a proxy is needed"
                 )
             }
+            Self::Proxy { proxy, .. } => format!(
+                "check HTTPS_PROXY, HTTP_PROXY and NO_PROXY: {host} is asked through {proxy}"
+            ),
             Self::Tls(fault) => fault.hint(host, place),
             // Logins are kept for the registry, whoever hands out its tokens.
             Self::Token { fault, .. }
@@ -126,7 +129,7 @@ impl Fault {
             Self::RedirectLoop(_) | Self::BadRedirect => {
                 format!("ask the operator of {host} where it keeps its content, or use a mirror")
             }
-            Self::Html => format!(
+            Self::Html | Self::Page { .. } | Self::NoManifest(_) => format!(
                 "check that {host} is a registry and that no login portal or proxy answers in its place"
             ),
             Self::Truncated | Self::Broken(_) => format!(

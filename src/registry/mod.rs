@@ -34,6 +34,7 @@ mod tests;
 
 pub use self::http::trace::TARGET as HTTP_TRACE_TARGET;
 pub use api::resolver::Resolved;
+pub use auth::Action;
 pub use blob::stream::BlobStream;
 pub use error::{Error, HostFailures, SetupError};
 pub use fault::{Fault, Phase, TlsFault};

@@ -10,6 +10,7 @@ use crate::config::{Capabilities, Capability, Keychain, RegistryHost, Source as 
 use crate::oci::{Descriptor, MediaKind};
 use crate::progress::Sink;
 use crate::reference::Reference;
+use crate::registry::api::manifest;
 use crate::registry::api::resolver::{self, Resolved};
 use crate::registry::ask::host::{Host, Hosts};
 use crate::registry::blob::source::{Location, Source};
@@ -128,7 +129,7 @@ impl Repository {
     /// As [`Repository::resolve`].
     pub async fn manifest(&self, descriptor: &Descriptor) -> Result<Bytes, Error> {
         let context = &self.registry.context;
-        resolver::manifest(context, self.hosts()?, &self.reference, descriptor).await
+        manifest::manifest(context, self.hosts()?, &self.reference, descriptor).await
     }
 
     /// Opens a blob at byte `offset`, trying pull-capable hosts in order; a foreign layer's own
@@ -165,10 +166,16 @@ impl Repository {
         self.registry.context.is_distrusted(host)
     }
 
-    /// Leaves out the host that `resolved` the reference, since what it said of the document is wrong,
-    /// and tells whether another host may be asked. As with [`Repository::distrust`], the last one is
-    /// never left out.
+    /// Takes note that what the host that `resolved` the reference said of the document is wrong, and
+    /// tells whether the reference may be resolved again. What was said in answer to HEAD may be right
+    /// in answer to GET; otherwise the host is left out, unless it is the last one, as with
+    /// [`Repository::distrust`].
     pub fn distrust_resolver(&self, resolved: &Resolved) -> bool {
+        let hosts = self.hosts().map(|hosts| hosts.with(resolver::needed(&self.reference)));
+        let resolver = hosts.iter().flatten().find(|host| host.endpoint().name() == resolved.host);
+        if resolver.is_some_and(|host| host.endpoint().health().distrust_head()) {
+            return true;
+        }
         self.leave_out(slice::from_ref(&resolved.host), resolver::needed(&self.reference))
     }
 

@@ -346,6 +346,28 @@ impl Record {
             .collect()
     }
 
+    /// The messages of all warnings with `code`.
+    pub(crate) fn warnings(&self, code: &str) -> Vec<String> {
+        let events = lock(&self.0);
+        let warnings = events.iter().filter_map(|event| match event {
+            Event::Warning(notice) if notice.code == code => Some(notice.message.clone()),
+            _ => None,
+        });
+        warnings.collect()
+    }
+
+    /// Host, request and seconds of all that told of a silent host.
+    pub(crate) fn waits(&self) -> Vec<(String, String, u64)> {
+        let events = lock(&self.0);
+        let waits = events.iter().filter_map(|event| match event {
+            Event::Waiting { host, request, waited } => {
+                Some((host.clone(), request.clone(), waited.as_secs()))
+            }
+            _ => None,
+        });
+        waits.collect()
+    }
+
     pub(crate) fn received_bytes(&self) -> u64 {
         let events = lock(&self.0);
         events

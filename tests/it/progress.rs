@@ -230,7 +230,7 @@ each_version! {
         let lines: Vec<&str> = outcome.stderr.lines().collect();
         let causes = [
             format!("{}: 502 Bad Gateway after 2 attempts (", mirror.authority()),
-            format!("{}: not found", upstream.authority()),
+            format!("{}: not found (404): unknown", upstream.authority()),
         ];
         assert_eq!(lines[0], format!("error: cannot resolve {MIRRORED}"));
         assert!(lines[1].starts_with(&format!("  {}", causes[0])), "{}", outcome.stderr);

@@ -190,7 +190,8 @@ fn a_rate_limit_that_is_high_enough_changes_nothing() {
 
 #[test]
 fn a_passing_failure_is_retried_as_often_as_asked_for() {
-    for (status, retries, requests) in [(503, "0", 1), (503, "2", 3), (500, "2", 3), (408, "2", 3)]
+    // A HEAD that ends in 500 is asked again by GET at once: some servers have no HEAD.
+    for (status, retries, requests) in [(503, "0", 1), (503, "2", 3), (500, "2", 4), (408, "2", 3)]
     {
         let registry = FaultyRegistry::start();
         registry.always("/manifests/", Fault::Status(status, Vec::new()));

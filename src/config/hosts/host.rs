@@ -17,6 +17,10 @@ pub enum Capability {
     Pull,
     /// A tag's digest.
     Resolve,
+    /// Uploads.
+    Push,
+    /// What refers to a manifest.
+    Referrers,
 }
 
 /// The set of [`Capability`]s that a host has.
@@ -25,15 +29,17 @@ pub enum Capability {
 /// |---|---|
 /// | a tag | pull and resolve |
 /// | a manifest by digest, a blob | pull |
+/// | an upload | push |
+/// | what refers to a manifest | pull and referrers |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capabilities {
     /// See [`Capability::Pull`].
     pub pull: bool,
     /// See [`Capability::Resolve`].
     pub resolve: bool,
-    /// Uploads; never used by a pull, kept for `explain`.
+    /// See [`Capability::Push`]; never used by a pull.
     pub push: bool,
-    /// The referrers API; never used by a pull, kept for `explain`.
+    /// See [`Capability::Referrers`]; never used by a pull.
     pub referrers: bool,
 }
 
@@ -56,6 +62,8 @@ impl Capabilities {
         match capability {
             Capability::Pull => self.pull,
             Capability::Resolve => self.resolve,
+            Capability::Push => self.push,
+            Capability::Referrers => self.referrers,
         }
     }
 }

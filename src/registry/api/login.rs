@@ -24,7 +24,7 @@ impl Registry {
     /// [`Error::AllHostsFailed`] with the host's refusal, or why it could not be asked.
     pub async fn check_login(&self, host: &RegistryHost) -> Result<bool, Error> {
         let endpoint = self.endpoint(host)?;
-        let access = Access { repository: String::new(), scope: String::new() };
+        let access = Access::login();
         let started = tokio::time::Instant::now();
         let call = Call {
             method: Method::GET,

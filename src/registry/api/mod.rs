@@ -1,4 +1,7 @@
-//! What is asked of a registry: a reference resolved, a manifest read, a login proved.
+//! What is asked of a registry: a reference resolved, a manifest read, tags and referrers listed, a
+//! login proved.
 
+mod document;
 pub(super) mod login;
+pub(super) mod manifest;
 pub(super) mod resolver;

@@ -1,33 +1,30 @@
-//! From a reference to its descriptor, and from a manifest's descriptor to its bytes.
+//! From a reference to its descriptor.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http::{Method, StatusCode};
 use reqwest::Response;
-use tokio::time::Instant;
 
 use crate::config::Capability;
 use crate::oci::{Descriptor, Digest, MAX_MANIFEST_BYTES, MediaKind, MediaType};
 use crate::reference::Reference;
+use crate::registry::api::document;
 use crate::registry::ask::host::{Host, Hosts};
 use crate::registry::ask::tries::Tries;
+use crate::registry::ask::turn::{Question, in_turn};
 use crate::registry::context::Context;
 use crate::registry::error::Error;
 use crate::registry::fault::Fault;
 use crate::registry::http::body;
-use crate::registry::http::clients::Lane;
-use crate::registry::http::endpoint::{Answer, Call};
-
-/// The manifest types that a pull understands, schema1 not among them.
-const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
-    application/vnd.oci.image.manifest.v1+json, \
-    application/vnd.docker.distribution.manifest.list.v2+json, \
-    application/vnd.docker.distribution.manifest.v2+json, */*";
 
 /// The header that names a manifest's digest.
 const CONTENT_DIGEST: &str = "docker-content-digest";
+
+/// The type of a document of which nothing tells what it is.
+const UNKNOWN: &str = "application/octet-stream";
 
 /// What a reference points to.
 #[derive(Debug, Clone)]
@@ -45,7 +42,8 @@ pub(crate) fn needed(reference: &Reference) -> Capability {
     if reference.digest().is_some() { Capability::Pull } else { Capability::Resolve }
 }
 
-/// Resolves `reference`, host by host.
+/// Resolves `reference`, host by host. Of a host HEAD is asked first, and once; GET from then on, as
+/// there are hosts, and proxies before them, that have no HEAD or get it wrong.
 ///
 /// # Errors
 /// [`Error::NoHost`] if none may be asked; otherwise [`Error::AllHostsFailed`].
@@ -54,157 +52,133 @@ pub(crate) async fn resolve(
     hosts: &Hosts,
     reference: &Reference,
 ) -> Result<Resolved, Error> {
-    let digest = reference.digest();
     let hosts = hosts.with(needed(reference));
-    let request = match digest {
-        Some(digest) => format!("manifests/{digest}"),
-        None => format!("manifests/{}", reference.tag().unwrap_or("latest")),
+    let name = match reference.digest() {
+        Some(digest) => Name::Digest(digest),
+        None => Name::Tag(reference.tag().unwrap_or("latest")),
     };
-    let mut tries = tries(context, &hosts);
-    loop {
-        let index = tries
-            .next()
-            .await
-            .map_err(|given_up| given_up.error(format!("resolve {reference}"), &request))?;
-        let Some(host) = hosts.get(index) else { continue };
-        let asked = Instant::now();
-        match resolve_at(host, &request, digest).await {
-            Ok((descriptor, body)) => {
-                let host = host.endpoint().name().to_owned();
-                return Ok(Resolved { descriptor, host, body });
-            }
-            Err(fault) => {
-                context.unusable(host.endpoint().name(), &request, &fault, asked);
-                tries.failed(index, fault);
-            }
-        }
-    }
-}
-
-/// Reads the manifest or index that `descriptor` names, its size and digest checked. A host that has
-/// other bytes under that name is left out for the rest of the run, once another host had the right
-/// ones. When the bytes are right and the size is not, it is the descriptor that is wrong: no other
-/// host is asked.
-///
-/// # Errors
-/// [`Error::NoHost`] if none may be asked; otherwise [`Error::AllHostsFailed`].
-pub(crate) async fn manifest(
-    context: &Arc<Context>,
-    hosts: &Hosts,
-    reference: &Reference,
-    descriptor: &Descriptor,
-) -> Result<Bytes, Error> {
-    let hosts = hosts.with(Capability::Pull);
-    let digest = descriptor.digest;
-    let request = format!("manifests/{digest}");
-    let mut tries = tries(context, &hosts);
-    let mut wrong = Vec::new();
-    let what = || format!("read manifest {digest} of {}", reference.name());
-    loop {
-        let index = tries.next().await.map_err(|given_up| given_up.error(what(), &request))?;
-        let Some(host) = hosts.get(index) else { continue };
-        let asked = Instant::now();
-        match manifest_at(host, descriptor).await {
-            Ok(body) => {
-                context.distrust(&wrong);
-                return Ok(body);
-            }
-            Err(fault) => {
-                let name = host.endpoint().name();
-                if matches!(fault, Fault::DigestMismatch { .. }) {
-                    wrong.push(name.to_owned());
-                }
-                let misdescribed = matches!(fault, Fault::SizeMismatch { .. });
-                context.unusable(name, &request, &fault, asked);
-                tries.failed(index, fault);
-                if misdescribed {
-                    return Err(tries.give_up(None).error(what(), &request));
-                }
-            }
-        }
-    }
-}
-
-fn tries(context: &Arc<Context>, hosts: &[Host]) -> Tries {
-    let hosts = hosts.iter().map(|host| (host.endpoint(), host.place()));
-    Tries::new(Arc::clone(context), hosts, 0)
+    let question = Question {
+        what: format!("resolve {reference}"),
+        request: format!("manifests/{name}"),
+        hedges: true,
+    };
+    let mut headed = HashSet::new();
+    let mut tries = Tries::of(context, &hosts);
+    let asking = in_turn(&mut tries, &hosts, &question, |index, host| {
+        let heads = headed.insert(index) && !host.endpoint().health().head_misleads();
+        resolve_at(host, name, heads)
+    });
+    let (index, (descriptor, body)) = asking.await?;
+    let host = hosts.get(index).map(|host| host.endpoint().name().to_owned()).unwrap_or_default();
+    Ok(Resolved { descriptor, host, body })
 }
 
 type Found = (Descriptor, Option<Bytes>);
 
-async fn resolve_at(host: &Host, request: &str, digest: Option<Digest>) -> Result<Found, Fault> {
-    let answer = ask(host, Method::HEAD, request).await?;
-    match answer.response.status() {
-        StatusCode::OK => {
-            if body::is_html(answer.response.headers()) {
-                return Err(Fault::Html);
-            }
-            match described(&answer.response, digest)? {
-                Some(descriptor) => Ok((descriptor, None)),
-                None => get(host, request, digest).await,
-            }
+/// The last part of a reference.
+#[derive(Debug, Clone, Copy)]
+enum Name<'a> {
+    Tag(&'a str),
+    Digest(Digest),
+}
+
+impl std::fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tag(tag) => f.write_str(tag),
+            Self::Digest(digest) => digest.fmt(f),
         }
-        // Some registries know no HEAD, and a refusal to HEAD carries no reason.
-        StatusCode::METHOD_NOT_ALLOWED | StatusCode::FORBIDDEN => get(host, request, digest).await,
-        StatusCode::NOT_FOUND => match digest {
-            // What was pushed as a blob can be named by digest as well.
-            Some(digest) => get(host, &format!("blobs/{digest}"), Some(digest)).await,
-            None => Err(refusal(host, answer).await),
-        },
-        _ => Err(refusal(host, answer).await),
     }
 }
 
-/// The descriptor that a HEAD's headers give; `None` when the body has to be read.
-fn described(response: &Response, asked: Option<Digest>) -> Result<Option<Descriptor>, Fault> {
+async fn resolve_at(host: &Host, name: Name<'_>, heads: bool) -> Result<Found, Fault> {
+    let refused = match if heads { head(host, name).await } else { Ok(None) } {
+        Ok(Some(descriptor)) => return Ok((descriptor, None)),
+        Ok(None) => false,
+        Err(fault) if is_of_head(&fault) => true,
+        Err(fault) => return Err(fault),
+    };
+    let found = get(host, name).await?;
+    if refused {
+        host.endpoint().health().distrust_head();
+    }
+    Ok(found)
+}
+
+/// The descriptor that the headers give; `None` when the body has to be read.
+async fn head(host: &Host, name: Name<'_>) -> Result<Option<Descriptor>, Fault> {
+    let answer = document::ask(host, Method::HEAD, &format!("manifests/{name}")).await?;
+    if answer.response.status() == StatusCode::OK {
+        Ok(described(&answer.response, name))
+    } else {
+        Err(document::refusal(host, answer).await)
+    }
+}
+
+/// Whether a GET may still give what HEAD did not, or at least the registry's words. A host that asks
+/// to be left alone is, and one that wants a login wants it of a GET too. One that is in trouble is
+/// asked by GET when its next turn comes.
+fn is_of_head(fault: &Fault) -> bool {
+    match fault {
+        Fault::Status {
+            status:
+                StatusCode::REQUEST_TIMEOUT
+                | StatusCode::BAD_GATEWAY
+                | StatusCode::SERVICE_UNAVAILABLE
+                | StatusCode::GATEWAY_TIMEOUT,
+            ..
+        } => false,
+        Fault::NotFound { .. }
+        | Fault::Denied { .. }
+        | Fault::RateLimited { retry_after: None, .. }
+        | Fault::Status { retry_after: None, .. }
+        | Fault::Broken(_)
+        | Fault::Truncated => true,
+        Fault::Redirected { fault, .. } => is_of_head(fault),
+        _ => false,
+    }
+}
+
+fn described(response: &Response, name: Name<'_>) -> Option<Descriptor> {
     let headers = response.headers();
+    if headers.contains_key(CONTENT_ENCODING) || body::is_html(headers) {
+        // The length is not the manifest's.
+        return None;
+    }
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let named: Option<Digest> = text(CONTENT_DIGEST).and_then(|digest| digest.parse().ok());
-    if let (Some(expected), Some(actual)) = (asked, named)
-        && expected != actual
-    {
-        return Err(Fault::DigestMismatch { expected, actual });
-    }
-    if headers.contains_key(CONTENT_ENCODING) {
-        // The length is not the manifest's.
-        return Ok(None);
-    }
-    let size: Option<u64> = text(CONTENT_LENGTH.as_str()).and_then(|size| size.parse().ok());
-    let media_type = body::media_type(headers).map(MediaType::new);
-    let (Some(digest), Some(size), Some(media_type)) = (asked.or(named), size, media_type) else {
-        return Ok(None);
-    };
-    if size > MAX_MANIFEST_BYTES {
-        return Err(Fault::TooLarge { size, limit: MAX_MANIFEST_BYTES });
-    }
-    let known = media_type.kind() != MediaKind::Other;
+    let digest = match name {
+        // Whoever names another digest than was asked for is mistaken in one or the other.
+        Name::Digest(asked) => named.is_none_or(|named| named == asked).then_some(asked),
+        Name::Tag(_) => named,
+    }?;
+    let size: u64 = text(CONTENT_LENGTH.as_str()).and_then(|size| size.parse().ok())?;
+    let media_type = body::media_type(headers).map(MediaType::new)?;
     // A generic type says nothing: the body's own does. An empty manifest is a HEAD answered badly.
-    Ok((known && size > 0).then(|| Descriptor::new(media_type, digest, size)))
+    let known = media_type.kind() != MediaKind::Other && (1..=MAX_MANIFEST_BYTES).contains(&size);
+    known.then(|| Descriptor::new(media_type, digest, size))
 }
 
-async fn get(host: &Host, request: &str, digest: Option<Digest>) -> Result<Found, Fault> {
-    let answer = ask(host, Method::GET, request).await?;
-    if answer.response.status() != StatusCode::OK {
-        return Err(refusal(host, answer).await);
+async fn get(host: &Host, name: Name<'_>) -> Result<Found, Fault> {
+    let read = match name {
+        Name::Tag(tag) => document::read_tag(host, tag).await?,
+        Name::Digest(digest) => document::read_digest(host, digest).await?,
+    };
+    // By its digest it is what was pushed, whatever that is.
+    if matches!(name, Name::Tag(_)) {
+        document::check_manifest(&read.bytes)?;
     }
-    if body::is_html(answer.response.headers()) {
-        return Err(Fault::Html);
-    }
-    let declared = body::media_type(answer.response.headers()).map(MediaType::new);
-    let context = host.endpoint().context();
-    let body = body::read_bounded(context, answer.response, MAX_MANIFEST_BYTES).await?;
-    let actual = Digest::of(&body);
-    if let Some(expected) = digest.filter(|expected| *expected != actual) {
-        return Err(Fault::DigestMismatch { expected, actual });
-    }
-    let media_type = declared
-        .filter(|declared| declared.kind() != MediaKind::Other)
-        .or_else(|| own_media_type(&body))
-        .unwrap_or_else(|| MediaType::new("application/octet-stream"));
-    Ok((Descriptor::new(media_type, actual, body.len() as u64), Some(body)))
+    let given = read.media_type.unwrap_or_else(|| MediaType::new(UNKNOWN));
+    // What is wrong with a document is told by whoever reads it.
+    let media_type = MediaType::of_document(&given, &read.bytes).unwrap_or_else(|_| {
+        let own = own_media_type(&read.bytes).filter(|_| given.is_generic());
+        own.unwrap_or(given)
+    });
+    let descriptor = Descriptor::new(media_type, read.digest, read.bytes.len() as u64);
+    Ok((descriptor, Some(read.bytes)))
 }
 
-/// The `mediaType` that a manifest says of itself.
+/// The `mediaType` that a document says of itself.
 fn own_media_type(body: &[u8]) -> Option<MediaType> {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -212,53 +186,4 @@ fn own_media_type(body: &[u8]) -> Option<MediaType> {
         media_type: MediaType,
     }
     serde_json::from_slice::<Typed>(body).ok().map(|typed| typed.media_type)
-}
-
-async fn manifest_at(host: &Host, descriptor: &Descriptor) -> Result<Bytes, Fault> {
-    let Descriptor { digest, size, .. } = *descriptor;
-    if size > MAX_MANIFEST_BYTES {
-        return Err(Fault::TooLarge { size, limit: MAX_MANIFEST_BYTES });
-    }
-    let mut answer = ask(host, Method::GET, &format!("manifests/{digest}")).await?;
-    if answer.response.status() == StatusCode::NOT_FOUND {
-        let at_blobs = ask(host, Method::GET, &format!("blobs/{digest}")).await?;
-        if at_blobs.response.status() == StatusCode::OK {
-            answer = at_blobs;
-        }
-    }
-    if answer.response.status() != StatusCode::OK {
-        return Err(refusal(host, answer).await);
-    }
-    if body::is_html(answer.response.headers()) {
-        return Err(Fault::Html);
-    }
-    let context = host.endpoint().context();
-    let body = body::read_bounded(context, answer.response, MAX_MANIFEST_BYTES).await?;
-    let actual = Digest::of(&body);
-    if actual != digest {
-        return Err(Fault::DigestMismatch { expected: digest, actual });
-    }
-    if body.len() as u64 != size {
-        return Err(Fault::SizeMismatch { expected: size, actual: body.len() as u64 });
-    }
-    Ok(body)
-}
-
-async fn ask(host: &Host, method: Method, document: &str) -> Result<Answer, Fault> {
-    host.endpoint()
-        .send(&Call {
-            method,
-            path: &host.path(document),
-            target: None,
-            lane: Lane::Api,
-            accept: Some(ACCEPT),
-            range: None,
-            label: document,
-            access: Some(host.access()),
-        })
-        .await
-}
-
-async fn refusal(host: &Host, answer: Answer) -> Fault {
-    body::refusal(host.endpoint().context(), answer.response, answer.standing).await
 }

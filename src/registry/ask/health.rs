@@ -1,6 +1,7 @@
 //! Whether a host is worth asking, as the run has learnt.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -11,11 +12,24 @@ use crate::sync::lock;
 /// How long a host that could not be reached is left alone before one request probes it again.
 const PROBE_AFTER: Duration = Duration::from_secs(30);
 
+/// A host that was overtaken by another one is not asked again in this run, unless no other is left.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// How often the usual time of an answer is waited for before another host is asked as well, and
+/// between which bounds: an answer of a few milliseconds may take a second once.
+const TIMES_USUAL: u32 = 4;
+const SHORTEST_PATIENCE: Duration = Duration::from_secs(1);
+const LONGEST_PATIENCE: Duration = Duration::from_secs(10);
+
 /// One host's state. Reached is the state to begin with.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     down: Mutex<Option<Down>>,
     pause: Mutex<Option<Pause>>,
+    /// How long its small answers usually take.
+    usual: Mutex<Option<Duration>>,
+    /// What it answers to HEAD is wrong where GET is right.
+    head_misleads: AtomicBool,
 }
 
 /// What is known of a host that could not be reached.
@@ -93,6 +107,35 @@ impl Health {
         *down = Some(Down { fault, next_probe, given_up });
     }
 
+    /// Another host was faster than this one, which was asked long before it.
+    pub(crate) fn slow(&self, fault: Fault) {
+        *lock(&self.down) =
+            Some(Down { fault, next_probe: Instant::now() + NEVER, given_up: false });
+    }
+
+    /// Whether GET is to be asked in place of HEAD.
+    pub(crate) fn head_misleads(&self) -> bool {
+        self.head_misleads.load(Ordering::Relaxed)
+    }
+
+    /// HEAD was answered otherwise than GET. Returns whether that is news.
+    pub(crate) fn distrust_head(&self) -> bool {
+        !self.head_misleads.swap(true, Ordering::Relaxed)
+    }
+
+    /// A small answer came after `time`.
+    pub(crate) fn answered_after(&self, time: Duration) {
+        let mut usual = lock(&self.usual);
+        *usual = Some(usual.map_or(time, |usual| (usual * 3 + time) / 4));
+    }
+
+    /// How long to wait for a small answer before another host is asked as well; `None` while none
+    /// has come.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        let usual = (*lock(&self.usual))?;
+        Some((usual * TIMES_USUAL).clamp(SHORTEST_PATIENCE, LONGEST_PATIENCE))
+    }
+
     /// The host answered with `fault` and asked not to be asked again before `until`.
     pub(crate) fn pause(&self, fault: Fault, until: Instant) {
         *lock(&self.pause) = Some(Pause { fault, until });
@@ -124,6 +167,35 @@ mod tests {
         health.reached();
         assert!(health.admits());
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_was_overtaken_is_not_probed() {
+        let health = Health::default();
+        health.slow(Fault::Refused);
+        tokio::time::advance(10 * PROBE_AFTER).await;
+        assert!(!health.may_admit() && !health.admits());
+        health.reached();
+        assert!(health.admits());
+    }
+
+    #[test]
+    fn patience_follows_the_usual_time_within_bounds() {
+        let milliseconds = Duration::from_millis;
+        for (times, expected) in [
+            (vec![], None),
+            (vec![5], Some(SHORTEST_PATIENCE)),
+            (vec![500], Some(milliseconds(2000))),
+            (vec![400, 800], Some(milliseconds(2000))),
+            (vec![60_000], Some(LONGEST_PATIENCE)),
+        ] {
+            let health = Health::default();
+            for time in &times {
+                health.answered_after(milliseconds(*time));
+            }
+            assert_eq!(health.patience(), expected, "{times:?}");
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn leaves_alone_whoever_asks_for_it() {
         let health = Health::default();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::{Capability, RegistryHost};
 use crate::reference::Reference;
-use crate::registry::auth::Access;
+use crate::registry::auth::{Access, Action};
 use crate::registry::hint::SettingsPlace;
 use crate::registry::http::endpoint::Endpoint;
 
@@ -13,8 +13,10 @@ use crate::registry::http::endpoint::Endpoint;
 pub(crate) struct Host {
     settings: RegistryHost,
     endpoint: Arc<Endpoint>,
-    access: Arc<Access>,
     place: SettingsPlace,
+    /// The repository as the host's URLs have it.
+    path: String,
+    /// The same as its logins and tokens have it.
     repository: String,
 }
 
@@ -27,13 +29,12 @@ impl Host {
     ) -> Self {
         let repository = settings.repository(reference);
         let path = settings.path_of(reference);
-        let scope = format!("repository:{repository}:pull");
         Self {
             place: SettingsPlace::of(&settings, reference.domain()),
             settings,
             endpoint,
-            access: Arc::new(Access { repository, scope }),
-            repository: path,
+            path,
+            repository,
         }
     }
 
@@ -41,8 +42,9 @@ impl Host {
         &self.endpoint
     }
 
-    pub(crate) fn access(&self) -> &Arc<Access> {
-        &self.access
+    /// What a request wants that does `action`.
+    pub(crate) fn access(&self, action: &Action) -> Access {
+        Access::to(self.repository.clone(), action)
     }
 
     /// Where its settings are changed.
@@ -50,16 +52,21 @@ impl Host {
         &self.place
     }
 
-    /// Path and query of `manifests/<tag or digest>` or `blobs/<digest>` of the repository.
+    /// Path and query of `manifests/<tag or digest>`, `blobs/<digest>` and the like of the repository.
     pub(crate) fn path(&self, document: &str) -> String {
-        let query = match &self.settings.ns {
-            None => String::new(),
-            Some(ns) => {
-                let mut query = url::form_urlencoded::Serializer::new(String::new());
-                format!("?{}", query.append_pair("ns", ns).finish())
-            }
-        };
-        format!("{}/{}/{document}{query}", self.settings.path, self.repository)
+        self.path_with(document, &[])
+    }
+
+    /// The same with `parameters` in the query.
+    pub(crate) fn path_with(&self, document: &str, parameters: &[(&str, &str)]) -> String {
+        let path = format!("{}/{}/{document}", self.settings.path, self.path);
+        let namespace = self.settings.ns.as_deref().map(|ns| ("ns", ns));
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(parameters).extend_pairs(namespace);
+        match query.finish() {
+            query if query.is_empty() => path,
+            query => format!("{path}?{query}"),
+        }
     }
 
     /// Whether it stands in for the image's own registry.
@@ -69,8 +76,9 @@ impl Host {
 
     fn may(&self, capability: Capability) -> bool {
         let capabilities = self.settings.capabilities;
-        // A tag that resolves where nothing may be pulled is of no use.
-        capabilities.has(Capability::Pull) && capabilities.has(capability)
+        // A tag that resolves where nothing may be pulled is of no use; an upload reads nothing.
+        let pulls = capability == Capability::Push || capabilities.has(Capability::Pull);
+        pulls && capabilities.has(capability)
     }
 }
 

@@ -3,3 +3,4 @@
 pub(super) mod health;
 pub(super) mod host;
 pub(super) mod tries;
+pub(super) mod turn;

@@ -2,16 +2,18 @@
 //!
 //! A *round* asks every host that may still help, once, without waiting in between. When a round is
 //! over, the next one waits: exponentially longer each time, with jitter, or as long as the hosts
-//! ask for.
+//! ask for. Where an operation hedges, a host that has not answered in time gets company by the next
+//! one of its round.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::registry::ask::host::Host;
 use crate::registry::context::Context;
 use crate::registry::error::{Error, HostFailure};
-use crate::registry::fault::Fault;
+use crate::registry::fault::{Fault, Phase};
 use crate::registry::hint::SettingsPlace;
 use crate::registry::http::endpoint::Endpoint;
 
@@ -20,6 +22,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Longest `Retry-After` that is waited for (2 min); beyond it, failing now tells the user more.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(120);
+
+/// How long a host whose usual time is not known is waited for before the next one is asked beside it.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A wait that no run lasts (a day): what a host that asks for more is taken to ask for.
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
@@ -40,7 +45,6 @@ pub(crate) struct Tries {
     preferred: usize,
     round: u32,
     random: Random,
-    started: Instant,
 }
 
 #[derive(Debug)]
@@ -49,6 +53,9 @@ struct Candidate {
     place: SettingsPlace,
     last: Option<Fault>,
     tries: u32,
+    /// When it was first asked, and last.
+    asked: Option<(Instant, Instant)>,
+    /// From when it was first asked to its last fault.
     duration: Duration,
     /// Asking again is futile.
     hopeless: bool,
@@ -62,16 +69,22 @@ pub(crate) struct GivenUp(Vec<HostFailure>);
 
 impl GivenUp {
     /// The error of the operation `what`, which sends `request`.
-    pub(crate) fn error(self, what: String, request: &str) -> Error {
+    pub(crate) fn error(self, what: &str, request: &str) -> Error {
         if self.0.is_empty() {
-            Error::NoHost { what }
+            Error::NoHost { what: what.to_owned() }
         } else {
-            Error::all_hosts_failed(what, request, self.0)
+            Error::all_hosts_failed(what.to_owned(), request, self.0)
         }
     }
 }
 
 impl Tries {
+    /// Will ask `hosts` in their order.
+    pub(crate) fn of(context: &Arc<Context>, hosts: &[Host]) -> Self {
+        let hosts = hosts.iter().map(|host| (host.endpoint(), host.place()));
+        Self::new(Arc::clone(context), hosts, 0)
+    }
+
     /// Will ask `hosts` in their order, but `preferred` first.
     pub(crate) fn new<'a>(
         context: Arc<Context>,
@@ -85,6 +98,7 @@ impl Tries {
                 place: place.clone(),
                 last: None,
                 tries: 0,
+                asked: None,
                 duration: Duration::ZERO,
                 hopeless: false,
                 not_before: None,
@@ -98,7 +112,6 @@ impl Tries {
             preferred,
             round: 0,
             random: fastrand::f64,
-            started: Instant::now(),
         };
         tries.fill();
         tries
@@ -132,6 +145,70 @@ impl Tries {
         self.pop().ok_or_else(|| self.give_up(None))
     }
 
+    /// How long the host `index` is still to be waited for alone; `None` when no other host of this
+    /// round can be asked beside it.
+    pub(crate) fn patience(&self, index: usize) -> Option<Duration> {
+        let others = self.queue.iter().filter_map(|index| self.candidates.get(*index));
+        let mut others = others.filter(|other| {
+            !other.hopeless
+                && !self.context.is_distrusted(other.endpoint.name())
+                && other.endpoint.health().may_admit()
+        });
+        others.next()?;
+        let candidate = self.candidates.get(index)?;
+        let usual = candidate.endpoint.health().patience().unwrap_or(PATIENCE);
+        let patience = usual.min(self.context.policy.stall_timeout / 2);
+        Some(patience.saturating_sub(candidate.asked?.1.elapsed()))
+    }
+
+    /// The index of the endpoint to ask beside those that are silent.
+    pub(crate) fn beside(&mut self) -> Option<usize> {
+        self.pop()
+    }
+
+    /// Takes note that the endpoint `index` gave what was asked for, a `small` answer or the beginning
+    /// of a large one. Those that failed before are told of, and left out if what they gave was wrong.
+    pub(crate) fn answered(&self, index: usize, small: bool) {
+        let Some(winner) = self.candidates.get(index) else { return };
+        let instead = winner.endpoint.name();
+        if let Some((_, asked)) = winner.asked.filter(|_| small) {
+            winner.endpoint.health().answered_after(asked.elapsed());
+        }
+        for candidate in self.candidates.iter().filter(|other| other.endpoint.name() != instead) {
+            let Some(fault) = &candidate.last else { continue };
+            let host = candidate.endpoint.name();
+            if fault.is_wrong_content() {
+                self.context.distrust(&[host.to_owned()]);
+            }
+            // That a mirror has not got everything is no trouble, and who is on trial may be innocent.
+            if !matches!(fault, Fault::NotFound { .. } | Fault::Distrusted) {
+                let hint = fault.hint(host, &candidate.place);
+                self.context.passed_over(host, instead, fault, hint);
+            }
+        }
+    }
+
+    /// Reports why the endpoint `index` is left all the same, where the status of its answer to
+    /// `request` does not tell.
+    pub(crate) fn unusable(&self, index: usize, request: &str, fault: &Fault) {
+        let Some(candidate) = self.candidates.get(index) else { return };
+        if let Some((_, asked)) = candidate.asked {
+            self.context.unusable(candidate.endpoint.name(), request, fault, asked);
+        }
+    }
+
+    /// Takes note that another endpoint has answered `request`, and `index`, asked before it, has not.
+    pub(crate) fn slow(&mut self, index: usize, request: &str) {
+        let Some(candidate) = self.candidates.get_mut(index) else { return };
+        let Some((_, asked)) = candidate.asked else { return };
+        // To a tenth of a second: what is told is read by people.
+        let after = Duration::from_millis(100) * (asked.elapsed().as_millis() / 100) as u32;
+        let fault = Fault::Stalled { phase: Phase::Response, after };
+        self.context.attempt(candidate.endpoint.name(), request, fault.to_string(), asked);
+        candidate.endpoint.health().slow(fault.clone());
+        candidate.last = Some(fault);
+    }
+
     /// Takes note that the endpoint `index` failed with `fault`.
     pub(crate) fn failed(&mut self, index: usize, fault: Fault) {
         let Some(candidate) = self.candidates.get_mut(index) else { return };
@@ -139,7 +216,7 @@ impl Tries {
             candidate.endpoint.health().unreachable(fault.clone());
         }
         candidate.tries += 1;
-        candidate.duration += self.started.elapsed();
+        candidate.duration = candidate.asked.map(|(first, _)| first.elapsed()).unwrap_or_default();
         candidate.hopeless |= !fault.is_retryable();
         candidate.not_before = fault.retry_after().map(|wait| Instant::now() + wait.min(FOREVER));
         if let Some(until) = candidate.not_before {
@@ -163,7 +240,6 @@ impl Tries {
     }
 
     fn pop(&mut self) -> Option<usize> {
-        self.started = Instant::now();
         while let Some(index) = self.queue.pop() {
             let Some(candidate) = self.candidates.get_mut(index) else { continue };
             if self.context.is_distrusted(candidate.endpoint.name()) {
@@ -172,6 +248,8 @@ impl Tries {
             } else if !candidate.hopeless
                 && (self.is_last_resort || candidate.endpoint.health().admits())
             {
+                let now = Instant::now();
+                candidate.asked = Some((candidate.asked.map_or(now, |(first, _)| first), now));
                 return Some(index);
             }
         }

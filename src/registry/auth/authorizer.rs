@@ -7,22 +7,13 @@ use std::sync::{Arc, Mutex};
 use http::HeaderValue;
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 
+use super::access::Access;
 use super::challenge::{Bearer, Challenge};
 use super::token::{self, Form, Token};
 use crate::config::{Credential, RegistryHost};
 use crate::registry::Fault;
 use crate::registry::http::endpoint::Endpoint;
 use crate::sync::lock;
-
-/// What a request wants to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Access {
-    /// The repository as logins know it: `library/busybox`.
-    pub(crate) repository: String,
-    /// The scope that the host most likely asks for: `repository:library/busybox:pull`. The host's
-    /// own challenge has the last word.
-    pub(crate) scope: String,
-}
 
 /// What to send along with a request.
 #[derive(Debug, Clone, Default)]
@@ -80,7 +71,7 @@ impl Authorizer {
         }
         let (challenge, certain) = {
             let known = lock(&self.known);
-            let own = known.challenges.get(&Some(access.scope.clone())).cloned();
+            let own = known.challenges.get(&Some(access.scope().to_owned())).cloned();
             let certain = own.is_some();
             (own.or_else(|| known.challenges.get(&None).cloned()), certain)
         };
@@ -128,7 +119,7 @@ impl Authorizer {
 
     fn remember(&self, access: &Access, challenge: &Challenge) {
         let mut known = lock(&self.known);
-        known.challenges.insert(Some(access.scope.clone()), challenge.clone());
+        known.challenges.insert(Some(access.scope().to_owned()), challenge.clone());
         let general = match challenge.clone() {
             Challenge::Bearer(bearer) => Challenge::Bearer(Bearer { scope: None, ..bearer }),
             Challenge::Basic => Challenge::Basic,
@@ -155,7 +146,7 @@ impl Authorizer {
         login: Option<&Credential>,
         refused: Option<&HeaderValue>,
     ) -> Result<Grant, Fault> {
-        let slot = Arc::clone(lock(&self.tokens).entry(access.scope.clone()).or_default());
+        let slot = Arc::clone(lock(&self.tokens).entry(access.scope().to_owned()).or_default());
         // Held while the token is fetched: whoever comes meanwhile waits for it and takes it.
         let mut slot = slot.lock().await;
         let standing = if login.is_some() { Standing::Proved } else { Standing::Anonymous };
@@ -165,8 +156,8 @@ impl Authorizer {
             return Ok(Grant { header: Some(header.clone()), standing });
         }
         let form = if lock(&self.known).refuses_post { Form::Get } else { Form::Post };
-        let scope = bearer.scope.as_deref().unwrap_or(&access.scope);
-        let fetched = token::fetch(endpoint, bearer, scope, login, form).await;
+        let scopes = access.scopes(bearer.scope.as_deref());
+        let fetched = token::fetch(endpoint, bearer, &scopes, login, form).await;
         let fetched = fetched.map_err(|fault| match fault {
             Fault::Challenge(_) => fault,
             fault => Fault::Token { realm: authority(bearer), fault: Box::new(fault) },

@@ -1,11 +1,14 @@
 //! Logging in to one host: from its challenge to an `Authorization` header.
 //!
-//! `challenge` reads what the host asks for, `token` talks to its token endpoint,
+//! `access` says what a request wants to do, `challenge` reads what the host asks for, `token` talks to its token endpoint,
 //! `authorizer` remembers tokens and lets only one task fetch each.
 
+mod access;
 mod authorizer;
 mod challenge;
 mod token;
 
-pub(crate) use authorizer::{Access, Authorizer, Grant, Standing};
+pub(crate) use access::Access;
+pub use access::Action;
+pub(crate) use authorizer::{Authorizer, Grant, Standing};
 pub(crate) use challenge::challenges;

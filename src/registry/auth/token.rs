@@ -115,7 +115,7 @@ pub(crate) struct Fetched {
     pub(crate) form: Form,
 }
 
-/// Fetches a token for `scope` from the endpoint that `bearer` names.
+/// Fetches a token for `scopes` from the endpoint that `bearer` names.
 ///
 /// With a password, POST comes first (unless `form` says that it is refused) and GET follows where
 /// POST is not understood.
@@ -125,7 +125,7 @@ pub(crate) struct Fetched {
 pub(crate) async fn fetch(
     endpoint: &Endpoint,
     bearer: &Bearer,
-    scope: &str,
+    scopes: &[&str],
     credential: Option<&Credential>,
     form: Form,
 ) -> Result<Fetched, Fault> {
@@ -140,7 +140,7 @@ pub(crate) async fn fetch(
         Some(Credential::IdentityToken(token)) => {
             let fields =
                 [("grant_type", "refresh_token"), ("refresh_token", token.expose_secret())];
-            post(endpoint, bearer, scope, &fields).await?
+            post(endpoint, bearer, scopes, &fields).await?
         }
         Some(Credential::Basic { username, password }) => {
             let posted = match form {
@@ -151,7 +151,7 @@ pub(crate) async fn fetch(
                         ("username", username.as_str()),
                         ("password", password.expose_secret()),
                     ];
-                    Some(post(endpoint, bearer, scope, &fields).await?)
+                    Some(post(endpoint, bearer, scopes, &fields).await?)
                 }
             };
             match posted {
@@ -159,10 +159,10 @@ pub(crate) async fn fetch(
                     taken = Form::Post;
                     answer
                 }
-                _ => get(endpoint, bearer, scope, basic(username, password)).await?,
+                _ => get(endpoint, bearer, scopes, basic(username, password)).await?,
             }
         }
-        Some(Credential::RegistryToken(_)) | None => get(endpoint, bearer, scope, None).await?,
+        Some(Credential::RegistryToken(_)) | None => get(endpoint, bearer, scopes, None).await?,
     };
     if !answer.status().is_success() {
         return Err(body::refusal(endpoint.context(), answer, standing).await);
@@ -186,7 +186,7 @@ fn is_post_unknown(status: StatusCode) -> bool {
 async fn post(
     endpoint: &Endpoint,
     bearer: &Bearer,
-    scope: &str,
+    scopes: &[&str],
     fields: &[(&str, &str)],
 ) -> Result<reqwest::Response, Fault> {
     let mut headers = endpoint.headers_for(&bearer.realm);
@@ -196,34 +196,31 @@ async fn post(
             method: Method::POST,
             url: bearer.realm.clone(),
             headers,
-            body: Some(form(bearer, scope, fields)),
+            body: Some(form(bearer, scopes, fields)),
             lane: Lane::Api,
             label: "token",
         })
         .await
 }
 
-fn form(bearer: &Bearer, scope: &str, fields: &[(&str, &str)]) -> SecretString {
+fn form(bearer: &Bearer, scopes: &[&str], fields: &[(&str, &str)]) -> SecretString {
     let mut form = form_urlencoded::Serializer::new(String::new());
     form.extend_pairs(fields).append_pair("client_id", CLIENT_ID);
-    form.extend_pairs(named(scope));
+    // OAuth2 has one list of them, apart by blanks (RFC 6749 §3.3).
+    let scope = scopes.join(" ");
+    form.extend_pairs((!scope.is_empty()).then_some(("scope", scope)));
     form.extend_pairs(bearer.service.iter().map(|service| ("service", service)));
     SecretString::from(form.finish())
-}
-
-/// The parameter for `scope`; none where a login is tried and nothing is asked for.
-fn named(scope: &str) -> Option<(&'static str, &str)> {
-    (!scope.is_empty()).then_some(("scope", scope))
 }
 
 async fn get(
     endpoint: &Endpoint,
     bearer: &Bearer,
-    scope: &str,
+    scopes: &[&str],
     authorization: Option<HeaderValue>,
 ) -> Result<reqwest::Response, Fault> {
     let mut url = bearer.realm.clone();
-    url.query_pairs_mut().extend_pairs(named(scope));
+    url.query_pairs_mut().extend_pairs(scopes.iter().map(|scope| ("scope", scope)));
     if let Some(service) = &bearer.service {
         url.query_pairs_mut().append_pair("service", service);
     }

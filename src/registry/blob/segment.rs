@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::registry::ask::tries::Tries;
+use crate::registry::ask::turn::{Question, in_turn};
 use crate::registry::blob::ranges::ByteRange;
 use crate::registry::blob::source::{Opened, Source};
 use crate::registry::blob::window::Connection;
@@ -87,39 +88,32 @@ impl Segment {
 
     /// Makes sure that a host has begun to answer.
     pub(crate) async fn open(&mut self) -> Result<(), Error> {
-        while self.body.is_none() {
-            let index = match self.tries.next().await {
-                Ok(index) => index,
-                Err(given_up) => {
-                    return Err(given_up.error(self.source.what.clone(), &self.source.request()));
-                }
-            };
-            self.admitted().await;
-            let connection = self.connection.take();
-            let Some(location) = self.source.locations.get(index) else { continue };
-            let asked = Instant::now();
-            match self.source.open(location, self.rest).await {
-                Ok(opened) => {
-                    if index != self.preferred {
-                        // The one to begin with failed: the blob goes on with what works.
-                        self.source.prefer(index);
-                    }
-                    self.body = Some(Body {
-                        opened,
-                        location: index,
-                        delivered: 0,
-                        asked,
-                        speed: Speed::default(),
-                        _connection: connection,
-                    });
-                }
-                Err(fault) => {
-                    let host = location.endpoint.name();
-                    self.source.context.unusable(host, &self.source.request(), &fault, asked);
-                    self.tries.failed(index, fault);
-                }
-            }
+        if self.body.is_some() {
+            return Ok(());
         }
+        let source = &*self.source;
+        let question =
+            Question { what: source.what.clone(), request: source.request(), hedges: false };
+        let (rest, mut connection) = (self.rest, self.connection.take());
+        let asking = in_turn(&mut self.tries, &source.locations, &question, |_, location| {
+            let admitted = connection.take();
+            async move {
+                let connection = match admitted {
+                    Some(connection) => Some(connection),
+                    None => source.context.budget.connection().await,
+                };
+                let asked = Instant::now();
+                Ok((source.open(location, rest).await?, asked, connection))
+            }
+        });
+        let (location, (opened, asked, connection)) = asking.await?;
+        if location != self.preferred {
+            // The one to begin with failed: the blob goes on with what works.
+            self.source.prefer(location);
+        }
+        let speed = Speed::default();
+        self.body =
+            Some(Body { opened, location, delivered: 0, asked, speed, _connection: connection });
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use url::Url;
 use crate::oci::{Descriptor, Digest};
 use crate::progress::Event;
 use crate::registry::ask::host::Host;
-use crate::registry::auth::Access;
+use crate::registry::auth::{Access, Action};
 use crate::registry::blob::ranges::{self, ByteRange};
 use crate::registry::context::Context;
 use crate::registry::fault::Fault;
@@ -58,7 +58,7 @@ impl Location {
     pub(crate) fn at(host: &Host, digest: &Digest) -> Self {
         let endpoint = Arc::clone(host.endpoint());
         let path = host.path(&format!("blobs/{digest}"));
-        let access = Some(Arc::clone(host.access()));
+        let access = Some(Arc::new(host.access(&Action::Pull)));
         let is_mirror = host.is_mirror();
         Self { is_mirror, ..Self::new(endpoint, host.place().clone(), path, access) }
     }

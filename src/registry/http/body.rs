@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use crate::registry::auth::Standing;
 use crate::registry::context::Context;
 use crate::registry::fault::{Fault, Phase};
+use crate::registry::http::arrival::Arrival;
 use crate::registry::http::envelope::{self, MAX_ERROR_BODY};
 
 /// How much deflated input is decoded in one go, in bytes. Deflate grows at most 1032-fold, so this
@@ -44,16 +45,30 @@ pub(crate) async fn next_frame(
 /// Reads a body of at most `limit` bytes, decoded.
 pub(crate) async fn read_bounded(
     context: &Context,
-    mut response: Response,
+    response: Response,
     limit: u64,
 ) -> Result<Bytes, Fault> {
+    let mut body = BytesMut::new();
+    read_into(context, response, limit, &mut body).await?;
+    Ok(body.freeze())
+}
+
+/// Appends a body, decoded, to `body`, which may come to `limit` bytes. What has come stays there when
+/// the rest does not come. A body that trickles counts as one that stalls.
+pub(crate) async fn read_into(
+    context: &Context,
+    mut response: Response,
+    limit: u64,
+    body: &mut BytesMut,
+) -> Result<(), Fault> {
     let too_large = |size| Fault::TooLarge { size, limit };
     if let Some(size) = response.content_length().filter(|size| *size > limit) {
         return Err(too_large(size));
     }
     let mut decoder = Decoder::for_response(response.headers())?;
-    let mut body = BytesMut::new();
+    let mut arrival = Arrival::new(&context.policy);
     while let Some(mut frame) = next_frame(context, &mut response).await? {
+        arrival.more(frame.len() as u64)?;
         match &mut decoder {
             None => body.extend_from_slice(&frame),
             Some(decoder) => {
@@ -68,7 +83,7 @@ pub(crate) async fn read_bounded(
             return Err(too_large(body.len() as u64));
         }
     }
-    Ok(body.freeze())
+    Ok(())
 }
 
 /// Reads a short body to its end, which lets its connection be used again.
@@ -84,37 +99,43 @@ pub(crate) async fn drain(context: &Context, mut response: Response) {
 pub(crate) async fn refusal(context: &Context, response: Response, standing: Standing) -> Fault {
     let status = response.status();
     let retry_after = retry_after(response.headers(), SystemTime::now());
-    let reason = read_reason(context, response).await;
+    let body = read_refusal(context, response).await;
+    let title = envelope::page_title(&body).filter(|title| !status.to_string().contains(title));
+    let is_page = envelope::is_page(&body);
+    // A 401 of a web server that asks for logins in a registry's place has a page as well.
+    if is_page && status == StatusCode::FORBIDDEN {
+        return Fault::Page { status, title };
+    }
+    let reason = if is_page { title } else { envelope::reason(&body) };
     let with_login = standing.is_login();
     match status {
         StatusCode::NOT_FOUND => Fault::NotFound { reason },
         // A registry says 401 as well when a token is good but not for this: the login needs rights,
         // and another password would not help.
         StatusCode::UNAUTHORIZED if standing == Standing::Proved => {
-            Fault::Denied { with_login, reason }
+            Fault::Denied { status, with_login, reason }
         }
         StatusCode::UNAUTHORIZED => Fault::Unauthorized { with_login, reason },
-        StatusCode::FORBIDDEN => Fault::Denied { with_login, reason },
+        StatusCode::FORBIDDEN => Fault::Denied { status, with_login, reason },
         StatusCode::TOO_MANY_REQUESTS => Fault::RateLimited { retry_after, reason },
         status => Fault::Status { status, retry_after, reason },
     }
 }
 
-/// The registry's words; none when its body is cut, slow, or something else.
-async fn read_reason(context: &Context, mut response: Response) -> Option<String> {
-    let mut body = BytesMut::new();
+/// The body of a refusal as far as it comes; empty when it is slow.
+async fn read_refusal(context: &Context, mut response: Response) -> BytesMut {
     let read = async {
+        let mut body = BytesMut::new();
         while body.len() < MAX_ERROR_BODY {
             match next_frame(context, &mut response).await {
                 Ok(Some(frame)) => body.extend_from_slice(&frame),
-                Ok(None) => break,
-                Err(_) => return None,
+                Ok(None) | Err(_) => break,
             }
         }
-        Some(())
+        body.truncate(MAX_ERROR_BODY);
+        body
     };
-    timeout(REFUSAL_TIMEOUT, read).await.ok().flatten()?;
-    envelope::reason(&body)
+    timeout(REFUSAL_TIMEOUT, read).await.unwrap_or_default()
 }
 
 /// `Retry-After`, in seconds or as a date. See RFC 9110 §10.2.3.

@@ -286,7 +286,8 @@ impl Endpoint {
         let dial_timeout = self.clients.dial_timeout;
         // The client itself ends a dial that takes too long; the margin lets it say so.
         let dialing = dial_timeout.min(LONGEST_DIAL) + DIAL_MARGIN;
-        let sent = self.context.within(Phase::Response, dialing, builder.send()).await;
+        let answered = self.context.awaited(&host, &request, builder.send());
+        let sent = self.context.within(Phase::Response, dialing, answered).await;
         let response = sent.and_then(|response| {
             response.map_err(|error| Fault::from_client(&error, dial_timeout))
         });

@@ -2,6 +2,8 @@
 
 use secrecy::SecretString;
 
+use http::StatusCode;
+
 use crate::config::Credential;
 use crate::failure::{Diagnose as _, Failure};
 use crate::registry::Fault;
@@ -131,7 +133,7 @@ async fn a_refused_post_is_final() {
     let error = setup.repository(vec![server.host()]).resolve().await.unwrap_err();
     assert_eq!(error.failure(), Failure::Authentication);
     let chain = std::error::Error::source(&error).unwrap().to_string();
-    assert!(chain.contains("access denied: no robots"), "{chain}");
+    assert!(chain.contains("access denied (403): no robots"), "{chain}");
     let to_token = server.lines().into_iter().filter(|line| line.contains("token")).count();
     assert_eq!(to_token, 1);
 }
@@ -174,7 +176,10 @@ async fn a_good_login_without_the_right_to_pull_is_told_apart_from_a_wrong_passw
     let setup = Setup::login(server.authority(), basic());
     let repository = setup.repository(vec![server.host()]);
     let error = repository.resolve().await.unwrap_err();
-    assert_eq!(error.fault(), Some(&Fault::Denied { with_login: true, reason: None }));
+    assert_eq!(
+        error.fault(),
+        Some(&Fault::Denied { status: StatusCode::UNAUTHORIZED, with_login: true, reason: None })
+    );
     assert!(error.hint().unwrap().contains("right to pull"), "{:?}", error.hint());
 }
 
