@@ -174,7 +174,7 @@ impl From<&Status> for Reply {
 
 impl Error {
     /// Classifies a status that `operation` was answered with.
-    pub(super) fn from_status(operation: impl Into<String>, status: &Status) -> Self {
+    pub(crate) fn from_status(operation: impl Into<String>, status: &Status) -> Self {
         let operation = operation.into();
         let source = Reply::from(status);
         // Only the transport attaches a cause; a status that the daemon sent has none.

@@ -235,6 +235,7 @@ impl<R: BufRead> Archive<R> {
         }
         Ok(Entry {
             size: content_bytes(&header),
+            is_old_sparse: header.type_flag == b'S',
             name: header.name,
             kind,
             mode: permission_bits(header.mode),

@@ -12,6 +12,9 @@ pub struct Entry {
     pub kind: EntryKind,
     /// Length of its content with the holes of a sparse file, in bytes; 0 of what is no regular file.
     pub size: u64,
+    /// Whether it is a sparse file in old GNU tar's way (type `S`), which Go's reader, and so containerd,
+    /// leaves to others.
+    pub is_old_sparse: bool,
     /// Permission bits with setuid, setgid and sticky (`0o7777` at most).
     pub mode: u32,
     /// Owner; `None` leaves the one that creation gives (an ID of −1).

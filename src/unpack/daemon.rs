@@ -1,8 +1,11 @@
 //! Unpacking by containerd itself: it reads the stored blob back, inflates it and applies it.
 
 use super::active::{ActiveSnapshot, ActiveSnapshots};
+use super::ground::Ground;
+use super::learnt::Learnt;
+use super::room::has_room_at;
 use super::{Error, Layer, Unpacked};
-use crate::containerd::{self, Client, Diff};
+use crate::containerd::{self, Client, Diff, Mount};
 use crate::oci::DiffId;
 
 /// What of containerd's words says that a blob is no archive, rather than that unpacking it failed
@@ -10,17 +13,25 @@ use crate::oci::DiffId;
 const MALFORMED: [&str; 7] =
     ["gzip:", "archive/tar:", "flate:", "zstd:", "unexpected EOF", "magic number", "unrecognized"];
 
+/// What of its words says that an archive holds what no containerd makes files of: entries of other
+/// types, and whiteouts of what the layer itself has brought.
+const IMPOSSIBLE: [&str; 2] = ["unhandled tar header type", "failed to convert whiteout file"];
+
+/// Its words for the type `S`, a sparse file in old GNU tar's way.
+const OLD_SPARSE: &str = "unhandled tar header type 83";
+
 /// Unpacks layers whose blobs are in the content store.
 #[derive(Debug, Clone)]
 pub(super) struct DaemonUnpacker {
     active: ActiveSnapshots,
+    learnt: Learnt,
     diff: Diff,
 }
 
 impl DaemonUnpacker {
     /// An unpacker that fills `active` snapshots.
-    pub(super) fn new(client: &Client, active: ActiveSnapshots) -> Self {
-        Self { active, diff: client.diff() }
+    pub(super) fn new(client: &Client, active: ActiveSnapshots, learnt: Learnt) -> Self {
+        Self { active, learnt, diff: client.diff() }
     }
 
     /// Makes the snapshot of `layer`, whose parent's must be committed, out of what is `prepared` for
@@ -50,22 +61,90 @@ impl DaemonUnpacker {
 
     async fn fill(&self, layer: &Layer, active: &ActiveSnapshot) -> Result<(), Error> {
         let applied = self.diff.apply(&layer.descriptor, &active.mounts).await;
-        let actual = DiffId(applied.map_err(|error| explain(layer, error))?.digest);
-        layer.check(actual)
+        let applied = applied.map_err(|error| explain(layer, &active.mounts, error))?;
+        layer.check(DiffId(applied.digest))?;
+        self.learnt.unpacked(layer, applied.size);
+        Ok(())
     }
 }
 
-fn explain(layer: &Layer, error: containerd::Error) -> Error {
-    match &error {
-        containerd::Error::Refused { source, .. }
-            if MALFORMED.iter().any(|phrase| source.message.contains(phrase)) =>
-        {
-            Error::Malformed {
-                layer: layer.descriptor.digest,
-                media_type: layer.descriptor.media_type.to_string(),
-                source: error,
-            }
+/// What the daemon's refusal to unpack `layer` into `mounts` means.
+fn explain(layer: &Layer, mounts: &[Mount], error: containerd::Error) -> Error {
+    let Some(reply) = error.reply() else { return Error::Containerd(error) };
+    let said = |phrase: &str| reply.message.contains(phrase);
+    let layer_digest = layer.descriptor.digest;
+    if said("setxattr") && (said("argument list too long") || is_misnamed(&error, mounts)) {
+        return Error::Attribute { layer: layer_digest, source: error };
+    }
+    let containerd::Error::Refused { .. } = error else { return Error::Containerd(error) };
+    if said(OLD_SPARSE) {
+        Error::OldSparse { layer: layer_digest, source: error }
+    } else if IMPOSSIBLE.iter().any(|phrase| said(phrase)) || is_missing_target(&reply.message) {
+        Error::Impossible { layer: layer_digest, source: error }
+    } else if MALFORMED.iter().any(|phrase| said(phrase)) {
+        Error::Malformed {
+            layer: layer_digest,
+            media_type: layer.descriptor.media_type.to_string(),
+            source: error,
         }
-        _ => Error::Containerd(error),
+    } else {
+        Error::Containerd(error)
+    }
+}
+
+/// Whether a disk that is said to be full is not.
+fn is_misnamed(error: &containerd::Error, mounts: &[Mount]) -> bool {
+    matches!(error, containerd::Error::DiskFull { .. })
+        && Ground::of(mounts).is_ok_and(|ground| has_room_at(&ground.upper))
+}
+
+/// Go's words for a hard link to what is not there, `link OLD NEW: no such file or directory`.
+fn is_missing_target(message: &str) -> bool {
+    message.ends_with("no such file or directory")
+        && message.split(": ").any(|part| part.starts_with("link "))
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Status;
+
+    use super::*;
+    use crate::containerd::Labels;
+    use crate::failure::{Diagnose as _, Failure};
+    use crate::oci::{Descriptor, Digest, LayerIdentity, MediaType};
+
+    fn failure_of(message: &str) -> (Error, Failure) {
+        let layer = Layer {
+            descriptor: Descriptor::new(MediaType::new("x"), Digest::of(b""), 0),
+            identity: LayerIdentity::of_layers(&[DiffId(Digest::of(b""))])[0],
+            labels: Labels::new(),
+        };
+        let error = containerd::Error::from_status("unpack", &Status::unknown(message));
+        let explained = explain(&layer, &[], error);
+        let failure = explained.failure();
+        (explained, failure)
+    }
+
+    #[test]
+    fn blames_the_image_for_what_no_daemon_unpacks_and_for_nothing_else() {
+        for (message, failure) in [
+            ("unhandled tar header type 55", Failure::Verification),
+            ("unhandled tar header type 83", Failure::Containerd),
+            ("failed to convert whiteout file \".wh.a\": file exists", Failure::Verification),
+            ("link /s/fs/a /s/fs/b: no such file or directory", Failure::Verification),
+            ("mount callback failed on /t: archive/tar: invalid tar header", Failure::Verification),
+            ("open /s/fs/a: no such file or directory", Failure::Containerd),
+            ("failed to setxattr \"/s/x\" for key \"k\": argument list too long", Failure::Other),
+            // Where the file system can't be asked, the daemon is believed.
+            (
+                "failed to setxattr \"/s/x\" for key \"k\": no space left on device",
+                Failure::DiskFull,
+            ),
+            ("write /s/fs/a: no space left on device", Failure::DiskFull),
+        ] {
+            let (explained, kind) = failure_of(message);
+            assert_eq!(kind, failure, "{message}");
+            assert!(explained.hint().is_some() || kind == Failure::Containerd, "{message}");
+        }
     }
 }

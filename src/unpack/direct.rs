@@ -15,8 +15,11 @@ use tokio::sync::OnceCell;
 use tracing::debug;
 
 use super::active::{ActiveSnapshot, ActiveSnapshots};
-use super::extract::{self, ExtractOptions, Extractor, ImpliedDirectory, Roots, Whiteouts};
+use super::extract::{
+    self, ExtractOptions, Extracted, Extractor, ImpliedDirectory, Roots, Whiteouts,
+};
 use super::ground::{self, Ground};
+use super::learnt::Learnt;
 use super::places::Places;
 use super::unsound::Unsound;
 use super::{Error, Layer, Unpacked};
@@ -30,6 +33,7 @@ const QUEUED_CHUNKS: usize = 16;
 #[derive(Debug)]
 pub(super) struct DirectUnpacker {
     active: ActiveSnapshots,
+    learnt: Learnt,
     /// Whether the daemon and we were seen to mean the same directories.
     proven: OnceCell<()>,
     /// Whether what was extracted apart can be put on its parent when it is committed.
@@ -54,7 +58,7 @@ pub(super) struct Filled {
     layer: Layer,
     active: ActiveSnapshot,
     ground: Ground,
-    implied: Vec<ImpliedDirectory>,
+    extracted: Extracted,
     is_apart: bool,
 }
 
@@ -63,10 +67,15 @@ impl DirectUnpacker {
     ///
     /// # Errors
     /// [`Unsound`] when this process can't do what the daemon does.
-    pub(super) fn new(snapshotter: &str, active: ActiveSnapshots) -> Result<Self, Unsound> {
+    pub(super) fn new(
+        snapshotter: &str,
+        active: ActiveSnapshots,
+        learnt: Learnt,
+    ) -> Result<Self, Unsound> {
         ground::check_process(snapshotter)?;
         Ok(Self {
             active,
+            learnt,
             proven: OnceCell::new(),
             can_rebase: OnceCell::new(),
             places: Places::default(),
@@ -156,10 +165,12 @@ impl DirectUnpacker {
             let root = ground::open_directory(&ground.upper)?;
             let extracted = extract::extract(blob, root, options)?;
             inherit(&extracted.implied, &ground, &roots)?;
-            Ok((extracted.diff_id, ground))
+            Ok((extracted, ground))
         });
-        let (diff_id, ground) = extracting.await?;
-        layer.check(diff_id).map(|()| ground)
+        let (extracted, ground) = extracting.await?;
+        layer.check(extracted.diff_id)?;
+        self.learnt.extracted(layer, &extracted);
+        Ok(ground)
     }
 
     /// Commits the layer under its chain ID. The parent must be committed.
@@ -168,6 +179,7 @@ impl DirectUnpacker {
     /// The daemon's, or [`Error::Extract`] when the files can't be moved into place. Nothing is left
     /// of the attempt then.
     pub(super) async fn commit(&self, filled: Filled) -> Result<Unpacked, Error> {
+        self.learnt.extracted(&filled.layer, &filled.extracted);
         if !filled.is_apart {
             return self.commit_completed(filled).await;
         }
@@ -192,7 +204,7 @@ impl DirectUnpacker {
         let parent = filled.layer.identity.parent?;
         let lowers = self.places.down_from(parent);
         // Who looks for nothing there need not know them.
-        lowers.or_else(|| filled.implied.is_empty().then(Vec::new))
+        lowers.or_else(|| filled.extracted.implied.is_empty().then(Vec::new))
     }
 
     /// Whether the daemon puts a snapshot on its parent when it is committed, asked once.
@@ -215,7 +227,7 @@ impl DirectUnpacker {
         let moved = match Ground::of(&active.mounts) {
             Ok(ground) => {
                 let from = filled.ground.upper.clone();
-                let implied = filled.implied.clone();
+                let implied = filled.extracted.implied.clone();
                 let roots = Arc::clone(&self.roots);
                 run_blocking(move || {
                     extract::move_tree(
@@ -240,7 +252,7 @@ impl DirectUnpacker {
 
     /// Commits the snapshot that the layer was extracted to.
     async fn commit_completed(&self, filled: Filled) -> Result<Unpacked, Error> {
-        let Filled { layer, active, ground, implied, .. } = filled;
+        let Filled { layer, active, ground, extracted: Extracted { implied, .. }, .. } = filled;
         let roots = Arc::clone(&self.roots);
         let inherited =
             run_blocking(move || inherit(&implied, &ground, &roots).map(|()| ground)).await;
@@ -281,11 +293,11 @@ impl Extraction {
     pub(super) async fn finish(self) -> Result<Filled, Error> {
         let Self { layer, active, ground, extractor, is_apart } = self;
         let checked = match extractor.finish().await {
-            Ok(extracted) => layer.check(extracted.diff_id).map(|()| extracted.implied),
+            Ok(extracted) => layer.check(extracted.diff_id).map(|()| extracted),
             Err(error) => Err(error.into()),
         };
         match checked {
-            Ok(implied) => Ok(Filled { layer, active, ground, implied, is_apart }),
+            Ok(extracted) => Ok(Filled { layer, active, ground, extracted, is_apart }),
             Err(error) => {
                 active.remove().await;
                 Err(error)

@@ -1,10 +1,14 @@
 //! Why a layer did not become a snapshot.
 
-use super::extract::ExtractError;
+use super::extract::{ATTRIBUTE_HINT, ExtractError};
 use super::unsound::Unsound;
 use crate::containerd;
 use crate::failure::{Diagnose, Failure};
 use crate::oci::{DiffId, Digest, MediaType};
+
+/// What to do about a sparse file in old GNU tar's way.
+pub(super) const OLD_SPARSE_HINT: &str = "--unpacker direct unpacks it, as root beside containerd; so \
+    that the kubelet's own pulls do too, build the image with tar --format=posix";
 
 /// A layer that could not be unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +24,32 @@ pub enum Error {
         /// As the manifest has it.
         media_type: String,
         /// What the daemon stumbled over.
+        source: containerd::Error,
+    },
+    /// The layer holds a kind of entry that no containerd unpacks, though others do.
+    #[error(
+        "layer {layer} holds a sparse file in old GNU tar's way, which containerd does not unpack"
+    )]
+    OldSparse {
+        /// The layer's blob.
+        layer: Digest,
+        /// The daemon's words.
+        source: containerd::Error,
+    },
+    /// The layer is an archive, of what no unpacker makes files of.
+    #[error("layer {layer} can't be unpacked, by containerd or by pullctl")]
+    Impossible {
+        /// The layer's blob.
+        layer: Digest,
+        /// The daemon's words.
+        source: containerd::Error,
+    },
+    /// The daemon's file system takes no attribute of the size that the layer has.
+    #[error("layer {layer} has an attribute that is larger than containerd's file system takes")]
+    Attribute {
+        /// The layer's blob.
+        layer: Digest,
+        /// The daemon's words.
         source: containerd::Error,
     },
     /// The blob has the right digest, but unpacks to something else than the configuration says.
@@ -61,12 +91,13 @@ impl Diagnose for Error {
     fn failure(&self) -> Failure {
         match self {
             Self::Containerd(error) => error.failure(),
-            Self::Malformed { .. } | Self::DiffId { .. } | Self::NotALayer { .. } => {
-                Failure::Verification
-            }
+            Self::Malformed { .. }
+            | Self::DiffId { .. }
+            | Self::NotALayer { .. }
+            | Self::Impossible { .. } => Failure::Verification,
             Self::Extract(error) => error.failure(),
-            Self::Unsound(_) | Self::Stopped(_) => Failure::Other,
-            Self::Undecided { .. } => Failure::Containerd,
+            Self::Unsound(_) | Self::Stopped(_) | Self::Attribute { .. } => Failure::Other,
+            Self::Undecided { .. } | Self::OldSparse { .. } => Failure::Containerd,
         }
     }
 
@@ -78,6 +109,11 @@ impl Diagnose for Error {
                     .to_owned(),
             ),
             Self::Extract(error) => error.hint(),
+            Self::OldSparse { .. } => Some(OLD_SPARSE_HINT.to_owned()),
+            Self::Impossible { .. } => {
+                Some("build the image again, by another tool: no node can run it".to_owned())
+            }
+            Self::Attribute { .. } => Some(ATTRIBUTE_HINT.to_owned()),
             Self::NotALayer { .. } => Some("pull it with --no-unpack to store it only".to_owned()),
             Self::Unsound(_) => {
                 Some("--unpacker auto leaves it to containerd where this cannot be done".to_owned())

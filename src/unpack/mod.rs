@@ -7,6 +7,8 @@
 //! | `direct` | our way: the files are written by us while the blob streams in |
 //! | `layer` | a layer, and where it belongs |
 //! | `ground`, `unsound` | whether, and where, files may be written by us |
+//! | `learnt` | what unpacking tells of layers besides their files |
+//! | `room` | whether a file system is full |
 //! | `places` | where the layers of this run lie |
 //! | `unpacker` | the choice between them, and layers that wait for those below |
 //! | `active` | snapshots that are being filled, by either |
@@ -22,7 +24,9 @@ pub mod extract;
 mod ground;
 pub mod inflate;
 mod layer;
+mod learnt;
 mod places;
+mod room;
 mod unpacker;
 mod unsound;
 

@@ -12,7 +12,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::active::{ActiveSnapshot, ActiveSnapshots};
 use super::daemon::DaemonUnpacker;
 use super::direct::{DirectUnpacker, Extraction, Filled, compression, run_blocking};
+use super::extract::ExtractError;
 use super::inflate::Decoder;
+use super::learnt::Learnt;
 use super::{Error, Layer};
 use crate::containerd::{Client, ContentStore};
 use crate::failure::{Diagnose as _, Failure, Notice};
@@ -53,6 +55,7 @@ pub struct Unpacker {
     state: Mutex<State>,
     memory: Arc<Semaphore>,
     sink: Arc<dyn Sink>,
+    learnt: Learnt,
 }
 
 #[derive(Debug, Default)]
@@ -171,7 +174,8 @@ impl Unpacker {
         sink: Arc<dyn Sink>,
     ) -> Result<Self, Error> {
         let active = ActiveSnapshots::new(client.snapshots(snapshotter));
-        let direct = match (way, DirectUnpacker::new(snapshotter, active.clone())) {
+        let learnt = Learnt::new(Arc::clone(&sink));
+        let direct = match (way, DirectUnpacker::new(snapshotter, active.clone(), learnt.clone())) {
             (Way::Daemon, _) => None,
             (_, Ok(direct)) => Some(direct),
             (Way::Auto, Err(unsound)) => {
@@ -182,7 +186,8 @@ impl Unpacker {
         };
         Ok(Self {
             content: client.content(),
-            daemon: DaemonUnpacker::new(client, active.clone()),
+            daemon: DaemonUnpacker::new(client, active.clone(), learnt.clone()),
+            learnt,
             active,
             direct,
             way,
@@ -200,6 +205,12 @@ impl Unpacker {
     /// Whether the snapshot of `chain_id` is known to be there.
     pub fn knows(&self, chain_id: &ChainId) -> bool {
         self.state().committed.contains(chain_id)
+    }
+
+    /// How many bytes the layer of `chain_id` is, unpacked, if this run has unpacked it: those of its
+    /// files by our way, those of its whole archive by containerd's.
+    pub fn unpacked_bytes(&self, chain_id: &ChainId) -> Option<u64> {
+        self.learnt.bytes_of(chain_id)
     }
 
     /// Has the snapshotter provide `layer`, whose parent's snapshot is there, if it fetches layers by
@@ -338,8 +349,13 @@ impl Unpacker {
 
     /// Takes note that our way failed for a layer, unless that settles the matter.
     fn fall_back(&self, chain_id: ChainId, error: Error) -> Result<(), Error> {
-        let is_final = matches!(error, Error::DiffId { .. } | Error::Containerd(_))
-            || error.failure() == Failure::DiskFull;
+        // What the file system takes, it takes of nobody.
+        let is_final = matches!(
+            error,
+            Error::DiffId { .. }
+                | Error::Containerd(_)
+                | Error::Extract(ExtractError::Attribute { .. })
+        ) || error.failure() == Failure::DiskFull;
         if self.direct.is_none() || self.way == Way::Direct || is_final {
             return Err(error);
         }

@@ -40,6 +40,7 @@ mod logins;
 mod memory;
 mod mirrors;
 mod node_tls;
+mod odd_layers;
 mod platforms;
 mod progress;
 mod pull_basics;

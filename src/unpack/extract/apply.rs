@@ -177,11 +177,21 @@ impl Applier {
         if matches!(target, b"" | b"." | b"..") {
             return Err(ExtractError::unusable(&entry.name, "it is a hard link to a directory"));
         }
-        self.make(place, entry, "create the hard link", |tree, place| {
+        let mut is_missing = false;
+        let made = self.make(place, entry, "create the hard link", |tree, place| {
             // Found anew when something was in the way, which may have been on the way.
-            let directory = tree.open_as_written(directory)?;
-            rustix::fs::linkat(&*directory, target, &place.parent, place.base, AtFlags::empty())
-        })?;
+            let linked = tree.open_as_written(directory).and_then(|directory| {
+                rustix::fs::linkat(&*directory, target, &place.parent, place.base, AtFlags::empty())
+            });
+            is_missing = linked == Err(Errno::NOENT);
+            linked
+        });
+        // The layers below are out of a layer's reach, in containerd as well.
+        if is_missing {
+            let problem = "it is a hard link to a file that its layer has not brought";
+            return Err(ExtractError::unusable(&entry.name, problem));
+        }
+        made?;
         // All names of a file share its attributes; those of the last name stand, as in containerd.
         attributes::set_on_name(&place.parent, place.base, entry, self.defaults, false)
     }
@@ -220,7 +230,13 @@ impl Applier {
                 // Something of that name in the same layer is an error here as in containerd.
                 rustix::fs::mknodat(&place.parent, hidden, FileType::CharacterDevice, none, device)
                     .and_then(|()| rustix::fs::chownat(&place.parent, hidden, owner, group, follow))
-                    .map_err(failed("create the whiteout", entry))
+                    .map_err(|errno| match errno {
+                        Errno::EXIST => {
+                            let problem = "it hides a file that its own layer has brought before";
+                            ExtractError::unusable(&entry.name, problem)
+                        }
+                        errno => failed("create the whiteout", entry)(errno),
+                    })
             }
             (Whiteouts::Remove, Whiteout::Hides(hidden)) => {
                 self.tree.remove(&place.parent, hidden).map_err(failed("remove for", entry))

@@ -12,7 +12,8 @@ use rustix::io::Errno;
 
 use super::error::ExtractError;
 use super::tree::Directory;
-use crate::tar::{Entry, EntryKind, Timestamp};
+use crate::tar::{Entry, EntryKind, EntryName, Timestamp};
+use crate::unpack::room::has_room;
 
 /// Latest time that containerd sets, 2262-04-11: what an `i64` of nanoseconds holds.
 const LATEST: Timestamp = Timestamp { seconds: i64::MAX / 1_000_000_000, nanoseconds: 854_775_807 };
@@ -80,9 +81,9 @@ pub(crate) fn set_on_open(
         let (owner, group) = ids(entry);
         rustix::fs::fchown(file, owner, group).map_err(failed(SET_OWNER, entry))?;
     }
-    set_attributes(entry, |name, value| {
-        rustix::fs::fsetxattr(file, name, value, XattrFlags::empty())
-    })?;
+    let set =
+        |name: &[u8], value: &[u8]| rustix::fs::fsetxattr(file, name, value, XattrFlags::empty());
+    set_attributes(entry, set, file)?;
     if !(is_new && defaults.gives_mode(entry, parent)) {
         let mode = Mode::from_raw_mode(entry.mode);
         rustix::fs::fchmod(file, mode).map_err(failed(SET_MODE, entry))?;
@@ -110,9 +111,10 @@ pub(crate) fn set_on_name(
         // There is no call that takes a directory's descriptor and a name; `/proc` makes a path of
         // them, whose last component is not followed.
         let path = path_through_proc(parent, base);
-        set_attributes(entry, |name, value| {
+        let set = |name: &[u8], value: &[u8]| {
             rustix::fs::lsetxattr(&path, name, value, XattrFlags::empty())
-        })?;
+        };
+        set_attributes(entry, set, parent)?;
     }
     let has_mode = is_new && defaults.gives_mode(entry, parent);
     if !has_mode && !is_link(parent, base, entry)? {
@@ -176,9 +178,11 @@ pub(crate) fn ids(entry: &Entry) -> (Option<Uid>, Option<Gid>) {
     (entry.owner.map(Uid::from_raw), entry.group.map(Gid::from_raw))
 }
 
+/// Gives the file of `entry` its extended attributes by `set`; `nearby` is on the same file system.
 fn set_attributes(
     entry: &Entry,
     set: impl Fn(&[u8], &[u8]) -> rustix::io::Result<()>,
+    nearby: impl AsFd,
 ) -> Result<(), ExtractError> {
     for (name, value) in &entry.attributes {
         // An image must not speak for the machine's administrator: overlayfs, for one, takes its
@@ -188,6 +192,16 @@ fn set_attributes(
         }
         match set(name, value) {
             Ok(()) | Err(Errno::NOTSUP) => {}
+            Err(errno @ (Errno::NOSPC | Errno::TOOBIG | Errno::RANGE))
+                if errno != Errno::NOSPC || has_room(&nearby) =>
+            {
+                return Err(ExtractError::Attribute {
+                    entry: EntryName::new(&entry.name),
+                    attribute: EntryName::new(name),
+                    bytes: value.len(),
+                    source: errno.into(),
+                });
+            }
             Err(Errno::PERM) if name.starts_with(b"user.") && !takes_user_attributes(entry) => {}
             Err(error) => return Err(failed("set an extended attribute of", entry)(error)),
         }

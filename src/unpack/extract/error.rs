@@ -47,6 +47,21 @@ pub enum ExtractError {
         /// The system's reason.
         source: io::Error,
     },
+    /// The file system takes no attribute of this size.
+    #[error(
+        "cannot set the attribute {attribute} of {entry}: its {bytes} bytes are more than the file \
+         system takes"
+    )]
+    Attribute {
+        /// The entry.
+        entry: EntryName,
+        /// The attribute's name.
+        attribute: EntryName,
+        /// Length of its value, in bytes.
+        bytes: usize,
+        /// The system's reason, which may be that the disk is full although it is not.
+        source: io::Error,
+    },
     /// A thread could not be started.
     #[error("cannot start a thread that unpacks")]
     Thread(#[source] io::Error),
@@ -74,7 +89,9 @@ impl Diagnose for ExtractError {
                 Failure::Verification
             }
             Self::File { source, .. } if is_disk_full(source) => Failure::DiskFull,
-            Self::Source(_) | Self::File { .. } | Self::Thread(_) => Failure::Other,
+            Self::Source(_) | Self::File { .. } | Self::Attribute { .. } | Self::Thread(_) => {
+                Failure::Other
+            }
         }
     }
 
@@ -83,6 +100,7 @@ impl Diagnose for ExtractError {
             Self::File { source, .. } if is_disk_full(source) => {
                 Some("free space (or inodes) where containerd keeps its snapshots".to_owned())
             }
+            Self::Attribute { .. } => Some(ATTRIBUTE_HINT.to_owned()),
             Self::Inflate { .. } | Self::Archive { .. } | Self::Unusable { .. } => {
                 // Our bounds are narrower than containerd's here and there.
                 let hint = "--unpacker auto has containerd try; if it can't either, build and \
@@ -93,6 +111,10 @@ impl Diagnose for ExtractError {
         }
     }
 }
+
+/// What to do about an attribute that is too large.
+pub(in crate::unpack) const ATTRIBUTE_HINT: &str = "keep containerd's snapshots on a file system that takes large \
+    attributes (XFS, or ext4 with the feature ea_inode), or build the image without the attribute";
 
 impl From<tar::Error> for ExtractError {
     fn from(error: tar::Error) -> Self {

@@ -14,7 +14,7 @@ use super::implied::ImpliedDirectory;
 use super::stream::Stream;
 use super::whiteout::Whiteouts;
 use crate::oci::{Compression, DiffId};
-use crate::tar::Archive;
+use crate::tar::{Archive, EntryName};
 
 /// How a layer is to be extracted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,10 @@ pub struct Extracted {
     pub uncompressed_bytes: u64,
     /// Entries of the archive.
     pub entries: u64,
+    /// Bytes written to files, those of holes included.
+    pub written_bytes: u64,
+    /// The first sparse file in old GNU tar's way, which containerd would have refused.
+    pub old_sparse: Option<EntryName>,
     /// Directories that [`inherit`](super::inherit) has to complete when there are layers below.
     pub implied: Vec<ImpliedDirectory>,
 }
@@ -56,14 +60,21 @@ pub fn extract(
     let mut archive = Archive::new(Stream::open(source, options.compression)?);
     let mut applier = Applier::new(root, options.whiteouts);
     let mut entries = 0;
+    let mut written_bytes = 0;
+    let mut old_sparse = None;
     while let Some(entry) = archive.next_entry()? {
         applier.apply(&entry, &mut archive)?;
         entries += 1;
+        written_bytes += entry.size;
+        if entry.is_old_sparse {
+            old_sparse.get_or_insert_with(|| EntryName::new(&entry.name));
+        }
     }
     // What follows the archive's end belongs to the diff ID too.
     let (stream, uncompressed_bytes) = archive.finish()?;
     let diff_id = stream.digest()?;
-    Ok(Extracted { diff_id, uncompressed_bytes, entries, implied: applier.finish()? })
+    let implied = applier.finish()?;
+    Ok(Extracted { diff_id, uncompressed_bytes, entries, written_bytes, old_sparse, implied })
 }
 
 /// A layer being extracted on threads of its own while its bytes come in.

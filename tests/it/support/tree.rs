@@ -140,6 +140,38 @@ impl Tree {
         self.device(EntryType::Block, path, major, minor)
     }
 
+    /// An entry of any type, by its letter in the header.
+    pub(crate) fn typed(self, letter: u8, path: &str, content: &[u8]) -> Self {
+        self.entry(EntryType::new(letter), path, 0o644, None, content)
+    }
+
+    /// A lone block of zeros, of which two end an archive.
+    pub(crate) fn zero_block(mut self) -> Self {
+        self.tar.get_mut().extend([0; 512]);
+        self
+    }
+
+    /// A file of `size` bytes, zeros but for `data` at `offset`, the way that GNU tar stores it in its
+    /// own archives (`--format=gnu --sparse`).
+    pub(crate) fn old_sparse(mut self, path: &str, size: u64, offset: u64, data: &[u8]) -> Self {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::GNUSparse);
+        header.set_mode(0o644);
+        header.set_mtime(1_700_000_000);
+        header.set_size(data.len() as u64);
+        let gnu = header.as_gnu_mut().expect("it is made as one");
+        let octal = |number: u64| {
+            let mut field = [0; 12];
+            field[..11].copy_from_slice(format!("{number:011o}").as_bytes());
+            field
+        };
+        gnu.sparse[0].offset = octal(offset);
+        gnu.sparse[0].numbytes = octal(data.len() as u64);
+        gnu.realsize = octal(size);
+        self.tar.append_data(&mut header, path, data).expect("memory takes it");
+        self
+    }
+
     /// Removes `path` of the layers below.
     pub(crate) fn whiteout(self, path: &str) -> Self {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
