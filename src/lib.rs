@@ -10,6 +10,7 @@
 //! | [`registry`] | HTTP to registries |
 //! | [`containerd`], [`layout`] | the two destinations |
 //! | [`unpack`] | layers into snapshots |
+//! | [`images`] | what a containerd namespace holds |
 //! | [`transfer`] | the recipe |
 //! | [`output`], [`cli`] | what people and scripts see and type |
 //!
@@ -19,6 +20,7 @@ pub mod cli;
 pub mod config;
 pub mod containerd;
 pub mod failure;
+pub mod images;
 pub mod layout;
 pub mod oci;
 pub mod output;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::failure::{Failure, Notice};
+use crate::failure::{Diagnostic, Notice};
 use crate::oci::Digest;
 
 /// One thing that happened. Serialised as it stands, it is the JSON progress format of README.
@@ -69,22 +69,17 @@ pub enum Event {
         #[serde(rename = "waited_ms", serialize_with = "milliseconds")]
         waited: Duration,
     },
-    /// Something the user should know that does not fail the pull.
-    Warning(Notice),
+    /// Something the user should know that fails nothing.
+    Warning(#[serde(serialize_with = "Notice::as_event")] Notice),
     /// An image is in place under all its names.
     Finished(PullReport),
-    /// An image's pull failed.
+    /// An image failed.
     Failed {
         /// The reference.
         image: String,
-        /// The whole error chain on one line.
-        error: String,
-        /// Its kind.
-        failure: Failure,
-        /// The exit code that the kind stands for.
-        exit_code: u8,
-        /// The next step.
-        hint: Option<String>,
+        /// Why: as JSON, the members `error`, `failure`, `exit_code` and `hint`.
+        #[serde(flatten)]
+        diagnostic: Diagnostic,
     },
 }
 

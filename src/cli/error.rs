@@ -1,10 +1,13 @@
-//! What can go wrong before a subcommand's own work begins.
+//! Why a command could not be carried out: what goes wrong on the command line itself, and the
+//! errors of all the rooms below, which stand for themselves.
 
 use std::io;
 use std::path::PathBuf;
 
+use crate::config::StoreError;
 use crate::failure::{Diagnose, Failure};
 use crate::reference::ReferenceError;
+use crate::{config, containerd, images, output, registry, transfer};
 
 /// Why a command could not be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -47,37 +50,110 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
+    /// What was typed for the server names none. It is not shown: it may hold a password.
+    #[error("the server's name is no host[:port]")]
+    Server,
+    /// Nobody is there to be asked.
+    #[error("cannot ask for the {0}: standard input is no terminal")]
+    NoTerminal(&'static str),
+    /// Asking did not work.
+    #[error("cannot read the {what}")]
+    NotRead {
+        /// `user name`, `password`.
+        what: &'static str,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Nothing was typed.
+    #[error("the {0} is empty")]
+    Empty(&'static str),
+    /// There is no place for logins.
+    #[error("cannot tell where logins are kept: there is no home directory")]
+    NoHome,
+    /// A login is good but could not be stored.
+    #[error("cannot store the login")]
+    Store(#[from] StoreError),
     /// Ctrl-C or SIGTERM.
     #[error("interrupted")]
-    Interrupted,
+    Interrupted {
+        /// What to do to go on, where there is something to be gone on with.
+        hint: Option<&'static str>,
+    },
+    /// What went wrong has been shown already, image by image or as a document.
+    #[error("failed")]
+    AlreadyTold(Failure),
+    /// What was typed is no reference.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    /// A file of settings cannot be obeyed.
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    /// A registry refused, or could not be asked.
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
+    /// The daemon refused, or could not be asked.
+    #[error(transparent)]
+    Containerd(#[from] containerd::Error),
+    /// Images could not be moved.
+    #[error(transparent)]
+    Transfer(#[from] transfer::Error),
+    /// Images could not be listed or removed.
+    #[error(transparent)]
+    Images(#[from] images::Error),
+    /// Standard output did not take the result.
+    #[error(transparent)]
+    Output(#[from] output::Error),
+}
+
+impl Error {
+    /// The error of another room that decides kind and hint.
+    fn below(&self) -> Option<&dyn Diagnose> {
+        match self {
+            Self::Store(error) => Some(error),
+            Self::Reference(error) => Some(error),
+            Self::Config(error) => Some(error),
+            Self::Registry(error) => Some(error),
+            Self::Containerd(error) => Some(error),
+            Self::Transfer(error) => Some(error),
+            Self::Images(error) => Some(error),
+            Self::Output(error) => Some(error),
+            _ => None,
+        }
+    }
 }
 
 impl Diagnose for Error {
     fn failure(&self) -> Failure {
         match self {
-            Self::Runtime(_) | Self::Password { .. } => Failure::Other,
             Self::List { .. }
             | Self::ListLine { .. }
             | Self::NoImages
             | Self::SeveralRegistries(..)
-            | Self::NoUser => Failure::Usage,
-            Self::Interrupted => Failure::Interrupted,
+            | Self::NoUser
+            | Self::Server
+            | Self::NoTerminal(_)
+            | Self::Empty(_) => Failure::Usage,
+            Self::Interrupted { .. } => Failure::Interrupted,
+            Self::AlreadyTold(failure) => *failure,
+            _ => self.below().map_or(Failure::Other, |error| error.failure()),
         }
     }
 
     fn hint(&self) -> Option<String> {
-        match self {
-            Self::ListLine { source, .. } => source.hint(),
-            Self::NoImages => Some("put one reference on each line".into()),
+        let hint = match self {
+            Self::ListLine { source, .. } => return source.hint(),
+            Self::Interrupted { hint } => return hint.map(str::to_owned),
+            Self::NoImages => "put one reference on each line",
             Self::SeveralRegistries(..) => {
-                Some("pull the images of each registry by a command of its own".into())
+                "pull the images of each registry by a command of its own"
             }
-            Self::NoUser => Some("write -u USER, or -u USER:PASSWORD".into()),
-            Self::Password { .. } => Some("where no terminal is, write -u USER:PASSWORD".into()),
-            Self::Interrupted => {
-                Some("run the same command again: the pull goes on where it stopped".into())
-            }
-            Self::Runtime(_) | Self::List { .. } => None,
-        }
+            Self::NoUser => "write -u USER, or -u USER:PASSWORD",
+            Self::Password { .. } => "where no terminal is, write -u USER:PASSWORD",
+            Self::Server => "write the registry alone, and the user name with -u",
+            Self::NoTerminal(_) => "use -u USER --password-stdin",
+            Self::NoHome => "set $DOCKER_CONFIG to a directory",
+            _ => return self.below().and_then(|error| error.hint()),
+        };
+        Some(hint.to_owned())
     }
 }

@@ -1,82 +1,94 @@
 //! `pullctl explain`: says what a pull would do. Asks no registry.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
+use clap::{Args, ValueEnum};
 use secrecy::SecretString;
-use serde::Serialize;
 
-use super::args::GlobalArgs;
-use super::explanation::{Containerd, Explanation, HostExplanation};
-use super::registry_args::{ExplainArgs, ExplainForm};
-use super::{connect, fail, settings};
-use crate::config::{Credential, Error as ConfigError, Keychain, NodeConfig, Source, Warning};
+use super::explanation::{Containerd, Explanation, HostExplanation, Refusal};
+use super::groups::RegistryArgs;
+use super::values::platform;
+use super::{Error, Session};
+use crate::config::{Credential, Keychain, NodeConfig};
 use crate::containerd::Client;
-use crate::failure::{Diagnose, Failure};
-use crate::output::{Diagnostic, Printer};
+use crate::failure::{Diagnose as _, Notice};
+use crate::output::{Form, document};
 use crate::platform::Platform;
 use crate::progress::{Event, Sink};
-use crate::reference::{Reference, ReferenceError};
-use crate::registry::{Error as RegistryError, Policy, Registry};
+use crate::reference::Reference;
+use crate::registry::{Policy, Registry};
 
-/// Why a pull would do nothing.
-#[derive(Debug, thiserror::Error)]
-enum Error {
-    #[error(transparent)]
-    Reference(#[from] ReferenceError),
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    #[error(transparent)]
-    Registry(#[from] RegistryError),
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  Which mirror, certificate and login apply, and which file says so:
+    pullctl explain docker.io/library/busybox
+
+  With settings that are not in place yet:
+    pullctl explain --hosts-dir ./certs.d busybox
+
+No registry is asked.";
+
+/// `pullctl explain`.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXPLAIN_EXAMPLES)]
+pub struct ExplainArgs {
+    /// Image, as for pull
+    #[arg(value_name = "REF")]
+    pub reference: String,
+
+    /// Form of the explanation
+    #[arg(short, long, value_enum, value_name = "FORM", default_value_t)]
+    pub output: ExplainForm,
+
+    /// Platform, os/architecture[/variant] [default: what this machine runs best]
+    #[arg(long, value_name = "PLATFORM", value_parser = platform)]
+    pub platform: Option<Platform>,
+
+    /// How registries are reached.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
 }
 
-impl Diagnose for Error {
-    fn failure(&self) -> Failure {
-        match self {
-            Self::Reference(error) => error.failure(),
-            Self::Config(error) => error.failure(),
-            Self::Registry(error) => error.failure(),
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Reference(error) => error.hint(),
-            Self::Config(error) => error.hint(),
-            Self::Registry(error) => error.hint(),
-        }
-    }
+/// Forms of an explanation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum ExplainForm {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object.
+    Json,
 }
 
 /// Prints the explanation, or in its place and form the error that a pull would end with.
-pub(super) async fn run(
-    global: &GlobalArgs,
-    args: &ExplainArgs,
-    printer: &Printer,
-) -> Option<Failure> {
-    let (text, failure) = match (explain(global, args).await, args.output) {
-        (Ok(explanation), ExplainForm::Text) => (explanation.to_string(), None),
-        (Ok(explanation), ExplainForm::Json) => (json(&explanation), None),
-        (Err(error), ExplainForm::Text) => return fail(printer, &error),
-        (Err(error), ExplainForm::Json) => (json(&Refusal::of(&error)), Some(error.failure())),
+///
+/// # Errors
+/// That error.
+pub(super) async fn run(args: &ExplainArgs, session: &Session<'_>) -> Result<(), Error> {
+    let form = match args.output {
+        ExplainForm::Text => Form::Text,
+        ExplainForm::Json => Form::JsonLine,
     };
-    match printer.out(&text) {
-        Ok(()) => failure,
-        Err(error) => fail(printer, &error),
+    match explain(args, session).await {
+        Ok(explanation) => Ok(session.printer.out(&document(&explanation, form))?),
+        Err(error) if form == Form::Text => Err(error),
+        Err(error) => {
+            session.printer.out(&document(&Refusal::of(&error), form))?;
+            Err(Error::AlreadyTold(error.failure()))
+        }
     }
 }
 
-async fn explain(global: &GlobalArgs, args: &ExplainArgs) -> Result<Explanation, Error> {
+async fn explain(args: &ExplainArgs, session: &Session<'_>) -> Result<Explanation, Error> {
     let reference: Reference = args.reference.parse()?;
-    let node = settings::node(&args.registry)?;
-    let found = node.hosts(&reference, &settings::host_options(&args.registry))?;
+    let node = args.registry.node()?;
+    let found = node.hosts(&reference, &args.registry.host_options())?;
     let mut warnings = node.warnings();
     warnings.extend(found.warnings);
     // No daemon is needed: what is said about registries counts without one.
-    let containerd = match connect(global).await.ok() {
+    let containerd = match session.connect().await.ok() {
         Some(client) => {
             warnings.extend(other_daemon(&client, &node).await);
-            Some(containerd(global, &client, &node).await)
+            Some(containerd(&client, &node, session).await)
         }
         None => None,
     };
@@ -108,14 +120,14 @@ fn typed_login(args: &ExplainArgs, reference: &Reference) -> Keychain {
 }
 
 /// The daemon that a pull would import into. What it does not tell, its configuration does.
-async fn containerd(global: &GlobalArgs, client: &Client, node: &NodeConfig) -> Containerd {
+async fn containerd(client: &Client, node: &NodeConfig, session: &Session<'_>) -> Containerd {
     let status = client.cri().status().await.ok().flatten().unwrap_or_default();
     let configured = node.containerd.as_ref();
     let snapshotter = configured.and_then(|config| config.snapshotter.clone());
     Containerd {
         address: client.address().display().to_string(),
-        namespace: global.namespace().to_owned(),
-        snapshotter: settings::snapshotter(global, status.snapshotter, snapshotter),
+        namespace: session.global.namespace().to_owned(),
+        snapshotter: session.global.snapshotter_or(status.snapshotter, snapshotter),
         sandbox_image: status
             .sandbox_image
             .or_else(|| configured.and_then(|config| config.sandbox_image.clone())),
@@ -123,55 +135,8 @@ async fn containerd(global: &GlobalArgs, client: &Client, node: &NodeConfig) -> 
 }
 
 /// A warning if the configuration that was read is not that of the daemon.
-async fn other_daemon(client: &Client, node: &NodeConfig) -> Option<Warning> {
+async fn other_daemon(client: &Client, node: &NodeConfig) -> Option<Notice> {
     let config = node.containerd.as_ref()?;
     let content = client.introspection().content_root().await.ok().flatten()?;
     config.of_another_daemon(&content)
-}
-
-/// An error as JSON.
-#[derive(Debug, Serialize)]
-struct Refusal {
-    error: RefusalBody,
-}
-
-#[derive(Debug, Serialize)]
-struct RefusalBody {
-    code: &'static str,
-    message: String,
-    hint: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    file: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    line: Option<usize>,
-}
-
-impl Refusal {
-    fn of(error: &Error) -> Self {
-        let place = match error {
-            Error::Config(error) => {
-                error.location().map(|location| (location.path.clone(), location.line))
-            }
-            Error::Registry(RegistryError::Setup {
-                settings: Source::File(path, line), ..
-            }) => Some((path.clone(), *line)),
-            Error::Registry(_) | Error::Reference(_) => None,
-        };
-        let (file, line) = place.unzip();
-        let diagnostic = Diagnostic::of(error);
-        Self {
-            error: RefusalBody {
-                code: error.failure().code(),
-                message: diagnostic.one_line(),
-                hint: diagnostic.hint().map(str::to_owned),
-                file,
-                line,
-            },
-        }
-    }
-}
-
-/// One line of JSON. What is printed here has no member that could not be.
-fn json(document: &impl Serialize) -> String {
-    serde_json::to_string(document).unwrap_or_default()
 }

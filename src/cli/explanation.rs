@@ -6,9 +6,12 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::config::{Capabilities, Login, RegistryHost, Source, Warning};
+use super::Error;
+use crate::config::{Capabilities, Login, RegistryHost, Source};
+use crate::failure::{Diagnose as _, Diagnostic, Notice};
 use crate::platform::Platform;
 use crate::reference::Reference;
+use crate::registry;
 
 /// Stands for a header's value that may be a secret.
 const BLOTTED: &str = "…";
@@ -24,7 +27,7 @@ pub(super) struct Explanation {
     platform: String,
     hosts: Vec<HostExplanation>,
     containerd: Option<Containerd>,
-    warnings: Vec<Warning>,
+    warnings: Vec<Notice>,
 }
 
 #[derive(Debug, Serialize)]
@@ -83,7 +86,7 @@ impl Explanation {
         platform: &Platform,
         hosts: Vec<HostExplanation>,
         containerd: Option<Containerd>,
-        warnings: Vec<Warning>,
+        warnings: Vec<Notice>,
     ) -> Self {
         let reference = ReferenceParts {
             input: input.to_owned(),
@@ -199,6 +202,54 @@ impl fmt::Display for Explanation {
             }
         }
         Ok(())
+    }
+}
+
+/// What would stop a pull, in place of what it would do.
+#[derive(Debug, Serialize)]
+pub(super) struct Refusal {
+    error: RefusalBody,
+}
+
+#[derive(Debug, Serialize)]
+struct RefusalBody {
+    code: &'static str,
+    message: String,
+    hint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+}
+
+impl Refusal {
+    pub(super) fn of(error: &Error) -> Self {
+        let place = match error {
+            Error::Config(error) => {
+                error.location().map(|location| (location.path.clone(), location.line))
+            }
+            Error::Registry(registry::Error::Setup {
+                settings: Source::File(path, line), ..
+            }) => Some((path.clone(), *line)),
+            _ => None,
+        };
+        let (file, line) = place.unzip();
+        let diagnostic = Diagnostic::of(error);
+        Self {
+            error: RefusalBody {
+                code: error.failure().code(),
+                message: diagnostic.one_line(),
+                hint: diagnostic.hint().map(str::to_owned),
+                file,
+                line,
+            },
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.error.message)
     }
 }
 

@@ -1,68 +1,100 @@
 //! `pullctl images`: lists what is in containerd.
 
-use comfy_table::{ContentArrangement, Table, presets};
+use std::fmt;
+
+use clap::{Args, ValueEnum};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use super::args::{GlobalArgs, ImagesArgs, ListForm};
-use super::inventory::{self, NameKind, StoredImage};
-use crate::containerd;
-use crate::failure::{Diagnose, Failure};
+use super::{Error, Session};
+use crate::images::{self, NameKind, StoredImage};
 use crate::oci::Digest;
-use crate::output::{self, Printer, units};
+use crate::output::{Form, document, table, units};
 
-/// Why the list could not be shown.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
-    /// The daemon did not tell.
-    #[error(transparent)]
-    Containerd(#[from] containerd::Error),
-    /// Standard output did not take it.
-    #[error(transparent)]
-    Output(#[from] output::Error),
+/// `pullctl images`.
+#[derive(Debug, Args)]
+pub struct ImagesArgs {
+    /// Print the images' IDs only
+    #[arg(short, long)]
+    pub quiet: bool,
+
+    /// Form of the list
+    #[arg(short, long, value_enum, value_name = "FORM", default_value_t)]
+    pub output: ListForm,
 }
 
-impl Diagnose for Error {
-    fn failure(&self) -> Failure {
-        match self {
-            Self::Containerd(error) => error.failure(),
-            Self::Output(error) => error.failure(),
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Containerd(error) => error.hint(),
-            Self::Output(error) => error.hint(),
-        }
-    }
+/// Forms of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum ListForm {
+    /// Columns for people.
+    #[default]
+    Table,
+    /// One JSON array.
+    Json,
 }
 
 /// Lists the namespace's images on standard output.
 ///
 /// # Errors
 /// When the daemon refuses or standard output can't be written.
-pub(super) async fn run(
-    global: &GlobalArgs,
-    args: &ImagesArgs,
-    printer: &Printer,
-) -> Result<(), Error> {
-    let client = super::connect(global).await?;
-    let images = inventory::load(&client).await?;
+pub(super) async fn run(args: &ImagesArgs, session: &Session<'_>) -> Result<(), Error> {
+    let client = session.connect().await?;
+    let list = List { images: images::load(&client).await?, now: Timestamp::now() };
     let text = match args {
-        ImagesArgs { quiet: true, .. } => identities(&images),
-        ImagesArgs { output: ListForm::Table, .. } => table(&images, Timestamp::now()),
-        ImagesArgs { output: ListForm::Json, .. } => json(&images),
+        ImagesArgs { quiet: true, .. } => list.identities(),
+        ImagesArgs { output: ListForm::Table, .. } => document(&list, Form::Text),
+        ImagesArgs { output: ListForm::Json, .. } => document(&list, Form::Json),
     };
     if !text.is_empty() {
-        printer.out(&text)?;
+        session.printer.out(&text)?;
     }
     Ok(())
 }
 
-fn identities(images: &[StoredImage]) -> String {
-    let identities = images.iter().filter_map(StoredImage::identity);
-    identities.map(|digest| digest.to_string()).collect::<Vec<_>>().join("\n")
+/// Images, and when they were looked at.
+struct List {
+    images: Vec<StoredImage>,
+    now: Timestamp,
+}
+
+impl List {
+    fn identities(&self) -> String {
+        let identities = self.images.iter().filter_map(StoredImage::identity);
+        identities.map(|digest| digest.to_string()).collect::<Vec<_>>().join("\n")
+    }
+
+    /// One row for each tag; an image without a tag has one for each name of the next best kind.
+    fn rows(&self) -> impl Iterator<Item = [String; 5]> {
+        self.images.iter().flat_map(move |image| {
+            let best = image.names.iter().map(|name| NameKind::of(&name.name)).min();
+            let names = image.names.iter();
+            names.filter(move |name| Some(NameKind::of(&name.name)) == best).map(move |name| {
+                [
+                    name.name.clone(),
+                    image.identity().map(|digest| digest.short()).unwrap_or_default(),
+                    image.size_bytes.map_or_else(|| "-".to_owned(), units::bytes),
+                    name.created.map_or_else(|| "-".to_owned(), |created| self.age(created)),
+                    if image.is_pinned() { "yes" } else { "" }.to_owned(),
+                ]
+            })
+        })
+    }
+
+    fn age(&self, created: Timestamp) -> String {
+        units::age(self.now.duration_since(created).unsigned_abs())
+    }
+}
+
+impl fmt::Display for List {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&table(["IMAGE", "ID", "SIZE", "AGE", "PINNED"], self.rows()))
+    }
+}
+
+impl Serialize for List {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.images.iter().map(Entry::of))
+    }
 }
 
 /// One image as `-o json` tells it.
@@ -76,51 +108,18 @@ struct Entry<'a> {
     pinned: bool,
 }
 
-fn json(images: &[StoredImage]) -> String {
-    let entries: Vec<Entry<'_>> = images
-        .iter()
-        .map(|image| Entry {
+impl<'a> Entry<'a> {
+    fn of(image: &'a StoredImage) -> Self {
+        let created = image.names.iter().filter_map(|name| name.created).min();
+        Self {
             id: image.id,
             names: image.names.iter().map(|name| name.name.as_str()).collect(),
             digests: image.digests().into_iter().collect(),
             size_bytes: image.size_bytes,
-            created: image
-                .names
-                .iter()
-                .filter_map(|name| name.created)
-                .min()
-                .map(|t| t.to_string()),
+            created: created.map(|created| created.to_string()),
             pinned: image.is_pinned(),
-        })
-        .collect();
-    serde_json::to_string_pretty(&entries).unwrap_or_default()
-}
-
-/// One line for each tag; an image without a tag has one for each name of the next best kind.
-fn table(images: &[StoredImage], now: Timestamp) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["IMAGE", "ID", "SIZE", "AGE", "PINNED"]);
-    for image in images {
-        let best = image.names.iter().map(|name| NameKind::of(&name.name)).min();
-        for name in image.names.iter().filter(|name| Some(NameKind::of(&name.name)) == best) {
-            table.add_row([
-                output::printable(&name.name),
-                image.identity().map(|digest| digest.short()).unwrap_or_default(),
-                image.size_bytes.map_or_else(|| "-".to_owned(), units::bytes),
-                name.created.map_or_else(|| "-".to_owned(), |created| age(created, now)),
-                if image.is_pinned() { "yes" } else { "" }.to_owned(),
-            ]);
         }
     }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 3));
-    }
-    table.trim_fmt()
-}
-
-fn age(created: Timestamp, now: Timestamp) -> String {
-    units::age(now.duration_since(created).unsigned_abs())
 }
 
 #[cfg(test)]
@@ -143,6 +142,10 @@ mod tests {
         }
     }
 
+    fn list() -> List {
+        List { images: images(), now: "2026-11-23T01:00:00Z".parse().unwrap() }
+    }
+
     fn images() -> Vec<StoredImage> {
         let target = Digest::of(b"target");
         vec![
@@ -162,9 +165,8 @@ mod tests {
 
     #[test]
     fn the_table_has_a_line_for_each_tag() {
-        let now = "2026-11-23T01:00:00Z".parse().unwrap();
         assert_eq!(
-            table(&images(), now),
+            document(&list(), Form::Text),
             "IMAGE                              ID             SIZE       AGE   PINNED\n\
              docker.io/library/busybox:1        e3b0c44298fc   3.00 MiB   2 d   yes\n\
              docker.io/library/busybox:latest   e3b0c44298fc   3.00 MiB   2 d   yes\n\
@@ -174,17 +176,18 @@ mod tests {
 
     #[test]
     fn json_has_an_object_for_each_image() {
-        let entries: serde_json::Value = serde_json::from_str(&json(&images())).unwrap();
+        let entries: serde_json::Value =
+            serde_json::from_str(&document(&list(), Form::Json)).unwrap();
         assert_eq!(entries[0]["id"], ID);
         assert_eq!(entries[0]["names"].as_array().map(Vec::len), Some(4));
         assert_eq!(entries[0]["created"], CREATED);
         assert_eq!(entries[0]["pinned"], true);
         assert_eq!(entries[1]["id"], serde_json::Value::Null);
-        assert_eq!(json(&[]), "[]");
+        assert_eq!(document(&List { images: Vec::new(), ..list() }, Form::Json), "[]");
     }
 
     #[test]
     fn quiet_has_what_rm_takes() {
-        assert_eq!(identities(&images()), format!("{ID}\n{}", Digest::of(b"target")));
+        assert_eq!(list().identities(), format!("{ID}\n{}", Digest::of(b"target")));
     }
 }

@@ -2,128 +2,112 @@
 
 use std::io::{self, IsTerminal as _, Read as _};
 use std::path::PathBuf;
-use std::sync::Arc;
 
+use clap::Args;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::args::GlobalArgs;
-use super::prompt;
-use super::registry_args::LoginArgs;
+use super::groups::{HostsArgs, TransportArgs};
+use super::{Error, Session, prompt};
 use crate::config::{
     self, Credential, Environment, HostOptions, Kept, Keychain, LoginStore, NodeConfig,
-    RegistryHost, RegistryKey, StoreError,
+    RegistryHost, RegistryKey,
 };
-use crate::failure::{Diagnose, Failure};
-use crate::output::{self, Options, Printer, Progress, ProgressMode};
-use crate::progress::Sink;
-use crate::registry::{self, Policy, Registry};
+use crate::failure::Notice;
+use crate::output::{Options, ProgressMode};
+use crate::registry::Policy;
 
 /// Longest password that is read from standard input, in bytes (64 KiB): something longer is none.
 const MAX_PASSWORD_BYTES: u64 = 64 * 1024;
 
-/// Why nobody is logged in, or out.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
-    /// What was typed for the server names none. It is not shown: it may hold a password.
-    #[error("the server's name is no host[:port]")]
-    Server,
-    /// Nobody is there to be asked.
-    #[error("cannot ask for the {0}: standard input is no terminal")]
-    NoTerminal(&'static str),
-    /// Asking did not work.
-    #[error("cannot read the {what}")]
-    NotRead {
-        /// `user name`, `password`.
-        what: &'static str,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// Nothing was typed.
-    #[error("the {0} is empty")]
-    Empty(&'static str),
-    /// There is no place for logins.
-    #[error("cannot tell where logins are kept: there is no home directory")]
-    NoHome,
-    /// A file about hosts cannot be obeyed.
-    #[error(transparent)]
-    Config(#[from] config::Error),
-    /// The registry refused, or could not be asked.
-    #[error(transparent)]
-    Registry(#[from] registry::Error),
-    /// The login is good but could not be stored.
-    #[error("cannot store the login")]
-    Store(#[from] StoreError),
-    /// Standard output did not take the result.
-    #[error(transparent)]
-    Output(#[from] output::Error),
-    /// Ctrl-C or SIGTERM.
-    #[error("interrupted")]
-    Interrupted,
+const LOGIN_EXAMPLES: &str = "\
+Examples:
+  Harbor, asking for the password:
+    pullctl login -u admin harbor.example.net
+
+  A robot account, in a script:
+    pullctl login -u 'robot$puller' --password-stdin harbor.example.net < token
+
+The login is tried before it is stored. It is stored where docker and nerdctl keep theirs:
+$DOCKER_CONFIG/config.json or ~/.docker/config.json, or the credential helper named there.";
+
+/// `pullctl login`.
+#[derive(Debug, Args)]
+#[command(after_long_help = LOGIN_EXAMPLES)]
+pub struct LoginArgs {
+    /// Registry to log in to, `HOST[:PORT]`
+    #[arg(value_name = "SERVER", default_value = DEFAULT_SERVER)]
+    pub server: String,
+
+    /// User name; asked for when it is missing
+    #[arg(short, long, value_name = "USER")]
+    pub username: Option<String>,
+
+    /// Password or token; other users of this machine can see it, so prefer --password-stdin
+    #[arg(short, long, value_name = "PASSWORD", conflicts_with = "password_stdin")]
+    pub password: Option<TypedPassword>,
+
+    /// Read the password from standard input
+    #[arg(long, requires = "username")]
+    pub password_stdin: bool,
+
+    /// Talk plain HTTP to the registry
+    #[arg(long)]
+    pub plain_http: bool,
+
+    /// Do not verify the registry's certificate
+    #[arg(long, visible_alias = "insecure-registry")]
+    pub skip_verify: bool,
+
+    /// Where its certificates are configured.
+    #[command(flatten)]
+    pub hosts: HostsArgs,
+
+    /// How requests travel.
+    #[command(flatten)]
+    pub transport: TransportArgs,
 }
 
-impl Diagnose for Error {
-    fn failure(&self) -> Failure {
-        match self {
-            Self::Server | Self::NoTerminal(_) | Self::Empty(_) => Failure::Usage,
-            Self::NotRead { .. } | Self::NoHome => Failure::Other,
-            Self::Config(error) => error.failure(),
-            Self::Registry(error) => error.failure(),
-            Self::Store(error) => error.failure(),
-            Self::Output(error) => error.failure(),
-            Self::Interrupted => Failure::Interrupted,
-        }
-    }
+/// Docker Hub, as docker has it.
+pub(super) const DEFAULT_SERVER: &str = "docker.io";
 
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Server => Some("write the registry alone, and the user name with -u".to_owned()),
-            Self::NoTerminal(_) => Some("use -u USER --password-stdin".to_owned()),
-            Self::NotRead { .. } | Self::Empty(_) | Self::Interrupted => None,
-            Self::NoHome => Some("set $DOCKER_CONFIG to a directory".to_owned()),
-            Self::Config(error) => error.hint(),
-            Self::Registry(error) => error.hint(),
-            Self::Store(error) => error.hint(),
-            Self::Output(error) => error.hint(),
-        }
+/// A password from the command line. `Debug` does not show it.
+#[derive(Debug, Clone)]
+pub struct TypedPassword(pub SecretString);
+
+impl From<&str> for TypedPassword {
+    fn from(text: &str) -> Self {
+        Self(text.into())
     }
 }
 
-/// Logs in to the server that `args` names. `interrupted` ends it.
+/// Logs in to the server that `args` names.
 ///
 /// # Errors
 /// [`Error`]; then nothing was stored.
-pub(super) async fn run(
-    global: &GlobalArgs,
-    args: &LoginArgs,
-    printer: &Printer,
-    interrupted: impl Future<Output = ()>,
-) -> Result<(), Error> {
+pub(super) async fn run(args: &LoginArgs, session: &Session<'_>) -> Result<(), Error> {
     let server = server(&args.server)?;
     let store = store()?;
-    let host = host(args, &domain(&args.server)?, printer)?;
+    let host = host(args, &domain(&args.server)?, session)?;
     // This read can't be given up, so it comes before signals are caught: they end the process then.
     let piped = args.password_stdin.then(read_password).transpose()?;
     let login = async {
-        let (username, password) = ask(args, piped, &server, printer).await?;
+        let (username, password) = ask(args, piped, &server, session).await?;
         let credential =
             Credential::Basic { username: username.clone(), password: password.clone() };
-        if !prove(global, args, &host, credential, printer).await? {
+        if !prove(args, &host, credential, session).await? {
             let message = format!("{server} asks for no login, so this one is stored untried");
-            printer.warning(&message, None);
+            session.printer.warning(&Notice::new("untried-login", message));
         }
         let place = match store.store(&server, &username, &password).await? {
             Kept::InFile(path) => format!("unencrypted in {}", path.display()),
             Kept::ByHelper(program) => format!("by {program}"),
         };
-        printer.out(&format!("logged in to {server} as {username}; the login is kept {place}"))?;
+        let text = format!("logged in to {server} as {username}; the login is kept {place}");
+        session.printer.out(&text)?;
         Ok(())
     };
-    tokio::select! {
-        // Signals are caught from here on, before anybody is asked.
-        biased;
-        () = interrupted => Err(Error::Interrupted),
-        outcome = login => outcome,
-    }
+    // Signals are caught from here on, before anybody is asked.
+    session.catch_signals(None).or(login).await?
 }
 
 /// The registry as references name it: a port that is typed stays, and has a directory of its own.
@@ -147,13 +131,13 @@ pub(super) fn store() -> Result<LoginStore, Error> {
 
 /// The server itself, as a pull would reach it, its certificates included. Its mirrors have logins
 /// of their own.
-fn host(args: &LoginArgs, domain: &str, printer: &Printer) -> Result<RegistryHost, Error> {
+fn host(args: &LoginArgs, domain: &str, session: &Session<'_>) -> Result<RegistryHost, Error> {
     let options = HostOptions { plain_http: args.plain_http, skip_verify: args.skip_verify };
     // Of logins there is nothing to be read: the one to be tried is typed.
     let node = NodeConfig::read(&args.hosts.locations(None), &Environment::default())?;
     let found = node.hosts_of(domain, &options)?;
     for warning in &found.warnings {
-        printer.warning(&warning.to_string(), warning.hint.as_deref());
+        session.printer.warning(warning);
     }
     let key = RegistryKey::of(domain);
     let own = found.hosts.into_iter().rev().find(|host| RegistryKey::of(&host.authority) == key);
@@ -162,18 +146,16 @@ fn host(args: &LoginArgs, domain: &str, printer: &Printer) -> Result<RegistryHos
 
 /// Tries `credential` at `host`; tells whether it was asked for.
 async fn prove(
-    global: &GlobalArgs,
     args: &LoginArgs,
     host: &RegistryHost,
     credential: Credential,
-    printer: &Printer,
+    session: &Session<'_>,
 ) -> Result<bool, Error> {
-    let options = Options { progress: ProgressMode::Plain, quiet: true, verbosity: global.verbose };
-    let progress = Progress::start(printer, &options);
+    let options = Options { progress: ProgressMode::Plain, quiet: true, ..Options::default() };
+    let progress = session.progress(options);
     let keychain = Keychain::from_command_line(host.authority.clone(), credential);
     let policy = Policy { resolve: args.transport.resolve.clone(), ..Policy::default() };
-    let sink = Arc::clone(&progress) as Arc<dyn Sink>;
-    let proved = match Registry::new(policy, Arc::new(keychain), sink) {
+    let proved = match session.registry(policy, keychain, &progress) {
         Ok(registry) => registry.check_login(host).await,
         Err(error) => Err(error),
     };
@@ -185,7 +167,7 @@ async fn ask(
     args: &LoginArgs,
     piped: Option<SecretString>,
     server: &str,
-    printer: &Printer,
+    session: &Session<'_>,
 ) -> Result<(String, SecretString), Error> {
     let username = match &args.username {
         Some(username) => username.clone(),
@@ -196,8 +178,9 @@ async fn ask(
     }
     let password = match (&args.password, piped) {
         (Some(password), _) => {
-            let hint = "use --password-stdin";
-            printer.warning("other users of this machine can see a password in -p", Some(hint));
+            let message = "other users of this machine can see a password in -p";
+            let notice = Notice::new("visible-password", message);
+            session.printer.warning(&notice.with_hint("use --password-stdin"));
             password.0.clone()
         }
         (None, Some(piped)) => piped,
@@ -241,6 +224,7 @@ fn read_password() -> Result<SecretString, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::{Diagnose as _, Failure};
 
     #[test]
     fn one_server_has_one_name_however_it_is_typed() {

@@ -1,19 +1,28 @@
 //! `pullctl logout`: forgets a login.
 
-use super::login::{Error, server, store};
-use super::registry_args::LogoutArgs;
-use crate::output::Printer;
+use clap::Args;
+
+use super::login::{DEFAULT_SERVER, server, store};
+use super::{Error, Session};
+
+/// `pullctl logout`.
+#[derive(Debug, Args)]
+pub struct LogoutArgs {
+    /// Registry to log out of, `HOST[:PORT]`
+    #[arg(value_name = "SERVER", default_value = DEFAULT_SERVER)]
+    pub server: String,
+}
 
 /// Forgets the login for the server that `args` names; that there is none is fine.
 ///
 /// # Errors
 /// When the file or the helper that keeps it refuses.
-pub(super) async fn run(args: &LogoutArgs, printer: &Printer) -> Result<(), Error> {
+pub(super) async fn run(args: &LogoutArgs, session: &Session<'_>) -> Result<(), Error> {
     let server = server(&args.server)?;
     let text = match store()?.erase(&server).await? {
         true => format!("logged out of {server}"),
         false => format!("not logged in to {server}"),
     };
-    printer.out(&text)?;
+    session.printer.out(&text)?;
     Ok(())
 }

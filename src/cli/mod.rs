@@ -3,28 +3,32 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `args`, `registry_args`, `values` | what can be typed |
-//! | `settings` | what it means: files, variables and flags into typed requests |
-//! | `pull`, `images`, `rm`, `login`, `logout`, `explain`, `completion` | one subcommand each: wires and prints |
+//! | `command` | the commands, and which of them runs |
+//! | `groups` | flags that commands have in common, and what they come to |
+//! | `values` | values of flags that have a form of their own |
+//! | `session` | what a command works with, wired once: streams, daemon, registry, progress, signals |
+//! | `pull`, `images`, `rm`, `login`, `logout`, `explain`, `completion` | one command each: its flags, and what it does |
+//! | `references` | images as typed and as listed in files |
 //! | `explanation` | what a pull would do, as a document |
-//! | `inventory` | the images in containerd, for those that list or remove them |
 //! | `prompt` | questions to somebody at the terminal |
-//! | `error` | what can go wrong before a subcommand's own work begins |
+//! | `error` | why a command could not be carried out |
 
-pub mod args;
-mod completion;
+pub mod command;
+pub mod completion;
 mod error;
-mod explain;
+pub mod explain;
 mod explanation;
-mod images;
-mod inventory;
-mod login;
-mod logout;
+pub mod groups;
+pub mod images;
+pub mod login;
+pub mod logout;
 mod prompt;
-mod pull;
-pub mod registry_args;
-mod rm;
-mod settings;
+pub mod pull;
+mod references;
+pub mod rm;
+mod session;
+#[cfg(test)]
+mod tests;
 pub mod values;
 
 use std::io;
@@ -35,14 +39,13 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
 
-use crate::containerd::{self, Client};
-use crate::failure::{Diagnose, Failure};
+use crate::failure::{Diagnose as _, Failure};
 use crate::output::{self, Printer};
 use crate::registry;
-use args::{Cli, Command, GlobalArgs};
+pub use command::Cli;
 pub use error::Error;
+use session::Session;
 
 /// Longest wait for threads that still write a file when the process ends. What they write is
 /// resumed by the next run.
@@ -54,18 +57,18 @@ pub fn main() -> ExitCode {
     let printer = Printer::standard();
     let traced = cli.command.http_trace().then_some(registry::HTTP_TRACE_TARGET);
     output::start_logs(&printer, cli.global.verbose, traced);
-    let failure = match runtime() {
-        Ok(runtime) => {
-            let failure = runtime.block_on(run(&cli, &printer));
-            runtime.shutdown_timeout(SHUTDOWN);
-            failure
-        }
-        Err(source) => {
-            printer.error(&Error::Runtime(source));
-            Some(Failure::Other)
-        }
-    };
-    ExitCode::from(failure.map_or(0, Failure::exit_code))
+    let session = Session { global: &cli.global, printer: &printer };
+    let outcome = runtime().map_err(Error::Runtime).and_then(|runtime| {
+        let outcome = runtime.block_on(cli.command.run(&session));
+        runtime.shutdown_timeout(SHUTDOWN);
+        outcome
+    });
+    if let Err(error) = &outcome
+        && !matches!(error, Error::AlreadyTold(_))
+    {
+        printer.error(error);
+    }
+    ExitCode::from(outcome.err().map_or(0, |error| Failure::exit_code(error.failure())))
 }
 
 /// Threads for what waits. What computes or writes files (inflating, hashing, extracting) has
@@ -74,48 +77,4 @@ pub fn main() -> ExitCode {
 fn runtime() -> io::Result<Runtime> {
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     Builder::new_multi_thread().worker_threads((processors / 2).max(1)).enable_all().build()
-}
-
-/// Runs the command unless a signal ends it first.
-async fn run(cli: &Cli, printer: &Printer) -> Option<Failure> {
-    let interrupted = async {
-        match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
-            (Ok(mut interrupt), Ok(mut terminate)) => {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                }
-            }
-            // Without a handler the signals end the process by themselves.
-            _ => std::future::pending().await,
-        }
-    };
-    match &cli.command {
-        Command::Pull(args) => pull::run(&cli.global, args, printer, interrupted).await,
-        Command::Images(args) => told(printer, images::run(&cli.global, args, printer).await),
-        Command::Rm(args) => told(printer, rm::run(&cli.global, args, printer).await),
-        Command::Login(args) => {
-            told(printer, login::run(&cli.global, args, printer, interrupted).await)
-        }
-        Command::Logout(args) => told(printer, logout::run(args, printer).await),
-        Command::Explain(args) => explain::run(&cli.global, args, printer).await,
-        Command::Completion(args) => told(printer, completion::run(args, printer)),
-    }
-}
-
-/// The daemon and the namespace that the flags of every command name.
-async fn connect(global: &GlobalArgs) -> Result<Client, containerd::Error> {
-    let address = containerd::find_address(global.address())?;
-    Client::connect(&address, global.namespace()).await
-}
-
-/// Prints what went wrong, if anything did, and tells its kind.
-fn told(printer: &Printer, outcome: Result<(), impl Diagnose>) -> Option<Failure> {
-    outcome.err().and_then(|error| fail(printer, &error))
-}
-
-/// Prints `error` and tells its kind.
-fn fail(printer: &Printer, error: &dyn Diagnose) -> Option<Failure> {
-    printer.error(error);
-    Some(error.failure())
 }

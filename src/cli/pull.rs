@@ -1,161 +1,173 @@
-//! `pullctl pull`: wires a registry, a destination and a progress display together.
+//! `pullctl pull`: images from registries into containerd, or into an OCI image layout.
 
-use std::pin::pin;
+use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::args::{GlobalArgs, PullArgs};
+use clap::Args;
+
+use super::groups::{DownloadArgs, ImageArgs, OutputArgs, PlaceArgs, RegistryArgs, TransportArgs};
 use super::values::Destination as To;
-use super::{Error, fail, settings};
-use crate::config::{NodeConfig, Warning};
-use crate::containerd::{self, Client};
-use crate::failure::{Diagnose, Failure, Notice};
+use super::{Error, Session, references};
+use crate::config::{self, NodeConfig, RegistryHost};
+use crate::failure::{Failure, Notice};
 use crate::layout::Layout;
-use crate::output::{self, Options, Printer, Progress, ProgressMode};
+use crate::output::{Options, Progress};
+use crate::platform::Platform;
 use crate::progress::{Event, Sink};
-use crate::registry::Registry;
+use crate::reference::Reference;
 use crate::transfer::{
-    self, ContainerdSink, LayoutSink, PullRequest, Request, Sink as Destination, UnpackOptions,
+    self, ContainerdSink, LayoutSink, PullRequest, Sink as Destination, UnpackOptions,
 };
 
-/// Pulls all images named by `args`; returns the kind of failure, if any. `interrupted` ends it.
-pub(super) async fn run(
-    global: &GlobalArgs,
-    args: &PullArgs,
-    printer: &Printer,
-    interrupted: impl Future<Output = ()>,
-) -> Option<Failure> {
-    let Work { requests, node, warnings, snapshotter } = match work(args) {
-        Ok(work) => work,
-        Err(error) => return fail(printer, &*error),
-    };
-    let mut interrupted = pin!(interrupted);
-    let keychain = tokio::select! {
-        // Signals are caught from here on, before anybody is asked. What was read so far can't be
-        // given up: there they end the process.
-        biased;
-        () = &mut interrupted => return fail(printer, &Error::Interrupted),
-        keychain = settings::keychain(args.registry.user.as_ref(), &requests, node) => keychain,
-    };
-    let keychain = match keychain {
-        Ok(keychain) => keychain,
-        Err(error) => return fail(printer, &error),
-    };
-    let options = Options {
-        progress: args.output.progress,
-        quiet: args.output.quiet,
-        verbosity: global.verbose,
-    };
-    let progress = Progress::start(printer, &options);
-    for warning in &warnings {
-        progress.event(warning_event(warning));
+const PULL_EXAMPLES: &str = "\
+Examples:
+  One image, where the kubelet looks:
+    pullctl pull docker.io/library/nginx:1.27
+
+  All that kubeadm needs, kept from the kubelet's image garbage collection:
+    kubeadm config images list | pullctl pull --pin -f -
+
+  From a registry that wants a login, asking for the password:
+    pullctl pull -u robot harbor.example.net/team/app:v1
+
+  For another machine, without containerd:
+    pullctl pull --platform linux/arm64 --to oci:./app harbor.example.net/team/app:v1
+
+  For a script:
+    digest=$(pullctl pull -q busybox)
+    pullctl pull --progress json busybox 2>events.jsonl
+
+An interrupted pull goes on where it stopped when it is repeated.";
+
+/// How an interrupted pull goes on.
+const GOES_ON: &str = "run the same command again: the pull goes on where it stopped";
+
+/// `pullctl pull`.
+#[derive(Debug, Args)]
+#[command(after_long_help = PULL_EXAMPLES)]
+pub struct PullArgs {
+    /// Images, as docker and containerd write them: busybox, host:5000/a/b:tag, name@sha256:…
+    #[arg(value_name = "REF", required_unless_present = "file")]
+    pub references: Vec<String>,
+
+    /// File with one reference a line, - for standard input; blank lines and lines that begin with
+    /// # are skipped. Can be repeated
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Vec<PathBuf>,
+
+    /// What to pull and how.
+    #[command(flatten)]
+    pub image: ImageArgs,
+    /// Where it goes.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// How registries are reached.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+    /// How requests travel.
+    #[command(flatten)]
+    pub transport: TransportArgs,
+    /// How blobs are fetched.
+    #[command(flatten)]
+    pub download: DownloadArgs,
+    /// What is shown.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Pulls all images named by `args`.
+///
+/// # Errors
+/// [`Error::AlreadyTold`] when images failed; everything else ends the run before the first image.
+pub(super) async fn run(args: &PullArgs, session: &Session<'_>) -> Result<(), Error> {
+    let references = references::read(&args.references, &args.file)?;
+    let node = args.registry.node()?;
+    let (requests, warnings) = requests(args, references, &node)?;
+    let configured = node.containerd.as_ref().and_then(|config| config.snapshotter.clone());
+    // What was read so far can't be given up: there signals end the process.
+    let mut signals = session.catch_signals(Some(GOES_ON));
+    let named = requests.iter().map(|request| &request.reference);
+    let keychain = signals.or(args.registry.keychain(named, node)).await??;
+
+    let OutputArgs { progress, quiet } = args.output;
+    let progress = session.progress(Options { progress, quiet, ..Options::default() });
+    for warning in warnings {
+        progress.event(Event::Warning(warning));
     }
     let work = async {
+        let destination = destination(args, &requests, configured, &progress, session).await?;
+        let policy = args.download.policy(&args.transport);
+        let registry = session.registry(policy, keychain, &progress)?;
         let sink = Arc::clone(&progress) as Arc<dyn Sink>;
-        let destination = destination(global, args, &requests, snapshotter, &sink).await?;
-        let registry = Registry::new(settings::policy(args), keychain, Arc::clone(&sink))
-            .map_err(transfer::Error::from)?;
         let images: Vec<_> = requests.iter().map(|request| request.from(&registry)).collect();
-        let show = |request: &Request, error: &transfer::Error| {
-            tell(request, error, &progress, printer, args.output.progress);
-        };
         let concurrency = args.download.concurrency;
-        Ok::<_, transfer::Error>(
-            transfer::run(&images, destination, concurrency, sink, &show).await,
-        )
+        Ok::<_, transfer::Error>(transfer::run(&images, destination, concurrency, sink).await)
     };
-    let outcome = tokio::select! {
-        outcome = work => Some(outcome),
-        () = interrupted => None,
-    };
+    let outcome = signals.or(work).await;
     let written = progress.finish();
-    match outcome {
-        None => fail(printer, &Error::Interrupted),
-        Some(Err(error)) => fail(printer, &error),
-        Some(Ok(failures)) => match (batch_failure(&failures, requests.len()), written) {
-            (None, Err(error)) => fail(printer, &error),
-            (failure, _) => failure,
-        },
+    match batch_failure(&outcome??, requests.len()) {
+        Some(failure) => Err(Error::AlreadyTold(failure)),
+        None => Ok(written?),
     }
 }
 
-/// What the arguments and the node's files come to.
-struct Work {
-    requests: Vec<PullRequest>,
-    node: NodeConfig,
-    warnings: Vec<Warning>,
-    /// The snapshotter that containerd's configuration names.
-    snapshotter: Option<String>,
+/// One request a reference, and what in the configuration of their hosts looks wrong.
+///
+/// # Errors
+/// A file that cannot be obeyed: no image is pulled from elsewhere than its owner wants.
+fn requests(
+    args: &PullArgs,
+    references: Vec<Reference>,
+    node: &NodeConfig,
+) -> Result<(Vec<PullRequest>, Vec<Notice>), config::Error> {
+    let options = args.registry.host_options();
+    let mut warnings = node.warnings();
+    let mut requests = Vec::new();
+    for reference in references {
+        let found = node.hosts(&reference, &options)?;
+        warnings.extend(found.warnings);
+        requests.push(request(args, reference, found.hosts));
+    }
+    // Images of one registry have its warnings in common.
+    let mut seen = HashSet::new();
+    warnings.retain(|warning| seen.insert(warning.to_string()));
+    Ok((requests, warnings))
 }
 
-fn work(args: &PullArgs) -> Result<Work, Box<dyn Diagnose>> {
-    let references = settings::references(args)?;
-    let node = settings::node(&args.registry).map_err(boxed)?;
-    let (requests, warnings) = settings::requests(args, references, &node).map_err(boxed)?;
-    let snapshotter = node.containerd.as_ref().and_then(|config| config.snapshotter.clone());
-    Ok(Work { requests, node, warnings, snapshotter })
+fn request(args: &PullArgs, reference: Reference, hosts: Vec<RegistryHost>) -> PullRequest {
+    let labels = args.place.labels.iter();
+    PullRequest {
+        hosts,
+        reference,
+        platforms: args.image.choice(Platform::host()),
+        pin: args.place.pin,
+        labels: labels.map(|label| (label.key.clone(), label.value.clone())).collect(),
+    }
 }
 
-fn boxed(error: impl Diagnose + 'static) -> Box<dyn Diagnose> {
-    Box::new(error)
-}
-
-fn warning_event(warning: &Warning) -> Event {
-    Event::Warning(Notice {
-        code: warning.kind.code(),
-        message: warning.to_string(),
-        hint: warning.hint.clone(),
-    })
-}
-
-/// Where the images go.
+/// Where the images go. The daemon's configuration names the snapshotter `configured`.
 async fn destination(
-    global: &GlobalArgs,
     args: &PullArgs,
     requests: &[PullRequest],
     configured: Option<String>,
-    sink: &Arc<dyn Sink>,
+    progress: &Arc<Progress>,
+    session: &Session<'_>,
 ) -> Result<Arc<dyn Destination>, transfer::Error> {
-    if let Some(To::Layout(directory)) = &args.destination.to {
+    if let Some(To::Layout(directory)) = &args.place.to {
         return Ok(Arc::new(LayoutSink::new(Layout::create(directory)?)));
     }
-    let client = super::connect(global).await?;
-    let unpack = match args.destination.no_unpack {
+    let client = session.connect().await?;
+    let unpack = match args.place.no_unpack {
         true => None,
         false => Some(UnpackOptions {
-            snapshotter: snapshotter(global, &client, configured).await?,
-            way: args.destination.unpacker.into(),
+            snapshotter: session.snapshotter(&client, configured).await?,
+            way: args.place.unpacker.into(),
         }),
     };
     let images = requests.iter().map(|request| request.reference.to_string());
-    Ok(Arc::new(ContainerdSink::new(client, unpack, images, Arc::clone(sink))))
-}
-
-async fn snapshotter(
-    global: &GlobalArgs,
-    client: &Client,
-    configured: Option<String>,
-) -> Result<String, containerd::Error> {
-    let daemons = match global.snapshotter() {
-        // The daemon need not be asked.
-        Some(_) => None,
-        None => client.cri().status().await?.and_then(|status| status.snapshotter),
-    };
-    Ok(settings::snapshotter(global, daemons, configured))
-}
-
-/// Shows that an image failed, as soon as it did.
-fn tell(
-    request: &Request,
-    error: &transfer::Error,
-    progress: &Progress,
-    printer: &Printer,
-    mode: ProgressMode,
-) {
-    let image = request.names.reference.to_string();
-    progress.event(output::failed(image, error));
-    if mode != ProgressMode::Json {
-        printer.error(error);
-    }
+    let sink = Arc::clone(progress) as Arc<dyn Sink>;
+    Ok(Arc::new(ContainerdSink::new(client, unpack, images, sink)))
 }
 
 /// One failed image of one is its own kind of failure; some of several are a failed batch, unless

@@ -1,9 +1,6 @@
 //! What in the configuration was read, but cannot have been meant as it stands.
 
-use std::fmt;
-use std::path::PathBuf;
-
-use serde::{Serialize, Serializer};
+pub use crate::failure::Notice as Warning;
 
 /// What a warning is about, for scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +28,7 @@ pub enum WarningKind {
 
 impl WarningKind {
     /// The name that scripts read: `unknown-setting`, …
-    pub fn code(self) -> &'static str {
+    fn code(self) -> &'static str {
         match self {
             Self::UnknownSetting => "unknown-setting",
             Self::DockerHubServer => "docker-hub-server",
@@ -46,55 +43,8 @@ impl WarningKind {
     }
 }
 
-impl Serialize for WarningKind {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.code())
-    }
-}
-
-/// Something that the owner of a file should know, and that does not stop a pull. Displays
-/// with its place, `file:line: message`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Warning {
-    /// What it is about.
-    #[serde(rename = "code")]
-    pub kind: WarningKind,
-    /// What is the matter, subject first.
-    pub message: String,
-    /// The next step.
-    pub hint: Option<String>,
-    /// The file it is about.
-    pub file: Option<PathBuf>,
-    /// The line in it, counted from 1.
-    pub line: Option<usize>,
-}
-
-impl Warning {
-    /// A warning of no place and without advice.
-    pub(super) fn new(kind: WarningKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None, file: None, line: None }
-    }
-
-    /// The same at a place.
-    pub(super) fn at(self, file: PathBuf, line: usize) -> Self {
-        Self { file: Some(file), line: Some(line), ..self }
-    }
-
-    /// The same with the next step.
-    pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
-        Self { hint: Some(hint.into()), ..self }
-    }
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(file) = &self.file {
-            write!(f, "{}:", file.display())?;
-            match self.line {
-                Some(line) => write!(f, "{line}: ")?,
-                None => f.write_str(" ")?,
-            }
-        }
-        f.write_str(&self.message)
+impl From<WarningKind> for &'static str {
+    fn from(kind: WarningKind) -> Self {
+        kind.code()
     }
 }

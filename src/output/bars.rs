@@ -14,8 +14,8 @@ use super::board::{Blob, Board, Totals};
 use super::canvas;
 use super::lines::{attempt_line, kind_name, state_name};
 use super::printer::Printer;
-use super::progress::Renderer;
-use super::report::Summary;
+use super::renderer::Renderer;
+use super::summary::Summary;
 use super::units;
 use crate::oci::Digest;
 use crate::progress::{BlobState, Event};
@@ -34,20 +34,6 @@ const STATE: &str = "{prefix} {msg}";
 const TOTAL: &str = "{prefix:.bold} {wide_bar:.green/blue} \
     {binary_bytes:>10}/{binary_total_bytes:10} {binary_bytes_per_sec:>12} {eta:>4}";
 const TOTAL_NARROW: &str = "{prefix:.bold} {percent:>3}% {binary_bytes_per_sec:>12}";
-
-/// Where bars are drawn: nowhere, until a run shows them.
-pub(super) struct Screen(MultiProgress);
-
-impl Screen {
-    pub(super) fn hidden() -> Self {
-        Self(MultiProgress::with_draw_target(ProgressDrawTarget::hidden()))
-    }
-
-    /// Runs `write` while the bars are out of the way.
-    pub(super) fn suspend<R>(&self, write: impl FnOnce() -> R) -> R {
-        self.0.suspend(write)
-    }
-}
 
 /// Draws to standard error.
 pub(super) struct Bars {

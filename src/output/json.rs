@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::printer::Printer;
-use super::progress::Renderer;
-use super::report::Summary;
+use super::renderer::Renderer;
+use super::summary::Summary;
+use crate::failure::json_escaped;
 use crate::oci::Digest;
 use crate::progress::Event;
 
@@ -29,7 +30,7 @@ impl Json {
 
     fn write(&self, event: &impl Serialize) {
         match serde_json::to_string(event) {
-            Ok(line) => self.printer.err(&line),
+            Ok(line) => self.printer.err(&json_escaped(&line)),
             Err(error) => tracing::warn!(%error, "an event can't be written as JSON"),
         }
     }
@@ -83,7 +84,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::failure::{Failure, Notice};
+    use crate::failure::{Diagnose, Diagnostic, Failure, Notice};
     use crate::output::printer::captured;
     use crate::progress::{BlobKind, BlobState, HostAttempt, PullReport};
 
@@ -127,6 +128,20 @@ mod tests {
         );
     }
 
+    #[derive(Debug, thiserror::Error)]
+    #[error("text")]
+    struct Plain;
+
+    impl Diagnose for Plain {
+        fn failure(&self) -> Failure {
+            Failure::Other
+        }
+
+        fn hint(&self) -> Option<String> {
+            None
+        }
+    }
+
     /// One event of each kind, and the summary, as JSON.
     fn one_of_each() -> Vec<Value> {
         let digest = Digest::of(b"");
@@ -151,7 +166,7 @@ mod tests {
                 duration,
             }),
             Event::Waiting { host: text(), request: text(), waited: duration },
-            Event::Warning(Notice { code: "code", message: text(), hint: None }),
+            Event::Warning(Notice::new("code", text())),
             Event::Finished(PullReport {
                 image: text(),
                 digest,
@@ -159,13 +174,7 @@ mod tests {
                 reused_bytes: 0,
                 duration,
             }),
-            Event::Failed {
-                image: text(),
-                error: text(),
-                failure: Failure::Other,
-                exit_code: 1,
-                hint: None,
-            },
+            Event::Failed { image: text(), diagnostic: Diagnostic::of(&Plain) },
         ];
         // A kind of event that is new here belongs into the list above, too.
         for event in &events {

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::board::Board;
-use super::diagnostic::printable;
 use super::printer::Printer;
-use super::progress::Renderer;
-use super::report::Summary;
+use super::renderer::Renderer;
+use super::summary::Summary;
 use super::units;
+use crate::failure::printable;
 use crate::progress::{BlobKind, BlobState, Event, HostAttempt};
 
 /// Time between two lines about the whole.

@@ -39,7 +39,7 @@ struct LogWriter(Printer);
 
 impl io::Write for LogWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.err_bytes(bytes);
+        self.0.err(String::from_utf8_lossy(bytes).trim_end_matches('\n'));
         Ok(bytes.len())
     }
 

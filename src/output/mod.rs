@@ -4,29 +4,36 @@
 //! | module | owns |
 //! |---|---|
 //! | [`Printer`] | the two streams; nobody else writes to them |
-//! | [`Diagnostic`] | an error's chain and hint as text |
-//! | [`Progress`] | the sink that a pull reports to, and the thread that renders |
-//! | `bars`, `lines`, `json` | one way of rendering each |
+//! | [`Progress`] | the sink that a run reports to, and the thread that renders |
+//! | `renderer`; `bars`, `lines`, `json` | what a way of rendering can do; one each |
+//! | `ledger`, `summary` | results, failures and warnings as they come; what a batch came to |
 //! | `board` | what is known of every blob, for those that draw |
-//! | `canvas` | the terminal that bars are drawn on |
+//! | `screen`, `canvas` | the terminal that bars are drawn on |
+//! | `document`, `table`, `units` | results as text or JSON, in columns, and what is in them |
+//! | `logs`, `mode` | log lines; what is shown of all that |
 //!
-//! What is pulled, and why it failed, is decided elsewhere; here it is only shown.
+//! What is done, and why it failed, is decided elsewhere; here it is only shown.
 
 mod bars;
 mod board;
 mod canvas;
-mod diagnostic;
+mod document;
 mod json;
+mod ledger;
 mod lines;
 mod logs;
 mod mode;
 mod printer;
 mod progress;
-mod report;
+mod renderer;
+mod screen;
+mod summary;
+mod table;
 pub mod units;
 
-pub use diagnostic::{Diagnostic, failed, printable};
+pub use document::{Form, document};
 pub use logs::start_logs;
 pub use mode::{Options, ProgressMode};
 pub use printer::{Error, Printer};
 pub use progress::Progress;
+pub use table::table;

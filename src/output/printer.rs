@@ -3,9 +3,8 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex};
 
-use super::bars::Screen;
-use super::diagnostic::{Diagnostic, printable};
-use crate::failure::{Diagnose, Failure, is_disk_full};
+use super::screen::Screen;
+use crate::failure::{Diagnose, Diagnostic, Failure, Notice, harmless, is_disk_full, printable};
 use crate::sync::lock;
 
 /// Standard output could not be written.
@@ -54,13 +53,15 @@ impl Printer {
         Self(Arc::new(Streams { stdout, stderr, screen: Screen::hidden(), styled }))
     }
 
-    /// Writes `text` and a line break to standard output.
+    /// Writes `text` and a line break to standard output. What steers a terminal is taken out, here
+    /// as everywhere below.
     ///
     /// A reader that has gone away (`pullctl images | head -1`) is no error: it has what it wants.
     ///
     /// # Errors
     /// [`Error`] for everything else that keeps the text from being written, a full disk for instance.
     pub fn out(&self, text: &str) -> Result<(), Error> {
+        let text = harmless(text);
         let mut stdout = lock(&self.0.stdout);
         let written =
             self.0.screen.suspend(|| writeln!(stdout, "{text}").and_then(|()| stdout.flush()));
@@ -72,23 +73,36 @@ impl Printer {
 
     /// Writes `text` and a line break to standard error, above the progress bars if there are any.
     pub fn err(&self, text: &str) {
-        self.err_bytes(format!("{text}\n").as_bytes());
+        self.err_raw(&format!("{}\n", harmless(text)));
     }
 
     /// Writes an error with its causes and its hint to standard error.
     pub fn error(&self, error: &dyn Diagnose) {
-        self.err(&Diagnostic::of(error).styled(self.0.styled));
+        self.diagnostic(&Diagnostic::of(error));
+    }
+
+    /// Writes what is known of an error to standard error.
+    pub fn diagnostic(&self, diagnostic: &Diagnostic) {
+        let label = console::style("error:").red().bold().force_styling(self.0.styled);
+        let mut text = format!("{label} {}\n", harmless(diagnostic.headline()));
+        for line in diagnostic.causes() {
+            text.push_str(&format!("  {}\n", harmless(line)));
+        }
+        if let Some(hint) = diagnostic.hint() {
+            let label = console::style("hint:").cyan().bold().force_styling(self.0.styled);
+            text.push_str(&format!("{label} {}\n", harmless(hint)));
+        }
+        self.err_raw(&text);
     }
 
     /// Writes a warning to standard error.
-    pub fn warning(&self, message: &str, hint: Option<&str>) {
+    pub fn warning(&self, notice: &Notice) {
         let label = console::style("warning:").yellow().bold().force_styling(self.0.styled);
-        let mut text = format!("{label} {}", printable(message));
-        if let Some(hint) = hint {
-            text.push_str("\n  ");
-            text.push_str(&printable(hint));
+        let mut text = format!("{label} {}\n", printable(&notice.to_string()));
+        if let Some(hint) = &notice.hint {
+            text.push_str(&format!("  {}\n", printable(hint)));
         }
-        self.err(&text);
+        self.err_raw(&text);
     }
 
     /// Where the progress bars are drawn.
@@ -96,10 +110,12 @@ impl Printer {
         &self.0.screen
     }
 
-    pub(super) fn err_bytes(&self, bytes: &[u8]) {
+    /// Writes `text`, the colours of our own labels included, as it is.
+    fn err_raw(&self, text: &str) {
         let mut stderr = lock(&self.0.stderr);
+        let write = || stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
         // Nobody is left to be told that standard error is gone.
-        let _ = self.0.screen.suspend(|| stderr.write_all(bytes).and_then(|()| stderr.flush()));
+        let _ = self.0.screen.suspend(write);
     }
 }
 
@@ -161,7 +177,8 @@ mod tests {
     fn results_and_remarks_take_different_streams() {
         let (printer, stdout, stderr) = captured::printer();
         printer.out("sha256:00").unwrap();
-        printer.warning("the mirror is \u{1b}[31mslow", Some("use another"));
+        printer
+            .warning(&Notice::new("slow", "the mirror is \u{1b}[31mslow").with_hint("use another"));
         assert_eq!(stdout.text(), "sha256:00\n");
         assert_eq!(stderr.text(), "warning: the mirror is \u{fffd}[31mslow\n  use another\n");
     }

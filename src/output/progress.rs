@@ -8,35 +8,17 @@ use std::time::{Duration, Instant};
 
 use super::bars::Bars;
 use super::json::Json;
+use super::ledger::{Ledger, ResultStyle};
 use super::lines::Lines;
 use super::mode::{Options, ProgressMode};
 use super::printer::{Error, Printer};
-use super::report::{Ledger, ResultStyle, Summary};
+use super::renderer::{Renderer, Silent};
 use crate::oci::Digest;
 use crate::progress::{Event, Sink};
 use crate::sync::lock;
 
-/// Longest time without a call of [`Renderer::tick`]: ten pictures a second look fluent.
+/// Longest time without a call of `Renderer::tick`: ten pictures a second look fluent.
 const TICK: Duration = Duration::from_millis(100);
-
-/// One way of showing progress. Called from one thread, with the time as an argument.
-pub(super) trait Renderer: Send {
-    /// Takes one event. [`Event::Received`] comes summed up, and before the blob's next state.
-    fn event(&mut self, event: &Event);
-    /// Called at least every [`TICK`].
-    fn tick(&mut self, now: Instant);
-    /// Called once, last; `summary` is there when there were several images.
-    fn finish(&mut self, summary: Option<&Summary>, now: Instant);
-}
-
-/// Shows only what the [`Ledger`] writes.
-struct Silent;
-
-impl Renderer for Silent {
-    fn event(&mut self, _event: &Event) {}
-    fn tick(&mut self, _now: Instant) {}
-    fn finish(&mut self, _summary: Option<&Summary>, _now: Instant) {}
-}
 
 /// Shows a run's events, and its results as they come in.
 ///

@@ -300,12 +300,9 @@ fn warn_of_platform(
         }
     };
     if !fits {
-        progress.event(Event::Warning(Notice {
-            code: "platform-mismatch",
-            message: format!("the image is for {}, not for {wanted}", image.platform),
-            hint: Some(
-                "its containers may not start here: look for a tag with your platform".into(),
-            ),
-        }));
+        let message = format!("the image is for {}, not for {wanted}", image.platform);
+        let notice = Notice::new("platform-mismatch", message)
+            .with_hint("its containers may not start here: look for a tag with your platform");
+        progress.event(Event::Warning(notice));
     }
 }

@@ -14,7 +14,7 @@ use super::planner;
 use super::request::Request;
 use super::sink::{Outcome, Sink};
 use super::source::{Resolved, Source};
-use crate::failure::{Diagnose as _, Failure};
+use crate::failure::{Diagnose as _, Diagnostic, Failure};
 use crate::progress::{self, Event, PullReport};
 
 /// Images worked on at one time. Each costs little beside its blobs, which have their own limit;
@@ -22,18 +22,17 @@ use crate::progress::{self, Event, PullReport};
 const IMAGES_AT_ONCE: usize = 8;
 
 /// Brings every image into `sink`, working on at most `concurrency` blobs at a time; a failure does
-/// not stop the others and is handed to `failed` at once. Returns the failures' kinds.
+/// not stop the others and is told at once. Returns the failures' kinds.
 pub async fn run(
     requests: &[Request],
     sink: Arc<dyn Sink>,
     concurrency: usize,
     progress: Arc<dyn progress::Sink>,
-    failed: &(dyn Fn(&Request, &Error) + Sync),
 ) -> Vec<Failure> {
     let blobs = Arc::new(Blobs::new(Arc::clone(&sink), Arc::clone(&progress), concurrency));
     let run = Run { sink, blobs, progress };
     let outcomes: Vec<_> = stream::iter(requests)
-        .map(|request| run.outcome(request, failed))
+        .map(|request| run.outcome(request))
         .buffer_unordered(IMAGES_AT_ONCE)
         .collect()
         .await;
@@ -52,21 +51,19 @@ struct Run {
 }
 
 impl Run {
-    async fn outcome(
-        &self,
-        request: &Request,
-        failed: &(dyn Fn(&Request, &Error) + Sync),
-    ) -> Outcome {
+    /// Brings one image into the sink; the one place that tells how that ended.
+    async fn outcome(&self, request: &Request) -> Outcome {
         let image = request.names.reference.to_string();
         self.progress.event(Event::Started { image: image.clone() });
         let mut images = Vec::new();
-        let failure = match self.transfer(request, image, &mut images).await {
+        let failure = match self.transfer(request, image.clone(), &mut images).await {
             Ok(report) => {
                 self.progress.event(Event::Finished(report));
                 None
             }
             Err(error) => {
-                failed(request, &error);
+                let diagnostic = Diagnostic::of(&error);
+                self.progress.event(Event::Failed { image, diagnostic });
                 Some(error.failure())
             }
         };

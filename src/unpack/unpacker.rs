@@ -370,11 +370,10 @@ impl Unpacker {
         tracing::debug!(%chain_id, %error, "containerd unpacks this layer");
         if !std::mem::replace(&mut state.has_warned, true) {
             drop(state);
-            self.sink.event(Event::Warning(Notice {
-                code: "unpacker-fallback",
-                message: format!("containerd unpacks, which is slower: {error}"),
-                hint: Some("--unpacker daemon takes that way at once".to_owned()),
-            }));
+            let message = format!("containerd unpacks, which is slower: {error}");
+            let notice = Notice::new("unpacker-fallback", message)
+                .with_hint("--unpacker daemon takes that way at once");
+            self.sink.event(Event::Warning(notice));
         }
     }
 

@@ -80,7 +80,7 @@ fn the_file_of_another_daemon_is_known_by_its_root() {
     }
     for other in [directory.path().join("rea"), "/nowhere".into()] {
         let warning = of_root(&other).of_another_daemon(&content).expect("a warning");
-        assert_eq!(warning.kind.code(), "other-daemon", "{other:?}");
+        assert_eq!(warning.code, "other-daemon", "{other:?}");
     }
 }
 

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
+use super::names::NameKind;
 use crate::containerd::{Client, ContentStore, Error, Image, labels};
 use crate::oci::{Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, ManifestKind, MediaKind};
 use crate::platform::{Matcher, Platform};
-use crate::reference::Reference;
 
 /// Images looked at side by side: each costs the daemon two or three short reads.
 const CONCURRENT_LOOKS: usize = 16;
@@ -18,52 +18,29 @@ const MAX_CANDIDATES: usize = 64;
 
 /// One image under all its names.
 #[derive(Debug, Clone)]
-pub(super) struct StoredImage {
+pub struct StoredImage {
     /// Digest of the configuration, which the kubelet calls the image ID; `None` when the content
     /// is not there.
-    pub(super) id: Option<Digest>,
+    pub id: Option<Digest>,
     /// The store's entries, by name.
-    pub(super) names: Vec<Image>,
+    pub names: Vec<Image>,
     /// Size of manifest, configuration and layers as stored, for the platform that runs here.
-    pub(super) size_bytes: Option<u64>,
-}
-
-/// What a name in the store is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum NameKind {
-    /// `repository:tag`, or any name that is none of the others.
-    Tag,
-    /// `repository@sha256:…`.
-    RepositoryDigest,
-    /// `sha256:…`, the image ID.
-    Id,
-}
-
-impl NameKind {
-    pub(super) fn of(name: &str) -> Self {
-        if name.parse::<Digest>().is_ok() {
-            Self::Id
-        } else if name.parse::<Reference>().is_ok_and(|reference| reference.digest().is_some()) {
-            Self::RepositoryDigest
-        } else {
-            Self::Tag
-        }
-    }
+    pub size_bytes: Option<u64>,
 }
 
 impl StoredImage {
     /// The ID, or what stands for it when the content is not there: the first target.
-    pub(super) fn identity(&self) -> Option<Digest> {
+    pub fn identity(&self) -> Option<Digest> {
         self.id.or_else(|| self.names.first().map(|name| name.target.digest))
     }
 
     /// The indexes and manifests that its names point to.
-    pub(super) fn digests(&self) -> BTreeSet<Digest> {
+    pub fn digests(&self) -> BTreeSet<Digest> {
         self.names.iter().map(|name| name.target.digest).collect()
     }
 
     /// The kubelet takes an image for pinned when one of its names is.
-    pub(super) fn is_pinned(&self) -> bool {
+    pub fn is_pinned(&self) -> bool {
         self.names.iter().any(|name| labels::is_pinned(&name.labels))
     }
 }
@@ -72,7 +49,7 @@ impl StoredImage {
 ///
 /// # Errors
 /// When the daemon refuses. Content that is missing or unreadable is no error.
-pub(super) async fn load(client: &Client) -> Result<Vec<StoredImage>, Error> {
+pub async fn load(client: &Client) -> Result<Vec<StoredImage>, Error> {
     let names = client.images().list().await?;
     let targets: BTreeMap<Digest, Descriptor> =
         names.iter().map(|name| (name.target.digest, name.target.clone())).collect();

@@ -1,13 +1,10 @@
-//! What a run did, as the last lines that it writes.
+//! Follows a run's events and writes what counts at once: results, failures, warnings.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
-
-use serde::Serialize;
+use std::time::Instant;
 
 use super::printer::{Error, Printer};
-use super::units;
-use crate::failure::Notice;
+use super::summary::{Summary, finished};
 use crate::progress::{Event, PullReport};
 
 /// How results are written to standard output.
@@ -21,60 +18,12 @@ pub(super) enum ResultStyle {
     Silent,
 }
 
-/// `docker.io/library/busybox:latest@sha256:… fetched 2.15 MiB, reused 0 B in 1.2 s (1.79 MiB/s)`.
-pub(super) fn finished(report: &PullReport) -> String {
-    let PullReport { image, digest, fetched_bytes, reused_bytes, duration } = report;
-    format!("{image} {digest} {}", transfer(*fetched_bytes, *reused_bytes, *duration))
-}
-
-fn transfer(fetched_bytes: u64, reused_bytes: u64, duration: Duration) -> String {
-    let speed = units::speed(fetched_bytes, duration);
-    format!(
-        "fetched {}, reused {} in {}{}",
-        units::bytes(fetched_bytes),
-        units::bytes(reused_bytes),
-        units::duration(duration),
-        speed.map(|speed| format!(" ({speed})")).unwrap_or_default()
-    )
-}
-
-/// What became of several images.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "event", rename = "summary")]
-pub(super) struct Summary {
-    /// Images that were begun.
-    pub(super) images: usize,
-    /// Those in place.
-    pub(super) pulled: usize,
-    /// The others, in the order in which they failed.
-    pub(super) failed: Vec<String>,
-    /// Bytes that came over the network.
-    pub(super) fetched_bytes: u64,
-    /// Bytes that were there already.
-    pub(super) reused_bytes: u64,
-    /// Wall-clock time of the whole run.
-    pub(super) duration_ms: u64,
-}
-
-impl Summary {
-    /// The lines for people: one, and one more for each image that failed.
-    pub(super) fn text(&self) -> String {
-        let duration = Duration::from_millis(self.duration_ms);
-        let transfer = transfer(self.fetched_bytes, self.reused_bytes, duration);
-        let mut text = format!("{} of {} images pulled: {transfer}", self.pulled, self.images);
-        for image in &self.failed {
-            text.push_str("\nfailed: ");
-            text.push_str(image);
-        }
-        text
-    }
-}
-
-/// Follows the events and writes results, warnings and, at the end of a batch, the summary's data.
+/// Follows the events and writes results, failures, warnings and, at the end of a batch, the
+/// summary's data.
 pub(super) struct Ledger {
     printer: Printer,
     style: ResultStyle,
-    warnings: bool,
+    remarks: bool,
     began: Instant,
     images: HashSet<String>,
     pulled: usize,
@@ -86,12 +35,12 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// With `warnings`, warnings are written as text.
-    pub(super) fn new(printer: Printer, style: ResultStyle, warnings: bool, now: Instant) -> Self {
+    /// With `remarks`, warnings and failures are written as text.
+    pub(super) fn new(printer: Printer, style: ResultStyle, remarks: bool, now: Instant) -> Self {
         Self {
             printer,
             style,
-            warnings,
+            remarks,
             began: now,
             images: HashSet::new(),
             pulled: 0,
@@ -109,12 +58,15 @@ impl Ledger {
                 self.images.insert(image.clone());
             }
             Event::Finished(report) => self.finished(report),
-            Event::Failed { image, .. } => self.failed.push(image.clone()),
+            Event::Failed { image, diagnostic } => {
+                self.failed.push(image.clone());
+                if self.remarks {
+                    self.printer.diagnostic(diagnostic);
+                }
+            }
             // Fifty images behind one misconfigured mirror deserve one warning.
-            Event::Warning(Notice { code: _, message, hint })
-                if self.warnings && self.warned.insert(message.clone()) =>
-            {
-                self.printer.warning(message, hint.as_deref());
+            Event::Warning(notice) if self.remarks && self.warned.insert(notice.to_string()) => {
+                self.printer.warning(notice);
             }
             _ => {}
         }
@@ -154,10 +106,26 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::failure::Failure;
+    use crate::failure::{Diagnose, Diagnostic, Failure, Notice};
     use crate::oci::Digest;
     use crate::output::printer::captured;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("not found")]
+    struct NotFound;
+
+    impl Diagnose for NotFound {
+        fn failure(&self) -> Failure {
+            Failure::NotFound
+        }
+
+        fn hint(&self) -> Option<String> {
+            None
+        }
+    }
 
     fn report(image: &str) -> PullReport {
         PullReport {
@@ -206,13 +174,7 @@ mod tests {
         run(&mut ledger, vec![started("a"), Event::Finished(report("a"))]);
         assert_eq!(ledger.summary(now), None);
 
-        let failed = Event::Failed {
-            image: "b".to_owned(),
-            error: "not found".to_owned(),
-            failure: Failure::NotFound,
-            exit_code: 3,
-            hint: None,
-        };
+        let failed = Event::Failed { image: "b".to_owned(), diagnostic: Diagnostic::of(&NotFound) };
         run(&mut ledger, vec![started("b"), failed]);
         let summary = ledger.summary(now + Duration::from_secs(4)).unwrap();
         assert_eq!(
@@ -238,11 +200,8 @@ mod tests {
     fn a_warning_is_written_once() {
         let (printer, _, stderr) = captured::printer();
         let mut ledger = Ledger::new(printer, ResultStyle::Line, true, Instant::now());
-        let warning = Event::Warning(Notice {
-            code: "unknown-key",
-            message: "hosts.toml: unknown key capabilites".to_owned(),
-            hint: None,
-        });
+        let notice = Notice::new("unknown-key", "hosts.toml: unknown key capabilites");
+        let warning = Event::Warning(notice);
         run(&mut ledger, vec![warning.clone(), warning]);
         assert_eq!(stderr.text(), "warning: hosts.toml: unknown key capabilites\n");
     }

@@ -1,12 +1,13 @@
 //! An error as text: what failed, why, and what to do.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
-use crate::failure::Diagnose;
-use crate::progress::Event;
+use serde::ser::SerializeStruct as _;
+use serde::{Serialize, Serializer};
 
-/// Longest line shown, in characters; a registry may have written it.
-const MAX_LINE: usize = 1000;
+use super::printable::printable;
+use super::{Diagnose, Failure};
+
 /// Most lines shown of one error in a chain.
 const MAX_LINES: usize = 40;
 
@@ -20,6 +21,7 @@ const MAX_LINES: usize = 40;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
+    failure: Failure,
     headline: String,
     /// The lines of each cause in the chain; those of the error itself after the headline come first.
     causes: Vec<Vec<String>>,
@@ -46,7 +48,8 @@ impl Diagnostic {
             cause = error.source();
         }
         causes.retain(|lines| !lines.is_empty());
-        Self { headline, causes, hint: error.hint().map(|hint| printable(&hint)) }
+        let hint = error.hint().map(|hint| printable(&hint));
+        Self { failure: error.failure(), headline, causes, hint }
     }
 
     /// The message and its causes on one line, without the hint.
@@ -64,51 +67,50 @@ impl Diagnostic {
         self.hint.as_deref()
     }
 
-    /// The text for people, without a line break at the end.
-    pub(super) fn styled(&self, colours: bool) -> String {
-        let label = console::style("error:").red().bold().force_styling(colours);
-        let mut text = format!("{label} {}", self.headline);
-        for line in self.causes.iter().flatten() {
-            let _ = write!(text, "\n  {line}");
-        }
-        if let Some(hint) = &self.hint {
-            let label = console::style("hint:").cyan().bold().force_styling(colours);
-            let _ = write!(text, "\n{label} {hint}");
-        }
-        text
+    /// The kind of failure.
+    pub fn failure(&self) -> Failure {
+        self.failure
+    }
+
+    /// What failed, on one line.
+    pub fn headline(&self) -> &str {
+        &self.headline
+    }
+
+    /// Why, a line each, the outermost cause first.
+    pub fn causes(&self) -> impl Iterator<Item = &str> {
+        self.causes.iter().flatten().map(String::as_str)
     }
 }
 
-/// The event that says that pulling `image` failed with `error`.
-pub fn failed(image: String, error: &dyn Diagnose) -> Event {
-    let diagnostic = Diagnostic::of(error);
-    let failure = error.failure();
-    Event::Failed {
-        image,
-        error: diagnostic.one_line(),
-        failure,
-        exit_code: failure.exit_code(),
-        hint: diagnostic.hint,
+/// As `error`, `failure`, `exit_code` and `hint`: the members by which events tell a failure.
+impl Serialize for Diagnostic {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut members = serializer.serialize_struct("Diagnostic", 4)?;
+        members.serialize_field("error", &self.one_line())?;
+        members.serialize_field("failure", &self.failure)?;
+        members.serialize_field("exit_code", &self.failure.exit_code())?;
+        members.serialize_field("hint", &self.hint)?;
+        members.end()
+    }
+}
+
+/// As it is shown, without colours.
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.headline)?;
+        for line in self.causes() {
+            write!(f, "\n  {line}")?;
+        }
+        match &self.hint {
+            Some(hint) => write!(f, "\nhint: {hint}"),
+            None => Ok(()),
+        }
     }
 }
 
 fn printable_lines(text: &str) -> Vec<String> {
     text.lines().filter(|line| !line.trim().is_empty()).take(MAX_LINES).map(printable).collect()
-}
-
-/// `text` as one line of bounded length without control characters: what a registry says must not
-/// steer the terminal.
-pub fn printable(text: &str) -> String {
-    let safe = |c: char| match c {
-        '\n' | '\r' | '\t' => ' ',
-        c if c.is_control() => char::REPLACEMENT_CHARACTER,
-        c => c,
-    };
-    let mut line: String = text.trim_end().chars().take(MAX_LINE).map(safe).collect();
-    if line.len() < text.trim_end().len() && line.chars().count() == MAX_LINE {
-        line.push('…');
-    }
-    line
 }
 
 #[cfg(test)]
@@ -148,7 +150,7 @@ mod tests {
         };
         let diagnostic = Diagnostic::of(&error);
         assert_eq!(
-            diagnostic.styled(false),
+            diagnostic.to_string(),
             "error: cannot resolve harbor.example.net/a:v1\n  \
              mirror.local: 503 after 4 attempts\n  \
              harbor.example.net: unknown issuer\n\
@@ -171,22 +173,18 @@ mod tests {
     fn a_registrys_words_neither_steer_the_terminal_nor_flood_it() {
         let error = Resolve { image: "a", cause: Hosts("\u{1b}]0;owned\u{7}\rdenied") };
         assert_eq!(
-            Diagnostic::of(&error).styled(false),
+            Diagnostic::of(&error).to_string(),
             "error: cannot resolve a\n  \u{fffd}]0;owned\u{fffd} denied\nhint: try --skip-verify"
         );
-        assert_eq!(printable(&"x".repeat(1 << 20)).chars().count(), MAX_LINE + 1);
         assert_eq!(printable_lines(&"line\n".repeat(1 << 16)).len(), MAX_LINES);
     }
 
     #[test]
-    fn the_event_of_a_failure_carries_its_kind() {
+    fn as_json_it_carries_its_kind() {
         let error = Resolve { image: "a", cause: Hosts("refused") };
-        let event = serde_json::to_value(failed("a".to_owned(), &error)).unwrap();
         assert_eq!(
-            event,
+            serde_json::to_value(Diagnostic::of(&error)).unwrap(),
             serde_json::json!({
-                "event": "failed",
-                "image": "a",
                 "error": "cannot resolve a: refused",
                 "failure": "unreachable",
                 "exit_code": 5,

@@ -1,10 +1,25 @@
-//! Kinds of failure: the one table of exit codes, and the trait by which errors name their kind and
-//! the next step.
+//! Kinds of failure: the one table of exit codes, the trait by which errors name their kind and the
+//! next step, and both as text that is safe to be shown.
+//!
+//! | file | owns |
+//! |---|---|
+//! | here | [`Failure`] and its exit codes, [`Diagnose`] |
+//! | `notice` | what should be known and fails nothing |
+//! | `diagnostic` | an error with its causes and its hint as lines |
+//! | `printable` | text from elsewhere that may not steer a terminal |
+
+mod diagnostic;
+mod notice;
+mod printable;
 
 use std::error::Error as StdError;
 use std::io;
 
 use serde::Serialize;
+
+pub use diagnostic::Diagnostic;
+pub use notice::Notice;
+pub use printable::{harmless, json_escaped, printable};
 
 /// What went wrong, as far as a script cares. `Failure as u8` is the process's exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -73,17 +88,6 @@ pub trait Diagnose: StdError {
     /// The next step, one sentence without the word "hint"; `None` where there is nothing better
     /// to say than the error itself.
     fn hint(&self) -> Option<String>;
-}
-
-/// Something the user should know that fails nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Notice {
-    /// Stable name, `platform-mismatch`.
-    pub code: &'static str,
-    /// What is the matter.
-    pub message: String,
-    /// The next step.
-    pub hint: Option<String>,
 }
 
 /// Whether a file could not grow because the file system, or the owner's share of it, is full.

@@ -1,0 +1,19 @@
+//! Flags that commands have in common: a group a file, with what its flags come to.
+
+mod download;
+mod global;
+mod hosts;
+mod image;
+mod output;
+mod place;
+mod registry;
+mod transport;
+
+pub use download::DownloadArgs;
+pub use global::GlobalArgs;
+pub use hosts::HostsArgs;
+pub use image::ImageArgs;
+pub use output::OutputArgs;
+pub use place::{PlaceArgs, UnpackWay};
+pub use registry::RegistryArgs;
+pub use transport::TransportArgs;

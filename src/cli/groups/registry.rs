@@ -1,0 +1,91 @@
+//! How registries are reached, and who to be towards them.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::HostsArgs;
+use crate::cli::values::Login;
+use crate::cli::{Error, prompt};
+use crate::config::{self, Credential, Environment, HostOptions, Keychain, NodeConfig};
+use crate::reference::Reference;
+
+/// How registries are reached.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Registry")]
+pub struct RegistryArgs {
+    /// Login for the images' own registry, never for a mirror; without a password it is asked for
+    #[arg(short, long, value_name = "USER[:PASSWORD]")]
+    pub user: Option<Login>,
+
+    /// Talk plain HTTP to the images' registry
+    #[arg(long)]
+    pub plain_http: bool,
+
+    /// Do not verify certificates, unless a host's own file says so
+    #[arg(long)]
+    pub skip_verify: bool,
+
+    /// Logins to use before all others: docker's config.json, or a Kubernetes Secret of type
+    /// kubernetes.io/dockerconfigjson as JSON or YAML
+    #[arg(long, value_name = "FILE")]
+    pub auth_file: Option<PathBuf>,
+
+    /// Where hosts are configured.
+    #[command(flatten)]
+    pub hosts: HostsArgs,
+}
+
+impl RegistryArgs {
+    /// What this node has configured about registries, as far as it is to be read.
+    ///
+    /// # Errors
+    /// A file that cannot be read or obeyed.
+    pub(in crate::cli) fn node(&self) -> Result<NodeConfig, config::Error> {
+        let locations = self.hosts.locations(self.auth_file.as_ref());
+        NodeConfig::read(&locations, &Environment::of_process())
+    }
+
+    /// What the flags say about hosts.
+    pub(in crate::cli) fn host_options(&self) -> HostOptions {
+        HostOptions { plain_http: self.plain_http, skip_verify: self.skip_verify }
+    }
+
+    /// Who to be towards registries: `-u` counts for the images' own registry, which must be one; the
+    /// node's logins for every host.
+    ///
+    /// # Errors
+    /// [`Error::SeveralRegistries`], [`Error::NoUser`], or the password can't be asked for.
+    pub(in crate::cli) async fn keychain<'a>(
+        &self,
+        references: impl Iterator<Item = &'a Reference>,
+        node: NodeConfig,
+    ) -> Result<Keychain, Error> {
+        Ok(node.with_logins(self.typed_login(references).await?))
+    }
+
+    async fn typed_login<'a>(
+        &self,
+        mut references: impl Iterator<Item = &'a Reference>,
+    ) -> Result<Keychain, Error> {
+        let (Some(login), Some(first)) = (&self.user, references.next()) else {
+            return Ok(Keychain::default());
+        };
+        if login.username.is_empty() {
+            return Err(Error::NoUser);
+        }
+        let domain = first.domain();
+        if let Some(other) = references.find(|reference| reference.domain() != domain) {
+            let other = other.domain().to_owned();
+            return Err(Error::SeveralRegistries(domain.to_owned(), other));
+        }
+        let password = match &login.password {
+            Some(password) => password.clone(),
+            None => prompt::password(&login.username, domain)
+                .await
+                .map_err(|source| Error::Password { username: login.username.clone(), source })?,
+        };
+        let credential = Credential::Basic { username: login.username.clone(), password };
+        Ok(Keychain::from_command_line(domain.to_owned(), credential))
+    }
+}

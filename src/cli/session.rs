@@ -1,0 +1,110 @@
+//! What a command works with: the two streams, the daemon, registries, progress, and the signals
+//! that end it. Wired here once, for all commands.
+
+use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::Error;
+use super::groups::GlobalArgs;
+use crate::config::Keychain;
+use crate::containerd::{self, Client};
+use crate::output::{Options, Printer, Progress};
+use crate::progress::Sink;
+use crate::registry::{self, Policy, Registry};
+
+/// One run of one command.
+pub(super) struct Session<'a> {
+    /// The flags of every command.
+    pub(super) global: &'a GlobalArgs,
+    /// Standard output and standard error.
+    pub(super) printer: &'a Printer,
+}
+
+impl Session<'_> {
+    /// The daemon and the namespace that the flags of every command name.
+    ///
+    /// # Errors
+    /// When there is no daemon, or it does not answer.
+    pub(super) async fn connect(&self) -> Result<Client, containerd::Error> {
+        let address = containerd::find_address(self.global.address())?;
+        Client::connect(&address, self.global.namespace()).await
+    }
+
+    /// The snapshotter that containers of the kubelet are started from, unless another was typed;
+    /// the daemon's configuration names `configured`.
+    ///
+    /// # Errors
+    /// When the daemon has to be asked and refuses.
+    pub(super) async fn snapshotter(
+        &self,
+        client: &Client,
+        configured: Option<String>,
+    ) -> Result<String, containerd::Error> {
+        let daemons = match self.global.snapshotter() {
+            // The daemon need not be asked.
+            Some(_) => None,
+            None => client.cri().status().await?.and_then(|status| status.snapshotter),
+        };
+        Ok(self.global.snapshotter_or(daemons, configured))
+    }
+
+    /// Starts to show a run.
+    pub(super) fn progress(&self, options: Options) -> Arc<Progress> {
+        Progress::start(self.printer, &Options { verbosity: self.global.verbose, ..options })
+    }
+
+    /// Access to registries, within `policy`, as whom `keychain` says.
+    ///
+    /// # Errors
+    /// When the system's certificates can't be used.
+    pub(super) fn registry(
+        &self,
+        policy: Policy,
+        keychain: Keychain,
+        progress: &Arc<Progress>,
+    ) -> Result<Registry, registry::Error> {
+        Registry::new(policy, Arc::new(keychain), Arc::clone(progress) as Arc<dyn Sink>)
+    }
+
+    /// From here on Ctrl-C and SIGTERM are caught. Until a command calls this they end the process.
+    /// `hint` says how to go on after them.
+    pub(super) fn catch_signals(&self, hint: Option<&'static str>) -> Signals {
+        let caught = signal(SignalKind::interrupt())
+            .and_then(|interrupt| Ok((interrupt, signal(SignalKind::terminate())?)));
+        // Without a handler the signals end the process by themselves.
+        Signals { caught: caught.ok(), hint }
+    }
+}
+
+/// Ctrl-C and SIGTERM, caught.
+pub(super) struct Signals {
+    caught: Option<(Signal, Signal)>,
+    hint: Option<&'static str>,
+}
+
+impl Signals {
+    /// What `work` comes to, unless a signal comes first.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`].
+    pub(super) async fn or<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Error> {
+        let hint = self.hint;
+        tokio::select! {
+            // A signal that is there already counts before work is begun.
+            biased;
+            () = self.arrived() => Err(Error::Interrupted { hint }),
+            outcome = work => Ok(outcome),
+        }
+    }
+
+    async fn arrived(&mut self) {
+        let Some((interrupt, terminate)) = &mut self.caught else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What can be typed, and that README tells it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use super::command::{Cli, Command, EXAMPLES};
+use super::pull::PullArgs;
+use crate::failure::Failure;
+use crate::output::ProgressMode;
+use crate::platform::Platform;
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(std::iter::once("pullctl").chain(line.split_whitespace()))
+}
+
+fn pull(line: &str) -> PullArgs {
+    match parse(line).unwrap_or_else(|error| panic!("{line}: {error}")).command {
+        Command::Pull(args) => *args,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn the_definition_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn a_pull_needs_no_flag() {
+    let args = pull("pull busybox");
+    assert_eq!(args.references, ["busybox"]);
+    assert_eq!(args.download.concurrency, 4);
+    assert_eq!(args.download.retries, 5);
+    assert_eq!(args.download.stall_timeout, Duration::from_secs(30));
+    assert_eq!(args.download.timeout, None);
+    assert_eq!(args.output.progress, ProgressMode::Auto);
+    assert!(!args.place.pin);
+}
+
+#[test]
+fn global_flags_are_taken_before_and_after_the_command() {
+    for line in ["-n moby -a /run/x.sock pull a", "pull a --namespace moby --address /run/x.sock"] {
+        let global = parse(line).unwrap().global;
+        assert_eq!(global.namespace(), "moby", "{line}");
+        assert_eq!(global.address(), Some("/run/x.sock"), "{line}");
+    }
+    assert_eq!(parse("-vv images").unwrap().global.verbose, 2);
+}
+
+#[test]
+fn several_references_files_platforms_and_labels_add_up() {
+    let args = pull(
+        "pull a b -f one -f - --platform linux/arm64 --platform linux/arm --label k=v --label l=w",
+    );
+    assert_eq!(args.references, ["a", "b"]);
+    assert_eq!(args.file, [PathBuf::from("one"), PathBuf::from("-")]);
+    let platforms: Vec<String> = args.image.platform.iter().map(Platform::to_string).collect();
+    assert_eq!(platforms, ["linux/arm64", "linux/arm/v7"]);
+    assert_eq!(args.place.labels.len(), 2);
+    assert!(pull("pull -f list").references.is_empty());
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_with_exit_code_2() {
+    for line in [
+        "pull",
+        "pull a --platform amd63",
+        "pull a --platform linux/amd64 --all-platforms",
+        "pull a --to /some/dir",
+        "pull a --to oci:dir --pin",
+        "pull a --to oci:dir --no-unpack",
+        "pull a --to oci:dir --label k=v",
+        "pull a --label k",
+        "pull a --concurrency 0",
+        "pull a --chunk-size 1",
+        "pull a --timeout 5",
+        "pull a --limit-rate 0",
+        "pull a --min-speed fast",
+        "pull a --resolve registry.example:5000",
+        "pull a --progress fancy",
+        "pull a --unheard-of",
+        "images -o xml",
+        "rm",
+        "completion tcsh",
+        "push a",
+    ] {
+        let error = parse(line).expect_err(line);
+        assert_eq!(error.exit_code(), 2, "{line}");
+    }
+}
+
+#[test]
+fn a_refused_platform_comes_with_a_hint() {
+    let error = parse("pull a --platform amd63").unwrap_err().to_string();
+    assert!(error.contains("write for example linux/amd64"), "{error}");
+}
+
+#[test]
+fn the_help_tells_every_exit_code() {
+    for code in (0..=12).chain([130]) {
+        assert!(EXAMPLES.contains(&format!(" {code} ")), "{code}");
+    }
+}
+
+const README: &str = include_str!("../../README.md");
+
+/// The lines of README's section whose heading begins with `heading`.
+fn readme_section(heading: &str) -> impl Iterator<Item = &'static str> {
+    let mut lines = README.lines().skip_while(move |line| !line.starts_with(heading));
+    assert!(lines.next().is_some(), "README has no {heading:?}");
+    lines.take_while(|line| !line.starts_with('#'))
+}
+
+/// The flags in the tables of a section: `-f`, `--file`.
+fn readme_flags(heading: &str) -> BTreeSet<String> {
+    readme_section(heading)
+        .filter(|line| line.starts_with("| `-"))
+        .filter_map(|line| line.split(" | ").next())
+        .flat_map(|cell| cell.split([' ', ',', '`']))
+        .filter(|word| word.starts_with('-'))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn flags(command: &clap::Command) -> BTreeSet<String> {
+    let arguments = command.get_arguments().filter(|argument| !argument.is_positional());
+    arguments
+        .filter(|argument| !matches!(argument.get_id().as_str(), "help" | "version"))
+        .flat_map(|argument| {
+            let short = argument.get_short().map(|short| format!("-{short}"));
+            short.into_iter().chain(argument.get_long().map(|long| format!("--{long}")))
+        })
+        .collect()
+}
+
+#[test]
+fn readme_lists_every_flag_and_no_other() {
+    let command = Cli::command();
+    assert_eq!(readme_flags("### Every command"), flags(&command));
+    for subcommand in command.get_subcommands() {
+        let flags = flags(subcommand);
+        if !flags.is_empty() {
+            let heading = format!("### `pullctl {}", subcommand.get_name());
+            assert_eq!(readme_flags(&heading), flags, "{heading}");
+        }
+    }
+}
+
+#[test]
+fn readme_lists_every_exit_code_with_its_name() {
+    use Failure::{
+        Authentication, Batch, Configuration, Containerd, DiskFull, Interrupted, NoPlatform,
+        NotFound, Other, RateLimited, Unreachable, Usage, Verification,
+    };
+    let rows: Vec<&str> = readme_section("## Exit codes").collect();
+    let failures = [
+        Other,
+        Usage,
+        NotFound,
+        Authentication,
+        Unreachable,
+        RateLimited,
+        Verification,
+        NoPlatform,
+        Containerd,
+        DiskFull,
+        Batch,
+        Configuration,
+        Interrupted,
+    ];
+    for failure in failures {
+        let row = format!("| {} | `{}` |", failure.exit_code(), failure.code());
+        assert!(rows.iter().any(|line| line.starts_with(&row)), "README has no row {row}");
+    }
+    // A heading, a rule, 0, and one for each failure.
+    assert_eq!(rows.iter().filter(|line| line.starts_with('|')).count(), failures.len() + 3);
+}

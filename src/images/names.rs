@@ -1,0 +1,76 @@
+//! The names of an image: what each is, and which of them go together.
+
+use std::collections::BTreeSet;
+
+use super::inventory::StoredImage;
+use crate::containerd::Image;
+use crate::oci::Digest;
+use crate::reference::Reference;
+
+/// What a name in the store is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NameKind {
+    /// `repository:tag`, or any name that is none of the others.
+    Tag,
+    /// `repository@sha256:…`.
+    RepositoryDigest,
+    /// `sha256:…`, the image ID.
+    Id,
+}
+
+impl NameKind {
+    /// What `name` is.
+    pub fn of(name: &str) -> Self {
+        if name.parse::<Digest>().is_ok() {
+            Self::Id
+        } else if name.parse::<Reference>().is_ok_and(|reference| reference.digest().is_some()) {
+            Self::RepositoryDigest
+        } else {
+            Self::Tag
+        }
+    }
+}
+
+/// Whether two names are of one repository and stand for the same content.
+fn is_of(name: &Image, other: &Image) -> bool {
+    let repository = |image: &Image| image.name.parse::<Reference>().ok().map(|r| r.name());
+    name.target.digest == other.target.digest && repository(name) == repository(other)
+}
+
+pub(super) fn all_names(image: &StoredImage) -> Vec<String> {
+    image.names.iter().map(|name| name.name.clone()).collect()
+}
+
+/// `name` alone when it is a tag; with a digest name the repository's tags for the digest; with an
+/// ID all names.
+pub(super) fn same_in_repository(image: &StoredImage, name: &Image) -> Vec<String> {
+    match NameKind::of(&name.name) {
+        NameKind::Tag => vec![name.name.clone()],
+        NameKind::Id => all_names(image),
+        NameKind::RepositoryDigest => {
+            let same = |other: &&Image| is_of(other, name);
+            image.names.iter().filter(same).map(|other| other.name.clone()).collect()
+        }
+    }
+}
+
+/// The names of `image` that make no sense any more once `doomed` are gone: a digest name whose last
+/// tag goes, and the ID when no other name stays.
+pub(super) fn left_over(image: &StoredImage, doomed: &BTreeSet<String>) -> Vec<String> {
+    let of_kind = |kind| image.names.iter().filter(move |name| NameKind::of(&name.name) == kind);
+    let goes = |name: &Image| doomed.contains(&name.name);
+    let mut left_over: Vec<String> = of_kind(NameKind::RepositoryDigest)
+        .filter(|digest| {
+            let mut tags = of_kind(NameKind::Tag).filter(|tag| is_of(tag, digest)).peekable();
+            tags.peek().is_some() && tags.all(goes)
+        })
+        .map(|digest| digest.name.clone())
+        .collect();
+    let stays = |name: &Image| !goes(name) && !left_over.contains(&name.name);
+    let mut others = image.names.iter().filter(|name| NameKind::of(&name.name) != NameKind::Id);
+    let is_touched = image.names.iter().any(goes);
+    if is_touched && !others.any(stays) {
+        left_over.extend(of_kind(NameKind::Id).map(|id| id.name.clone()));
+    }
+    left_over
+}
