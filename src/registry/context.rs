@@ -140,11 +140,9 @@ impl Context {
     /// Tells, once a run, that `instead` gave what `host` did not give because of `fault`.
     pub(crate) fn passed_over(&self, host: &str, instead: &str, fault: &Fault, hint: String) {
         if lock(&self.passed_over).insert(host.to_owned()) {
-            self.sink.event(Event::Warning(Notice {
-                code: "host-passed-over",
-                message: format!("{host} is passed over for {instead}: {fault}"),
-                hint: Some(hint),
-            }));
+            let message = format!("{host} is passed over for {instead}: {fault}");
+            let notice = Notice::new("host-passed-over", message).with_hint(hint);
+            self.sink.event(Event::Warning(notice));
         }
     }
 

@@ -29,15 +29,13 @@ impl Learnt {
     pub(super) fn extracted(&self, layer: &Layer, extracted: &Extracted) {
         self.unpacked(layer, extracted.written_bytes);
         let Some(entry) = &extracted.old_sparse else { return };
-        self.sink.event(Event::Warning(Notice {
-            code: "old-sparse-file",
-            message: format!(
-                "layer {} holds {entry} as a sparse file in old GNU tar's way, which no containerd \
-                 unpacks: pulls by the kubelet and by ctr fail",
-                layer.descriptor.digest
-            ),
-            hint: Some(OLD_SPARSE_HINT.to_owned()),
-        }));
+        let message = format!(
+            "layer {} holds {entry} as a sparse file in old GNU tar's way, which no containerd \
+             unpacks: pulls by the kubelet and by ctr fail",
+            layer.descriptor.digest
+        );
+        let notice = Notice::new("old-sparse-file", message).with_hint(OLD_SPARSE_HINT);
+        self.sink.event(Event::Warning(notice));
     }
 
     /// Takes note of how many bytes a layer is, unpacked.

@@ -47,10 +47,12 @@ struct Ran {
 /// Transfers at most two blobs at a time.
 async fn transfer(requests: &[Request], sink: &Arc<MemorySink>) -> Ran {
     let told = Arc::new(Told::default());
-    let errors = Mutex::new(Vec::new());
-    let failed = |_: &Request, error: &super::Error| lock(&errors).push(error.to_string());
     let sink = Arc::clone(sink);
-    let failures = run(requests, sink, 2, Arc::clone(&told) as Arc<_>, &failed).await;
+    let failures = run(requests, sink, 2, Arc::clone(&told) as Arc<_>).await;
     let events = std::mem::take(&mut *lock(&told.0));
-    Ran { failures, errors: errors.into_inner().unwrap(), events }
+    let errors = events.iter().filter_map(|event| match event {
+        Event::Failed { diagnostic, .. } => Some(diagnostic.one_line()),
+        _ => None,
+    });
+    Ran { failures, errors: errors.collect(), events }
 }
