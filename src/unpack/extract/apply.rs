@@ -189,7 +189,7 @@ impl Applier {
         // The layers below are out of a layer's reach, in containerd as well.
         if is_missing {
             let problem = "it is a hard link to a file that its layer has not brought";
-            return Err(ExtractError::unusable(&entry.name, problem));
+            return Err(ExtractError::contradiction(&entry.name, problem, Errno::NOENT));
         }
         made?;
         // All names of a file share its attributes; those of the last name stand, as in containerd.
@@ -233,7 +233,7 @@ impl Applier {
                     .map_err(|errno| match errno {
                         Errno::EXIST => {
                             let problem = "it hides a file that its own layer has brought before";
-                            ExtractError::unusable(&entry.name, problem)
+                            ExtractError::contradiction(&entry.name, problem, errno)
                         }
                         errno => failed("create the whiteout", entry)(errno),
                     })

@@ -36,6 +36,8 @@ pub enum ExtractError {
         entry: EntryName,
         /// What is wrong with it.
         problem: &'static str,
+        /// What the system said, where it was what noticed.
+        source: Option<io::Error>,
     },
     /// The file system refuses.
     #[error("cannot {action} {entry} of the layer")]
@@ -78,7 +80,16 @@ impl ExtractError {
 
     /// An unusable entry.
     pub(crate) fn unusable(entry: &[u8], problem: &'static str) -> Self {
-        Self::Unusable { entry: EntryName::new(entry), problem }
+        Self::Unusable { entry: EntryName::new(entry), problem, source: None }
+    }
+
+    /// An entry that the system refuses for what else is in its layer.
+    pub(crate) fn contradiction(
+        entry: &[u8],
+        problem: &'static str,
+        errno: rustix::io::Errno,
+    ) -> Self {
+        Self::Unusable { entry: EntryName::new(entry), problem, source: Some(errno.into()) }
     }
 }
 

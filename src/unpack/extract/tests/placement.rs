@@ -273,7 +273,7 @@ fn turns_whiteouts_into_what_overlayfs_wants() {
     assert!(!nodes.keys().any(|name| name.ends_with(".opq")));
 
     let clash = Layer::new().file("x", "").file(".wh.x", "");
-    assert!(matches!(clash.extract_to(root.path()), Err(ExtractError::File { .. })));
+    assert!(matches!(clash.extract_to(root.path()), Err(ExtractError::Unusable { .. })));
 }
 
 #[test]
