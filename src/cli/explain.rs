@@ -10,7 +10,7 @@ use super::groups::RegistryArgs;
 use super::values::platform;
 use super::{Error, Session};
 use crate::config::{Credential, Keychain, NodeConfig};
-use crate::containerd::Client;
+use crate::containerd::{Client, Error as Unreachable};
 use crate::failure::{Diagnose as _, Notice};
 use crate::output::{Form, document};
 use crate::platform::Platform;
@@ -85,12 +85,14 @@ async fn explain(args: &ExplainArgs, session: &Session<'_>) -> Result<Explanatio
     let mut warnings = node.warnings();
     warnings.extend(found.warnings);
     // No daemon is needed: what is said about registries counts without one.
-    let containerd = match session.connect().await.ok() {
-        Some(client) => {
+    let containerd = match session.connect().await {
+        Ok(client) => {
             warnings.extend(other_daemon(&client, &node).await);
             Some(containerd(&client, &node, session).await)
         }
-        None => None,
+        // One that is there and silent is no absence: a pull would end with it.
+        Err(silent @ Unreachable::Unresponsive { .. }) => return Err(silent.into()),
+        Err(_) => None,
     };
     let keychain = Arc::new(node.with_logins(typed_login(args, &reference)));
     let registry = Registry::new(Policy::default(), Arc::clone(&keychain), Arc::new(Nobody))?;

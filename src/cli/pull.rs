@@ -158,6 +158,9 @@ async fn destination(
         return Ok(Arc::new(LayoutSink::new(Layout::create(directory)?)));
     }
     let client = session.connect().await?;
+    if let Some(notice) = client.cri().pin_notice().filter(|_| args.place.pin) {
+        progress.event(Event::Warning(notice));
+    }
     let unpack = match args.place.no_unpack {
         true => None,
         false => Some(UnpackOptions {

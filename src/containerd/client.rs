@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use containerd_client::services::v1::version_client::VersionClient;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
+use tokio::time::timeout;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::Error;
 use super::blobs::blob_file::BlobDirectory;
@@ -23,6 +24,16 @@ use super::plugin::Plugin;
 /// transactions, one after another; were more to wait for it, the snapshots would wait behind them,
 /// and of those each waits for the one below.
 const TOLD_AT_ONCE: usize = 2;
+
+/// Longest wait for a daemon's first answer, the connection included: one that accepts us and has
+/// nothing to say for so long is of no use to anybody.
+const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// After how much of that it is said what is waited for.
+const SAID_AFTER: Duration = Duration::from_secs(2);
+
+/// What a daemon is asked first.
+const FIRST_QUESTION: &str = "tell its version";
 
 /// Longest wait for the answer to a call that does no bulk work. Far above a disk's worst: another
 /// client's commit may hold the daemon's database for as long as a blob takes to be hashed again.
@@ -92,12 +103,30 @@ impl Client {
     /// Connects to the daemon at the unix socket `address` and asks its version.
     ///
     /// # Errors
-    /// [`Error::Namespace`], [`Error::Connect`] or [`Error::PermissionDenied`]; otherwise whatever
-    /// the daemon's first answer is.
+    /// [`Error::Namespace`], [`Error::Connect`] or [`Error::PermissionDenied`];
+    /// [`Error::Unresponsive`] after ten seconds without an answer; otherwise whatever the daemon's
+    /// first answer is.
     pub async fn connect(address: &Path, namespace: &str) -> Result<Self, Error> {
         if !is_identifier(namespace) {
             return Err(Error::Namespace(namespace.to_owned()));
         }
+        let mut greeting = std::pin::pin!(Self::greet(address, namespace));
+        if let Ok(client) = timeout(SAID_AFTER, &mut greeting).await {
+            return client;
+        }
+        warn!(
+            address = %address.display(),
+            "containerd has not answered for {} s, it is given {} s in all",
+            SAID_AFTER.as_secs(),
+            FIRST_ANSWER_TIMEOUT.as_secs()
+        );
+        timeout(FIRST_ANSWER_TIMEOUT - SAID_AFTER, greeting).await.unwrap_or_else(|_| {
+            let operation = FIRST_QUESTION.to_owned();
+            Err(Error::Unresponsive { operation, waited: FIRST_ANSWER_TIMEOUT })
+        })
+    }
+
+    async fn greet(address: &Path, namespace: &str) -> Result<Self, Error> {
         let client = Self {
             channel: open_channel(address).await?,
             scope: Scope { namespace: namespace.into(), lease: None },
@@ -148,13 +177,19 @@ impl Client {
     /// When the daemon does not answer.
     pub async fn version(&self) -> Result<String, Error> {
         let mut version = VersionClient::new(self.service());
-        Ok(self.call("tell its version", version.version(())).await?.version)
+        Ok(self.call(FIRST_QUESTION, version.version(())).await?.version)
     }
 
     /// Whether the daemon was of this release or a later one when we connected; of a version that
     /// can't be read, that is not so.
     pub(super) fn is_at_least(&self, wanted: Release) -> bool {
         self.daemon.release.get().is_some_and(|release| *release >= wanted)
+    }
+
+    /// Whether the daemon was of an earlier release than this when we connected; of a version that
+    /// can't be read, that is not so.
+    pub(super) fn is_before(&self, wanted: Release) -> bool {
+        self.daemon.release.get().is_some_and(|release| *release < wanted)
     }
 
     /// Where small blobs can be put, if that is known.
@@ -294,5 +329,16 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(&dead).unwrap());
         let error = Client::connect(&dead, "k8s.io").await.unwrap_err();
         assert!(error.source().unwrap().to_string().contains("refused"), "{error:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_that_accepts_and_does_not_answer_is_given_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let silent = directory.path().join("silent.sock");
+        let _listener = std::os::unix::net::UnixListener::bind(&silent).unwrap();
+        let began = tokio::time::Instant::now();
+        let error = Client::connect(&silent, "k8s.io").await.unwrap_err();
+        assert!(matches!(error, Error::Unresponsive { .. }), "{error:?}");
+        assert_eq!(began.elapsed().as_secs(), 10);
     }
 }

@@ -7,8 +7,13 @@ use serde::Deserialize;
 use tonic::Code;
 use tracing::debug;
 
+use super::client::Release;
 use super::introspection::SNAPSHOTTER_PLUGIN;
 use super::{Client, Error, Plugin};
+use crate::failure::Notice;
+
+/// The release from which on the CRI plugin reports pins.
+const PINS_SINCE: Release = (1, 7);
 
 /// What of the CRI plugin's live configuration matters to a pull. Which members are known depends
 /// on the daemon's version.
@@ -29,6 +34,25 @@ pub struct Cri {
 impl Cri {
     pub(super) fn new(client: Client) -> Self {
         Self { client }
+    }
+
+    /// Whether the CRI plugin reports pins to the kubelet: containerd 1.6's keeps the label and never
+    /// does.
+    pub fn reports_pins(&self) -> bool {
+        !self.client.is_before(PINS_SINCE)
+    }
+
+    /// What whoever pins an image here has to know, if it does not hold.
+    pub fn pin_notice(&self) -> Option<Notice> {
+        let notice = || {
+            let message = "this containerd (before 1.7) does not tell the kubelet of pins: its image \
+                garbage collection removes a pinned image as any other";
+            Notice::new("pin-not-reported", message).with_hint(
+                "a container that uses the image keeps it there, for instance a DaemonSet's; from \
+                 containerd 1.7 on the pin holds",
+            )
+        };
+        (!self.reports_pins()).then(notice)
     }
 
     /// What the CRI plugin says about itself; `None` when the daemon has none, as with

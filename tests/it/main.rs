@@ -47,6 +47,7 @@ mod pull_basics;
 mod resume;
 mod reuse;
 mod secrets;
+mod silent_daemon;
 mod six_commands;
 mod snapshots;
 mod sockets;
