@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::json::{self, List};
 use super::{Digest, ManifestError, MediaKind, MediaType};
@@ -97,6 +97,65 @@ pub(super) struct PlatformWire {
     pub(super) os_version: Option<String>,
     #[serde(rename = "os.features", default)]
     pub(super) os_features: List<String>,
+}
+
+/// A descriptor as it is written, in the order of Go's clients.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DescriptorJson<'a> {
+    media_type: &'a MediaType,
+    digest: &'a Digest,
+    size: u64,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    urls: &'a [String],
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: &'a Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platform: Option<PlatformJson<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    artifact_type: &'a Option<String>,
+}
+
+#[derive(Serialize)]
+pub(super) struct PlatformJson<'a> {
+    architecture: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    variant: &'a str,
+    os: &'a str,
+    #[serde(rename = "os.version", skip_serializing_if = "str::is_empty")]
+    os_version: &'a str,
+    #[serde(rename = "os.features", skip_serializing_if = "<[_]>::is_empty")]
+    os_features: &'a [String],
+}
+
+impl<'a> PlatformJson<'a> {
+    pub(super) fn of(platform: &'a Platform) -> Self {
+        Self {
+            architecture: &platform.architecture,
+            variant: &platform.variant,
+            os: &platform.os,
+            os_version: &platform.os_version,
+            os_features: &platform.os_features,
+        }
+    }
+}
+
+impl Serialize for Descriptor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        DescriptorJson {
+            media_type: &self.media_type,
+            digest: &self.digest,
+            size: self.size,
+            urls: &self.urls,
+            annotations: &self.annotations,
+            data: &self.embedded,
+            platform: self.platform.as_ref().map(PlatformJson::of),
+            artifact_type: &self.artifact_type,
+        }
+        .serialize(serializer)
+    }
 }
 
 impl From<PlatformWire> for Platform {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use super::{Descriptor, MediaKind, MediaType};
 
 /// An OCI image index or docker manifest list.
@@ -40,7 +42,67 @@ pub struct Manifest {
     pub annotations: BTreeMap<String, String>,
 }
 
+/// The version of both documents; 1 is docker's schema1.
+const SCHEMA_VERSION: u8 = 2;
+
+/// Either document as it is written, in the order of Go's clients.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DocumentJson<'a> {
+    schema_version: u8,
+    media_type: &'a MediaType,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    artifact_type: &'a Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<&'a Descriptor>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layers: Option<&'a [Descriptor]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    manifests: Option<&'a [Descriptor]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<&'a Descriptor>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: &'a BTreeMap<String, String>,
+}
+
+impl Index {
+    /// The index as JSON, the same bytes each time.
+    ///
+    /// # Errors
+    /// None that these members could have.
+    pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(&DocumentJson {
+            schema_version: SCHEMA_VERSION,
+            media_type: &self.media_type,
+            artifact_type: &self.artifact_type,
+            config: None,
+            layers: None,
+            manifests: Some(&self.manifests),
+            subject: self.subject.as_deref(),
+            annotations: &self.annotations,
+        })
+    }
+}
+
 impl Manifest {
+    /// The manifest as JSON, the same bytes each time. Members that are not read are not written: who
+    /// has the bytes that it was parsed from keeps those.
+    ///
+    /// # Errors
+    /// None that these members could have.
+    pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(&DocumentJson {
+            schema_version: SCHEMA_VERSION,
+            media_type: &self.media_type,
+            artifact_type: &self.artifact_type,
+            config: Some(&self.config),
+            layers: Some(&self.layers),
+            manifests: None,
+            subject: self.subject.as_deref(),
+            annotations: &self.annotations,
+        })
+    }
+
     /// Whether it is a container image by the type of its configuration. Docker's early manifests
     /// have a configuration without a type of its own.
     pub fn is_image(&self) -> bool {

@@ -6,6 +6,7 @@
 mod chain;
 mod config;
 mod descriptor;
+mod details;
 mod digest;
 mod document;
 mod error;
@@ -16,9 +17,11 @@ mod media_type;
 pub use chain::{ChainId, DiffId, LayerIdentity};
 pub use config::ImageConfig;
 pub use descriptor::Descriptor;
+pub use details::{HistoryEntry, ImageDetails, RuntimeConfig};
 pub use digest::{Digest, DigestError, Hasher};
 pub use document::{MAX_MANIFEST_BYTES, ManifestKind};
 pub use error::ManifestError;
+pub use json::Names;
 pub use manifest::{Index, Manifest};
 pub use media_type::{Compression, MediaKind, MediaType};
 

@@ -217,3 +217,30 @@ fn refuses_more_layers_and_entries_than_are_bearable() {
     let enough = vec![descriptor(1); json::MAX_ENTRIES].join(",");
     assert!(parse(INDEX, &object(&format!(r#""manifests":[{enough}]"#))).is_ok());
 }
+
+#[test]
+fn what_is_written_is_what_was_read() {
+    let layer = format!(
+        r#"{{"mediaType":"x","digest":"{EMPTY}","size":0,"urls":["https://a.example/b"],"annotations":{{"a":"b","z":""}},"data":"","artifactType":"t"}}"#
+    );
+    let (config, subject) = (descriptor(2), descriptor(3));
+    let described = r#""annotations":{"k":"v"}"#;
+    let json = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{OCI}","artifactType":"y","config":{config},"layers":[{layer},{config}],"subject":{subject},{described}}}"#
+    );
+    let written = manifest(OCI, &json).to_json().unwrap();
+    assert_eq!(String::from_utf8(written).unwrap(), json);
+    let entry = format!(
+        r#"{{"mediaType":"{DOCKER}","digest":"{EMPTY}","size":7,"platform":{{"architecture":"arm","variant":"v6","os":"linux","os.version":"1","os.features":["a","b"]}}}}"#
+    );
+    let json = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{LIST}","manifests":[{entry}],"subject":{subject},{described}}}"#
+    );
+    let written = index(LIST, &json).to_json().unwrap();
+    assert_eq!(String::from_utf8(written).unwrap(), json);
+    // A generic type does not come back.
+    let plain = manifest("text/plain", &object(r#""config":D"#)).to_json().unwrap();
+    let again = manifest("application/json", std::str::from_utf8(&plain).unwrap());
+    assert_eq!(again.to_json().unwrap(), plain);
+    assert_eq!(again.media_type.as_str(), OCI);
+}
