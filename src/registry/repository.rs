@@ -7,11 +7,11 @@ use bytes::Bytes;
 use url::Url;
 
 use crate::config::{Capabilities, Capability, Keychain, RegistryHost, Source as ConfigSource};
-use crate::oci::{Descriptor, MediaKind};
+use crate::oci::{Descriptor, Digest, MediaKind};
 use crate::progress::Sink;
 use crate::reference::Reference;
-use crate::registry::api::manifest;
 use crate::registry::api::resolver::{self, Resolved};
+use crate::registry::api::{manifest, referrers, tags};
 use crate::registry::ask::host::{Host, Hosts};
 use crate::registry::blob::source::{Location, Source};
 use crate::registry::blob::stream::BlobStream;
@@ -130,6 +130,24 @@ impl Repository {
     pub async fn manifest(&self, descriptor: &Descriptor) -> Result<Bytes, Error> {
         let context = &self.registry.context;
         manifest::manifest(context, self.hosts()?, &self.reference, descriptor).await
+    }
+
+    /// The tags of the repository, in the registry's order.
+    ///
+    /// # Errors
+    /// As [`Repository::resolve`].
+    pub async fn tags(&self) -> Result<Vec<String>, Error> {
+        tags::tags(&self.registry.context, self.hosts()?, &self.reference).await
+    }
+
+    /// What refers to the manifest `subject`: signatures, attestations and the like, each described
+    /// by its registry and not yet verified.
+    ///
+    /// # Errors
+    /// As [`Repository::resolve`].
+    pub async fn referrers(&self, subject: Digest) -> Result<Vec<Descriptor>, Error> {
+        let context = &self.registry.context;
+        referrers::referrers(context, self.hosts()?, &self.reference, subject).await
     }
 
     /// Opens a blob at byte `offset`, trying pull-capable hosts in order; a foreign layer's own

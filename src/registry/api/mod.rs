@@ -4,4 +4,7 @@
 mod document;
 pub(super) mod login;
 pub(super) mod manifest;
+mod pages;
+pub(super) mod referrers;
 pub(super) mod resolver;
+pub(super) mod tags;

@@ -3,6 +3,7 @@
 mod blobs;
 mod documents;
 mod failover;
+mod lists;
 mod logins;
 mod redirects;
 mod resolving;
