@@ -132,7 +132,7 @@ impl Repository {
         manifest::manifest(context, self.hosts()?, &self.reference, descriptor).await
     }
 
-    /// The tags of the repository, in the registry's order.
+    /// The tags of the repository, sorted.
     ///
     /// # Errors
     /// As [`Repository::resolve`].

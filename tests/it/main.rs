@@ -35,6 +35,7 @@ mod layout;
 mod layout_ground;
 mod lazy;
 mod leftovers;
+mod lists;
 mod login;
 mod logins;
 mod memory;

@@ -26,8 +26,8 @@ struct List {
     tags: Option<Vec<String>>,
 }
 
-/// Lists the tags of the repository of `reference`, in the registry's order, at the first host that
-/// may resolve and has them.
+/// Lists the tags of the repository of `reference`, at the first host that may resolve and has them.
+/// They are sorted here: docker-registry 2.8 gives them in no order.
 ///
 /// # Errors
 /// [`Error::NoHost`] if none may be asked; otherwise [`Error::AllHostsFailed`].
@@ -57,6 +57,8 @@ async fn tags_at(host: &Host) -> Result<Vec<String>, Fault> {
         Ok(())
     })
     .await?;
+    tags.sort_unstable();
+    tags.dedup();
     Ok(tags)
 }
 

@@ -10,7 +10,7 @@ use crate::config::RegistryHost;
 use crate::registry::error::SetupError;
 use crate::registry::http::proxy::Proxies;
 use crate::registry::http::tls;
-use crate::registry::policy::AddressOverride;
+use crate::registry::policy::Policy;
 
 /// Wait for a connection where hosts.toml gives no `dial_timeout`.
 const DEFAULT_DIAL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -41,10 +41,12 @@ impl Clients {
     /// [`SetupError`] when a file or an environment variable can't be used.
     pub(crate) fn new(
         host: &RegistryHost,
-        overrides: &[AddressOverride],
+        policy: &Policy,
         proxies: &Proxies,
     ) -> Result<Self, SetupError> {
-        let dial_timeout = host.dial_timeout.unwrap_or(DEFAULT_DIAL_TIMEOUT);
+        // What the host's file says is meant for this host; else the run's patience holds.
+        let usual = DEFAULT_DIAL_TIMEOUT.min(policy.stall_timeout);
+        let dial_timeout = host.dial_timeout.unwrap_or(usual);
         let config = tls::client_config(host)?;
         let build = |protocols: &[&[u8]]| {
             let mut config = config.clone();
@@ -57,7 +59,7 @@ impl Clients {
                 .retry(reqwest::retry::never())
                 .connect_timeout(dial_timeout)
                 .tcp_keepalive(Duration::from_secs(30));
-            let builder = overrides.iter().fold(builder, |builder, entry| {
+            let builder = policy.resolve.iter().fold(builder, |builder, entry| {
                 let address = SocketAddr::new(entry.address, entry.port.unwrap_or(0));
                 builder.resolve(&entry.host, address)
             });
@@ -88,13 +90,21 @@ mod tests {
     use crate::config::{HostOptions, own_registry};
 
     #[test]
-    fn a_connection_is_waited_for_as_long_as_the_host_says_or_half_a_minute() {
+    fn a_connection_is_waited_for_as_long_as_the_host_says_or_half_a_minute_or_the_runs_patience() {
         let proxies = Proxies::from_environment().unwrap();
         let mut host = own_registry("registry.example", &HostOptions::default());
-        let dial_timeout =
-            |host: &RegistryHost| Clients::new(host, &[], &proxies).unwrap().dial_timeout;
+        let dial_timeout = |host: &RegistryHost| {
+            Clients::new(host, &Policy::default(), &proxies).unwrap().dial_timeout
+        };
         assert_eq!(dial_timeout(&host), Duration::from_secs(30));
         host.dial_timeout = Some(Duration::from_secs(3));
         assert_eq!(dial_timeout(&host), Duration::from_secs(3));
+
+        let hurried = Policy { stall_timeout: Duration::from_secs(2), ..Policy::default() };
+        let dial_timeout =
+            |host: &RegistryHost| Clients::new(host, &hurried, &proxies).unwrap().dial_timeout;
+        assert_eq!(dial_timeout(&host), Duration::from_secs(3));
+        host.dial_timeout = None;
+        assert_eq!(dial_timeout(&host), Duration::from_secs(2));
     }
 }

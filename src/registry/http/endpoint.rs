@@ -97,7 +97,7 @@ impl Endpoint {
         Ok(Self {
             custom_headers: header_map(&settings.headers)?,
             request_headers: header_map(settings.common_headers.iter().chain(&settings.headers))?,
-            clients: Clients::new(&settings, &context.policy.resolve, &context.proxies)?,
+            clients: Clients::new(&settings, &context.policy, &context.proxies)?,
             settings,
             context,
             authorizer: Authorizer::default(),
