@@ -2,7 +2,7 @@
 //! library is asked itself.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use pullctl::containerd::Client;
 use pullctl::layout::Layout;
@@ -40,16 +40,26 @@ fn image() -> Image {
 
 /// Brings one image from `source` into `sink`; answers what went wrong.
 async fn transfer(source: impl Source + 'static, sink: impl Sink + 'static, name: &str) -> String {
-    let said = std::sync::Mutex::new(String::new());
-    let failed =
-        |_: &Request, error: &transfer::Error| said.lock().unwrap().push_str(&error.to_string());
+    let said = Arc::new(Said::default());
     let request = Request {
         source: Arc::new(source),
         names: Arc::new(Names::new(name.parse().unwrap())),
         platforms: PlatformChoice::Host(Platform::host()),
     };
-    transfer::run(&[request], Arc::new(sink), 4, nobody(), &failed).await;
-    said.into_inner().unwrap()
+    transfer::run(&[request], Arc::new(sink), 4, Arc::clone(&said) as Arc<_>).await;
+    std::mem::take(&mut *said.0.lock().unwrap())
+}
+
+/// What was said of images that failed.
+#[derive(Default)]
+struct Said(Mutex<String>);
+
+impl Progress for Said {
+    fn event(&self, event: Event) {
+        if let Event::Failed { diagnostic, .. } = event {
+            self.0.lock().unwrap().push_str(&diagnostic.one_line());
+        }
+    }
 }
 
 async fn client(daemon: &Containerd, namespace: &str) -> Client {

@@ -170,7 +170,7 @@ async fn a_sink_that_goes_on_losing_bytes_ends_the_image_after_five_openings() {
     let sink = Arc::new(MemorySink::default());
     sink.lose(vec![Some(0); 100]);
     let ran = transfer(&[request(&source, "app", host())], &sink).await;
-    assert_eq!(ran.errors, ["bytes of the blob were lost on their way"]);
+    assert!(ran.errors[0].starts_with("bytes of the blob were lost on their way"), "{ran:?}");
     assert_eq!(source.opened(&digest("layer")), 5);
 }
 

@@ -37,6 +37,7 @@ fn request(source: &Arc<MemorySource>, name: &str, platforms: PlatformChoice) ->
 }
 
 /// What came of a run.
+#[derive(Debug)]
 struct Ran {
     failures: Vec<Failure>,
     /// What each failure said.
