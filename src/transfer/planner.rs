@@ -96,6 +96,10 @@ impl Planner<'_> {
                 }
                 self.explore_index(descriptor, bytes, index, depth).await
             }
+            // SBOMs and signatures stand in an index without a platform as images may.
+            ManifestKind::Manifest(manifest) if depth > 0 && !manifest.is_image() => {
+                self.admit(descriptor.clone(), None)
+            }
             // A single manifest has no index to say its platform: the configuration does.
             ManifestKind::Manifest(manifest) => {
                 let platform = self.platform_of(&manifest).await?;

@@ -114,6 +114,29 @@ each_version! {
         }
     }
 
+    fn an_artifact_without_a_platform_beside_the_image_is_passed_over(daemon) {
+        let image = built_for("linux/amd64");
+        let artifact = Image::small().edit_manifest(|manifest| {
+            manifest["config"]["mediaType"] = json!("application/vnd.oci.empty.v1+json");
+            manifest["artifactType"] = json!("application/spdx+json");
+        });
+        for artifact_first in [true, false] {
+            let mut all = vec![image.clone(), artifact.clone()];
+            if artifact_first {
+                all.reverse();
+            }
+            let index = Image::index(Family::Oci, all).edit_manifest(|index| {
+                let entry = &mut index["manifests"][usize::from(!artifact_first)];
+                entry.as_object_mut().unwrap().remove("platform");
+            });
+            let namespace = unique("artifact");
+            let registry = FaultyRegistry::start();
+            let reference = registry.add_new(&index);
+            Pullctl::pull(daemon, &reference).args(["-n", &namespace]).run().succeeded();
+            assert!(holds(&Store::new(daemon, &namespace), &image), "{artifact_first}");
+        }
+    }
+
     fn an_index_inside_an_index_is_opened(daemon) {
         let [arm, amd] = ["linux/arm64/v8", "linux/amd64"].map(built_for);
         let inner = Image::index(Family::Oci, vec![arm, amd.clone()]);
