@@ -1,7 +1,7 @@
 //! The seam behind which layers become snapshots: chooses between our way and containerd's, and keeps
 //! what was extracted until the layers below it are there.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io::Read as _;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -60,12 +60,18 @@ pub struct Unpacker {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Chains whose snapshot is known to be there.
-    committed: HashSet<ChainId>,
-    /// Layers whose blobs came in while they were extracted.
-    arrived: HashMap<ChainId, LayerSink>,
-    staged: HashMap<ChainId, Staged>,
+    layers: HashMap<ChainId, Known>,
     has_warned: bool,
+}
+
+/// What is known of a layer, by the chain that it ends.
+#[derive(Debug)]
+enum Known {
+    /// Its blob came in while it was extracted.
+    Arrived(Target),
+    Staged(Staged),
+    /// Its snapshot is there.
+    Committed,
 }
 
 /// A layer that only waits for those below it.
@@ -87,9 +93,9 @@ struct Held {
 }
 
 /// Takes a layer's blob while it comes in.
-#[derive(Debug)]
 pub struct LayerSink {
-    chain_id: ChainId,
+    unpacker: Arc<Unpacker>,
+    layer: Layer,
     target: Target,
 }
 
@@ -99,6 +105,27 @@ enum Target {
     /// The extraction's outcome.
     Extracted(Result<Box<Filled>, Error>),
     Memory(Held),
+}
+
+impl State {
+    fn take_arrived(&mut self, chain_id: &ChainId) -> Option<Target> {
+        match self.layers.remove(chain_id)? {
+            Known::Arrived(target) => Some(target),
+            other => self.put_back(chain_id, other),
+        }
+    }
+
+    fn take_staged(&mut self, chain_id: &ChainId) -> Option<Staged> {
+        match self.layers.remove(chain_id)? {
+            Known::Staged(staged) => Some(staged),
+            other => self.put_back(chain_id, other),
+        }
+    }
+
+    fn put_back<T>(&mut self, chain_id: &ChainId, known: Known) -> Option<T> {
+        self.layers.insert(*chain_id, known);
+        None
+    }
 }
 
 impl Held {
@@ -122,21 +149,22 @@ impl LayerSink {
         }
     }
 
-    /// Itself, and whether the bytes so far, all of the blob, are the layer that `layer` says; waits
-    /// for its last file. Of a blob in memory that inflates to much, this is not found out.
+    /// Itself, and the layer's diff ID if the bytes so far, all of the blob, are found to have it;
+    /// waits for its last file. Of a blob in memory that inflates to much, this is not found out.
     ///
     /// # Errors
     /// When a thread has stopped.
-    pub async fn prove(self, layer: &Layer) -> Result<(Self, bool), Error> {
-        let chain_id = self.chain_id;
-        let (target, is_proven) = match self.target {
+    pub async fn prove(self) -> Result<(Self, Option<DiffId>), Error> {
+        let Self { unpacker, layer, target } = self;
+        let diff_id = layer.identity.diff_id;
+        let (target, is_proven) = match target {
             Target::Extraction(extraction) => {
                 let outcome = extraction.finish().await.map(Box::new);
                 let is_proven = outcome.is_ok();
                 (Target::Extracted(outcome), is_proven)
             }
             Target::Memory(held) => {
-                let (compression, diff_id) = (compression(layer)?, layer.identity.diff_id);
+                let compression = compression(&layer)?;
                 run_blocking(move || {
                     let is_proven = held.diff_id(compression) == Some(diff_id);
                     Ok((Target::Memory(held), is_proven))
@@ -148,7 +176,13 @@ impl LayerSink {
                 (Target::Extracted(outcome), is_proven)
             }
         };
-        Ok((Self { chain_id, target }, is_proven))
+        Ok((Self { unpacker, layer, target }, is_proven.then_some(diff_id)))
+    }
+
+    /// Leaves what was made of the whole blob, which proved to be the right one, to be staged.
+    pub fn keep(self) {
+        let Self { unpacker, layer, target } = self;
+        unpacker.state().layers.insert(layer.identity.chain_id, Known::Arrived(target));
     }
 
     /// Gives up: the bytes were not the blob's.
@@ -199,12 +233,12 @@ impl Unpacker {
 
     /// Takes note that the snapshot of `chain_id` is there.
     pub fn know(&self, chain_id: ChainId) {
-        self.state().committed.insert(chain_id);
+        self.state().layers.insert(chain_id, Known::Committed);
     }
 
     /// Whether the snapshot of `chain_id` is known to be there.
     pub fn knows(&self, chain_id: &ChainId) -> bool {
-        self.state().committed.contains(chain_id)
+        matches!(self.state().layers.get(chain_id), Some(Known::Committed))
     }
 
     /// How many bytes the layer of `chain_id` is, unpacked, if this run has unpacked it: those of its
@@ -225,7 +259,7 @@ impl Unpacker {
             // The daemon has put it under the lease.
             None => self.know(chain_id),
             Some(active) => {
-                self.state().staged.insert(chain_id, Staged::Prepared(active));
+                self.keep_staged(chain_id, Staged::Prepared(active));
             }
         }
         Ok(())
@@ -236,7 +270,7 @@ impl Unpacker {
     ///
     /// # Errors
     /// [`Error`], where containerd's way would fail too or is not allowed.
-    pub async fn begin(&self, layer: &Layer) -> Result<Option<LayerSink>, Error> {
+    pub async fn begin(self: &Arc<Self>, layer: &Layer) -> Result<Option<LayerSink>, Error> {
         let chain_id = layer.identity.chain_id;
         let Some(direct) = self.direct.as_ref().filter(|_| !self.is_known(&chain_id)) else {
             return Ok(None);
@@ -244,47 +278,50 @@ impl Unpacker {
         let parent_is_ready = self.parent_is_ready(layer);
         let must_move = !parent_is_ready && !direct.can_rebase().await;
         if must_move && let Some(held) = self.room_for(layer) {
-            return Ok(Some(LayerSink { chain_id, target: Target::Memory(held) }));
+            return Ok(Some(self.sink_for(layer, Target::Memory(held))));
         }
         match direct.begin(layer, parent_is_ready).await {
-            Ok(extraction) => Ok(extraction.map(|extraction| LayerSink {
-                chain_id,
-                target: Target::Extraction(Box::new(extraction)),
-            })),
+            Ok(extraction) => Ok(extraction
+                .map(|extraction| self.sink_for(layer, Target::Extraction(Box::new(extraction))))),
             Err(error) => self.fall_back(chain_id, error).map(|()| None),
         }
     }
 
-    /// Takes back a sink that was given the whole blob, which proved to be the right one.
-    pub fn take_back(&self, sink: LayerSink) {
-        self.state().arrived.insert(sink.chain_id, sink);
+    fn sink_for(self: &Arc<Self>, layer: &Layer, target: Target) -> LayerSink {
+        LayerSink { unpacker: Arc::clone(self), layer: layer.clone(), target }
     }
 
     /// Waits for the last file of a layer, and checks that it is the right one.
-    async fn complete(&self, sink: LayerSink) -> Result<(), Error> {
-        let outcome = match sink.target {
+    async fn complete(&self, chain_id: ChainId, target: Target) -> Result<(), Error> {
+        let outcome = match target {
             Target::Memory(held) => Ok(Staged::Held(held)),
             Target::Extraction(extraction) => {
                 extraction.finish().await.map(|filled| Staged::Filled(Box::new(filled)))
             }
             Target::Extracted(outcome) => outcome.map(Staged::Filled),
         };
-        let staged = match outcome {
-            Ok(staged) => staged,
-            Err(error) => return self.fall_back(sink.chain_id, error),
-        };
-        self.state().staged.insert(sink.chain_id, staged);
-        Ok(())
+        match outcome {
+            Ok(staged) => {
+                self.keep_staged(chain_id, staged);
+                Ok(())
+            }
+            Err(error) => self.fall_back(chain_id, error),
+        }
+    }
+
+    fn keep_staged(&self, chain_id: ChainId, staged: Staged) {
+        self.state().layers.insert(chain_id, Known::Staged(staged));
     }
 
     /// Does what can be done for a layer whose blob is stored, before the layers below it are there.
     ///
     /// # Errors
     /// As [`Unpacker::begin`].
-    pub async fn stage(&self, layer: &Layer) -> Result<(), Error> {
-        let arrived = self.state().arrived.remove(&layer.identity.chain_id);
-        if let Some(sink) = arrived {
-            return self.complete(sink).await;
+    pub async fn stage(self: &Arc<Self>, layer: &Layer) -> Result<(), Error> {
+        let chain_id = layer.identity.chain_id;
+        let arrived = self.state().take_arrived(&chain_id);
+        if let Some(target) = arrived {
+            return self.complete(chain_id, target).await;
         }
         let Some(mut sink) = self.begin(layer).await? else { return Ok(()) };
         let mut blob = self.content.reader(&layer.descriptor.digest, 0).await?;
@@ -297,7 +334,7 @@ impl Unpacker {
                 }
             }
         }
-        self.complete(sink).await
+        self.complete(chain_id, sink.target).await
     }
 
     /// Makes the snapshot of `layer`, whose blob is stored and whose parent's snapshot is there.
@@ -306,10 +343,10 @@ impl Unpacker {
     /// [`Error`].
     pub async fn unpack(&self, layer: &Layer) -> Result<(), Error> {
         let chain_id = layer.identity.chain_id;
-        if self.state().committed.contains(&chain_id) {
+        if self.knows(&chain_id) {
             return Ok(());
         }
-        let staged = self.state().staged.remove(&chain_id);
+        let staged = self.state().take_staged(&chain_id);
         let outcome = match (&self.direct, staged) {
             (Some(direct), Some(Staged::Filled(filled))) => direct.commit(*filled).await.map(drop),
             (Some(direct), Some(Staged::Held(held))) => unpack_held(direct, layer, held).await,
@@ -359,14 +396,14 @@ impl Unpacker {
         if self.direct.is_none() || self.way == Way::Direct || is_final {
             return Err(error);
         }
-        self.state().staged.insert(chain_id, Staged::Failed(error));
+        self.keep_staged(chain_id, Staged::Failed(error));
         Ok(())
     }
 
     /// Says, once a run, that containerd had to unpack.
     fn warn_of_fallback(&self, chain_id: &ChainId) {
         let mut state = self.state();
-        let Some(Staged::Failed(error)) = state.staged.remove(chain_id) else { return };
+        let Some(Staged::Failed(error)) = state.take_staged(chain_id) else { return };
         tracing::debug!(%chain_id, %error, "containerd unpacks this layer");
         if !std::mem::replace(&mut state.has_warned, true) {
             drop(state);
@@ -379,12 +416,11 @@ impl Unpacker {
 
     fn is_known(&self, chain_id: &ChainId) -> bool {
         let state = self.state();
-        state.committed.contains(chain_id) || state.staged.contains_key(chain_id)
+        matches!(state.layers.get(chain_id), Some(Known::Committed | Known::Staged(_)))
     }
 
     fn parent_is_ready(&self, layer: &Layer) -> bool {
-        let state = self.state();
-        layer.identity.parent.is_none_or(|parent| state.committed.contains(&parent))
+        layer.identity.parent.is_none_or(|parent| self.knows(&parent))
     }
 
     /// Memory for the whole blob, if it is small and there is room.

@@ -143,6 +143,16 @@ async fn the_failure_of_one_of_two_leaves_the_other_alone_and_is_the_last_of_its
     let requests = [request(&Arc::new(broken), "broken", host()), request(&good, "good", host())];
     let ran = transfer(&requests, &sink).await;
     assert_eq!(ran.failures, [Failure::Other]);
+    let of_the_broken_image = |event: &&Event| match event {
+        Event::Blob { digest: found, .. } => {
+            ["broken layer", "silent layer"].map(digest).contains(found)
+        }
+        _ => false,
+    };
+    let is_failure = |event: &Event| matches!(event, Event::Failed { .. });
+    let failed = ran.events.iter().position(is_failure).unwrap();
+    let later = &ran.events[failed..];
+    assert!(!later.iter().any(|event| of_the_broken_image(&event)), "{later:?}");
     assert!(sink.acts().contains(&Act::Publish("example.org/good:1".to_owned())));
     assert!(sink.acts().contains(&Act::Suspend(digest("broken layer"))));
     assert_eq!(sink.open_ingests(), 0);

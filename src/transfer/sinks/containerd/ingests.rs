@@ -15,7 +15,7 @@ use crate::oci::{Descriptor, Digest};
 use crate::sync::lock;
 use crate::transfer::error::Error;
 use crate::transfer::sink;
-use crate::unpack::{self, LayerSink, Unpacker};
+use crate::unpack::LayerSink;
 
 /// How long a small blob may take to come in before a later run should find what there is of it.
 const IN_MEMORY: Duration = Duration::from_secs(2);
@@ -25,37 +25,28 @@ pub(super) struct ContainerdIngest {
     pub(super) ingest: Box<Ingest>,
     /// They go with the commit, which saves a transaction.
     pub(super) labels: Labels,
-    pub(super) unpacked: Option<Unpacked>,
+    pub(super) unpacked: Option<LayerSink>,
 }
 
-/// A layer that is unpacked while its blob comes in.
-pub(super) struct Unpacked {
-    pub(super) unpacker: Arc<Unpacker>,
-    pub(super) layer: unpack::Layer,
-    pub(super) sink: LayerSink,
-}
-
-impl Unpacked {
-    /// Itself, after it has taken what `ingest` has of the blob from an earlier run.
-    ///
-    /// # Errors
-    /// When that can't be read; what was unpacked is given up then.
-    pub(super) async fn catch_up(mut self, ingest: &Ingest) -> Result<Self, Error> {
-        let mut position = 0;
-        while position < ingest.offset() {
-            match ingest.read(position).await {
-                Ok(bytes) => {
-                    position += bytes.len() as u64;
-                    self.sink.write(bytes).await;
-                }
-                Err(error) => {
-                    self.sink.abandon().await;
-                    return Err(error.into());
-                }
+/// Gives `unpacked` what `ingest` has of the blob from an earlier run.
+///
+/// # Errors
+/// When that can't be read; what was unpacked is given up then.
+pub(super) async fn catch_up(mut unpacked: LayerSink, ingest: &Ingest) -> Result<LayerSink, Error> {
+    let mut position = 0;
+    while position < ingest.offset() {
+        match ingest.read(position).await {
+            Ok(bytes) => {
+                position += bytes.len() as u64;
+                unpacked.write(bytes).await;
+            }
+            Err(error) => {
+                unpacked.abandon().await;
+                return Err(error.into());
             }
         }
-        Ok(self)
     }
+    Ok(unpacked)
 }
 
 #[async_trait]
@@ -67,7 +58,7 @@ impl sink::Ingest for ContainerdIngest {
     async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
         self.ingest.write(bytes.clone()).await?;
         if let Some(unpacked) = &mut self.unpacked {
-            unpacked.sink.write(bytes).await;
+            unpacked.write(bytes).await;
         }
         Ok(())
     }
@@ -96,7 +87,7 @@ pub(super) struct SmallBlob {
     since: Instant,
     labels: Labels,
     labelled: Labelled,
-    unpacked: Option<Unpacked>,
+    unpacked: Option<LayerSink>,
     /// Others wait for it as long as this lives.
     _turn: Turn,
 }
@@ -137,7 +128,7 @@ impl SmallBlob {
         descriptor: Descriptor,
         labels: Labels,
         labelled: Labelled,
-        unpacked: Option<Unpacked>,
+        unpacked: Option<LayerSink>,
         turn: Turn,
     ) -> Self {
         let (place, since) = (Place::Memory(BytesMut::new()), Instant::now());
@@ -167,11 +158,9 @@ impl SmallBlob {
     /// which is worth waiting for the few files of a small layer.
     async fn label_diff_id(&mut self) -> Result<(), Error> {
         let Some(unpacked) = self.unpacked.take() else { return Ok(()) };
-        let (sink, is_proven) = unpacked.sink.prove(&unpacked.layer).await?;
-        if is_proven {
-            self.labels.extend([labels::uncompressed(&unpacked.layer.identity.diff_id)]);
-        }
-        self.unpacked = Some(Unpacked { sink, ..unpacked });
+        let (unpacked, diff_id) = unpacked.prove().await?;
+        self.labels.extend(diff_id.map(|diff_id| labels::uncompressed(&diff_id)));
+        self.unpacked = Some(unpacked);
         Ok(())
     }
 }
@@ -196,7 +185,7 @@ impl sink::Ingest for SmallBlob {
             Place::Ingest(ingest) => ingest.write(bytes.clone()).await?,
         }
         if let Some(unpacked) = &mut self.unpacked {
-            unpacked.sink.write(bytes).await;
+            unpacked.write(bytes).await;
         }
         if actual < expected && self.since.elapsed() > IN_MEMORY {
             self.leave_memory().await?;
@@ -239,9 +228,9 @@ impl sink::Ingest for SmallBlob {
 }
 
 /// Stops for now, leaving what has come in for a later run.
-async fn suspend(unpacked: Option<Unpacked>, ingest: Option<Box<Ingest>>) {
-    if let Some(Unpacked { sink, .. }) = unpacked {
-        sink.abandon().await;
+async fn suspend(unpacked: Option<LayerSink>, ingest: Option<Box<Ingest>>) {
+    if let Some(unpacked) = unpacked {
+        unpacked.abandon().await;
     }
     let Some(ingest) = ingest else { return };
     if let Err(error) = ingest.suspend().await {
@@ -251,16 +240,16 @@ async fn suspend(unpacked: Option<Unpacked>, ingest: Option<Box<Ingest>>) {
 
 /// Keeps what was unpacked of a blob that was stored, and drops it otherwise.
 async fn settle(
-    unpacked: Option<Unpacked>,
+    unpacked: Option<LayerSink>,
     stored: Result<(), containerd::Error>,
 ) -> Result<(), Error> {
     match (unpacked, stored) {
-        (Some(Unpacked { unpacker, sink, .. }), Ok(())) => {
-            unpacker.take_back(sink);
+        (Some(unpacked), Ok(())) => {
+            unpacked.keep();
             Ok(())
         }
-        (Some(Unpacked { sink, .. }), Err(error)) => {
-            sink.abandon().await;
+        (Some(unpacked), Err(error)) => {
+            unpacked.abandon().await;
             Err(error.into())
         }
         (None, stored) => Ok(stored?),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 
 use super::belongings;
-use super::ingests::Unpacked;
 use super::lease::RunLease;
 use crate::containerd::labels::{self, Labels};
 use crate::containerd::{self, Client, Resource};
@@ -14,7 +13,7 @@ use crate::progress::{self, BlobKind, BlobState, Event};
 use crate::transfer::error::Error;
 use crate::transfer::once::OnceMap;
 use crate::transfer::plan::Layer;
-use crate::unpack::{self, Unpacker};
+use crate::unpack::{self, LayerSink, Unpacker};
 
 /// How layers become snapshots.
 #[derive(Debug, Clone)]
@@ -159,11 +158,9 @@ impl Unpacking {
     }
 
     /// Begins to unpack a layer whose blob is about to come in.
-    pub(super) async fn begin(&self, layer: &Layer) -> Result<Option<Unpacked>, Error> {
+    pub(super) async fn begin(&self, layer: &Layer) -> Result<Option<LayerSink>, Error> {
         let Some(layer) = self.unpackable(layer) else { return Ok(None) };
-        let unpacker = Arc::clone(self.unpacker().await?);
-        let sink = unpacker.begin(&layer).await?;
-        Ok(sink.map(|sink| Unpacked { unpacker, layer, sink }))
+        Ok(self.unpacker().await?.begin(&layer).await?)
     }
 
     /// Does what does not need the layers below.
