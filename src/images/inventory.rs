@@ -4,17 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
+use super::choose::{MAX_MANIFESTS, by_preference};
 use super::names::NameKind;
 use crate::containerd::{Client, ContentStore, Error, Image, labels};
-use crate::oci::{Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, ManifestKind, MediaKind};
-use crate::platform::{Matcher, Platform};
+use crate::oci::{Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, ManifestKind};
+use crate::platform::Platform;
 
 /// Images looked at side by side: each costs the daemon two or three short reads.
 const CONCURRENT_LOOKS: usize = 16;
-
-/// Most manifests tried for one image whose index lists them; it bounds what a forged index makes
-/// us read.
-const MAX_CANDIDATES: usize = 64;
 
 /// One image under all its names.
 #[derive(Debug, Clone)]
@@ -94,8 +91,9 @@ fn group(names: Vec<Image>, found: &BTreeMap<Digest, Option<Found>>) -> Vec<Stor
 /// Finds the manifest behind `target` that a container here would use: the best of those whose
 /// content is there.
 async fn look(content: &ContentStore, target: Descriptor) -> Result<Option<Found>, Error> {
+    let host = Platform::host();
     let mut candidates = VecDeque::from([target]);
-    for _ in 0..MAX_CANDIDATES {
+    for _ in 0..MAX_MANIFESTS {
         let Some(candidate) = candidates.pop_front() else { break };
         let bytes = match content.read(&candidate.digest, MAX_MANIFEST_BYTES).await {
             Ok(bytes) => bytes,
@@ -110,29 +108,13 @@ async fn look(content: &ContentStore, target: Descriptor) -> Result<Option<Found
                 }));
             }
             Ok(ManifestKind::Index(index)) => {
-                let entries = by_preference(index.manifests);
-                candidates.extend(entries.into_iter().take(MAX_CANDIDATES));
+                let entries = by_preference(index.manifests, &host);
+                candidates.extend(entries.into_iter().take(MAX_MANIFESTS));
             }
             Err(error) => tracing::debug!(digest = %candidate.digest, %error, "no manifest"),
         }
     }
     Ok(None)
-}
-
-/// The entries that may be images: those that run here first, best first.
-fn by_preference(entries: Vec<Descriptor>) -> Vec<Descriptor> {
-    let matcher = Matcher::default_for(&Platform::host());
-    let mut ranked: Vec<(usize, Descriptor)> = entries
-        .into_iter()
-        .filter(|entry| matches!(entry.kind(), MediaKind::Index | MediaKind::Manifest))
-        .filter(|entry| entry.platform.as_ref().is_none_or(|platform| platform.os != "unknown"))
-        .map(|entry| {
-            let rank = entry.platform.as_ref().and_then(|platform| matcher.rank(platform));
-            (rank.unwrap_or(usize::MAX), entry)
-        })
-        .collect();
-    ranked.sort_by_key(|(rank, _)| *rank);
-    ranked.into_iter().map(|(_, entry)| entry).collect()
 }
 
 fn size(manifest: &Descriptor, content: &Manifest) -> u64 {

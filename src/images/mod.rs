@@ -1,7 +1,9 @@
-//! The images of one containerd namespace: what there is, under which names, and removing it.
+//! Images: which entries of an index are wanted; what a containerd namespace has, under which names,
+//! and removing it.
 //!
 //! | file | owns |
 //! |---|---|
+//! | `choose` | which entries of an index are wanted |
 //! | `inventory` | which names stand for the same image, and what it weighs |
 //! | `names` | what a name is, and which of an image's names go together |
 //! | `removal` | what goes when an image is removed |
@@ -9,11 +11,13 @@
 //!
 //! Knows no registry, and prints nothing.
 
+mod choose;
 mod error;
 mod inventory;
 mod names;
 mod removal;
 
+pub use choose::{Candidate, Chosen, Entry, MAX_MANIFESTS, NoPlatform, PlatformChoice, choose};
 pub use error::Error;
 pub use inventory::{StoredImage, load};
 pub use names::NameKind;

@@ -1,6 +1,7 @@
 //! Why an image could not be pulled.
 
 use crate::failure::{Diagnose, Failure};
+use crate::images::NoPlatform;
 use crate::oci::{Digest, ManifestError, MediaType};
 use crate::{containerd, layout, registry, unpack};
 
@@ -94,6 +95,12 @@ pub enum Error {
     /// The run is over.
     #[error("the pull was ended")]
     Closed,
+}
+
+impl From<NoPlatform> for Error {
+    fn from(NoPlatform { wanted, available }: NoPlatform) -> Self {
+        Self::NoPlatform { wanted, available }
+    }
 }
 
 fn list(items: &[String]) -> String {

@@ -27,9 +27,10 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
+pub use crate::images::PlatformChoice;
 pub use error::Error;
 pub use plan::{Document, Layer, Plan, PlatformImage};
-pub use request::{Names, PlatformChoice, Request};
+pub use request::{Names, Request};
 pub use run::run;
 pub use sink::{Ingest, Opened, Outcome, Sink};
 pub use sinks::{ContainerdSink, LayoutSink, UnpackOptions};

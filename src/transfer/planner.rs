@@ -8,23 +8,15 @@ use bytes::Bytes;
 use super::documents::Documents;
 use super::error::Error;
 use super::plan::{Document, Plan, PlatformImage};
-use super::request::{Names, PlatformChoice};
+use super::request::Names;
 use crate::failure::Notice;
-use crate::oci::{
-    Descriptor, Digest, ImageConfig, Index, LayerIdentity, Manifest, ManifestKind, MediaKind,
-};
+use crate::images::{self, Candidate, Chosen, Entry, MAX_MANIFESTS, PlatformChoice};
+use crate::oci::{Descriptor, Digest, ImageConfig, Index, LayerIdentity, Manifest, ManifestKind};
 use crate::platform::{Matcher, Platform};
 use crate::progress::{self, BlobKind, Event};
 
 /// Indexes inside indexes that are followed. Real images have one level, rarely two.
 const MAX_INDEX_DEPTH: usize = 4;
-
-/// Manifests that an index, with all below it, may list, and documents that are opened to find them.
-/// Each may cost a request.
-const MAX_MANIFESTS: usize = 512;
-
-/// The annotation by which BuildKit tells what an index entry is that is no image.
-const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
 
 /// Reads what `target` is and chooses what is wanted of it.
 ///
@@ -47,10 +39,10 @@ pub(super) async fn build(
     };
     planner.explore(&target, 0).await?;
     let from_index = planner.candidates.first().is_some_and(|only| only.manifest != target);
-    let chosen = choose(&planner.candidates, platforms, from_index)?;
+    let chosen = images::choose(&planner.candidates, platforms, from_index)?;
     let mut images = Vec::with_capacity(chosen.len());
-    for (position, unpack) in chosen {
-        images.push(Arc::new(planner.image(position, unpack).await?));
+    for chosen in chosen {
+        images.push(Arc::new(planner.image(chosen).await?));
     }
     if !from_index {
         warn_of_platform(&images, platforms, progress);
@@ -70,13 +62,6 @@ struct Planner<'a> {
     candidates: Vec<Candidate>,
     /// Documents that need not be looked into again.
     explored: HashSet<Digest>,
-}
-
-/// A manifest that may be chosen.
-struct Candidate {
-    manifest: Descriptor,
-    /// `None` for an entry that says it is no image, such as an attestation.
-    platform: Option<Platform>,
 }
 
 impl Planner<'_> {
@@ -122,17 +107,9 @@ impl Planner<'_> {
             children: index.manifests.clone(),
         });
         for entry in &index.manifests {
-            match (entry.kind(), &entry.platform) {
-                (MediaKind::Index, _) => Box::pin(self.explore(entry, depth + 1)).await?,
-                _ if entry.annotations.contains_key(REFERENCE_TYPE) => {
-                    self.admit(entry.clone(), None)?;
-                }
-                (MediaKind::Manifest, Some(platform)) => {
-                    self.admit(entry.clone(), Some(platform.clone()))?;
-                }
-                (MediaKind::Manifest, None) => Box::pin(self.explore(entry, depth + 1)).await?,
-                // Charts and signatures may sit beside images; they are nobody's platform.
-                _ => self.admit(entry.clone(), None)?,
+            match Entry::of(entry) {
+                Entry::Candidate(platform) => self.admit(entry.clone(), platform)?,
+                Entry::Index | Entry::Unnamed => Box::pin(self.explore(entry, depth + 1)).await?,
             }
         }
         Ok(())
@@ -161,7 +138,8 @@ impl Planner<'_> {
     }
 
     /// Reads the candidate's manifest and configuration, and keeps both.
-    async fn image(&mut self, position: usize, unpack: bool) -> Result<PlatformImage, Error> {
+    async fn image(&mut self, chosen: Chosen) -> Result<PlatformImage, Error> {
+        let Chosen { position, unpack } = chosen;
         let Candidate { manifest: descriptor, platform } = &self.candidates[position];
         let (descriptor, is_image) = (descriptor.clone(), platform.is_some());
         let bytes = self.documents.manifest(&descriptor).await?;
@@ -220,71 +198,6 @@ fn identify(manifest: &Manifest, config: &[u8]) -> Result<(Platform, Vec<LayerId
     let config = ImageConfig::parse(config, manifest.layers.len())
         .map_err(|source| Error::Manifest { digest: manifest.config.digest, source })?;
     Ok((config.platform, LayerIdentity::of_layers(&config.diff_ids)))
-}
-
-/// Positions of the candidates wanted, each with whether it is unpacked.
-fn choose(
-    candidates: &[Candidate],
-    choice: &PlatformChoice,
-    from_index: bool,
-) -> Result<Vec<(usize, bool)>, Error> {
-    // Someone who names a single manifest means that one; a mismatch is a warning.
-    if !from_index && candidates.len() == 1 {
-        return Ok(vec![(0, true)]);
-    }
-    match choice {
-        PlatformChoice::Host(host) => {
-            Ok(vec![(best(candidates, &Matcher::default_for(host), host)?, true)])
-        }
-        PlatformChoice::Strict(wanted) => {
-            let mut chosen = Vec::new();
-            for platform in wanted {
-                let position = best(candidates, &Matcher::strict(platform), platform)?;
-                if !chosen.contains(&(position, true)) {
-                    chosen.push((position, true));
-                }
-            }
-            Ok(chosen)
-        }
-        PlatformChoice::All { host } => {
-            let unpacked = best(candidates, &Matcher::default_for(host), host).ok();
-            let others = (0..candidates.len()).filter(|position| Some(*position) != unpacked);
-            let all: Vec<_> = unpacked
-                .map(|position| (position, true))
-                .into_iter()
-                .chain(others.map(|position| (position, false)))
-                .filter(|(position, _)| is_manifest(&candidates[*position]))
-                .collect();
-            if all.is_empty() { Err(no_platform(candidates, host)) } else { Ok(all) }
-        }
-    }
-}
-
-fn is_manifest(candidate: &Candidate) -> bool {
-    candidate.manifest.kind() == MediaKind::Manifest
-}
-
-fn best(candidates: &[Candidate], matcher: &Matcher, wanted: &Platform) -> Result<usize, Error> {
-    let (positions, platforms): (Vec<_>, Vec<_>) = candidates
-        .iter()
-        .enumerate()
-        .filter_map(|(position, candidate)| Some((position, candidate.platform.as_ref()?)))
-        .unzip();
-    matcher
-        .best(platforms)
-        .and_then(|found| positions.get(found).copied())
-        .ok_or_else(|| no_platform(candidates, wanted))
-}
-
-fn no_platform(candidates: &[Candidate], wanted: &Platform) -> Error {
-    let mut available: Vec<_> = candidates
-        .iter()
-        .filter_map(|candidate| candidate.platform.as_ref())
-        .filter(|platform| platform.os != "unknown")
-        .map(ToString::to_string)
-        .collect();
-    available.dedup();
-    Error::NoPlatform { wanted: wanted.to_string(), available }
 }
 
 fn warn_of_platform(

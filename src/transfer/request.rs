@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::source::Source;
-use crate::platform::Platform;
+use crate::images::PlatformChoice;
 use crate::reference::Reference;
 
 /// One image to bring into a sink.
@@ -41,18 +41,4 @@ impl Names {
     pub fn new(reference: Reference) -> Self {
         Self { reference, pin: false, labels: BTreeMap::new() }
     }
-}
-
-/// Which platforms of an image are wanted.
-#[derive(Debug, Clone)]
-pub enum PlatformChoice {
-    /// The one that fits this host best, as the CRI chooses.
-    Host(Platform),
-    /// Each of these and nothing like it. The first gives the image its ID.
-    Strict(Vec<Platform>),
-    /// Everything that the index lists, attestations included; the host's is unpacked.
-    All {
-        /// This machine's platform.
-        host: Platform,
-    },
 }

@@ -24,7 +24,7 @@ const MAY_IMPORT: [(&str, &[&str]); 16] = [
     ("layout", &[]),
     ("tar", &[]),
     ("unpack", &["containerd", "tar"]),
-    ("transfer", &["config", "registry", "containerd", "layout", "unpack"]),
+    ("transfer", &["config", "registry", "containerd", "layout", "unpack", "images"]),
     ("images", &["containerd"]),
     ("output", &[]),
     (

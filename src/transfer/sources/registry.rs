@@ -9,11 +9,12 @@ use bytes::{Bytes, BytesMut};
 
 use super::suspects::Suspicions;
 use crate::config::RegistryHost;
+use crate::images::PlatformChoice;
 use crate::oci::{Descriptor, Digest};
 use crate::reference::Reference;
 use crate::registry::{self, Registry, Repository};
 use crate::transfer::error::Error;
-use crate::transfer::request::{Names, PlatformChoice, Request};
+use crate::transfer::request::{Names, Request};
 use crate::transfer::source::{BlobStream, DocumentKind, Resolved, Source};
 
 /// Times that a configuration whose bytes are wrong is asked for again, of other hosts.
