@@ -186,6 +186,8 @@ impl Error {
             Code::Unavailable if source.message.contains("locked") => {
                 Self::Locked { operation, source }
             }
+            // containerd 2.1 wraps what it meets when it begins a blob anew: the code is lost.
+            _ if source.message.contains(" locked for ") => Self::Locked { operation, source },
             Code::Unavailable => Self::Gone { operation, source },
             _ if broke_off => Self::Gone { operation, source },
             Code::NotFound => Self::NotFound { operation, source },
@@ -291,6 +293,9 @@ mod tests {
             classify(Code::Unavailable, "ref k8s.io/1/layer-x locked for 2s: unavailable"),
             Error::Locked { .. }
         ));
+        let wrapped =
+            "truncate failed: ref k8s.io/1/config-x locked for 15ms (since x): unavailable";
+        assert!(matches!(classify(Code::Unknown, wrapped), Error::Locked { .. }));
         assert!(matches!(classify(Code::Unavailable, "shutting down"), Error::Gone { .. }));
         assert!(matches!(classify(Code::NotFound, "lease \"x\""), Error::NotFound { .. }));
         assert!(matches!(classify(Code::Unknown, "boom"), Error::Refused { .. }));
