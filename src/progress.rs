@@ -107,6 +107,8 @@ pub enum BlobState {
     Downloading,
     /// All bytes are there; the store checks and commits.
     Verifying,
+    /// All is there; the layers below have to be in place first.
+    AwaitingLowerLayers,
     /// The layer is being made a snapshot.
     Unpacking,
     /// Finished by this run.

@@ -1,6 +1,8 @@
 //! What can be typed first: the commands, and which of them runs.
 
-use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use super::completion::{self, CompletionArgs};
 use super::explain::{self, ExplainArgs};
@@ -10,7 +12,7 @@ use super::login::{self, LoginArgs};
 use super::logout::{self, LogoutArgs};
 use super::pull::{self, PullArgs};
 use super::rm::{self, RmArgs};
-use super::{Error, Session};
+use super::{Error, Session, foreign};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -59,6 +61,34 @@ pub enum Command {
     Explain(Box<ExplainArgs>),
     /// Print a completion script for a shell
     Completion(CompletionArgs),
+}
+
+/// Reads what was typed.
+///
+/// # Errors
+/// What clap has against it, with a word about flags that other tools have.
+pub(super) fn parse<T: Into<OsString> + Clone>(
+    arguments: impl IntoIterator<Item = T>,
+) -> Result<Cli, clap::Error> {
+    let matches = definition().try_get_matches_from(arguments).map_err(foreign::explained)?;
+    Cli::from_arg_matches(&matches)
+}
+
+/// The commands, each with the usage that it has while nothing is typed. The usage that clap makes up
+/// for an error names every flag that has a value, one out of a variable too, as though it were
+/// required: `pullctl rm --address <ADDRESS> <REF>...`.
+fn definition() -> clap::Command {
+    let mut definition = Cli::command();
+    definition.build();
+    let usages: Vec<(String, String)> = definition
+        .get_subcommands_mut()
+        .map(|command| (command.get_name().to_owned(), command.render_usage().to_string()))
+        .collect();
+    for (name, usage) in usages {
+        let usage = usage.trim_start_matches("Usage: ").to_owned();
+        definition = definition.mut_subcommand(name, |command| command.override_usage(usage));
+    }
+    definition
 }
 
 impl Command {

@@ -42,6 +42,12 @@ pub enum Error {
     /// `-u :PASSWORD`.
     #[error("-u names no user")]
     NoUser,
+    /// `-f -` and `--password-stdin`.
+    #[error("standard input can't be both a list of images and a password")]
+    InputTwice,
+    /// `-u USER:PASSWORD` and `--password-stdin`.
+    #[error("there is a password in -u and one to be read from standard input")]
+    PasswordTwice,
     /// The password can't be asked for.
     #[error("cannot read the password for {username}")]
     Password {
@@ -73,6 +79,14 @@ pub enum Error {
     /// A login is good but could not be stored.
     #[error("cannot store the login")]
     Store(#[from] StoreError),
+    /// A namespace that the daemon has not.
+    #[error("containerd has no namespace {namespace}")]
+    NoNamespace {
+        /// What was typed.
+        namespace: String,
+        /// Those that it has.
+        namespaces: Vec<String>,
+    },
     /// Ctrl-C or SIGTERM.
     #[error("interrupted")]
     Interrupted {
@@ -130,9 +144,12 @@ impl Diagnose for Error {
             | Self::NoImages
             | Self::SeveralRegistries(..)
             | Self::NoUser
+            | Self::InputTwice
+            | Self::PasswordTwice
             | Self::Server
             | Self::NoTerminal(_)
             | Self::Empty(_) => Failure::Usage,
+            Self::NoNamespace { .. } => Failure::NotFound,
             Self::Interrupted { .. } => Failure::Interrupted,
             Self::AlreadyTold(failure) => *failure,
             _ => self.below().map_or(Failure::Other, |error| error.failure()),
@@ -142,13 +159,23 @@ impl Diagnose for Error {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::ListLine { source, .. } => return source.hint(),
+            Self::NoNamespace { namespaces, .. } if namespaces.is_empty() => {
+                "it has none yet: the first pull makes one"
+            }
+            Self::NoNamespace { namespaces, .. } => {
+                return Some(format!("it has {}", namespaces.join(", ")));
+            }
             Self::Interrupted { hint } => return hint.map(str::to_owned),
             Self::NoImages => "put one reference on each line",
             Self::SeveralRegistries(..) => {
                 "pull the images of each registry by a command of its own"
             }
             Self::NoUser => "write -u USER, or -u USER:PASSWORD",
-            Self::Password { .. } => "where no terminal is, write -u USER:PASSWORD",
+            Self::InputTwice => {
+                "put the images into a file, or the login into a file for --auth-file"
+            }
+            Self::PasswordTwice => "write -u USER alone",
+            Self::Password { .. } => "where no terminal is, use -u USER --password-stdin",
             Self::Server => "write the registry alone, and the user name with -u",
             Self::NoTerminal(_) => "use -u USER --password-stdin",
             Self::NoHome => "set $DOCKER_CONFIG to a directory",

@@ -1,6 +1,6 @@
 //! `pullctl login`: proves a login against the registry, then stores it.
 
-use std::io::{self, IsTerminal as _, Read as _};
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -15,9 +15,6 @@ use crate::config::{
 use crate::failure::Notice;
 use crate::output::{Options, ProgressMode};
 use crate::registry::Policy;
-
-/// Longest password that is read from standard input, in bytes (64 KiB): something longer is none.
-const MAX_PASSWORD_BYTES: u64 = 64 * 1024;
 
 const LOGIN_EXAMPLES: &str = "\
 Examples:
@@ -89,7 +86,7 @@ pub(super) async fn run(args: &LoginArgs, session: &Session<'_>) -> Result<(), E
     let store = store()?;
     let host = host(args, &domain(&args.server)?, session)?;
     // This read can't be given up, so it comes before signals are caught: they end the process then.
-    let piped = args.password_stdin.then(read_password).transpose()?;
+    let piped = args.password_stdin.then(prompt::piped_password).transpose()?;
     let login = async {
         let (username, password) = ask(args, piped, &server, session).await?;
         let credential =
@@ -209,16 +206,6 @@ async fn ask_password(username: &str, server: &str) -> Result<SecretString, Erro
     prompt::password(username, server)
         .await
         .map_err(|source| Error::NotRead { what: "password", source })
-}
-
-/// All of standard input but the line break at its end.
-fn read_password() -> Result<SecretString, Error> {
-    let mut text = String::new();
-    io::stdin()
-        .take(MAX_PASSWORD_BYTES)
-        .read_to_string(&mut text)
-        .map_err(|source| Error::NotRead { what: "password", source })?;
-    Ok(text.trim_end_matches(['\r', '\n']).into())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! | `values` | values of flags that have a form of their own |
 //! | `session` | what a command works with, wired once: streams, daemon, registry, progress, signals |
 //! | `pull`, `images`, `rm`, `login`, `logout`, `explain`, `completion` | one command each: its flags, and what it does |
+//! | `foreign` | what the flags of other tools are called here |
 //! | `references` | images as typed and as listed in files |
 //! | `explanation` | what a pull would do, as a document |
 //! | `prompt` | questions to somebody at the terminal |
@@ -18,6 +19,7 @@ pub mod completion;
 mod error;
 pub mod explain;
 mod explanation;
+mod foreign;
 pub mod groups;
 pub mod images;
 pub mod login;
@@ -37,7 +39,6 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use clap::Parser as _;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::failure::{Diagnose as _, Failure};
@@ -53,7 +54,7 @@ const SHUTDOWN: Duration = Duration::from_millis(200);
 
 /// Parses the arguments, runs what they say, and returns the exit code for the process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = command::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let printer = Printer::standard();
     let traced = cli.command.http_trace().then_some(registry::HTTP_TRACE_TARGET);
     output::start_logs(&printer, cli.global.verbose, traced);

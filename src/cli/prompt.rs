@@ -2,17 +2,22 @@
 //! wait.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use secrecy::SecretString;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+use super::Error;
 
 /// The terminal itself: standard input may be a list of images, and standard error a file.
 const TERMINAL: &str = "/dev/tty";
 
 /// Longest line that Linux takes from a terminal, in bytes; what is typed beyond that is lost.
 const MAX_LINE_BYTES: usize = 4095;
+
+/// Longest password that is read from standard input, in bytes (64 KiB): something longer is none.
+const MAX_PASSWORD_BYTES: u64 = 64 * 1024;
 
 /// Asks `question` and takes what is typed up to the end of the line.
 ///
@@ -34,6 +39,23 @@ pub(super) async fn password(username: &str, server: &str) -> io::Result<SecretS
     let mut asked = Asked::on_terminal(LocalModes::empty())?;
     let question = format!("Password for {username} at {server}: ");
     asked.answer(&question).await.map(SecretString::from)
+}
+
+/// All of standard input but the line break at its end. This can't be given up while it waits.
+///
+/// # Errors
+/// [`Error::NotRead`], and [`Error::Empty`] when there is nothing.
+pub(super) fn piped_password() -> Result<SecretString, Error> {
+    let what = "password";
+    let mut text = String::new();
+    io::stdin()
+        .take(MAX_PASSWORD_BYTES)
+        .read_to_string(&mut text)
+        .map_err(|source| Error::NotRead { what, source })?;
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err(Error::Empty(what)),
+        password => Ok(password.into()),
+    }
 }
 
 /// A terminal on which a question stands. However that ends, also when the wait for the answer is

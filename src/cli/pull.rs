@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use secrecy::SecretString;
 
 use super::groups::{DownloadArgs, ImageArgs, OutputArgs, PlaceArgs, RegistryArgs, TransportArgs};
 use super::values::Destination as To;
-use super::{Error, Session, references};
+use super::{Error, Session, prompt, references};
 use crate::config::{self, NodeConfig, RegistryHost};
 use crate::failure::{Failure, Notice};
 use crate::layout::Layout;
@@ -65,6 +66,9 @@ pub struct PullArgs {
     /// How registries are reached.
     #[command(flatten)]
     pub registry: RegistryArgs,
+    /// Read the password for -u from standard input
+    #[arg(long, requires = "user", help_heading = "Registry")]
+    pub password_stdin: bool,
     /// How requests travel.
     #[command(flatten)]
     pub transport: TransportArgs,
@@ -81,14 +85,16 @@ pub struct PullArgs {
 /// # Errors
 /// [`Error::AlreadyTold`] when images failed; everything else ends the run before the first image.
 pub(super) async fn run(args: &PullArgs, session: &Session<'_>) -> Result<(), Error> {
+    let piped = piped_password(args)?;
     let references = references::read(&args.references, &args.file)?;
     let node = args.registry.node()?;
-    let (requests, warnings) = requests(args, references, &node)?;
+    let (requests, mut warnings) = requests(args, references, &node)?;
+    warnings.extend(visible_password(args));
     let configured = node.containerd.as_ref().and_then(|config| config.snapshotter.clone());
     // What was read so far can't be given up: there signals end the process.
     let mut signals = session.catch_signals(Some(GOES_ON));
     let named = requests.iter().map(|request| &request.reference);
-    let keychain = signals.or(args.registry.keychain(named, node)).await??;
+    let keychain = signals.or(args.registry.keychain(named, node, piped)).await??;
 
     let OutputArgs { progress, quiet } = args.output;
     let progress = session.progress(Options { progress, quiet, ..Options::default() });
@@ -110,6 +116,34 @@ pub(super) async fn run(args: &PullArgs, session: &Session<'_>) -> Result<(), Er
         Some(failure) => Err(Error::AlreadyTold(failure)),
         None => Ok(written?),
     }
+}
+
+/// The password that `--password-stdin` stands for.
+///
+/// # Errors
+/// When standard input can't be read, is a list of images, or there is a password already.
+fn piped_password(args: &PullArgs) -> Result<Option<SecretString>, Error> {
+    if !args.password_stdin {
+        return Ok(None);
+    }
+    if args.file.iter().any(|path| references::is_standard_input(path)) {
+        return Err(Error::InputTwice);
+    }
+    if has_typed_password(args) {
+        return Err(Error::PasswordTwice);
+    }
+    prompt::piped_password().map(Some)
+}
+
+fn has_typed_password(args: &PullArgs) -> bool {
+    args.registry.user.as_ref().is_some_and(|login| login.password.is_some())
+}
+
+/// A warning when the password was typed.
+fn visible_password(args: &PullArgs) -> Option<Notice> {
+    let message = "other users of this machine can see a password in -u";
+    let notice = Notice::new("visible-password", message);
+    has_typed_password(args).then(|| notice.with_hint("use -u USER --password-stdin"))
 }
 
 /// One request a reference, and what in the configuration of their hosts looks wrong.

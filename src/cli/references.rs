@@ -31,10 +31,15 @@ pub(super) fn read(typed: &[String], files: &[PathBuf]) -> Result<Vec<Reference>
     if references.is_empty() { Err(Error::NoImages) } else { Ok(references) }
 }
 
+/// Whether a list of this name is standard input.
+pub(super) fn is_standard_input(path: &Path) -> bool {
+    path == Path::new(STANDARD_INPUT)
+}
+
 fn read_list(path: &Path) -> Result<Vec<Reference>, Error> {
     let failed = |source| Error::List { path: path.to_owned(), source };
     let mut text = String::new();
-    let input: Box<dyn io::Read> = if path == Path::new(STANDARD_INPUT) {
+    let input: Box<dyn io::Read> = if is_standard_input(path) {
         Box::new(io::stdin())
     } else {
         Box::new(std::fs::File::open(path).map_err(failed)?)
@@ -47,7 +52,9 @@ fn read_list(path: &Path) -> Result<Vec<Reference>, Error> {
 }
 
 fn parse_list(path: &Path, text: &str) -> Result<Vec<Reference>, Error> {
-    text.lines()
+    // Editors of another system begin a file with a byte order mark.
+    text.trim_start_matches('\u{feff}')
+        .lines()
         .enumerate()
         // No reference holds a space, so what follows ` #` is a comment too.
         .map(|(position, line)| (position + 1, line.split(" #").next().unwrap_or_default().trim()))
@@ -65,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_list_may_have_blank_lines_and_comments() {
-        let text = "\n# for kubeadm\nregistry.k8s.io/pause:3.6  # sandbox\n\tbusybox\n";
+        let text = "\u{feff}\n# for kubeadm\nregistry.k8s.io/pause:3.6  # sandbox\n\tbusybox\n";
         let names: Vec<_> =
             parse_list(Path::new("list"), text).unwrap().iter().map(ToString::to_string).collect();
         assert_eq!(names, ["registry.k8s.io/pause:3.6", "docker.io/library/busybox:latest"]);

@@ -1,9 +1,12 @@
 //! What a command works with: the two streams, the daemon, registries, progress, and the signals
 //! that end it. Wired here once, for all commands.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, timeout};
 
 use super::Error;
 use super::groups::GlobalArgs;
@@ -12,6 +15,9 @@ use crate::containerd::{self, Client};
 use crate::output::{Options, Printer, Progress};
 use crate::progress::Sink;
 use crate::registry::{self, Policy, Registry};
+
+/// How long somebody is left to wonder what is waited for.
+const TOLD_AFTER: Duration = Duration::from_secs(2);
 
 /// One run of one command.
 pub(super) struct Session<'a> {
@@ -31,6 +37,21 @@ impl Session<'_> {
         Client::connect(&address, self.global.namespace()).await
     }
 
+    /// What `work` comes to; when that takes long, says that `whom` is waited for.
+    pub(super) async fn patiently<T>(&self, whom: &str, work: impl Future<Output = T>) -> T {
+        let started = Instant::now();
+        let mut work = pin!(work);
+        loop {
+            match timeout(TOLD_AFTER, &mut work).await {
+                Ok(outcome) => return outcome,
+                Err(_) => {
+                    let seconds = started.elapsed().as_secs();
+                    self.printer.err(&format!("waiting for {whom}, {seconds} s"));
+                }
+            }
+        }
+    }
+
     /// The snapshotter that containers of the kubelet are started from, unless another was typed;
     /// the daemon's configuration names `configured`.
     ///
@@ -44,7 +65,11 @@ impl Session<'_> {
         let daemons = match self.global.snapshotter() {
             // The daemon need not be asked.
             Some(_) => None,
-            None => client.cri().status().await?.and_then(|status| status.snapshotter),
+            None => {
+                let cri = client.cri();
+                let status = self.patiently("the daemon's CRI plugin", cri.status()).await?;
+                status.and_then(|status| status.snapshotter)
+            }
         };
         Ok(self.global.snapshotter_or(daemons, configured))
     }

@@ -6,7 +6,7 @@
 //! | `address` | which socket |
 //! | `channel`, `client` | the connection; namespace and lease of every call, and noticing a daemon that is gone |
 //! | `blobs` | content: looking, reading, writing with resume and verification |
-//! | `images`, `leases`, `snapshots`, `diff`, `introspection` with `plugin`, `cri` | one service each |
+//! | `images`, `leases`, `namespaces`, `snapshots`, `diff`, `introspection` with `plugin`, `cri` | one service each |
 //! | `services` | the way to them |
 //! | `labels` | the names by which containerd's garbage collector, the kubelet and other tools find things |
 //!
@@ -24,6 +24,7 @@ mod images;
 mod introspection;
 pub mod labels;
 mod leases;
+mod namespaces;
 mod owner;
 mod plugin;
 mod services;

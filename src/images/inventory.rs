@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use serde::Deserialize;
 
 use super::choose::{MAX_MANIFESTS, by_preference};
 use super::names::NameKind;
@@ -23,6 +25,10 @@ pub struct StoredImage {
     pub names: Vec<Image>,
     /// Size of manifest, configuration and layers as stored, for the platform that runs here.
     pub size_bytes: Option<u64>,
+    /// When the image itself was made, as far as [`read_ages`] was told by its configuration.
+    pub made: Option<Timestamp>,
+    /// Whether the daemon's CRI tells the kubelet of pins.
+    pub tells_pins: bool,
 }
 
 impl StoredImage {
@@ -36,8 +42,13 @@ impl StoredImage {
         self.names.iter().map(|name| name.target.digest).collect()
     }
 
-    /// The kubelet takes an image for pinned when one of its names is.
+    /// Whether the kubelet takes the image for pinned: when one of its names is, and its CRI says so.
     pub fn is_pinned(&self) -> bool {
+        self.tells_pins && self.has_pin()
+    }
+
+    /// Whether one of its names has the label of a pin, obeyed or not.
+    pub fn has_pin(&self) -> bool {
         self.names.iter().any(|name| labels::is_pinned(&name.labels))
     }
 }
@@ -57,7 +68,43 @@ pub async fn load(client: &Client) -> Result<Vec<StoredImage>, Error> {
     });
     let found: BTreeMap<Digest, Option<Found>> =
         stream::iter(looks).buffer_unordered(CONCURRENT_LOOKS).try_collect().await?;
-    Ok(group(names, &found))
+    Ok(group(names, &found, client.cri().reports_pins()))
+}
+
+/// Finds out when each of `images` was made: a read more for each of them.
+///
+/// # Errors
+/// When the daemon refuses. A configuration that is missing, or tells no time, is no error.
+pub async fn read_ages(client: &Client, images: &mut [StoredImage]) -> Result<(), Error> {
+    let content = client.content();
+    let ages: Vec<Option<Timestamp>> = stream::iter(images.iter().map(|image| image.id))
+        .map(|id| age(&content, id))
+        .buffered(CONCURRENT_LOOKS)
+        .try_collect()
+        .await?;
+    for (image, made) in images.iter_mut().zip(ages) {
+        image.made = made;
+    }
+    Ok(())
+}
+
+async fn age(content: &ContentStore, config: Option<Digest>) -> Result<Option<Timestamp>, Error> {
+    #[derive(Deserialize)]
+    struct Made {
+        created: Option<String>,
+    }
+    let Some(config) = config else { return Ok(None) };
+    match content.info(&config).await? {
+        Some(info) if info.size <= MAX_MANIFEST_BYTES => {}
+        _ => return Ok(None),
+    }
+    let bytes = match content.read(&config, MAX_MANIFEST_BYTES).await {
+        Ok(bytes) => bytes,
+        Err(Error::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let made = serde_json::from_slice::<Made>(&bytes).ok().and_then(|made| made.created);
+    Ok(made.and_then(|text| text.parse().ok()))
 }
 
 /// What a target's content tells.
@@ -68,7 +115,11 @@ struct Found {
 }
 
 /// Two targets with one configuration are one image: an index that was pushed again, for instance.
-fn group(names: Vec<Image>, found: &BTreeMap<Digest, Option<Found>>) -> Vec<StoredImage> {
+fn group(
+    names: Vec<Image>,
+    found: &BTreeMap<Digest, Option<Found>>,
+    tells_pins: bool,
+) -> Vec<StoredImage> {
     let mut images: BTreeMap<Digest, StoredImage> = BTreeMap::new();
     for name in names {
         let found = found.get(&name.target.digest).copied().flatten();
@@ -77,6 +128,8 @@ fn group(names: Vec<Image>, found: &BTreeMap<Digest, Option<Found>>) -> Vec<Stor
             id: found.map(|found| found.id),
             names: Vec::new(),
             size_bytes: found.map(|found| found.size_bytes),
+            made: None,
+            tells_pins,
         });
         image.names.push(name);
     }

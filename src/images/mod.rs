@@ -6,6 +6,7 @@
 //! | `choose` | which entries of an index are wanted |
 //! | `inventory` | which names stand for the same image, and what it weighs |
 //! | `names` | what a name is, and which of an image's names go together |
+//! | `leftovers` | what ended pulls hold, and ending that |
 //! | `removal` | what goes when an image is removed |
 //! | `error` | why that did not work |
 //!
@@ -14,11 +15,13 @@
 mod choose;
 mod error;
 mod inventory;
+mod leftovers;
 mod names;
 mod removal;
 
 pub use choose::{Candidate, Chosen, Entry, MAX_MANIFESTS, NoPlatform, PlatformChoice, choose};
 pub use error::Error;
-pub use inventory::{StoredImage, load};
-pub use names::NameKind;
+pub use inventory::{StoredImage, load, read_ages};
+pub use leftovers::{Leftover, end, leftovers};
+pub use names::{NameKind, is_found_by_kubelet};
 pub use removal::Doomed;

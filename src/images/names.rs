@@ -74,3 +74,35 @@ pub(super) fn left_over(image: &StoredImage, doomed: &BTreeSet<String>) -> Vec<S
     }
     left_over
 }
+
+/// Whether the kubelet can ask for an image by `name`: it asks by references as containerd writes them
+/// out, so what `ctr images import` left as `busybox:1` it does not find. Names that are digests are
+/// the image ID.
+pub fn is_found_by_kubelet(name: &str) -> bool {
+    NameKind::of(name) == NameKind::Id
+        || name.parse::<Reference>().is_ok_and(|reference| reference.to_string() == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kubelet_finds_names_that_are_written_out() {
+        let id = Digest::of(b"").to_string();
+        for (name, is_found) in [
+            ("docker.io/library/busybox:1", true),
+            (&*format!("docker.io/library/busybox@{id}"), true),
+            ("quay.io/a/b:c", true),
+            (&*id, true),
+            ("busybox:1", false),
+            ("library/busybox:1", false),
+            ("docker.io/busybox:1", false),
+            ("docker.io/library/busybox", false),
+            ("Some Name", false),
+            ("import-2026-11-28@sha256:00", false),
+        ] {
+            assert_eq!(is_found_by_kubelet(name), is_found, "{name}");
+        }
+    }
+}

@@ -5,6 +5,10 @@ use std::collections::HashMap;
 use crate::oci::Digest;
 use crate::progress::{BlobKind, BlobState, Event};
 
+/// Of a blob's size, the part that counts only when it is done, as a divisor (a hundredth): the whole
+/// must not be shown as complete while something is still verified or unpacked.
+const LAST_STEP: u64 = 100;
+
 /// One configuration or layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Blob {
@@ -22,10 +26,34 @@ impl Blob {
             BlobState::Waiting | BlobState::Downloading => {
                 self.resumed_bytes.saturating_add(self.received_bytes).min(self.size_bytes)
             }
-            BlobState::Verifying | BlobState::Unpacking | BlobState::Done | BlobState::Exists => {
-                self.size_bytes
+            BlobState::Verifying
+            | BlobState::AwaitingLowerLayers
+            | BlobState::Unpacking
+            | BlobState::Done
+            | BlobState::Exists => self.size_bytes,
+        }
+    }
+
+    /// How far everything that has to be done with it has come, in bytes of its size.
+    fn progress(&self) -> u64 {
+        match self.is_finished() {
+            true => self.size_bytes,
+            // A byte at the least, so that the whole is never complete before its last blob.
+            false => {
+                let last_step = (self.size_bytes / LAST_STEP).max(1);
+                self.position().min(self.size_bytes.saturating_sub(last_step))
             }
         }
+    }
+
+    /// Whether all its bytes are there.
+    pub(super) fn is_there(&self) -> bool {
+        !matches!(self.state, BlobState::Waiting | BlobState::Downloading)
+    }
+
+    /// Whether its download has brought something yet.
+    pub(super) fn is_flowing(&self) -> bool {
+        self.state == BlobState::Downloading && self.received_bytes > 0
     }
 
     pub(super) fn is_finished(&self) -> bool {
@@ -45,6 +73,10 @@ pub(super) struct Totals {
     pub(super) size_bytes: u64,
     /// How much of `size_bytes` is there.
     pub(super) position_bytes: u64,
+    /// How much of `size_bytes` is done: all of it only when every blob is.
+    pub(super) done_bytes: u64,
+    /// What came from the network in this run.
+    pub(super) received_bytes: u64,
 }
 
 /// The blobs of all images of a run, each once, in the order in which they were announced.
@@ -57,14 +89,26 @@ pub(super) struct Board {
     images: usize,
     images_finished: usize,
     images_failed: usize,
+    /// Those that are being worked on, in the order in which they were begun.
+    running: Vec<String>,
+    received_bytes: u64,
 }
 
 impl Board {
     pub(super) fn event(&mut self, event: &Event) {
         match event {
-            Event::Started { .. } => self.images += 1,
-            Event::Finished(_) => self.images_finished += 1,
-            Event::Failed { .. } => self.images_failed += 1,
+            Event::Started { image } => {
+                self.images += 1;
+                self.running.push(image.clone());
+            }
+            Event::Finished(report) => {
+                self.images_finished += 1;
+                self.running.retain(|image| *image != report.image);
+            }
+            Event::Failed { image, .. } => {
+                self.images_failed += 1;
+                self.running.retain(|running| running != image);
+            }
             Event::Blob { digest, kind, size_bytes, state, resumed_bytes }
                 if matches!(kind, BlobKind::Config | BlobKind::Layer) =>
             {
@@ -72,6 +116,7 @@ impl Board {
             }
             Event::Received { digest, delta_bytes } => {
                 if let Some(blob) = self.blobs.get_mut(digest) {
+                    self.received_bytes = self.received_bytes.saturating_add(*delta_bytes);
                     blob.received_bytes = blob.received_bytes.saturating_add(*delta_bytes);
                 }
             }
@@ -106,12 +151,18 @@ impl Board {
         self.blobs.get(&digest)
     }
 
+    /// The images that are being worked on.
+    pub(super) fn running(&self) -> &[String] {
+        &self.running
+    }
+
     pub(super) fn totals(&self) -> Totals {
         let mut totals = Totals {
             images: self.images,
             images_finished: self.images_finished,
             images_failed: self.images_failed,
             blobs: self.blobs.len(),
+            received_bytes: self.received_bytes,
             ..Totals::default()
         };
         for blob in self.blobs.values() {
@@ -119,6 +170,7 @@ impl Board {
             if blob.state != BlobState::Exists {
                 totals.size_bytes = totals.size_bytes.saturating_add(blob.size_bytes);
                 totals.position_bytes = totals.position_bytes.saturating_add(blob.position());
+                totals.done_bytes = totals.done_bytes.saturating_add(blob.progress());
             }
         }
         totals
@@ -152,7 +204,8 @@ fn interest(state: BlobState) -> Option<u8> {
         BlobState::Downloading => Some(0),
         BlobState::Unpacking => Some(1),
         BlobState::Verifying => Some(2),
-        BlobState::Waiting => Some(3),
+        BlobState::AwaitingLowerLayers => Some(3),
+        BlobState::Waiting => Some(4),
         BlobState::Done | BlobState::Exists => None,
     }
 }
@@ -199,6 +252,45 @@ mod tests {
     fn what_was_there_is_not_counted_as_work() {
         let totals = board(&[("a", BlobState::Exists), ("b", BlobState::Waiting)]).totals();
         assert_eq!((totals.size_bytes, totals.position_bytes), (100, 0));
+    }
+
+    #[test]
+    fn the_whole_is_complete_when_the_last_blob_is_done_and_not_before() {
+        let states = [BlobState::Verifying, BlobState::AwaitingLowerLayers, BlobState::Unpacking];
+        for state in states {
+            let totals = board(&[("a", BlobState::Done), ("b", state)]).totals();
+            assert_eq!((totals.size_bytes, totals.done_bytes), (200, 199), "{state:?}");
+        }
+        let totals = board(&[("a", BlobState::Done), ("b", BlobState::Done)]).totals();
+        assert_eq!(totals.done_bytes, totals.size_bytes);
+    }
+
+    #[test]
+    fn what_was_left_by_an_earlier_run_is_there_but_was_not_received() {
+        let mut board = board(&[("a", BlobState::Downloading)]);
+        assert!(!board.blob(digest("a")).unwrap().is_flowing());
+        board.event(&Event::Received { digest: digest("a"), delta_bytes: 20 });
+        assert!(board.blob(digest("a")).unwrap().is_flowing());
+        let totals = board.totals();
+        assert_eq!((totals.position_bytes, totals.received_bytes), (50, 20));
+    }
+
+    #[test]
+    fn images_are_named_while_they_are_worked_on() {
+        let mut board = Board::default();
+        for image in ["a", "b"] {
+            board.event(&Event::Started { image: image.to_owned() });
+        }
+        assert_eq!(board.running(), ["a", "b"]);
+        let report = crate::progress::PullReport {
+            image: "a".to_owned(),
+            digest: digest("a"),
+            fetched_bytes: 0,
+            reused_bytes: 0,
+            duration: std::time::Duration::ZERO,
+        };
+        board.event(&Event::Finished(report));
+        assert_eq!(board.running(), ["b"]);
     }
 
     #[test]

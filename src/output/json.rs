@@ -239,11 +239,15 @@ mod tests {
 
     #[test]
     fn readme_lists_every_state_of_a_blob() {
-        use BlobState::{Done, Downloading, Exists, Unpacking, Verifying, Waiting};
-        let states = [Waiting, Downloading, Verifying, Unpacking, Done, Exists];
+        use BlobState::{
+            AwaitingLowerLayers, Done, Downloading, Exists, Unpacking, Verifying, Waiting,
+        };
+        let states =
+            [Waiting, Downloading, Verifying, AwaitingLowerLayers, Unpacking, Done, Exists];
         for state in states {
             match state {
-                Waiting | Downloading | Verifying | Unpacking | Done | Exists => {}
+                Waiting | Downloading | Verifying | AwaitingLowerLayers | Unpacking | Done
+                | Exists => {}
             }
         }
         let rows = readme_rows();

@@ -7,6 +7,7 @@ use super::printer::Printer;
 use super::renderer::Renderer;
 use super::summary::Summary;
 use super::units;
+use super::waits::asking;
 use crate::failure::printable;
 use crate::progress::{BlobKind, BlobState, Event, HostAttempt};
 
@@ -19,21 +20,33 @@ pub(super) struct Lines {
     attempts: bool,
     board: Board,
     last_line: Instant,
-    last_position: u64,
+    last_received: u64,
+    /// When the first byte came: what was waited before says nothing about the speed.
+    flowing_since: Option<Instant>,
+    last_tick: Instant,
 }
 
 impl Lines {
     /// With `attempts`, each request and each layer gets a line too.
     pub(super) fn new(printer: Printer, attempts: bool, now: Instant) -> Self {
-        Self { printer, attempts, board: Board::default(), last_line: now, last_position: 0 }
+        Self {
+            printer,
+            attempts,
+            board: Board::default(),
+            last_line: now,
+            last_received: 0,
+            flowing_since: None,
+            last_tick: now,
+        }
     }
 
     fn overall(&mut self, now: Instant) {
         let totals = self.board.totals();
-        let since = now - self.last_line;
-        let speed = units::speed(totals.position_bytes.saturating_sub(self.last_position), since);
+        let since = self.flowing_since.unwrap_or(now).max(self.last_line);
+        let received = totals.received_bytes.saturating_sub(self.last_received);
+        let speed = units::speed(received, now.saturating_duration_since(since));
         self.last_line = now;
-        self.last_position = totals.position_bytes;
+        self.last_received = totals.received_bytes;
         if totals.blobs == totals.blobs_finished {
             return;
         }
@@ -61,6 +74,11 @@ impl Renderer for Lines {
     }
 
     fn tick(&mut self, now: Instant) {
+        if self.flowing_since.is_none() && self.board.totals().received_bytes > 0 {
+            // It came since the last call, a tenth of a second ago.
+            self.flowing_since = Some(self.last_tick);
+        }
+        self.last_tick = now;
         if now - self.last_line >= INTERVAL {
             self.overall(now);
         }
@@ -85,6 +103,7 @@ fn step(event: &Event) -> Option<String> {
             if *blobs == 1 { "blob" } else { "blobs" },
             units::bytes(*total_bytes)
         )),
+        Event::Waiting { host, waited, .. } => Some(printable(&asking(host, *waited))),
         _ => None,
     }
 }
@@ -131,6 +150,7 @@ pub(super) fn state_name(state: BlobState) -> &'static str {
         BlobState::Waiting => "waiting",
         BlobState::Downloading => "downloading",
         BlobState::Verifying => "verifying",
+        BlobState::AwaitingLowerLayers => "waits for lower layers",
         BlobState::Unpacking => "unpacking",
         BlobState::Done => "done",
         BlobState::Exists => "exists",
@@ -151,6 +171,34 @@ mod tests {
             state,
             resumed_bytes: 0,
         }
+    }
+
+    #[test]
+    fn the_time_before_the_first_byte_and_what_was_there_are_no_part_of_the_speed() {
+        let (printer, _, stderr) = captured::printer();
+        let start = Instant::now();
+        let mut lines = Lines::new(printer, false, start);
+        let mut layer = layer("a", BlobState::Downloading);
+        if let Event::Blob { resumed_bytes, .. } = &mut layer {
+            *resumed_bytes = 50 << 20;
+        }
+        lines.event(&layer);
+        lines.tick(start + Duration::from_secs(3));
+        lines.event(&Event::Received { digest: Digest::of(b"a"), delta_bytes: 20 << 20 });
+        lines.tick(start + Duration::from_secs(5));
+        assert_eq!(stderr.text(), "70.00 MiB of 100.00 MiB, 10.00 MiB/s, 0 of 1 blobs done\n");
+    }
+
+    #[test]
+    fn a_host_that_does_not_answer_is_named() {
+        let (printer, _, stderr) = captured::printer();
+        let mut lines = Lines::new(printer, false, Instant::now());
+        lines.event(&Event::Waiting {
+            host: "mirror.example".to_owned(),
+            request: "HEAD manifests/1".to_owned(),
+            waited: Duration::from_millis(12_030),
+        });
+        assert_eq!(stderr.text(), "asking mirror.example, 12 s\n");
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! | [`Progress`] | the sink that a run reports to, and the thread that renders |
 //! | `renderer`; `bars`, `lines`, `json` | what a way of rendering can do; one each |
 //! | `ledger`, `summary` | results, failures and warnings as they come; what a batch came to |
-//! | `board` | what is known of every blob, for those that draw |
+//! | `board`, `waits` | what is known of every blob, and who has not answered, for those that draw |
 //! | `screen`, `canvas` | the terminal that bars are drawn on |
 //! | `document`, `table`, `units` | results as text or JSON, in columns, and what is in them |
 //! | `logs`, `mode` | log lines; what is shown of all that |
@@ -30,6 +30,7 @@ mod screen;
 mod summary;
 mod table;
 pub mod units;
+mod waits;
 
 pub use document::{Form, document};
 pub use logs::start_logs;

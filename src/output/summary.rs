@@ -14,7 +14,8 @@ pub(super) fn finished(report: &PullReport) -> String {
 }
 
 fn transfer(fetched_bytes: u64, reused_bytes: u64, duration: Duration) -> String {
-    let speed = units::speed(fetched_bytes, duration);
+    // Of an image that was there, the time says nothing about the network.
+    let speed = units::speed(fetched_bytes, duration).filter(|_| fetched_bytes >= reused_bytes);
     format!(
         "fetched {}, reused {} in {}{}",
         units::bytes(fetched_bytes),

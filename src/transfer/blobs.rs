@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
@@ -95,25 +95,28 @@ impl Blobs {
         for layer in present {
             self.state(layer.descriptor(), BlobState::Exists, 0);
         }
-        let (mut downloads, arrivals) = self.start_downloads(missing, source, tally);
-        let done =
-            tokio::try_join!(join_all(&mut downloads), self.settle_in_order(missing, arrivals));
+        let settled = Arc::new(AtomicUsize::new(0));
+        let (mut downloads, arrivals) = self.start_downloads(missing, source, tally, &settled);
+        let settling = self.settle_in_order(missing, arrivals, &settled);
+        let done = tokio::try_join!(join_all(&mut downloads), settling);
         // Those that go on would tell of an image that has failed.
         downloads.shutdown().await;
         done.map(drop)
     }
 
-    /// One task a layer, and for each the news that it is ready for those below it.
+    /// One task a layer, and for each the news that it is ready for those below it, of which `settled`
+    /// are in place.
     fn start_downloads(
         self: &Arc<Self>,
         layers: &[Layer],
         source: &Arc<dyn Source>,
         tally: &Tally,
+        settled: &Arc<AtomicUsize>,
     ) -> (JoinSet<Result<(), Error>>, Vec<oneshot::Receiver<()>>) {
         let mut downloads = JoinSet::new();
         let mut arrivals = Vec::with_capacity(layers.len());
         let mut seen = HashSet::new();
-        for layer in layers {
+        for (position, layer) in layers.iter().enumerate() {
             if seen.insert(layer.descriptor().digest) {
                 self.state(layer.descriptor(), BlobState::Waiting, 0);
             }
@@ -121,8 +124,12 @@ impl Blobs {
             arrivals.push(arrival);
             let (blobs, layer) = (Arc::clone(self), layer.clone());
             let (source, tally) = (Arc::clone(source), tally.clone());
+            let settled = Arc::clone(settled);
             downloads.spawn(async move {
                 blobs.bring(&layer, &*source, &tally).await?;
+                if position > settled.load(Ordering::Relaxed) {
+                    blobs.state(layer.descriptor(), BlobState::AwaitingLowerLayers, 0);
+                }
                 // Nobody listens any more when settling has failed.
                 let _ = arrived.send(());
                 Ok(())
@@ -135,6 +142,7 @@ impl Blobs {
         &self,
         layers: &[Layer],
         arrivals: Vec<oneshot::Receiver<()>>,
+        settled: &AtomicUsize,
     ) -> Result<(), Error> {
         for (layer, arrival) in layers.iter().zip(arrivals) {
             if arrival.await.is_err() {
@@ -145,6 +153,7 @@ impl Blobs {
                 let step = Step::Settle(identity.chain_id);
                 self.steps.run(step, || self.sink.settle(layer)).await?;
             }
+            settled.fetch_add(1, Ordering::Relaxed);
             self.state(layer.descriptor(), BlobState::Done, 0);
         }
         Ok(())

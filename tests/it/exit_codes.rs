@@ -8,7 +8,7 @@ fn usage_errors_are_2_before_anything_is_asked() {
     for arguments in [
         &["pull"][..],
         &["pull", "--no-such-flag", "busybox"],
-        &["pull", "--platform", "amd64", "busybox"],
+        &["pull", "--platform", "a/b/c/d", "busybox"],
         &["pull", "--chunk-size", "huge", "busybox"],
         &["pull", "--to", "tar:file", "busybox"],
         &["pull", "-u", ":hunter2", "registry.example/app"],

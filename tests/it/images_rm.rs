@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::cli::{Outcome, Pullctl};
-use crate::support::containerd::{Containerd, KUBERNETES};
+use crate::support::containerd::{Containerd, KUBERNETES, Version};
 use crate::support::cri::Cri;
 use crate::support::faulty::FaultyRegistry;
 use crate::support::image::{Family, Image, Layer, Recipe};
@@ -85,7 +85,10 @@ each_version! {
                     "digests": [target.digest()],
                     "size_bytes": size,
                     "created": created,
-                    "pinned": is_pinned,
+                    // The CRI of 1.6 tells the kubelet of no pin.
+                    "pinned": is_pinned && daemon.version() != Version::V1_6,
+                    "made": null,
+                    "unusable_names": [],
                 }),
             );
         }
@@ -93,6 +96,9 @@ each_version! {
 
     fn an_empty_namespace_lists_nothing(daemon) {
         let namespace = unique("empty");
+        let reference = FaultyRegistry::start().add_new(&Image::small());
+        Pullctl::pull(daemon, &reference).args(["-n", &namespace]).run().succeeded();
+        Pullctl::new().on(daemon).args(["-n", &namespace, "rm", &reference]).run().succeeded();
         let outcome = images(daemon, &["-n", &namespace, "-q"]);
         assert_eq!(outcome.stdout, "");
         let outcome = images(daemon, &["-n", &namespace, "-o", "json"]);

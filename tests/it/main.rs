@@ -28,6 +28,7 @@ mod hostile_archives;
 mod hostile_layers;
 mod hosts_files;
 mod hosts_tables;
+mod images_more;
 mod images_rm;
 mod ipv6;
 mod layers;

@@ -131,7 +131,8 @@ each_version! {
             let nothing = |start: &str, size: &str| {
                 figures(lines, start) == Some(&format!("0 B/{size}        0 B/s    -"))
             };
-            lines.len() == 4
+            lines.len() == 5
+                && lines[3] == stalled.reference
                 && lines[0] == format!("{} exists      {there}", names[0])
                 && lines.contains(&format!("{waiting} waiting     {size}"))
                 && nothing(&format!("{fetched} downloading "), &size)
@@ -174,7 +175,7 @@ each_version! {
         let terminal = Terminal::start(Pullctl::pull(daemon, &reference));
         terminal.wait_until("one whole layer", |lines| {
             count(lines, &format!("{} downloading ", name(below))) == 1
-                && count(lines, &format!("{} verifying ", name(above))) == 1
+                && count(lines, &format!("{} waits for lower layers ", name(above))) == 1
         });
         gate.open();
         terminal.wait().ended_with(0).tidy();
@@ -186,9 +187,10 @@ each_version! {
         let model = Model { columns: 50, ..Model::default() };
         let terminal = Terminal::of(model, stalled.pull(daemon));
         terminal.wait_until("both layers", |lines| {
-            lines.len() == 3
+            lines.len() == 4
                 && count(lines, " downloading  25% ") == 2
-                && lines[2].starts_with("total 0/2 blobs  25% ")
+                && lines[2].starts_with(&stalled.reference)
+                && lines[3].starts_with("total 0/2 blobs  25% ")
         });
         stalled.rest.open();
         terminal.wait().ended_with(0).tidy();

@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-const DEFAULT_NAMESPACE: &str = "k8s.io";
+/// Where Kubernetes looks.
+pub(in crate::cli) const DEFAULT_NAMESPACE: &str = "k8s.io";
 
 /// What containerd's own clients use when nobody says anything.
 const DEFAULT_SNAPSHOTTER: &str = "overlayfs";

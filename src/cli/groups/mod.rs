@@ -10,6 +10,7 @@ mod registry;
 mod transport;
 
 pub use download::DownloadArgs;
+pub(super) use global::DEFAULT_NAMESPACE;
 pub use global::GlobalArgs;
 pub use hosts::HostsArgs;
 pub use image::ImageArgs;

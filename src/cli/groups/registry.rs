@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use secrecy::SecretString;
 
 use super::HostsArgs;
 use crate::cli::values::Login;
@@ -23,7 +24,7 @@ pub struct RegistryArgs {
     pub plain_http: bool,
 
     /// Do not verify certificates, unless a host's own file says so
-    #[arg(long)]
+    #[arg(long, visible_alias = "insecure-registry")]
     pub skip_verify: bool,
 
     /// Logins to use before all others: docker's config.json, or a Kubernetes Secret of type
@@ -52,7 +53,7 @@ impl RegistryArgs {
     }
 
     /// Who to be towards registries: `-u` counts for the images' own registry, which must be one; the
-    /// node's logins for every host.
+    /// node's logins for every host. `piped` is the password where standard input holds it.
     ///
     /// # Errors
     /// [`Error::SeveralRegistries`], [`Error::NoUser`], or the password can't be asked for.
@@ -60,13 +61,15 @@ impl RegistryArgs {
         &self,
         references: impl Iterator<Item = &'a Reference>,
         node: NodeConfig,
+        piped: Option<SecretString>,
     ) -> Result<Keychain, Error> {
-        Ok(node.with_logins(self.typed_login(references).await?))
+        Ok(node.with_logins(self.typed_login(references, piped).await?))
     }
 
     async fn typed_login<'a>(
         &self,
         mut references: impl Iterator<Item = &'a Reference>,
+        piped: Option<SecretString>,
     ) -> Result<Keychain, Error> {
         let (Some(login), Some(first)) = (&self.user, references.next()) else {
             return Ok(Keychain::default());
@@ -79,8 +82,8 @@ impl RegistryArgs {
             let other = other.domain().to_owned();
             return Err(Error::SeveralRegistries(domain.to_owned(), other));
         }
-        let password = match &login.password {
-            Some(password) => password.clone(),
+        let password = match login.password.clone().or(piped) {
+            Some(password) => password,
             None => prompt::password(&login.username, domain)
                 .await
                 .map_err(|source| Error::Password { username: login.username.clone(), source })?,

@@ -1,19 +1,20 @@
 //! What can be typed, and that README tells it.
 
-use std::collections::BTreeSet;
+mod flags;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::CommandFactory as _;
 
-use super::command::{Cli, Command, EXAMPLES};
+use super::command::{self, Cli, Command, EXAMPLES};
 use super::pull::PullArgs;
 use crate::failure::Failure;
 use crate::output::ProgressMode;
 use crate::platform::Platform;
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
-    Cli::try_parse_from(std::iter::once("pullctl").chain(line.split_whitespace()))
+    command::parse(std::iter::once("pullctl").chain(line.split_whitespace()))
 }
 
 fn pull(line: &str) -> PullArgs {
@@ -105,48 +106,13 @@ fn the_help_tells_every_exit_code() {
     }
 }
 
-const README: &str = include_str!("../../README.md");
+const README: &str = include_str!("../../../README.md");
 
 /// The lines of README's section whose heading begins with `heading`.
 fn readme_section(heading: &str) -> impl Iterator<Item = &'static str> {
     let mut lines = README.lines().skip_while(move |line| !line.starts_with(heading));
     assert!(lines.next().is_some(), "README has no {heading:?}");
     lines.take_while(|line| !line.starts_with('#'))
-}
-
-/// The flags in the tables of a section: `-f`, `--file`.
-fn readme_flags(heading: &str) -> BTreeSet<String> {
-    readme_section(heading)
-        .filter(|line| line.starts_with("| `-"))
-        .filter_map(|line| line.split(" | ").next())
-        .flat_map(|cell| cell.split([' ', ',', '`']))
-        .filter(|word| word.starts_with('-'))
-        .map(str::to_owned)
-        .collect()
-}
-
-fn flags(command: &clap::Command) -> BTreeSet<String> {
-    let arguments = command.get_arguments().filter(|argument| !argument.is_positional());
-    arguments
-        .filter(|argument| !matches!(argument.get_id().as_str(), "help" | "version"))
-        .flat_map(|argument| {
-            let short = argument.get_short().map(|short| format!("-{short}"));
-            short.into_iter().chain(argument.get_long().map(|long| format!("--{long}")))
-        })
-        .collect()
-}
-
-#[test]
-fn readme_lists_every_flag_and_no_other() {
-    let command = Cli::command();
-    assert_eq!(readme_flags("### Every command"), flags(&command));
-    for subcommand in command.get_subcommands() {
-        let flags = flags(subcommand);
-        if !flags.is_empty() {
-            let heading = format!("### `pullctl {}", subcommand.get_name());
-            assert_eq!(readme_flags(&heading), flags, "{heading}");
-        }
-    }
 }
 
 #[test]
@@ -177,4 +143,26 @@ fn readme_lists_every_exit_code_with_its_name() {
     }
     // A heading, a rule, 0, and one for each failure.
     assert_eq!(rows.iter().filter(|line| line.starts_with('|')).count(), failures.len() + 3);
+}
+
+#[test]
+fn usage_does_not_take_a_variable_for_something_required() {
+    // As with $CONTAINERD_ADDRESS set: a value that was given.
+    for line in ["rm --address /run/x.sock", "-n moby pull --concurrency 0 a"] {
+        let error = parse(line).expect_err(line).to_string();
+        assert!(!error.contains("<ADDRESS>") && !error.contains("<NAMESPACE>"), "{error}");
+    }
+    let error = parse("rm --address /run/x.sock").unwrap_err().to_string();
+    assert!(error.contains("Usage: pullctl rm [OPTIONS] [REF]..."), "{error}");
+}
+
+#[test]
+fn insecure_registry_is_a_name_for_skip_verify() {
+    assert!(pull("pull --insecure-registry a").registry.skip_verify);
+}
+
+#[test]
+fn a_password_can_come_by_standard_input_for_a_user_only() {
+    assert!(pull("pull -u ann --password-stdin a").password_stdin);
+    assert_eq!(parse("pull --password-stdin a").unwrap_err().exit_code(), 2);
 }

@@ -1,0 +1,102 @@
+//! What `images` says beyond the names: namespaces that are none, names of no use, pins, and what
+//! pulls that ended early have left.
+
+use serde_json::Value;
+
+use crate::support::cli::{Outcome, Pullctl};
+use crate::support::containerd::{Containerd, KUBERNETES, Version};
+use crate::support::faulty::{Fault, FaultyRegistry};
+use crate::support::image::{Image, Layer, Recipe};
+use crate::support::{each_version, unique};
+
+fn pullctl(daemon: &Containerd, arguments: &[&str]) -> Outcome {
+    Pullctl::new().on(daemon).args(arguments).run()
+}
+
+fn leftovers(daemon: &Containerd, namespace: &str) -> Vec<Value> {
+    let flags = ["-n", namespace, "images", "--leftovers", "-o", "json"];
+    serde_json::from_str(&pullctl(daemon, &flags).succeeded().stdout).unwrap()
+}
+
+each_version! {
+    fn a_namespace_that_is_none_is_named_with_those_there_are(daemon) {
+        let reference = FaultyRegistry::start().add_new(&Image::small());
+        Pullctl::pull(daemon, &reference).run().succeeded();
+        let outcome = pullctl(daemon, &["-n", "k8s.oi", "images"]).ended_with(3);
+        outcome.says("containerd has no namespace k8s.oi").says(KUBERNETES);
+    }
+
+    fn a_name_under_which_the_kubelet_finds_nothing_is_marked(daemon) {
+        let reference = FaultyRegistry::start().add_new(&Image::small());
+        Pullctl::pull(daemon, &reference).run().succeeded();
+        let short = unique("short").replace('/', "-") + ":1";
+        daemon.ctr(KUBERNETES, &["images", "tag", &reference, &short]);
+        let outcome = pullctl(daemon, &["images"]).succeeded();
+        let of = |name: &str| {
+            let is_it = |line: &&str| line.starts_with(&format!("{name} "));
+            outcome.stdout.lines().find(is_it).unwrap_or_else(|| panic!("{outcome:?}")).to_owned()
+        };
+        assert!(of(&short).contains(" ! "), "{outcome:?}");
+        assert!(!of(&reference).contains(" ! "), "{outcome:?}");
+        let outcome = outcome.says("the kubelet finds nothing under the names marked with !");
+        drop(outcome);
+        pullctl(daemon, &["rm", &short]).succeeded();
+    }
+
+    fn a_pin_counts_where_the_cri_tells_the_kubelet_of_it(daemon) {
+        let namespace = unique("pins");
+        let reference = FaultyRegistry::start().add_new(&Image::small());
+        let pull = Pullctl::pull(daemon, &reference).args(["-n", &namespace, "--pin"]);
+        let pulled = pull.run().succeeded();
+        let listed = pullctl(daemon, &["-n", &namespace, "images"]).succeeded();
+        if daemon.version() == Version::V1_6 {
+            pulled.says("does not tell the kubelet of pins").says("DaemonSet");
+            assert!(!listed.stdout.contains("yes"), "{listed:?}");
+            listed.says("does not tell the kubelet of pins");
+        } else {
+            assert_eq!(pulled.stderr.matches("warning:").count(), 0, "{pulled:?}");
+            assert!(listed.stdout.contains("yes"), "{listed:?}");
+        }
+    }
+
+    fn what_a_failed_pull_left_is_shown_and_ended(daemon) {
+        let namespace = unique("left");
+        assert!(leftovers(daemon, &namespace).is_empty());
+        let registry = FaultyRegistry::start();
+        let layers = [Layer::noise(&unique("a"), 3 << 20), Layer::noise(&unique("b"), 3 << 20)];
+        let image = Recipe::new(layers.to_vec()).build();
+        let reference = registry.add_new(&image);
+        let last = image.blobs.iter().rfind(|blob| blob.bytes.len() > 1 << 20).unwrap();
+        registry.always(&last.digest.to_string(), Fault::Status(404, Vec::new()));
+        let pull = Pullctl::pull(daemon, &reference).args(["-n", &namespace]);
+        pull.args(["--concurrency", "1"]).run().ended_with(3);
+
+        let left = leftovers(daemon, &namespace);
+        assert_eq!(left.len(), 1, "{left:?}");
+        assert_eq!(left[0]["images"], serde_json::json!([reference]), "{left:?}");
+        assert!(left[0]["size_bytes"].as_u64() > Some(1 << 20), "{left:?}");
+        assert!(left[0]["expires"].is_string(), "{left:?}");
+
+        let ended = pullctl(daemon, &["-n", &namespace, "rm", "--leftovers"]).succeeded();
+        assert_eq!(ended.stdout.trim(), reference);
+        assert!(leftovers(daemon, &namespace).is_empty());
+    }
+}
+
+#[test]
+fn a_password_comes_by_standard_input() {
+    let registry = FaultyRegistry::start();
+    let reference = registry.add_new(&Image::small());
+    let (user, password) = ("ann".to_owned(), "hunter2".to_owned());
+    registry.require(crate::support::faulty::Login::Basic { user, password });
+    let directory = tempfile::tempdir().unwrap();
+    let to = format!("oci:{}", directory.path().join("layout").display());
+    let pull = |flags: &[&str]| Pullctl::new().args(["pull", "--to", &to, &reference]).args(flags);
+    let outcome = pull(&["-u", "ann", "--password-stdin"]).input("hunter2\n").run().succeeded();
+    assert!(!outcome.stderr.contains("warning:"), "{outcome:?}");
+    let outcome = pull(&["-u", "ann:hunter2"]).run().succeeded();
+    let outcome = outcome.says("other users of this machine can see a password in -u");
+    assert!(!outcome.stderr.contains("hunter2"), "{outcome:?}");
+    pull(&["-u", "ann:x", "--password-stdin"]).input("y\n").run().ended_with(2);
+    pull(&["-u", "ann", "--password-stdin", "-f", "-"]).input("y\n").run().ended_with(2);
+}
