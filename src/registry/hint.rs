@@ -140,10 +140,14 @@ impl Fault {
                 format!("{host} is in trouble: try again later, or use a mirror")
             }
             // nginx tells so on a page, which the answer to a HEAD does not have.
-            Self::Status { status: StatusCode::BAD_REQUEST, reason: None, .. } => format!(
-                "if {host} asks for client certificates, put one into {}",
-                place.of_client(host)
-            ),
+            Self::Status { status: StatusCode::BAD_REQUEST, reason, .. }
+                if reason.as_ref().is_none_or(|words| words.contains("certificate")) =>
+            {
+                format!(
+                    "if {host} asks for client certificates, put one into {}",
+                    place.of_client(host)
+                )
+            }
             Self::Status { .. } => {
                 format!("ask the operator of {host} why it refuses, or use a mirror")
             }
