@@ -109,7 +109,7 @@ async fn pull(
         return Ok(None);
     }
     // The client insists on one even where nothing is encrypted; it may be there from the last pair.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let wanted = look_at(authority, images, folder).await?;
     // By the first blob it is found out how they are stored.
     let first = Bytes::from(unique("first"));

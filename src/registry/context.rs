@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::Keychain;
@@ -86,6 +87,30 @@ impl Context {
         timeout_at(end, operation)
             .await
             .map_err(|_elapsed| self.expired().unwrap_or(Fault::Stalled { phase, after }))
+    }
+
+    /// The same for an operation that sends: whenever `progress` changes, the wait begins anew.
+    pub(crate) async fn within_progress<T>(
+        &self,
+        phase: Phase,
+        at_least: Duration,
+        mut progress: watch::Receiver<u64>,
+        operation: impl Future<Output = T>,
+    ) -> Result<T, Fault> {
+        let mut operation = pin!(operation);
+        loop {
+            let step = async {
+                tokio::select! {
+                    biased;
+                    done = operation.as_mut() => Some(done),
+                    // Fails, and is waited for no more, once all has been sent.
+                    Ok(()) = progress.changed() => None,
+                }
+            };
+            if let Some(done) = self.within(phase, at_least, step).await? {
+                return Ok(done);
+            }
+        }
     }
 
     /// Waits until `bytes` that have just come are within the run's speed limit, or until its time is

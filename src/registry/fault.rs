@@ -226,6 +226,12 @@ pub enum TlsFault {
         /// The names on it.
         presented: Vec<String>,
     },
+    /// The certificate names its host as its common name only, which nobody reads any more.
+    #[error("certificate names no host but in its common name, which is not read any more")]
+    NoNames,
+    /// The host offers nothing that is safe enough.
+    #[error("the host offers no TLS 1.2 with AES-GCM or ChaCha20, and no TLS 1.3: {0}")]
+    Outdated(String),
     /// The host speaks plain HTTP.
     #[error("plain HTTP answered where TLS was expected")]
     PlainHttp,

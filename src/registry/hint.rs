@@ -106,7 +106,7 @@ impl Fault {
                 )
             }
             Self::Proxy { proxy, .. } => format!(
-                "check HTTPS_PROXY, HTTP_PROXY and NO_PROXY: {host} is asked through {proxy}"
+                "check that the proxy {proxy} is up and lets {host} through, or name {host} in NO_PROXY"
             ),
             Self::Tls(fault) => fault.hint(host, place),
             // Logins are kept for the registry, whoever hands out its tokens.
@@ -196,6 +196,12 @@ impl TlsFault {
             Self::WrongName { .. } => {
                 format!("use a name that is on the certificate of {host}, or try --skip-verify")
             }
+            Self::NoNames => format!(
+                "issue the certificate of {host} again with subjectAltName = DNS:…, or try --skip-verify"
+            ),
+            Self::Outdated(_) => format!(
+                "update {host}, or put a proxy before it that offers TLS 1.2 with AES-GCM or TLS 1.3; --skip-verify does not help"
+            ),
             Self::PlainHttp => format!("{host} speaks plain HTTP: try --plain-http"),
             Self::ClientCertificate(_) => {
                 format!("put a client certificate into {}", place.of_client(host))

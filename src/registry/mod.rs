@@ -32,6 +32,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use self::http::proxy::{ProxyChoice, proxy_of};
 pub use self::http::trace::TARGET as HTTP_TRACE_TARGET;
 pub use api::resolver::Resolved;
 pub use auth::Action;

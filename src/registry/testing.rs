@@ -91,6 +91,11 @@ impl Reply {
         Self::status(307).header("Location", location)
     }
 
+    /// Not even a head, until `gate` has a permit; then the end of the connection.
+    pub(crate) fn silent(gate: &Arc<Semaphore>) -> Self {
+        Self { status: 0, headers: vec![], steps: vec![Step::Wait(Arc::clone(gate)), Step::Close] }
+    }
+
     /// Replaces the body, and its length with it.
     pub(crate) fn body(mut self, body: impl Into<Bytes>) -> Self {
         let body = body.into();
@@ -262,12 +267,15 @@ async fn read(stream: &mut BufReader<TcpStream>, connection: usize) -> Option<Re
 
 /// `None` when the connection is over.
 async fn send(stream: &mut TcpStream, request: &Request, reply: Reply) -> Option<()> {
+    let is_silent = reply.status == 0;
     let mut head = format!("HTTP/1.1 {} Scripted\r\n", reply.status);
     for (name, value) in &reply.headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     head.push_str("\r\n");
-    stream.write_all(head.as_bytes()).await.ok()?;
+    if !is_silent {
+        stream.write_all(head.as_bytes()).await.ok()?;
+    }
     if request.method == "HEAD" {
         return Some(());
     }

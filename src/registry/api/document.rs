@@ -14,8 +14,8 @@ use crate::registry::blob::ranges::ByteRange;
 use crate::registry::fault::Fault;
 use crate::registry::http::body;
 use crate::registry::http::clients::Lane;
-use crate::registry::http::endpoint::{Answer, Call};
 use crate::registry::http::envelope;
+use crate::registry::http::exchange::{Answer, Call};
 
 /// The manifest types that a pull understands, schema1 not among them.
 const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
@@ -116,7 +116,7 @@ async fn read(host: &Host, document: &str, expected: Option<Digest>) -> Result<D
         let Ok(answer) = send(host, Method::GET, document, Some(rest)).await else { break };
         let response = answer.response;
         if response.status() != StatusCode::PARTIAL_CONTENT
-            || rest.check(response.headers(), size).is_err()
+            || rest.answered(response.headers(), size).ok() != Some(rest)
             || response.headers().contains_key(CONTENT_ENCODING)
         {
             break;

@@ -9,7 +9,7 @@ use crate::registry::fault::Fault;
 use crate::registry::hint::SettingsPlace;
 use crate::registry::http::body;
 use crate::registry::http::clients::Lane;
-use crate::registry::http::endpoint::Call;
+use crate::registry::http::exchange::Call;
 use crate::registry::repository::Registry;
 
 /// Every registry answers here, and asks for a login if it knows logins. See

@@ -13,7 +13,7 @@ use crate::registry::auth::Action;
 use crate::registry::fault::Fault;
 use crate::registry::http::body;
 use crate::registry::http::clients::Lane;
-use crate::registry::http::endpoint::Call;
+use crate::registry::http::exchange::Call;
 
 /// Most pages of one list that are read; a hundred thousand tags fit in at the usual 1,000 a page.
 const MAX_PAGES: usize = 256;

@@ -18,7 +18,9 @@ use crate::config::Credential;
 use crate::registry::Fault;
 use crate::registry::http::body;
 use crate::registry::http::clients::Lane;
-use crate::registry::http::endpoint::{Endpoint, Exchange};
+use crate::registry::http::endpoint::Endpoint;
+use crate::registry::http::exchange::Exchange;
+use crate::registry::http::payload::Payload;
 
 /// Largest answer of a token endpoint that is read, in bytes (1 MiB); tokens are a few KiB.
 const MAX_TOKEN_BODY: u64 = 1024 * 1024;
@@ -62,7 +64,8 @@ impl Token {
     fn read(body: &[u8]) -> Result<Self, Fault> {
         let malformed = || Fault::Malformed("the answer holds no token".to_owned());
         let answer: Answer = serde_json::from_slice(body).map_err(|_| malformed())?;
-        let token = [answer.token, answer.access_token]
+        // Of both, OAuth2's is the one that containerd takes.
+        let token = [answer.access_token, answer.token]
             .into_iter()
             .flatten()
             .find(|token| !token.is_empty())
@@ -196,7 +199,7 @@ async fn post(
             method: Method::POST,
             url: bearer.realm.clone(),
             headers,
-            body: Some(form(bearer, scopes, fields)),
+            payload: Payload::Secret(form(bearer, scopes, fields)),
             lane: Lane::Api,
             label: "token",
         })
@@ -228,8 +231,8 @@ async fn get(
     if let Some(value) = authorization {
         headers.insert(AUTHORIZATION, value);
     }
-    let exchange =
-        Exchange { method: Method::GET, url, headers, body: None, lane: Lane::Api, label: "token" };
+    let (method, payload) = (Method::GET, Payload::None);
+    let exchange = Exchange { method, url, headers, payload, lane: Lane::Api, label: "token" };
     Ok(endpoint.follow(exchange).await?.response)
 }
 
@@ -245,6 +248,19 @@ mod tests {
         assert!(token.header().is_some());
         tokio::time::advance(Duration::from_secs(2)).await;
         assert!(token.header().is_none());
+    }
+
+    #[tokio::test]
+    async fn of_two_tokens_the_one_of_oauth2_counts() {
+        for (body, expected) in [
+            (r#"{"token":"a","access_token":"b"}"#, "Bearer b"),
+            (r#"{"access_token":"b","token":"a"}"#, "Bearer b"),
+            (r#"{"token":"a","access_token":""}"#, "Bearer a"),
+            (r#"{"token":"a","access_token":null}"#, "Bearer a"),
+        ] {
+            let token = Token::read(body.as_bytes()).unwrap();
+            assert_eq!(token.header().unwrap(), expected, "{body}");
+        }
     }
 
     #[tokio::test]

@@ -74,8 +74,7 @@ impl Speed {
 impl Segment {
     /// Nothing is asked before the first [`Segment::open`] or [`Segment::next`].
     pub(crate) fn new(source: Arc<Source>, range: ByteRange, preferred: usize) -> Self {
-        let hosts = source.locations.iter().map(|location| (&location.endpoint, &location.place));
-        let tries = Tries::new(Arc::clone(&source.context), hosts, preferred);
+        let tries = tries(&source, preferred);
         Self { source, tries, preferred, rest: range, connection: None, body: None }
     }
 
@@ -141,11 +140,14 @@ impl Segment {
                 return Some(Err(error));
             }
             let Some(body) = &mut self.body else { continue };
-            match read(&self.source, body, self.rest).await {
+            // Of what is to come, the answer may have the beginning only.
+            let end = body.opened.until.min(self.rest.end);
+            let promised = ByteRange { end, ..self.rest };
+            match read(&self.source, body, promised).await {
                 Ok(bytes) => {
                     let count = bytes.len() as u64;
                     // What comes after the promised bytes makes the last ones worthless.
-                    if count == self.rest.length()
+                    if count == promised.length()
                         && let Err(fault) = self.finish(count).await
                     {
                         self.broke_off(fault);
@@ -183,17 +185,29 @@ impl Segment {
     /// are not handed on yet.
     async fn finish(&mut self, count: u64) -> Result<(), Fault> {
         let Some(body) = &mut self.body else { return Ok(()) };
-        if !is_over(&self.source.context, &mut body.opened).await {
+        // Of a whole that came in place of a part, what follows is another's business.
+        let is_cut = !body.opened.ranged && self.rest.end < body.opened.until;
+        if !is_cut && !is_over(&self.source.context, &mut body.opened).await {
             return Err(Fault::Excess { expected: self.rest.end });
         }
         let (location, delivered, asked) = (body.location, body.delivered + count, body.asked);
         self.body = None;
         self.source.contributed(location);
+        if self.rest.length() > count {
+            // The rest of the range is another request, to the host that answers.
+            self.tries = tries(&self.source, location);
+            self.preferred = location;
+        }
         if let Some(location) = self.source.locations.get(location) {
             location.endpoint.pace().record(delivered, asked.elapsed());
         }
         Ok(())
     }
+}
+
+fn tries(source: &Source, preferred: usize) -> Tries {
+    let hosts = source.locations.iter().map(|location| (&location.endpoint, &location.place));
+    Tries::new(Arc::clone(&source.context), hosts, preferred)
 }
 
 /// Whether nothing of the blob is left in a body, or it breaks off where it should end.
@@ -220,6 +234,7 @@ async fn is_over(context: &Context, opened: &mut Opened) -> bool {
 async fn read(source: &Source, body: &mut Body, rest: ByteRange) -> Result<Bytes, Fault> {
     let missing = rest.length();
     let Body { opened, speed, .. } = body;
+    let is_cut = !opened.ranged && rest.end < opened.until;
     loop {
         let frame = if opened.encoded.is_empty() {
             let waiting = Instant::now();
@@ -232,7 +247,8 @@ async fn read(source: &Source, body: &mut Body, rest: ByteRange) -> Result<Bytes
         } else {
             std::mem::take(&mut opened.encoded)
         };
-        let room = usize::try_from(opened.skip.saturating_add(missing)).unwrap_or(usize::MAX);
+        let wanted = if is_cut { opened.until.saturating_sub(rest.start) } else { missing };
+        let room = usize::try_from(opened.skip.saturating_add(wanted)).unwrap_or(usize::MAX);
         let mut bytes = match &mut opened.decoder {
             None => frame,
             Some(decoder) => {
@@ -243,6 +259,9 @@ async fn read(source: &Source, body: &mut Body, rest: ByteRange) -> Result<Bytes
         let skipped = bytes.len().min(usize::try_from(opened.skip).unwrap_or(usize::MAX));
         opened.skip -= skipped as u64;
         drop(bytes.split_to(skipped));
+        if is_cut {
+            bytes.truncate(usize::try_from(missing).unwrap_or(usize::MAX));
+        }
         if bytes.len() as u64 > missing {
             return Err(Fault::Excess { expected: rest.end });
         }

@@ -1,27 +1,23 @@
 //! Where a blob's bytes are to be had: its hosts, and what was learnt about each.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::CONTENT_ENCODING;
-use http::{Method, StatusCode};
 use reqwest::Response;
-use url::Url;
 
 use crate::oci::{Descriptor, Digest};
 use crate::progress::Event;
-use crate::registry::ask::host::Host;
-use crate::registry::auth::{Access, Action};
+use crate::registry::blob::location::Location;
 use crate::registry::blob::ranges::{self, ByteRange};
 use crate::registry::context::Context;
 use crate::registry::fault::Fault;
-use crate::registry::hint::SettingsPlace;
 use crate::registry::http::body::{self, Decoder};
-use crate::registry::http::clients::Lane;
-use crate::registry::http::endpoint::{Answer, Call, Endpoint, redirected};
-use crate::sync::lock;
+use crate::registry::http::endpoint::redirected;
+use crate::registry::http::exchange::Answer;
 
 /// One blob and all places that may have it.
 #[derive(Debug)]
@@ -36,58 +32,6 @@ pub(crate) struct Source {
     preferred: AtomicUsize,
 }
 
-/// One place that may have the blob.
-#[derive(Debug)]
-pub(crate) struct Location {
-    pub(crate) endpoint: Arc<Endpoint>,
-    /// Where the host's settings are changed.
-    pub(crate) place: SettingsPlace,
-    path: String,
-    access: Option<Arc<Access>>,
-    /// Where the host redirected to; asked directly from then on.
-    target: Mutex<Option<Url>>,
-    /// The host's answers are encoded, so that ranges of them are useless.
-    encoded: AtomicBool,
-    contributed: AtomicBool,
-    /// Another host than the image's own registry.
-    is_mirror: bool,
-}
-
-impl Location {
-    /// `blobs/<digest>` of the repository at `host`.
-    pub(crate) fn at(host: &Host, digest: &Digest) -> Self {
-        let endpoint = Arc::clone(host.endpoint());
-        let path = host.path(&format!("blobs/{digest}"));
-        let access = Some(Arc::new(host.access(&Action::Pull)));
-        let is_mirror = host.is_mirror();
-        Self { is_mirror, ..Self::new(endpoint, host.place().clone(), path, access) }
-    }
-
-    /// `path` at `endpoint`, which is nobody's mirror and gets no login.
-    pub(crate) fn anonymous(endpoint: Arc<Endpoint>, path: String) -> Self {
-        let place = SettingsPlace::of(endpoint.settings(), endpoint.name());
-        Self::new(endpoint, place, path, None)
-    }
-
-    fn new(
-        endpoint: Arc<Endpoint>,
-        place: SettingsPlace,
-        path: String,
-        access: Option<Arc<Access>>,
-    ) -> Self {
-        Self {
-            endpoint,
-            place,
-            path,
-            access,
-            target: Mutex::default(),
-            encoded: AtomicBool::new(false),
-            contributed: AtomicBool::new(false),
-            is_mirror: false,
-        }
-    }
-}
-
 /// An open response, positioned at the byte asked for after `skip` bytes.
 pub(crate) struct Opened {
     pub(crate) response: Response,
@@ -96,7 +40,9 @@ pub(crate) struct Opened {
     pub(crate) encoded: Bytes,
     /// Bytes of the blob before the one asked for, sent by a server without ranges.
     pub(crate) skip: u64,
-    /// Whether this is the range asked for, rather than the whole blob.
+    /// The byte of the blob where it ends.
+    pub(crate) until: u64,
+    /// Whether this is of the range asked for, rather than of the whole blob.
     pub(crate) ranged: bool,
 }
 
@@ -127,24 +73,78 @@ impl Source {
         self.preferred.store(index, Ordering::Relaxed);
     }
 
-    /// Asks `location` for `range`, and for the whole where ranges are useless.
+    /// Asks `location` for `range`, and for the whole where ranges are useless or get no good answer.
     pub(crate) async fn open(
         &self,
         location: &Location,
         range: ByteRange,
     ) -> Result<Opened, Fault> {
-        let whole = range == ByteRange { start: 0, end: self.size };
-        if !whole && !location.encoded.load(Ordering::Relaxed) {
-            let answer = self.ask(location, Some(range)).await?;
-            if answer.response.status() != StatusCode::PARTIAL_CONTENT
-                || !answer.response.headers().contains_key(CONTENT_ENCODING)
-            {
-                return self.accept(answer, range).await;
-            }
-            location.encoded.store(true, Ordering::Relaxed);
+        if range == self.whole() || !location.serves_ranges() {
+            return self.open_whole(location, range).await;
         }
-        let answer = self.ask(location, None).await?;
-        self.accept(answer, range).await
+        let ranges = location.endpoint.ranges();
+        let fault = match self.open_range(location, range).await {
+            Ok(Some(opened)) => {
+                if opened.ranged {
+                    ranges.prove();
+                }
+                return Ok(opened);
+            }
+            Ok(None) => return self.open_whole(location, range).await,
+            Err(fault) => fault,
+        };
+        if !ranges.are_doubted_by(&fault) || !location.probes() {
+            return Err(fault);
+        }
+        let opened = self.open_whole(location, range).await?;
+        if ranges.refuse() {
+            let host = location.endpoint.name();
+            tracing::debug!(host, %fault, "gives no ranges: each blob comes whole from now on");
+        }
+        Ok(opened)
+    }
+
+    fn whole(&self) -> ByteRange {
+        ByteRange { start: 0, end: self.size }
+    }
+
+    async fn open_whole(&self, location: &Location, range: ByteRange) -> Result<Opened, Fault> {
+        let answer = location.ask(&self.request(), None).await?;
+        if answer.response.status() == StatusCode::PARTIAL_CONTENT {
+            // Nobody asked for a part.
+            let part = self.whole().answered(answer.response.headers(), self.size)?;
+            if part != self.whole() {
+                return Err(Fault::WrongRange(format!("bytes {part} in place of all")));
+            }
+        }
+        self.accept(answer, None, range).await
+    }
+
+    /// `None` when the answer is encoded, which makes ranges useless.
+    async fn open_range(
+        &self,
+        location: &Location,
+        range: ByteRange,
+    ) -> Result<Option<Opened>, Fault> {
+        let answer = location.ask(&self.request(), Some(range)).await?;
+        let headers = answer.response.headers();
+        let part = match answer.response.status() {
+            StatusCode::PARTIAL_CONTENT if headers.contains_key(CONTENT_ENCODING) => {
+                location.is_encoded();
+                return Ok(None);
+            }
+            StatusCode::PARTIAL_CONTENT => Some(range.answered(headers, self.size)?),
+            // Some servers have the wrong status over the right part.
+            StatusCode::OK => range
+                .answered(headers, self.size)
+                .ok()
+                .filter(|part| answer.response.content_length() == Some(part.length())),
+            _ => None,
+        };
+        if part.is_some_and(|part| !location.takes_part(part.length(), range.length())) {
+            return Err(Fault::WrongRange("only a few bytes at a time".to_owned()));
+        }
+        self.accept(answer, part, range).await.map(Some)
     }
 
     /// Where a chunk that lags behind may come faster: another mirror in good health, otherwise
@@ -154,7 +154,7 @@ impl Source {
         let preferred = self.preferred();
         let others = self.locations.iter().enumerate().filter(|(index, _)| *index != preferred);
         others
-            .filter(|(_, location)| location.is_mirror && location.endpoint.health().is_up())
+            .filter(|(_, location)| location.may_help_out())
             .map(|(index, _)| index)
             .next()
             .unwrap_or(preferred)
@@ -193,7 +193,7 @@ impl Source {
     /// Takes note that bytes came from the location `index`.
     pub(crate) fn contributed(&self, index: usize) {
         if let Some(location) = self.locations.get(index) {
-            location.contributed.store(true, Ordering::Relaxed);
+            location.contributed();
         }
     }
 
@@ -208,56 +208,27 @@ impl Source {
         for location in &self.locations {
             let name = location.endpoint.name();
             // A host may be at several locations.
-            if location.contributed.load(Ordering::Relaxed) && names.iter().all(|n| n != name) {
+            if location.has_contributed() && names.iter().all(|n| n != name) {
                 names.push(name.to_owned());
             }
         }
         names
     }
 
-    async fn ask(&self, location: &Location, range: Option<ByteRange>) -> Result<Answer, Fault> {
-        let known = lock(&location.target).clone();
-        let label = match range {
-            None => self.request(),
-            Some(range) => format!("{} bytes {range}", self.request()),
-        };
-        let call = |target| Call {
-            method: Method::GET,
-            path: &location.path,
-            target,
-            lane: Lane::Blob,
-            accept: None,
-            range,
-            label: &label,
-            access: location.access.as_deref(),
-        };
-        if let Some(target) = &known {
-            let answer = location.endpoint.send(&call(Some(target))).await;
-            match answer {
-                Ok(answer) if !is_stale(answer.response.status()) => return Ok(answer),
-                // The signature in the URL expired, or its host is gone: the registry knows another.
-                _ => forget(&location.target, target),
-            }
-        }
-        let answer = location.endpoint.send(&call(None)).await?;
-        // The host itself is asked as before, with logins and headers.
-        let elsewhere = answer.target.as_ref().filter(|target| !location.endpoint.is_own(target));
-        if elsewhere.is_some() && answer.response.status().is_success() {
-            *lock(&location.target) = elsewhere.cloned();
-        }
-        Ok(answer)
-    }
-
-    async fn accept(&self, answer: Answer, range: ByteRange) -> Result<Opened, Fault> {
+    /// Takes `answer`, which is `part` of the blob or the whole, for what there is of `range`.
+    async fn accept(
+        &self,
+        answer: Answer,
+        part: Option<ByteRange>,
+        range: ByteRange,
+    ) -> Result<Opened, Fault> {
         let Answer { response, standing, target } = answer;
         let headers = response.headers();
-        let skip = match response.status() {
-            StatusCode::PARTIAL_CONTENT => {
-                range.check(headers, self.size)?;
-                0
-            }
-            StatusCode::OK => range.start,
-            StatusCode::RANGE_NOT_SATISFIABLE => {
+        match response.status() {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => {}
+            StatusCode::RANGE_NOT_SATISFIABLE
+                if ranges::unsatisfied_total(headers).is_some_and(|total| total != self.size) =>
+            {
                 let actual = ranges::unsatisfied_total(headers).unwrap_or(0);
                 return Err(Fault::SizeMismatch { expected: self.size, actual });
             }
@@ -265,37 +236,23 @@ impl Source {
                 let fault = body::refusal(&self.context, response, standing).await;
                 return Err(redirected(target.as_ref(), fault));
             }
-        };
+        }
         if body::is_html(headers) {
             return Err(Fault::Html);
         }
         let decoder = Decoder::for_response(headers)?;
-        let ranged = response.status() == StatusCode::PARTIAL_CONTENT;
-        let promised = if ranged { range.length() } else { self.size };
+        let sent = part.unwrap_or(self.whole());
         match response.content_length() {
-            Some(actual) if actual != promised && decoder.is_none() => {
-                Err(Fault::SizeMismatch { expected: promised, actual })
+            Some(actual) if actual != sent.length() && decoder.is_none() => {
+                return Err(match part {
+                    None => Fault::SizeMismatch { expected: self.size, actual },
+                    Some(part) => Fault::WrongRange(format!("{actual} bytes as bytes {part}")),
+                });
             }
-            _ => Ok(Opened { response, decoder, encoded: Bytes::new(), skip, ranged }),
+            _ => {}
         }
-    }
-}
-
-/// Whether a redirect's target says that its URL is no longer good.
-fn is_stale(status: StatusCode) -> bool {
-    status.is_client_error()
-        && !matches!(
-            status,
-            StatusCode::REQUEST_TIMEOUT
-                | StatusCode::TOO_MANY_REQUESTS
-                | StatusCode::RANGE_NOT_SATISFIABLE
-        )
-}
-
-/// Drops `stale`, unless another task has replaced it meanwhile.
-fn forget(target: &Mutex<Option<Url>>, stale: &Url) {
-    let mut target = lock(target);
-    if target.as_ref() == Some(stale) {
-        *target = None;
+        let skip = range.start.saturating_sub(sent.start);
+        let (encoded, ranged) = (Bytes::new(), part.is_some());
+        Ok(Opened { response, decoder, encoded, skip, until: sent.end, ranged })
     }
 }

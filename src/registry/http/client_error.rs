@@ -57,21 +57,67 @@ impl TlsFault {
                 }
                 Certificate::UnknownIssuer | Certificate::BadSignature => Self::UnknownIssuer,
                 Certificate::NotValidForName => Self::WrongName { presented: Vec::new() },
+                Certificate::NotValidForNameContext { presented, .. } if presented.is_empty() => {
+                    Self::NoNames
+                }
                 Certificate::NotValidForNameContext { presented, .. } => Self::WrongName {
                     presented: presented.iter().map(|name| alternative_name(name)).collect(),
                 },
-                other => Self::Other(other.to_string()),
+                other => Self::Other(certificate_words(other)),
             },
             Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => Self::PlainHttp,
+            Error::AlertReceived(
+                alert @ (AlertDescription::HandshakeFailure
+                | AlertDescription::ProtocolVersion
+                | AlertDescription::InsufficientSecurity),
+            ) => Self::Outdated(words(&format!("{alert:?}"))),
+            Error::PeerIncompatible(reason) => Self::Outdated(words(&format!("{reason:?}"))),
             Error::AlertReceived(
                 alert @ (AlertDescription::CertificateRequired
                 | AlertDescription::BadCertificate
                 | AlertDescription::CertificateUnknown
                 | AlertDescription::UnknownCA),
-            ) => Self::ClientCertificate(format!("{alert:?}")),
+            ) => Self::ClientCertificate(words(&format!("{alert:?}"))),
             other => Self::Other(other.to_string()),
         }
     }
+}
+
+/// What is wrong with a certificate, for people: rustls prints its own types.
+fn certificate_words(error: &rustls::CertificateError) -> String {
+    use rustls::CertificateError as Certificate;
+    let known = match error {
+        Certificate::BadEncoding => "it is malformed",
+        Certificate::Revoked => "it is revoked",
+        Certificate::InvalidPurpose | Certificate::InvalidPurposeContext { .. } => {
+            "it is not for servers"
+        }
+        Certificate::UnhandledCriticalExtension => "it has a critical extension that nobody knows",
+        Certificate::UnsupportedSignatureAlgorithmContext { .. }
+        | Certificate::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "its signature is of a kind that is not safe, or not known"
+        }
+        Certificate::Other(other) => {
+            let reason = other.0.downcast_ref().map(|error: &webpki::Error| format!("{error:?}"));
+            return format!("certificate refused: {}", words(&reason.unwrap_or(other.to_string())));
+        }
+        other => return format!("certificate refused: {}", words(&format!("{other:?}"))),
+    };
+    format!("certificate refused: {known}")
+}
+
+/// `HandshakeFailure`, as types are called, in words: `handshake failure`.
+fn words(name: &str) -> String {
+    let mut words = String::new();
+    let mut after_lower = false;
+    for character in name.chars() {
+        if character.is_uppercase() && after_lower {
+            words.push(' ');
+        }
+        after_lower = character.is_lowercase() || character.is_ascii_digit();
+        words.extend(character.to_lowercase());
+    }
+    words
 }
 
 /// rustls prints subject alternative names as `DnsName("a.example")` and `IpAddress(10.0.0.1)`.
@@ -83,6 +129,36 @@ fn alternative_name(printed: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_types_are_put_into_words() {
+        for (name, expected) in [
+            ("HandshakeFailure", "handshake failure"),
+            ("UnknownCA", "unknown ca"),
+            ("ServerDoesNotSupportTls12Or13", "server does not support tls12 or13"),
+            ("", ""),
+        ] {
+            assert_eq!(words(name), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_certificate_is_said_without_the_names_of_types() {
+        use rustls::CertificateError as Certificate;
+        let version = webpki::Error::UnsupportedCertVersion;
+        let version = rustls::OtherError(std::sync::Arc::new(version));
+        for (error, expected) in [
+            (Certificate::BadEncoding, "certificate refused: it is malformed"),
+            (Certificate::Other(version), "certificate refused: unsupported cert version"),
+            (
+                Certificate::UnknownRevocationStatus,
+                "certificate refused: unknown revocation status",
+            ),
+        ] {
+            let read = TlsFault::read(&rustls::Error::InvalidCertificate(error));
+            assert_eq!(read, TlsFault::Other(expected.to_owned()));
+        }
+    }
 
     #[test]
     fn names_on_a_certificate_are_told_as_people_write_them() {

@@ -15,6 +15,9 @@ use crate::registry::policy::Policy;
 /// Wait for a connection where hosts.toml gives no `dial_timeout`.
 const DEFAULT_DIAL_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Most headers of a response, as Go's clients have no limit but the head's size; hyper's own is 100.
+const MAX_HEADERS: usize = 1000;
+
 /// What a request is for, which decides the connections it uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lane {
@@ -58,6 +61,9 @@ impl Clients {
                 .redirect(RedirectPolicy::none())
                 .retry(reqwest::retry::never())
                 .connect_timeout(dial_timeout)
+                // What RFC 9112 §5.2 calls obsolete and old servers still send.
+                .http1_allow_obsolete_multiline_headers_in_responses(true)
+                .http1_max_headers(MAX_HEADERS)
                 .tcp_keepalive(Duration::from_secs(30));
             let builder = policy.resolve.iter().fold(builder, |builder, entry| {
                 let address = SocketAddr::new(entry.address, entry.port.unwrap_or(0));

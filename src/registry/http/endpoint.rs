@@ -6,23 +6,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, LOCATION, RANGE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use reqwest::Response;
-use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 use url::Url;
 
 use crate::config::{Header, RegistryHost};
 use crate::registry::ask::health::Health;
-use crate::registry::auth::{self, Access, Authorizer, Grant, Standing};
+use crate::registry::auth::{self, Authorizer, Grant, Standing};
 use crate::registry::blob::pace::Pace;
-use crate::registry::blob::ranges::ByteRange;
+use crate::registry::blob::ranges::RangeSupport;
 use crate::registry::context::Context;
 use crate::registry::error::SetupError;
 use crate::registry::fault::{Fault, Phase, TlsFault};
 use crate::registry::http::body;
-use crate::registry::http::clients::{Clients, Lane};
-use crate::registry::http::trace;
+use crate::registry::http::clients::Clients;
+use crate::registry::http::exchange::{Answer, Call, Exchange};
+use crate::registry::http::payload::Payload;
+use crate::registry::http::{proxy, trace};
 
 /// Longest wait for a response because its connection may still be opened: systems give up sooner.
 const LONGEST_DIAL: Duration = Duration::from_secs(130);
@@ -45,47 +46,9 @@ pub(crate) struct Endpoint {
     authorizer: Authorizer,
     health: Health,
     pace: Pace,
+    ranges: RangeSupport,
     /// Set once a host with `http_fallback` turned out to speak no TLS.
     plain: AtomicBool,
-}
-
-/// A request to a registry host.
-#[derive(Debug, Clone)]
-pub(crate) struct Call<'a> {
-    pub(crate) method: Method,
-    /// Path and query.
-    pub(crate) path: &'a str,
-    /// Absolute URL to ask in place of the host's path: a redirect target learnt before. It gets no
-    /// login and no custom header.
-    pub(crate) target: Option<&'a Url>,
-    pub(crate) lane: Lane,
-    pub(crate) accept: Option<&'static str>,
-    pub(crate) range: Option<ByteRange>,
-    /// What people are shown: `manifests/3.6`.
-    pub(crate) label: &'a str,
-    /// For the login; `None` asks anonymously.
-    pub(crate) access: Option<&'a Access>,
-}
-
-/// A response and where it came from.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) response: Response,
-    /// Where a redirect led.
-    pub(crate) target: Option<Url>,
-    /// Of the login that was sent.
-    pub(crate) standing: Standing,
-}
-
-/// One request on the wire.
-#[derive(Debug, Clone)]
-pub(crate) struct Exchange<'a> {
-    pub(crate) method: Method,
-    pub(crate) url: Url,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Option<SecretString>,
-    pub(crate) lane: Lane,
-    pub(crate) label: &'a str,
 }
 
 impl Endpoint {
@@ -103,6 +66,7 @@ impl Endpoint {
             authorizer: Authorizer::default(),
             health: Health::default(),
             pace: Pace::default(),
+            ranges: RangeSupport::default(),
             plain: AtomicBool::new(false),
         })
     }
@@ -138,6 +102,11 @@ impl Endpoint {
             true => self.custom_headers.clone(),
             false => HeaderMap::new(),
         }
+    }
+
+    /// Whether it serves ranges.
+    pub(crate) fn ranges(&self) -> &RangeSupport {
+        &self.ranges
     }
 
     /// `https` or `http`, as now known.
@@ -243,7 +212,7 @@ impl Endpoint {
         // A range of an encoded body is useless, and decoding costs more than it saves.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let Call { method, lane, label, .. } = call.clone();
-        Exchange { method, url, headers, body: None, lane, label }
+        Exchange { method, url, headers, payload: Payload::None, lane, label }
     }
 
     /// Sends `exchange` and follows redirects. What is meant for this host, logins and custom headers,
@@ -275,21 +244,33 @@ impl Endpoint {
     /// Sends one request and waits for the response's head.
     pub(crate) async fn exchange(&self, exchange: Exchange<'_>) -> Result<Response, Fault> {
         trace::request(&exchange);
-        let Exchange { method, url, headers, body, lane, label } = exchange;
+        let Exchange { method, url, headers, payload, lane, label } = exchange;
         let host = authority(&url);
+        let proxy = self.context.proxies.authority(&url);
         let request = format!("{method} {label}");
-        let mut builder = self.clients.lane(lane).request(method, url).headers(headers);
-        if let Some(body) = &body {
-            builder = builder.body(body.expose_secret().to_owned());
-        }
+        let builder = self.clients.lane(lane).request(method, url).headers(headers);
+        let (builder, taken) = payload.fill(builder);
         let started = Instant::now();
         let dial_timeout = self.clients.dial_timeout;
         // The client itself ends a dial that takes too long; the margin lets it say so.
         let dialing = dial_timeout.min(LONGEST_DIAL) + DIAL_MARGIN;
         let answered = self.context.awaited(&host, &request, builder.send());
-        let sent = self.context.within(Phase::Response, dialing, answered).await;
-        let response = sent.and_then(|response| {
-            response.map_err(|error| Fault::from_client(&error, dial_timeout))
+        let sent = self.context.within_progress(Phase::Response, dialing, taken, answered).await;
+        let response = sent.and_then(|response| match (response, proxy) {
+            (Ok(response), Some(proxy))
+                if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED =>
+            {
+                let (status, retry_after) = (response.status(), None);
+                let fault = Fault::Status { status, retry_after, reason: None };
+                Err(proxy::blamed(proxy, &host, fault))
+            }
+            (Ok(response), _) => Ok(response),
+            (Err(error), proxy) => Err(match (Fault::from_client(&error, dial_timeout), proxy) {
+                // A handshake is with the host, whoever carries it.
+                (fault @ Fault::Tls(_), _) => fault,
+                (fault, Some(proxy)) if error.is_connect() => proxy::blamed(proxy, &host, fault),
+                (fault, _) => fault,
+            }),
         });
         let outcome = match &response {
             Ok(response) => {
@@ -325,10 +306,25 @@ fn is_redirect(status: StatusCode) -> bool {
 fn location(base: &Url, headers: &HeaderMap) -> Result<Url, Fault> {
     headers
         .get(LOCATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| base.join(text).ok())
+        .map(|value| in_ascii(value.as_bytes()))
+        .and_then(|text| base.join(&text).ok())
         .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
         .ok_or(Fault::BadRedirect)
+}
+
+/// The text of a `Location`, which some servers fill with what is no ASCII: names as they are stored.
+fn in_ascii(value: &[u8]) -> String {
+    // URLs are read as UTF-8, and what is not ASCII in a path is escaped then.
+    std::str::from_utf8(value).map_or_else(
+        |_| {
+            let escape = |byte: &u8| match byte {
+                0..=0x7f => char::from(*byte).to_string(),
+                other => format!("%{other:02X}"),
+            };
+            value.iter().map(escape).collect()
+        },
+        str::to_owned,
+    )
 }
 
 /// Headers that every request has of its own, so that a redirect keeps them.
@@ -359,4 +355,29 @@ fn header_map<'a>(headers: impl IntoIterator<Item = &'a Header>) -> Result<Heade
         }
     }
     Ok(map)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_may_hold_what_is_no_ascii() {
+        let base: Url = "https://a.example/v2/x/blobs/y?ns=z".parse().unwrap();
+        for (value, expected) in [
+            (&b"https://b.example/c"[..], Some("https://b.example/c")),
+            (b"/d", Some("https://a.example/d")),
+            ("/sch\u{f6}n?n=\u{e4}".as_bytes(), Some("https://a.example/sch%C3%B6n?n=%C3%A4")),
+            (b"/sch\xf6n", Some("https://a.example/sch%F6n")),
+            ("https://b\u{fc}cher.example/".as_bytes(), Some("https://xn--bcher-kva.example/")),
+            (b"ftp://a.example/", None),
+            (b"https://", None),
+        ] {
+            let value = HeaderValue::from_bytes(value).unwrap();
+            let headers = HeaderMap::from_iter([(LOCATION, value)]);
+            let url = location(&base, &headers).ok();
+            assert_eq!(url.as_ref().map(Url::as_str), expected);
+        }
+        assert_eq!(location(&base, &HeaderMap::new()), Err(Fault::BadRedirect));
+    }
 }

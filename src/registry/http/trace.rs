@@ -9,18 +9,16 @@ use reqwest::Response;
 use tracing::Level;
 use url::Url;
 
-use crate::registry::http::endpoint::Exchange;
+use crate::registry::http::exchange::Exchange;
+use crate::registry::http::payload::BLOT;
 
 /// Target of the events: what a subscriber filters by to show them.
 pub const TARGET: &str = "pullctl::http";
 
-/// What stands for a secret.
-const BLOT: &str = "***";
-
 /// Query parameters that we write ourselves and that hold no secret.
 const PLAIN_PARAMETERS: [&str; 3] = ["ns", "scope", "service"];
 
-/// Logs a request. Its body, which only token requests have, is never shown.
+/// Logs a request. Its body is never shown: it is a login or a blob.
 pub(crate) fn request(exchange: &Exchange<'_>) {
     if !tracing::enabled!(target: TARGET, Level::TRACE) {
         return;
@@ -29,8 +27,8 @@ pub(crate) fn request(exchange: &Exchange<'_>) {
     for (name, value) in &exchange.headers {
         tracing::trace!(target: TARGET, "> {name}: {}", safe_header(name, value));
     }
-    if exchange.body.is_some() {
-        tracing::trace!(target: TARGET, "> {BLOT}");
+    if let Some(body) = exchange.payload.shown() {
+        tracing::trace!(target: TARGET, "> {body}");
     }
 }
 

@@ -26,14 +26,15 @@ async fn a_blob_goes_on_at_the_next_host_at_the_byte_where_the_mirror_broke_off(
 #[tokio::test]
 async fn the_next_host_is_asked_at_once_when_the_mirror_does_not_have_it() {
     let blob = noise(500 * KIB);
-    for status in [401, 403, 404, 429, 500, 503] {
+    // Of some, it may be the range that is refused: then the whole is asked for, once.
+    for (status, requests) in [(401, 1), (404, 1), (429, 1), (403, 2), (500, 2), (503, 2)] {
         let mirror = Server::start(move |_, _| Reply::status(status)).await;
         let content = blob.clone();
         let upstream = Server::start(move |request, _| Reply::blob(request, &content)).await;
         let repository =
             Setup::policy(small_chunks()).repository(vec![mirror.host(), upstream.host()]);
         assert_eq!(read(&repository, &layer(&blob)).await.unwrap(), blob, "{status}");
-        assert_eq!(mirror.requests().len(), 1, "{status}");
+        assert_eq!(mirror.requests().len(), requests, "{status}");
     }
 }
 
@@ -51,7 +52,7 @@ async fn why_a_host_is_left_is_told_where_its_status_does_not_tell() {
     told.retain(|attempt| attempt.host == mirror.authority());
     let told: Vec<_> = told.into_iter().map(|attempt| attempt.outcome).collect();
     let reason = "content has 512001 bytes where the descriptor says 512000";
-    assert_eq!(told, ["206 Partial Content", reason]);
+    assert_eq!(told, ["206 Partial Content", "200 OK", reason]);
 }
 
 #[tokio::test]

@@ -1,10 +1,13 @@
 //! The module against scripted servers, one file a subject.
 
 mod blobs;
+mod certificates;
 mod documents;
 mod failover;
+mod heads;
 mod lists;
 mod logins;
+mod ranges;
 mod redirects;
 mod resolving;
 mod stragglers;

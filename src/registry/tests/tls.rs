@@ -51,8 +51,21 @@ impl Authority {
 
 /// Serves a manifest's head over TLS to every connection; the thread ends with the process.
 fn serve(certificate: (String, KeyPair), clients: Option<&Authority>) -> String {
+    serve_with(certificate, &[], clients)
+}
+
+/// The same, with the certificates of authorities sent along.
+pub(super) fn serve_chain(certificate: (String, KeyPair), chain: &[String]) -> String {
+    serve_with(certificate, chain, None)
+}
+
+fn serve_with(
+    certificate: (String, KeyPair),
+    chain: &[String],
+    clients: Option<&Authority>,
+) -> String {
     use rustls_pki_types::pem::PemObject as _;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .unwrap();
@@ -66,7 +79,10 @@ fn serve(certificate: (String, KeyPair), clients: Option<&Authority>) -> String 
         }
     };
     let (pem, key) = certificate;
-    let chain = vec![rustls_pki_types::CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()];
+    let chain = std::iter::once(&pem)
+        .chain(chain)
+        .map(|pem| rustls_pki_types::CertificateDer::from_pem_slice(pem.as_bytes()).unwrap())
+        .collect();
     let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
     let config = Arc::new(builder.with_single_cert(chain, key).unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -91,12 +107,12 @@ fn trusting(authority: &str, ca: &Authority) -> RegistryHost {
     RegistryHost { ca: vec![ca.file()], ..host("https", authority) }
 }
 
-async fn resolve(host: RegistryHost) -> Result<(), Error> {
+pub(super) async fn resolve(host: RegistryHost) -> Result<(), Error> {
     let setup = Setup::policy(loopback("registry.example"));
     setup.repository(vec![host]).resolve().await.map(drop)
 }
 
-async fn fault(host: RegistryHost) -> (Fault, String) {
+pub(super) async fn fault(host: RegistryHost) -> (Fault, String) {
     let error = resolve(host).await.unwrap_err();
     assert_eq!(error.failure(), Failure::Unreachable);
     (error.fault().unwrap().clone(), error.hint().unwrap_or_default())
