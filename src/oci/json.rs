@@ -163,7 +163,7 @@ impl<'de> Visitor<'de> for TextsVisitor {
 }
 
 /// The names of a set that is written as an object of empty objects, in order; at most
-/// [`MAX_ENTRIES`] are kept.
+/// `MAX_ENTRIES` are kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Names(BTreeSet<String>);
 
