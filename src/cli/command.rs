@@ -117,7 +117,7 @@ impl Command {
             Self::Login(args) => login::run(args, session).await,
             Self::Logout(args) => logout::run(args, session).await,
             Self::Explain(args) => explain::run(args, session).await,
-            Self::Completion(args) => completion::run(args, session),
+            Self::Completion(args) => completion::run(args, Cli::command(), session),
         }
     }
 }

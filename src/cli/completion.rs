@@ -1,8 +1,7 @@
 //! `pullctl completion`: prints a shell's completion script.
 
-use clap::{Args, CommandFactory as _};
+use clap::{Args, Command};
 
-use super::command::Cli;
 use super::{Error, Session};
 
 /// `pullctl completion`.
@@ -12,13 +11,17 @@ pub struct CompletionArgs {
     pub shell: clap_complete::Shell,
 }
 
-/// Prints the script.
+/// Prints the script for the commands of `definition`.
 ///
 /// # Errors
 /// When standard output can't be written.
-pub(super) fn run(args: &CompletionArgs, session: &Session<'_>) -> Result<(), Error> {
+pub(super) fn run(
+    args: &CompletionArgs,
+    mut definition: Command,
+    session: &Session<'_>,
+) -> Result<(), Error> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "pullctl", &mut script);
+    clap_complete::generate(args.shell, &mut definition, "pullctl", &mut script);
     session.printer.out(String::from_utf8_lossy(&script).trim_end())?;
     Ok(())
 }

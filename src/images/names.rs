@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use super::inventory::StoredImage;
 use crate::containerd::Image;
 use crate::oci::Digest;
 use crate::reference::Reference;
@@ -37,27 +36,28 @@ fn is_of(name: &Image, other: &Image) -> bool {
     name.target.digest == other.target.digest && repository(name) == repository(other)
 }
 
-pub(super) fn all_names(image: &StoredImage) -> Vec<String> {
-    image.names.iter().map(|name| name.name.clone()).collect()
+pub(super) fn all_names(names: &[Image]) -> Vec<String> {
+    names.iter().map(|name| name.name.clone()).collect()
 }
 
 /// `name` alone when it is a tag; with a digest name the repository's tags for the digest; with an
 /// ID all names.
-pub(super) fn same_in_repository(image: &StoredImage, name: &Image) -> Vec<String> {
+/// `names` are all those of the image.
+pub(super) fn same_in_repository(names: &[Image], name: &Image) -> Vec<String> {
     match NameKind::of(&name.name) {
         NameKind::Tag => vec![name.name.clone()],
-        NameKind::Id => all_names(image),
+        NameKind::Id => all_names(names),
         NameKind::RepositoryDigest => {
             let same = |other: &&Image| is_of(other, name);
-            image.names.iter().filter(same).map(|other| other.name.clone()).collect()
+            names.iter().filter(same).map(|other| other.name.clone()).collect()
         }
     }
 }
 
-/// The names of `image` that make no sense any more once `doomed` are gone: a digest name whose last
+/// Those of an image's `names` that make no sense any more once `doomed` are gone: a digest name whose last
 /// tag goes, and the ID when no other name stays.
-pub(super) fn left_over(image: &StoredImage, doomed: &BTreeSet<String>) -> Vec<String> {
-    let of_kind = |kind| image.names.iter().filter(move |name| NameKind::of(&name.name) == kind);
+pub(super) fn left_over(names: &[Image], doomed: &BTreeSet<String>) -> Vec<String> {
+    let of_kind = |kind| names.iter().filter(move |name| NameKind::of(&name.name) == kind);
     let goes = |name: &Image| doomed.contains(&name.name);
     let mut left_over: Vec<String> = of_kind(NameKind::RepositoryDigest)
         .filter(|digest| {
@@ -67,8 +67,8 @@ pub(super) fn left_over(image: &StoredImage, doomed: &BTreeSet<String>) -> Vec<S
         .map(|digest| digest.name.clone())
         .collect();
     let stays = |name: &Image| !goes(name) && !left_over.contains(&name.name);
-    let mut others = image.names.iter().filter(|name| NameKind::of(&name.name) != NameKind::Id);
-    let is_touched = image.names.iter().any(goes);
+    let mut others = names.iter().filter(|name| NameKind::of(&name.name) != NameKind::Id);
+    let is_touched = names.iter().any(goes);
     if is_touched && !others.any(stays) {
         left_over.extend(of_kind(NameKind::Id).map(|id| id.name.clone()));
     }

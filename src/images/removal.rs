@@ -42,7 +42,7 @@ impl Doomed {
             }
         }
         for image in images {
-            doomed.names.extend(left_over(image, &doomed.names));
+            doomed.names.extend(left_over(&image.names, &doomed.names));
         }
         Ok(doomed)
     }
@@ -82,12 +82,12 @@ fn find(images: &[StoredImage], text: &str) -> Result<Option<Vec<String>>, Error
     let is_meant = |name: &&Image| name.name == text || Some(&name.name) == normalised.as_ref();
     for image in images {
         if let Some(name) = image.names.iter().find(is_meant) {
-            return Ok(Some(same_in_repository(image, name)));
+            return Ok(Some(same_in_repository(&image.names, name)));
         }
     }
     let mut found = images.iter().filter(|image| has_id(image, text));
     match (found.next(), found.next()) {
-        (Some(image), None) => Ok(Some(all_names(image))),
+        (Some(image), None) => Ok(Some(all_names(&image.names))),
         (Some(_), Some(_)) => Err(Error::Ambiguous(text.to_owned())),
         (None, _) => Ok(None),
     }
