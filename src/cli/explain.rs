@@ -9,14 +9,14 @@ use super::explanation::{Containerd, Explanation, HostExplanation, Refusal};
 use super::groups::RegistryArgs;
 use super::values::platform;
 use super::{Error, Session};
-use crate::config::{Credential, Keychain, NodeConfig};
+use crate::config::{Credential, Keychain, NodeConfig, RegistryHost};
 use crate::containerd::{Client, Error as Unreachable};
 use crate::failure::{Diagnose as _, Notice};
 use crate::output::{Form, document};
 use crate::platform::Platform;
 use crate::progress::{Event, Sink};
 use crate::reference::Reference;
-use crate::registry::{Policy, Registry};
+use crate::registry::{Policy, ProxyChoice, Registry, proxy_of};
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:
@@ -100,10 +100,23 @@ async fn explain(args: &ExplainArgs, session: &Session<'_>) -> Result<Explanatio
     let mut hosts = Vec::new();
     for host in &found.hosts {
         let login = keychain.find(host, &host.repository(&reference)).await;
-        hosts.push(HostExplanation::of(host, &reference, login));
+        let proxy = proxy(host)?;
+        hosts.push(HostExplanation::of(host, &reference, proxy, login));
     }
     let platform = args.platform.clone().unwrap_or_else(Platform::host);
     Ok(Explanation::new(&args.reference, &reference, &platform, hosts, containerd, warnings))
+}
+
+/// The proxy by which `host` would be asked.
+///
+/// # Errors
+/// When a variable holds no proxy's URL.
+fn proxy(host: &RegistryHost) -> Result<Option<ProxyChoice>, Error> {
+    match format!("{}://{}", host.scheme, host.authority).parse() {
+        Ok(url) => Ok(proxy_of(&url)?),
+        // No request could be made of it, and none asks for a proxy.
+        Err(_) => Ok(None),
+    }
 }
 
 /// Nothing is pulled, so nobody has to be told how it goes.

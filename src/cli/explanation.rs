@@ -11,7 +11,7 @@ use crate::config::{Capabilities, Login, RegistryHost, Source};
 use crate::failure::{Diagnose as _, Diagnostic, Notice};
 use crate::platform::Platform;
 use crate::reference::Reference;
-use crate::registry;
+use crate::registry::{self, ProxyChoice};
 
 /// Stands for a header's value that may be a secret.
 const BLOTTED: &str = "…";
@@ -56,11 +56,20 @@ pub(super) struct HostExplanation {
     /// What it is asked for, where that is another repository than the reference names.
     #[serde(skip_serializing_if = "Option::is_none")]
     repository: Option<String>,
+    /// The proxy by which it is reached, and the variable that says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy: Option<ProxyExplanation>,
     source: String,
     credentials: Option<LoginExplanation>,
     /// Whether a pull asks it at all.
     #[serde(skip)]
     may_pull: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct ProxyExplanation {
+    url: String,
+    variable: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -101,8 +110,13 @@ impl Explanation {
 }
 
 impl HostExplanation {
-    /// Describes `host`, where `login` would be used. No secret gets in.
-    pub(super) fn of(host: &RegistryHost, reference: &Reference, login: Option<Login>) -> Self {
+    /// Describes `host`, reached by `proxy`, where `login` would be used. No secret gets in.
+    pub(super) fn of(
+        host: &RegistryHost,
+        reference: &Reference,
+        proxy: Option<ProxyChoice>,
+        login: Option<Login>,
+    ) -> Self {
         let mut headers = BTreeMap::<String, Vec<String>>::new();
         for (name, values) in host.common_headers.iter().chain(&host.headers) {
             headers.entry(name.clone()).or_default().extend(shown(name, values));
@@ -123,6 +137,7 @@ impl HostExplanation {
             http_fallback: host.http_fallback,
             ns: host.ns.clone(),
             repository: Some(host.path_of(reference)).filter(|path| path != reference.path()),
+            proxy: proxy.map(|ProxyChoice { url, variable }| ProxyExplanation { url, variable }),
             source: match &host.source {
                 Source::File(path, line) => format!("{}:{line}", path.display()),
                 Source::Default => "default".to_owned(),
@@ -143,6 +158,11 @@ impl HostExplanation {
         } else if !self.capabilities.contains(&"resolve") {
             details.push(("asked", "for digests only: it lacks the capability resolve".to_owned()));
         }
+        details.extend(
+            self.proxy
+                .iter()
+                .map(|proxy| ("proxy", format!("{}, from ${}", proxy.url, proxy.variable))),
+        );
         details.extend(self.repository.iter().map(|path| ("for", path.clone())));
         details.push(match &self.credentials {
             Some(LoginExplanation { source, username: Some(username) }) => {

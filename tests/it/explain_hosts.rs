@@ -303,3 +303,28 @@ fn a_credential_helper_is_asked_and_its_secret_kept() {
     // Once a run, for no more than the registry.
     assert_eq!(fs::read_to_string(asked).unwrap(), "get reg.example\n".repeat(2));
 }
+
+#[test]
+fn the_proxy_of_each_host_is_named_with_its_variable_and_without_its_password() {
+    let explain = |form: &str| {
+        let flags = ["explain", "--ignore-containerd-config", "-o", form];
+        Pullctl::new()
+            .args(flags)
+            .args(["--hosts-dir", &format!("{}/hosts/order", fixtures()), "busybox:1.36"])
+            .env("https_proxy", "http://ann:hunter2@proxy.example:3128")
+            .env("NO_PROXY", "m.example")
+            .run()
+            .succeeded()
+    };
+    let document = json_of(&explain("json"));
+    let by = |url: &str| {
+        let hosts = document["hosts"].as_array().unwrap();
+        hosts.iter().find(|host| host["url"] == url).unwrap()["proxy"].clone()
+    };
+    let proxy = json!({"url": "http://proxy.example:3128", "variable": "https_proxy"});
+    assert_eq!(by("https://z.example/v2"), proxy);
+    assert_eq!(by("https://m.example/v2"), Value::Null);
+    let text = explain("text");
+    assert!(text.stdout.contains("http://proxy.example:3128, from $https_proxy"), "{text:?}");
+    assert!(!text.stdout.contains("hunter2"), "{text:?}");
+}

@@ -1,13 +1,14 @@
 //! What `images` says beyond the names: namespaces that are none, names of no use, pins, and what
 //! pulls that ended early have left.
 
+use pullctl::containerd::Client;
 use serde_json::Value;
 
 use crate::support::cli::{Outcome, Pullctl};
 use crate::support::containerd::{Containerd, KUBERNETES, Version};
 use crate::support::faulty::{Fault, FaultyRegistry};
 use crate::support::image::{Image, Layer, Recipe};
-use crate::support::{each_version, unique};
+use crate::support::{block_on, each_version, unique};
 
 fn pullctl(daemon: &Containerd, arguments: &[&str]) -> Outcome {
     Pullctl::new().on(daemon).args(arguments).run()
@@ -41,6 +42,32 @@ each_version! {
         let outcome = outcome.says("the kubelet finds nothing under the names marked with !");
         drop(outcome);
         pullctl(daemon, &["rm", &short]).succeeded();
+    }
+
+    fn a_name_steers_no_terminal_and_stays_itself_as_json(daemon) {
+        let namespace = unique("steering");
+        let reference = FaultyRegistry::start().add_new(&Image::small());
+        Pullctl::pull(daemon, &reference).args(["-n", &namespace]).run().succeeded();
+        let name = "evil\u{202e}\u{9b}31m\u{2066}name";
+        // ctr takes no such name any more; the daemon does.
+        block_on(async {
+            let images = Client::connect(&daemon.socket(), &namespace).await.unwrap().images();
+            let image = images.get(&reference).await.unwrap().unwrap();
+            images.put(name, &image.target, &image.labels, None).await.unwrap();
+        });
+        let steers = |text: &str| text.contains(['\u{202e}', '\u{9b}', '\u{2066}']);
+        for form in ["table", "wide", "json"] {
+            let listed = pullctl(daemon, &["-n", &namespace, "images", "-o", form]).succeeded();
+            assert!(listed.stdout.contains("evil") && !steers(&listed.stdout), "{listed:?}");
+            if form == "json" {
+                let list: Value = serde_json::from_str(&listed.stdout).unwrap();
+                assert!(list[0]["names"].as_array().unwrap().contains(&name.into()), "{list}");
+            }
+        }
+        let missing = pullctl(daemon, &["-n", &namespace, "rm", "no\u{202e}such"]).ended_with(3);
+        assert!(!steers(&missing.stderr), "{missing:?}");
+        let removed = pullctl(daemon, &["-n", &namespace, "rm", name]).succeeded();
+        assert!(removed.stdout.contains("evil") && !steers(&removed.stdout), "{removed:?}");
     }
 
     fn a_pin_counts_where_the_cri_tells_the_kubelet_of_it(daemon) {
