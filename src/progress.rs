@@ -1,4 +1,4 @@
-//! What happens during a pull, as events, and the sink that takes them. Knows no terminal.
+//! What happens while images are moved, as events, and the sink that takes them. Knows no terminal.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::oci::Digest;
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
-    /// A pull of one image begins.
+    /// The transfer of one image begins.
     Started {
         /// The reference as normalised, `docker.io/library/busybox:latest`.
         image: String,
@@ -46,12 +46,19 @@ pub enum Event {
         size_bytes: u64,
         /// The state that begins.
         state: BlobState,
-        /// With `Downloading`: where the download begins, because an earlier run left that much.
-        /// A blob that is fetched afresh enters `Downloading` again, and its count starts over.
+        /// With `Downloading` and `Uploading`: where that begins, because an earlier run left that
+        /// much. A blob that is moved afresh enters the state again, and its count starts over.
         resumed_bytes: u64,
     },
     /// More bytes of a blob arrived from the network. Frequent: a sink must only count.
     Received {
+        /// Which blob.
+        digest: Digest,
+        /// How many since the last event.
+        delta_bytes: u64,
+    },
+    /// More bytes of a blob went out to where the image is brought. As frequent as `Received`.
+    Sent {
         /// Which blob.
         digest: Digest,
         /// How many since the last event.
@@ -72,7 +79,7 @@ pub enum Event {
     /// Something the user should know that fails nothing.
     Warning(#[serde(serialize_with = "Notice::as_event")] Notice),
     /// An image is in place under all its names.
-    Finished(PullReport),
+    Finished(TransferReport),
     /// An image failed.
     Failed {
         /// The reference.
@@ -105,6 +112,8 @@ pub enum BlobState {
     Waiting,
     /// Bytes are coming in.
     Downloading,
+    /// Bytes are going out.
+    Uploading,
     /// All bytes are there; the store checks and commits.
     Verifying,
     /// All is there; the layers below have to be in place first.
@@ -138,9 +147,38 @@ fn milliseconds<S: serde::Serializer>(
     serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// What a finished pull of one image did.
+/// What is done with images: the word for it in what is told of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Verb {
+    /// From registries into a store or a layout.
+    #[default]
+    Pull,
+    /// Into registries.
+    Push,
+    /// Into archives and layouts.
+    Save,
+    /// Out of archives and layouts.
+    Load,
+    /// From anywhere to anywhere.
+    Copy,
+}
+
+impl Verb {
+    /// `pulled`: what can be said of an image when it is done.
+    pub fn participle(self) -> &'static str {
+        match self {
+            Self::Pull => "pulled",
+            Self::Push => "pushed",
+            Self::Save => "saved",
+            Self::Load => "loaded",
+            Self::Copy => "copied",
+        }
+    }
+}
+
+/// What a finished transfer of one image did.
 #[derive(Debug, Clone, Serialize)]
-pub struct PullReport {
+pub struct TransferReport {
     /// The reference.
     pub image: String,
     /// Digest of the index or manifest it points to.
@@ -149,6 +187,8 @@ pub struct PullReport {
     pub fetched_bytes: u64,
     /// Bytes of the image that were there already.
     pub reused_bytes: u64,
+    /// Bytes that went out over the network for this image.
+    pub sent_bytes: u64,
     /// Wall-clock time, in milliseconds.
     #[serde(rename = "duration_ms", serialize_with = "milliseconds")]
     pub duration: Duration,

@@ -146,7 +146,7 @@ impl Bars {
         let totals = self.board.totals();
         self.total.set_prefix(total_prefix(&totals));
         self.total.set_length(totals.size_bytes);
-        self.flow.advance(&self.total, totals.done_bytes, totals.received_bytes > 0, now);
+        self.flow.advance(&self.total, totals.done_bytes, totals.moved_bytes > 0, now);
     }
 
     /// Shows the status if there are `lines` enough, or somebody is waited for.
@@ -228,15 +228,15 @@ fn status(images: &[String], waiting: Option<&str>) -> String {
 
 fn row_template(state: BlobState, width: u16) -> &'static str {
     match state {
-        BlobState::Downloading if width < WIDE_ROW => DOWNLOAD_NARROW,
-        BlobState::Downloading => DOWNLOAD,
+        BlobState::Downloading | BlobState::Uploading if width < WIDE_ROW => DOWNLOAD_NARROW,
+        BlobState::Downloading | BlobState::Uploading => DOWNLOAD,
         _ => STATE,
     }
 }
 
 fn message(blob: &Blob) -> String {
     match blob.state {
-        BlobState::Downloading => state_name(blob.state).to_owned(),
+        BlobState::Downloading | BlobState::Uploading => state_name(blob.state).to_owned(),
         state => format!("{:11} {}", state_name(state), units::bytes(blob.size_bytes)),
     }
 }

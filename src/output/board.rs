@@ -17,6 +17,7 @@ pub(super) struct Blob {
     pub(super) state: BlobState,
     resumed_bytes: u64,
     received_bytes: u64,
+    sent_bytes: u64,
 }
 
 impl Blob {
@@ -25,6 +26,9 @@ impl Blob {
         match self.state {
             BlobState::Waiting | BlobState::Downloading => {
                 self.resumed_bytes.saturating_add(self.received_bytes).min(self.size_bytes)
+            }
+            BlobState::Uploading => {
+                self.resumed_bytes.saturating_add(self.sent_bytes).min(self.size_bytes)
             }
             BlobState::Verifying
             | BlobState::AwaitingLowerLayers
@@ -48,12 +52,16 @@ impl Blob {
 
     /// Whether all its bytes are there.
     pub(super) fn is_there(&self) -> bool {
-        !matches!(self.state, BlobState::Waiting | BlobState::Downloading)
+        !matches!(self.state, BlobState::Waiting | BlobState::Downloading | BlobState::Uploading)
     }
 
-    /// Whether its download has brought something yet.
+    /// Whether bytes of it have moved yet, in the state that it is in.
     pub(super) fn is_flowing(&self) -> bool {
-        self.state == BlobState::Downloading && self.received_bytes > 0
+        match self.state {
+            BlobState::Downloading => self.received_bytes > 0,
+            BlobState::Uploading => self.sent_bytes > 0,
+            _ => false,
+        }
     }
 
     pub(super) fn is_finished(&self) -> bool {
@@ -75,8 +83,9 @@ pub(super) struct Totals {
     pub(super) position_bytes: u64,
     /// How much of `size_bytes` is done: all of it only when every blob is.
     pub(super) done_bytes: u64,
-    /// What came from the network in this run.
-    pub(super) received_bytes: u64,
+    /// What came in or went out in this run, whichever is more: of what is handed through, both are
+    /// the same bytes.
+    pub(super) moved_bytes: u64,
 }
 
 /// The blobs of all images of a run, each once, in the order in which they were announced.
@@ -92,6 +101,7 @@ pub(super) struct Board {
     /// Those that are being worked on, in the order in which they were begun.
     running: Vec<String>,
     received_bytes: u64,
+    sent_bytes: u64,
 }
 
 impl Board {
@@ -120,6 +130,12 @@ impl Board {
                     blob.received_bytes = blob.received_bytes.saturating_add(*delta_bytes);
                 }
             }
+            Event::Sent { digest, delta_bytes } => {
+                if let Some(blob) = self.blobs.get_mut(digest) {
+                    self.sent_bytes = self.sent_bytes.saturating_add(*delta_bytes);
+                    blob.sent_bytes = blob.sent_bytes.saturating_add(*delta_bytes);
+                }
+            }
             _ => {}
         }
     }
@@ -135,7 +151,7 @@ impl Board {
         let order = &mut self.order;
         let blob = self.blobs.entry(digest).or_insert_with(|| {
             order.push(digest);
-            Blob { kind, size_bytes, state, resumed_bytes: 0, received_bytes: 0 }
+            Blob { kind, size_bytes, state, resumed_bytes: 0, received_bytes: 0, sent_bytes: 0 }
         });
         // A second image finds what the first one fetched; that makes it no less fetched.
         if !(blob.is_finished() && state == BlobState::Exists) {
@@ -144,6 +160,9 @@ impl Board {
         if state == BlobState::Downloading {
             blob.resumed_bytes = resumed_bytes;
             blob.received_bytes = 0;
+        } else if state == BlobState::Uploading {
+            blob.resumed_bytes = resumed_bytes;
+            blob.sent_bytes = 0;
         }
     }
 
@@ -162,7 +181,7 @@ impl Board {
             images_finished: self.images_finished,
             images_failed: self.images_failed,
             blobs: self.blobs.len(),
-            received_bytes: self.received_bytes,
+            moved_bytes: self.received_bytes.max(self.sent_bytes),
             ..Totals::default()
         };
         for blob in self.blobs.values() {
@@ -201,7 +220,7 @@ impl Board {
 /// counted only.
 fn interest(state: BlobState) -> Option<u8> {
     match state {
-        BlobState::Downloading => Some(0),
+        BlobState::Downloading | BlobState::Uploading => Some(0),
         BlobState::Unpacking => Some(1),
         BlobState::Verifying => Some(2),
         BlobState::AwaitingLowerLayers => Some(3),
@@ -272,7 +291,18 @@ mod tests {
         board.event(&Event::Received { digest: digest("a"), delta_bytes: 20 });
         assert!(board.blob(digest("a")).unwrap().is_flowing());
         let totals = board.totals();
-        assert_eq!((totals.position_bytes, totals.received_bytes), (50, 20));
+        assert_eq!((totals.position_bytes, totals.moved_bytes), (50, 20));
+    }
+
+    #[test]
+    fn an_upload_counts_what_went_out() {
+        let mut board = board(&[("a", BlobState::Uploading)]);
+        board.event(&Event::Received { digest: digest("a"), delta_bytes: 80 });
+        assert!(!board.blob(digest("a")).unwrap().is_flowing());
+        board.event(&Event::Sent { digest: digest("a"), delta_bytes: 30 });
+        assert!(board.blob(digest("a")).unwrap().is_flowing());
+        let totals = board.totals();
+        assert_eq!((totals.position_bytes, totals.moved_bytes), (30, 80));
     }
 
     #[test]
@@ -282,11 +312,12 @@ mod tests {
             board.event(&Event::Started { image: image.to_owned() });
         }
         assert_eq!(board.running(), ["a", "b"]);
-        let report = crate::progress::PullReport {
+        let report = crate::progress::TransferReport {
             image: "a".to_owned(),
             digest: digest("a"),
             fetched_bytes: 0,
             reused_bytes: 0,
+            sent_bytes: 0,
             duration: std::time::Duration::ZERO,
         };
         board.event(&Event::Finished(report));

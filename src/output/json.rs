@@ -1,15 +1,14 @@
 //! Progress as JSON, one event a line, for scripts.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::moved::Moved;
 use super::printer::Printer;
 use super::renderer::Renderer;
 use super::summary::Summary;
 use crate::failure::json_escaped;
-use crate::oci::Digest;
 use crate::progress::Event;
 
 /// Shortest time between two `received` events of one blob that downloads on.
@@ -18,14 +17,13 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Writes the events to standard error as they stand; only received bytes are summed up.
 pub(super) struct Json {
     printer: Printer,
-    /// Received and not told yet.
-    received: BTreeMap<Digest, u64>,
+    moved: Moved,
     last_flush: Instant,
 }
 
 impl Json {
     pub(super) fn new(printer: Printer, now: Instant) -> Self {
-        Self { printer, received: BTreeMap::new(), last_flush: now }
+        Self { printer, moved: Moved::default(), last_flush: now }
     }
 
     fn write(&self, event: &impl Serialize) {
@@ -35,44 +33,34 @@ impl Json {
         }
     }
 
-    fn tell_received(&self, digest: Digest, delta_bytes: u64) {
-        self.write(&Event::Received { digest, delta_bytes });
-    }
-
-    fn tell_all_received(&mut self) {
-        for (digest, delta_bytes) in std::mem::take(&mut self.received) {
-            self.tell_received(digest, delta_bytes);
+    fn write_all(&self, events: &[Event]) {
+        for event in events {
+            self.write(event);
         }
     }
 }
 
 impl Renderer for Json {
     fn event(&mut self, event: &Event) {
-        match event {
-            Event::Received { digest, delta_bytes } => {
-                *self.received.entry(*digest).or_default() += delta_bytes;
-                return;
-            }
+        if !self.moved.count(event) {
             // The bytes of a download are told before what follows it.
-            Event::Blob { digest, .. } => {
-                if let Some(delta_bytes) = self.received.remove(digest) {
-                    self.tell_received(*digest, delta_bytes);
-                }
-            }
-            _ => {}
+            let moved = self.moved.before(event);
+            self.write_all(&moved);
+            self.write(event);
         }
-        self.write(event);
     }
 
     fn tick(&mut self, now: Instant) {
         if now - self.last_flush >= INTERVAL {
             self.last_flush = now;
-            self.tell_all_received();
+            let moved = self.moved.take();
+            self.write_all(&moved);
         }
     }
 
     fn finish(&mut self, summary: Option<&Summary>, _now: Instant) {
-        self.tell_all_received();
+        let moved = self.moved.take();
+        self.write_all(&moved);
         if let Some(summary) = summary {
             self.write(summary);
         }
@@ -85,8 +73,9 @@ mod tests {
 
     use super::*;
     use crate::failure::{Diagnose, Diagnostic, Failure, Notice};
+    use crate::oci::Digest;
     use crate::output::printer::captured;
-    use crate::progress::{BlobKind, BlobState, HostAttempt, PullReport};
+    use crate::progress::{BlobKind, BlobState, HostAttempt, TransferReport, Verb};
 
     #[test]
     fn a_downloads_bytes_are_told_once_a_second_and_before_its_end() {
@@ -159,6 +148,7 @@ mod tests {
                 resumed_bytes: 0,
             },
             Event::Received { digest, delta_bytes: 1 },
+            Event::Sent { digest, delta_bytes: 1 },
             Event::Attempt(HostAttempt {
                 host: text(),
                 request: text(),
@@ -167,11 +157,12 @@ mod tests {
             }),
             Event::Waiting { host: text(), request: text(), waited: duration },
             Event::Warning(Notice::new("code", text())),
-            Event::Finished(PullReport {
+            Event::Finished(TransferReport {
                 image: text(),
                 digest,
                 fetched_bytes: 1,
                 reused_bytes: 0,
+                sent_bytes: 0,
                 duration,
             }),
             Event::Failed { image: text(), diagnostic: Diagnostic::of(&Plain) },
@@ -184,6 +175,7 @@ mod tests {
                 | Event::Planned { .. }
                 | Event::Blob { .. }
                 | Event::Received { .. }
+                | Event::Sent { .. }
                 | Event::Attempt(_)
                 | Event::Waiting { .. }
                 | Event::Warning(_)
@@ -192,11 +184,11 @@ mod tests {
             }
         }
         let summary = Summary {
+            verb: Verb::Pull,
             images: 2,
-            pulled: 1,
+            done: 1,
             failed: vec![text()],
-            fetched_bytes: 1,
-            reused_bytes: 0,
+            moved: crate::output::summary::Moved::default(),
             duration_ms: 1,
         };
         let events = events.iter().map(|event| serde_json::to_value(event).unwrap());
@@ -240,14 +232,23 @@ mod tests {
     #[test]
     fn readme_lists_every_state_of_a_blob() {
         use BlobState::{
-            AwaitingLowerLayers, Done, Downloading, Exists, Unpacking, Verifying, Waiting,
+            AwaitingLowerLayers, Done, Downloading, Exists, Unpacking, Uploading, Verifying,
+            Waiting,
         };
-        let states =
-            [Waiting, Downloading, Verifying, AwaitingLowerLayers, Unpacking, Done, Exists];
+        let states = [
+            Waiting,
+            Downloading,
+            Uploading,
+            Verifying,
+            AwaitingLowerLayers,
+            Unpacking,
+            Done,
+            Exists,
+        ];
         for state in states {
             match state {
-                Waiting | Downloading | Verifying | AwaitingLowerLayers | Unpacking | Done
-                | Exists => {}
+                Waiting | Downloading | Uploading | Verifying | AwaitingLowerLayers | Unpacking
+                | Done | Exists => {}
             }
         }
         let rows = readme_rows();

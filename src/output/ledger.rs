@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use super::printer::{Error, Printer};
-use super::summary::{Summary, finished};
-use crate::progress::{Event, PullReport};
+use super::summary::{Moved, Summary, finished};
+use crate::progress::{Event, TransferReport, Verb};
 
 /// How results are written to standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,27 +26,33 @@ pub(super) struct Ledger {
     remarks: bool,
     began: Instant,
     images: HashSet<String>,
-    pulled: usize,
+    verb: Verb,
+    done: usize,
     failed: Vec<String>,
-    fetched_bytes: u64,
-    reused_bytes: u64,
+    moved: Moved,
     warned: HashSet<String>,
     broken: Option<Error>,
 }
 
 impl Ledger {
     /// With `remarks`, warnings and failures are written as text.
-    pub(super) fn new(printer: Printer, style: ResultStyle, remarks: bool, now: Instant) -> Self {
+    pub(super) fn new(
+        printer: Printer,
+        style: ResultStyle,
+        remarks: bool,
+        verb: Verb,
+        now: Instant,
+    ) -> Self {
         Self {
             printer,
             style,
             remarks,
             began: now,
             images: HashSet::new(),
-            pulled: 0,
+            verb,
+            done: 0,
             failed: Vec::new(),
-            fetched_bytes: 0,
-            reused_bytes: 0,
+            moved: Moved::default(),
             warned: HashSet::new(),
             broken: None,
         }
@@ -72,10 +78,9 @@ impl Ledger {
         }
     }
 
-    fn finished(&mut self, report: &PullReport) {
-        self.pulled += 1;
-        self.fetched_bytes = self.fetched_bytes.saturating_add(report.fetched_bytes);
-        self.reused_bytes = self.reused_bytes.saturating_add(report.reused_bytes);
+    fn finished(&mut self, report: &TransferReport) {
+        self.done += 1;
+        self.moved.add(report);
         let written = match self.style {
             ResultStyle::Line => self.printer.out(&finished(report)),
             ResultStyle::Digest => self.printer.out(&report.digest.to_string()),
@@ -90,10 +95,10 @@ impl Ledger {
     pub(super) fn summary(&self, now: Instant) -> Option<Summary> {
         (self.images.len() > 1).then(|| Summary {
             images: self.images.len(),
-            pulled: self.pulled,
+            verb: self.verb,
+            done: self.done,
             failed: self.failed.clone(),
-            fetched_bytes: self.fetched_bytes,
-            reused_bytes: self.reused_bytes,
+            moved: self.moved,
             duration_ms: u64::try_from((now - self.began).as_millis()).unwrap_or(u64::MAX),
         })
     }
@@ -127,12 +132,13 @@ mod tests {
         }
     }
 
-    fn report(image: &str) -> PullReport {
-        PullReport {
+    fn report(image: &str) -> TransferReport {
+        TransferReport {
             image: image.to_owned(),
             digest: Digest::of(b""),
             fetched_bytes: 4 << 20,
             reused_bytes: 1 << 20,
+            sent_bytes: 0,
             duration: Duration::from_secs(2),
         }
     }
@@ -160,7 +166,8 @@ mod tests {
     #[test]
     fn quiet_writes_the_digest_alone() {
         let (printer, stdout, stderr) = captured::printer();
-        let mut ledger = Ledger::new(printer, ResultStyle::Digest, true, Instant::now());
+        let mut ledger =
+            Ledger::new(printer, ResultStyle::Digest, true, Verb::Pull, Instant::now());
         run(&mut ledger, vec![started("a"), Event::Finished(report("a"))]);
         assert_eq!(stdout.text(), format!("{}\n", Digest::of(b"")));
         assert_eq!(stderr.text(), "");
@@ -170,7 +177,7 @@ mod tests {
     fn one_image_needs_no_summary_and_several_get_one() {
         let (printer, ..) = captured::printer();
         let now = Instant::now();
-        let mut ledger = Ledger::new(printer, ResultStyle::Silent, true, now);
+        let mut ledger = Ledger::new(printer, ResultStyle::Silent, true, Verb::Pull, now);
         run(&mut ledger, vec![started("a"), Event::Finished(report("a"))]);
         assert_eq!(ledger.summary(now), None);
 
@@ -191,6 +198,7 @@ mod tests {
                 "failed": ["b"],
                 "fetched_bytes": 4 << 20,
                 "reused_bytes": 1 << 20,
+                "sent_bytes": 0,
                 "duration_ms": 4000,
             })
         );
@@ -199,7 +207,7 @@ mod tests {
     #[test]
     fn a_warning_is_written_once() {
         let (printer, _, stderr) = captured::printer();
-        let mut ledger = Ledger::new(printer, ResultStyle::Line, true, Instant::now());
+        let mut ledger = Ledger::new(printer, ResultStyle::Line, true, Verb::Pull, Instant::now());
         let notice = Notice::new("unknown-key", "hosts.toml: unknown key capabilites");
         let warning = Event::Warning(notice);
         run(&mut ledger, vec![warning.clone(), warning]);

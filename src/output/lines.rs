@@ -20,7 +20,7 @@ pub(super) struct Lines {
     attempts: bool,
     board: Board,
     last_line: Instant,
-    last_received: u64,
+    last_moved: u64,
     /// When the first byte came: what was waited before says nothing about the speed.
     flowing_since: Option<Instant>,
     last_tick: Instant,
@@ -34,7 +34,7 @@ impl Lines {
             attempts,
             board: Board::default(),
             last_line: now,
-            last_received: 0,
+            last_moved: 0,
             flowing_since: None,
             last_tick: now,
         }
@@ -43,10 +43,10 @@ impl Lines {
     fn overall(&mut self, now: Instant) {
         let totals = self.board.totals();
         let since = self.flowing_since.unwrap_or(now).max(self.last_line);
-        let received = totals.received_bytes.saturating_sub(self.last_received);
-        let speed = units::speed(received, now.saturating_duration_since(since));
+        let moved = totals.moved_bytes.saturating_sub(self.last_moved);
+        let speed = units::speed(moved, now.saturating_duration_since(since));
         self.last_line = now;
-        self.last_received = totals.received_bytes;
+        self.last_moved = totals.moved_bytes;
         if totals.blobs == totals.blobs_finished {
             return;
         }
@@ -74,7 +74,7 @@ impl Renderer for Lines {
     }
 
     fn tick(&mut self, now: Instant) {
-        if self.flowing_since.is_none() && self.board.totals().received_bytes > 0 {
+        if self.flowing_since.is_none() && self.board.totals().moved_bytes > 0 {
             // It came since the last call, a tenth of a second ago.
             self.flowing_since = Some(self.last_tick);
         }
@@ -149,6 +149,7 @@ pub(super) fn state_name(state: BlobState) -> &'static str {
     match state {
         BlobState::Waiting => "waiting",
         BlobState::Downloading => "downloading",
+        BlobState::Uploading => "uploading",
         BlobState::Verifying => "verifying",
         BlobState::AwaitingLowerLayers => "waits for lower layers",
         BlobState::Unpacking => "unpacking",

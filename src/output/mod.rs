@@ -6,6 +6,7 @@
 //! | [`Printer`] | the two streams; nobody else writes to them |
 //! | [`Progress`] | the sink that a run reports to, and the thread that renders |
 //! | `renderer`; `bars`, `lines`, `json` | what a way of rendering can do; one each |
+//! | `moved` | bytes in and out, summed up until they are told |
 //! | `ledger`, `summary` | results, failures and warnings as they come; what a batch came to |
 //! | `board`, `waits` | what is known of every blob, and who has not answered, for those that draw |
 //! | `screen`, `canvas` | the terminal that bars are drawn on |
@@ -23,6 +24,7 @@ mod ledger;
 mod lines;
 mod logs;
 mod mode;
+mod moved;
 mod printer;
 mod progress;
 mod renderer;

@@ -2,6 +2,8 @@
 
 use std::io::IsTerminal;
 
+use crate::progress::Verb;
+
 /// How progress is shown on standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum ProgressMode {
@@ -41,6 +43,8 @@ pub struct Options {
     pub progress: ProgressMode,
     /// Digests on standard output and nothing else: no progress unless it was asked for by name.
     pub quiet: bool,
+    /// What is done with the images.
+    pub verb: Verb,
     /// How often `-v` was given. From once on, every request to a registry is shown.
     pub verbosity: u8,
 }

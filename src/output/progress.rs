@@ -1,7 +1,6 @@
 //! The sink of a pull: queues events, and renders them on a thread of its own, so that a slow
 //! terminal never holds up a download.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -11,9 +10,9 @@ use super::json::Json;
 use super::ledger::{Ledger, ResultStyle};
 use super::lines::Lines;
 use super::mode::{Options, ProgressMode};
+use super::moved::Moved;
 use super::printer::{Error, Printer};
 use super::renderer::{Renderer, Silent};
-use crate::oci::Digest;
 use crate::progress::{Event, Sink};
 use crate::sync::lock;
 
@@ -34,31 +33,24 @@ struct Shared {
     filled: Condvar,
 }
 
-/// What the sink took in and the thread has not seen yet. Received bytes are summed up, so that the
-/// queue stays small even when the terminal is stopped.
+/// What the sink took in and the thread has not seen yet. Bytes are summed up, so that the queue stays
+/// small even when the terminal is stopped.
 #[derive(Default)]
 struct Queue {
-    received: HashMap<Digest, u64>,
+    moved: Moved,
     events: Vec<Event>,
     closed: bool,
 }
 
 impl Queue {
     fn push(&mut self, event: Event) {
-        // What arrived before a blob changed its state is told before that.
-        if let Event::Blob { digest, .. } = event
-            && let Some(delta_bytes) = self.received.remove(&digest)
-        {
-            self.events.push(Event::Received { digest, delta_bytes });
-        }
+        self.events.extend(self.moved.before(&event));
         self.events.push(event);
     }
 
-    fn into_events(self) -> impl Iterator<Item = Event> {
-        let received = self.received.into_iter();
-        let received =
-            received.map(|(digest, delta_bytes)| Event::Received { digest, delta_bytes });
-        self.events.into_iter().chain(received)
+    fn into_events(mut self) -> impl Iterator<Item = Event> {
+        let moved = self.moved.take();
+        self.events.into_iter().chain(moved)
     }
 }
 
@@ -81,7 +73,8 @@ impl Progress {
             ProgressMode::Json => Box::new(Json::new(printer.clone(), now)),
             ProgressMode::None => Box::new(Silent),
         };
-        Self::render(renderer, Ledger::new(printer.clone(), style, mode != ProgressMode::Json, now))
+        let remarks = mode != ProgressMode::Json;
+        Self::render(renderer, Ledger::new(printer.clone(), style, remarks, options.verb, now))
     }
 
     fn render(renderer: Box<dyn Renderer>, ledger: Ledger) -> Arc<Self> {
@@ -112,15 +105,9 @@ impl Progress {
 impl Sink for Progress {
     fn event(&self, event: Event) {
         let mut queue = self.shared.lock();
-        match event {
-            Event::Received { digest, delta_bytes } => {
-                let sum = queue.received.entry(digest).or_default();
-                *sum = sum.saturating_add(delta_bytes);
-            }
-            event => {
-                queue.push(event);
-                self.shared.filled.notify_one();
-            }
+        if !queue.moved.count(&event) {
+            queue.push(event);
+            self.shared.filled.notify_one();
         }
     }
 }
@@ -163,8 +150,9 @@ fn run(shared: &Shared, mut renderer: Box<dyn Renderer>, mut ledger: Ledger) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oci::Digest;
     use crate::output::printer::captured;
-    use crate::progress::{BlobKind, BlobState, HostAttempt, PullReport};
+    use crate::progress::{BlobKind, BlobState, HostAttempt, TransferReport};
 
     /// The events of a pull of one image with one layer, in the order of a real one.
     fn pull(sink: &dyn Sink) {
@@ -202,18 +190,22 @@ mod tests {
         }
         sink.event(blob(BlobState::Verifying, 0));
         sink.event(blob(BlobState::Done, 0));
-        sink.event(Event::Finished(PullReport {
+        sink.event(Event::Finished(TransferReport {
             image,
             digest,
             fetched_bytes: 60,
             reused_bytes: 40,
+            sent_bytes: 0,
             duration: Duration::from_secs(1),
         }));
     }
 
     fn shown(progress: ProgressMode, quiet: bool, verbosity: u8) -> (String, String) {
         let (printer, stdout, stderr) = captured::printer();
-        let progress = Progress::start(&printer, &Options { progress, quiet, verbosity });
+        let progress = Progress::start(
+            &printer,
+            &Options { progress, quiet, verbosity, ..Options::default() },
+        );
         pull(progress.as_ref());
         progress.finish().unwrap();
         (stdout.text(), stderr.text())

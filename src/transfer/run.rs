@@ -15,7 +15,7 @@ use super::request::Request;
 use super::sink::{Outcome, Sink};
 use super::source::{Resolved, Source};
 use crate::failure::{Diagnose as _, Diagnostic, Failure};
-use crate::progress::{self, Event, PullReport};
+use crate::progress::{self, Event, TransferReport};
 
 /// Images worked on at one time. Each costs little beside its blobs, which have their own limit;
 /// more of them hide the round trips of resolving behind the transfers of others.
@@ -76,7 +76,7 @@ impl Run {
         request: &Request,
         image: String,
         images: &mut Vec<Arc<PlatformImage>>,
-    ) -> Result<PullReport, Error> {
+    ) -> Result<TransferReport, Error> {
         let started = Instant::now();
         let Request { source, names, platforms } = request;
 
@@ -95,11 +95,12 @@ impl Run {
         self.sink.publish(names, &plan).await?;
 
         let fetched_bytes = tally.fetched_bytes() + documents.fetched_bytes();
-        Ok(PullReport {
+        Ok(TransferReport {
             image,
             digest,
             fetched_bytes,
             reused_bytes: plan.total_bytes().saturating_sub(fetched_bytes),
+            sent_bytes: 0,
             duration: started.elapsed(),
         })
     }
