@@ -12,7 +12,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Error, Location};
-use super::warning::{Warning, WarningKind};
+use super::warning::WarningKind;
+use crate::failure::Notice;
 
 /// The text of a TOML file.
 #[derive(Debug)]
@@ -118,7 +119,7 @@ impl<'a> Table<'a> {
     }
 
     /// One warning for each setting that is not in `known`.
-    pub(super) fn unknown_settings(&self, known: &[&str]) -> Vec<Warning> {
+    pub(super) fn unknown_settings(&self, known: &[&str]) -> Vec<Notice> {
         let unknown = |setting: &Setting<'_>| !known.contains(&setting.name);
         let warning = |setting: Setting<'_>| {
             setting
@@ -249,8 +250,8 @@ impl<'a> Setting<'a> {
     }
 
     /// A warning at the name's line.
-    pub(super) fn warning(&self, kind: WarningKind, message: impl Into<String>) -> Warning {
-        Warning::new(kind, message).at(self.document.path.clone(), self.line())
+    pub(super) fn warning(&self, kind: WarningKind, message: impl Into<String>) -> Notice {
+        Notice::new(kind, message).at(self.document.path.clone(), self.line())
     }
 
     /// The value is of another type than `expected`. Says nothing of the value, which may be secret.

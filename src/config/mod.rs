@@ -1,7 +1,7 @@
 //! What the machine's owner configured, read once and handed on as plain values. Builds no clients.
 //!
 //! [`NodeConfig`] reads it all. A file that cannot be obeyed as a whole is an [`Error`] with its
-//! place; what in it looks wrong is a [`Warning`].
+//! place; what in it looks wrong is a [`Notice`](crate::failure::Notice).
 
 mod authority;
 pub mod containerd;
@@ -26,4 +26,4 @@ pub use hosts::{
     Rewrite, Source, defaults, own_registry,
 };
 pub use node::{Locations, NodeConfig};
-pub use warning::{Warning, WarningKind};
+pub use warning::WarningKind;

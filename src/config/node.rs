@@ -10,7 +10,7 @@ use super::docker::LoginFile;
 use super::environment::Environment;
 use super::error::Error;
 use super::hosts::{self, HostOptions, HostsConfig};
-use super::warning::Warning;
+use crate::failure::Notice;
 
 /// Where hosts are configured if nothing says otherwise, besides the CRI's `config_path`.
 const DEFAULT_HOSTS_DIRECTORIES: [&str; 2] = ["/etc/containerd/certs.d", "/etc/docker/certs.d"];
@@ -113,7 +113,7 @@ impl NodeConfig {
     }
 
     /// What looks wrong, but for what [`hosts`](Self::hosts) finds.
-    pub fn warnings(&self) -> Vec<Warning> {
+    pub fn warnings(&self) -> Vec<Notice> {
         let containerd = self.containerd.iter().flat_map(ContainerdConfig::warnings);
         let logins = self.login_files.iter().flat_map(LoginFile::warnings).cloned();
         containerd.chain(logins).collect()

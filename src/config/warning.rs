@@ -1,7 +1,5 @@
 //! What in the configuration was read, but cannot have been meant as it stands.
 
-pub use crate::failure::Notice as Warning;
-
 /// What a warning is about, for scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WarningKind {

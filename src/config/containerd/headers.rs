@@ -9,7 +9,8 @@ use http::header::{
 use crate::config::document::Setting;
 use crate::config::error::Error;
 use crate::config::hosts::{Header, header};
-use crate::config::warning::{Warning, WarningKind};
+use crate::config::warning::WarningKind;
+use crate::failure::Notice;
 
 /// Logins are for one host. containerd sends even these to every registry and mirror.
 const LOGINS: [HeaderName; 3] = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE];
@@ -22,7 +23,7 @@ const OWN: [HeaderName; 7] =
 #[derive(Default)]
 pub(super) struct Headers {
     sent: Vec<Header>,
-    warnings: Vec<Warning>,
+    warnings: Vec<Notice>,
 }
 
 impl Headers {
@@ -47,7 +48,7 @@ impl Headers {
     }
 
     /// A warning for each of the others.
-    pub(super) fn warnings(&self) -> impl Iterator<Item = Warning> {
+    pub(super) fn warnings(&self) -> impl Iterator<Item = Notice> {
         self.warnings.iter().cloned()
     }
 }
@@ -60,7 +61,7 @@ impl std::fmt::Debug for Headers {
 }
 
 /// Why `entry` is not sent, if it is not.
-fn refusal(entry: &Setting<'_>) -> Option<Warning> {
+fn refusal(entry: &Setting<'_>) -> Option<Notice> {
     let is_one_of = |names: &[HeaderName]| {
         names.iter().any(|name| entry.name.eq_ignore_ascii_case(name.as_str()))
     };

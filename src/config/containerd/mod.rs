@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 use super::docker::LoginFile;
 use super::error::Error;
 use super::hosts::{Header, HostOptions, RegistryHost};
-use super::warning::{Warning, WarningKind};
+use super::warning::WarningKind;
+use crate::failure::Notice;
 
 use registry::RegistrySection;
 
@@ -41,8 +42,8 @@ pub struct ContainerdConfig {
     /// The snapshotter that the CRI unpacks into.
     pub snapshotter: Option<String>,
     registry: RegistrySection,
-    disabled_cri: Option<Warning>,
-    unversioned: Option<Warning>,
+    disabled_cri: Option<Notice>,
+    unversioned: Option<Notice>,
 }
 
 impl ContainerdConfig {
@@ -97,7 +98,7 @@ impl ContainerdConfig {
     }
 
     /// A warning if `domain` has mirrors here, which `directory` takes the place of.
-    pub(super) fn mirrors_not_used(&self, domain: &str, directory: &Path) -> Option<Warning> {
+    pub(super) fn mirrors_not_used(&self, domain: &str, directory: &Path) -> Option<Notice> {
         self.registry.mirrors_not_used(domain, directory)
     }
 
@@ -108,7 +109,7 @@ impl ContainerdConfig {
 
     /// A warning if this is not the file of the daemon that keeps its content in `content`, or no
     /// more: what it says about registries then counts for pulls of ours, but not for the kubelet's.
-    pub fn of_another_daemon(&self, content: &Path) -> Option<Warning> {
+    pub fn of_another_daemon(&self, content: &Path) -> Option<Notice> {
         let root = self.root.as_deref().filter(|root| !root.as_os_str().is_empty())?;
         // Either may have been written with a symlink in it.
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
@@ -121,20 +122,20 @@ impl ContainerdConfig {
             root.display(),
             content.display()
         );
-        let warning = Warning::new(WarningKind::OtherDaemon, message).with_hint(
+        let warning = Notice::new(WarningKind::OtherDaemon, message).with_hint(
             "name the daemon's own file with --containerd-config, or restart the daemon if the \
              file was changed",
         );
-        Some(Warning { file: Some(self.path.clone()), ..warning })
+        Some(Notice { file: Some(self.path.clone()), ..warning })
     }
 
     /// What will keep the daemon's CRI from doing what the file means.
-    pub fn warnings(&self) -> Vec<Warning> {
+    pub fn warnings(&self) -> Vec<Notice> {
         let own = [&self.disabled_cri, &self.unversioned].into_iter().flatten().cloned();
         own.chain(self.registry.warnings()).collect()
     }
 
-    fn warn_disabled(&mut self, warning: Warning) {
+    fn warn_disabled(&mut self, warning: Notice) {
         self.disabled_cri.get_or_insert(warning.with_hint(
             "take it out of `disabled_plugins` and restart containerd: until then the kubelet \
              cannot use this node",

@@ -15,7 +15,8 @@ use crate::config::hosts::{
     configure, configure_own, own_registry,
 };
 use crate::config::named_file::NamedFile;
-use crate::config::warning::{Warning, WarningKind};
+use crate::config::warning::WarningKind;
+use crate::failure::Notice;
 
 use super::cri_refuses;
 use super::headers::Headers;
@@ -36,7 +37,7 @@ pub(super) struct RegistrySection {
     tls: Vec<TlsConfig>,
     logins: Vec<(String, Credential)>,
     /// Where the settings stand that exclude `config_path`.
-    exclusive: Vec<Warning>,
+    exclusive: Vec<Notice>,
 }
 
 /// `mirrors."HOST"`.
@@ -164,18 +165,18 @@ impl RegistrySection {
     }
 
     /// That the CRI refuses this section, where it does, and what is not obeyed.
-    pub(super) fn warnings(&self) -> impl Iterator<Item = Warning> {
+    pub(super) fn warnings(&self) -> impl Iterator<Item = Notice> {
         let refused = self.exclusive.first().filter(|_| !self.config_path.is_empty()).cloned();
         refused.into_iter().chain(self.headers.warnings())
     }
 
     /// A warning if `domain` has mirrors here that `directory` takes the place of.
-    pub(super) fn mirrors_not_used(&self, domain: &str, directory: &Path) -> Option<Warning> {
+    pub(super) fn mirrors_not_used(&self, domain: &str, directory: &Path) -> Option<Notice> {
         let first = self.mirrors_of(domain)?.endpoints.first()?;
         let Source::File(path, line) = &first.source else { return None };
         let message = format!("mirrors for {domain} are not used: {} is", directory.display());
         Some(
-            Warning::new(WarningKind::MirrorsNotUsed, message).at(path.clone(), *line).with_hint(
+            Notice::new(WarningKind::MirrorsNotUsed, message).at(path.clone(), *line).with_hint(
                 "keep one of the two: with `config_path` set, containerd refuses `mirrors`",
             ),
         )

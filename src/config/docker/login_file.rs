@@ -10,7 +10,8 @@ use serde_json::{Map, Value};
 use crate::config::authority::RegistryKey;
 use crate::config::credentials::Credential;
 use crate::config::error::{Error, Location};
-use crate::config::warning::{Warning, WarningKind};
+use crate::config::warning::WarningKind;
+use crate::failure::Notice;
 
 use super::decode::Members;
 use super::helper::Helper;
@@ -28,7 +29,7 @@ pub struct LoginFile {
     helpers: Vec<RegistryHelper>,
     /// `credsStore`: the program that keeps all others.
     store: Option<Helper>,
-    warnings: Vec<Warning>,
+    warnings: Vec<Notice>,
 }
 
 #[derive(Debug)]
@@ -130,7 +131,7 @@ impl LoginFile {
     }
 
     /// What in it could not be used.
-    pub fn warnings(&self) -> &[Warning] {
+    pub fn warnings(&self) -> &[Notice] {
         &self.warnings
     }
 
@@ -319,7 +320,7 @@ impl Reader<'_> {
     fn warn(&mut self, key: &str, message: String, hint: String) {
         let location = self.locate(key);
         self.file.warnings.push(
-            Warning::new(WarningKind::UnusableLogin, message)
+            Notice::new(WarningKind::UnusableLogin, message)
                 .at(location.path, location.line)
                 .with_hint(hint),
         );

@@ -5,7 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::config::error::Error;
-use crate::config::warning::{Warning, WarningKind};
+use crate::config::warning::WarningKind;
+use crate::failure::Notice;
 
 use super::host::ClientCertificate;
 use super::settings::HostSettings;
@@ -15,7 +16,7 @@ use super::settings::HostSettings;
 ///
 /// # Errors
 /// [`Error::Unreadable`] if the directory cannot be listed.
-pub(super) fn read(directory: &Path) -> Result<(HostSettings, Vec<Warning>), Error> {
+pub(super) fn read(directory: &Path) -> Result<(HostSettings, Vec<Notice>), Error> {
     let mut files = list(directory)
         .map_err(|source| Error::Unreadable { path: directory.to_owned(), source })?;
     files.sort();
@@ -39,10 +40,10 @@ pub(super) fn read(directory: &Path) -> Result<(HostSettings, Vec<Warning>), Err
     Ok((settings, orphans.collect()))
 }
 
-fn orphan_warning(key: &Path) -> Warning {
+fn orphan_warning(key: &Path) -> Notice {
     let cert = key.with_extension("cert");
     let message = format!("{} has no certificate beside it and is not used", key.display());
-    Warning::new(WarningKind::KeyWithoutCertificate, message)
+    Notice::new(WarningKind::KeyWithoutCertificate, message)
         .at(key.to_owned(), 1)
         .with_hint(format!("name the client certificate {}", cert.display()))
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf, absolute};
 use crate::config::authority::DOCKER_HUB_REGISTRY;
 use crate::config::document::{Document, Setting, Table};
 use crate::config::error::Error;
-use crate::config::warning::{Warning, WarningKind};
+use crate::config::warning::WarningKind;
+use crate::failure::Notice;
 use crate::reference::Reference;
 
 use super::configure::{configure, configure_own};
@@ -25,7 +26,7 @@ pub struct HostsConfig {
     /// In the order in which a pull tries them; never empty.
     pub hosts: Vec<RegistryHost>,
     /// What was not understood.
-    pub warnings: Vec<Warning>,
+    pub warnings: Vec<Notice>,
 }
 
 /// The hosts to ask for `reference`, after the first of `directories` that knows its registry:
@@ -122,7 +123,7 @@ impl HostsFile<'_> {
     }
 
     /// A `[host."…"]` table.
-    fn host(&self, host: &Setting<'_>, warnings: &mut Vec<Warning>) -> Result<Entry, Error> {
+    fn host(&self, host: &Setting<'_>, warnings: &mut Vec<Notice>) -> Result<Entry, Error> {
         let table = host.table()?;
         warnings.extend(table.unknown_settings(&settings::KNOWN));
         let url = corrected(HostUrl::of_name(host)?, host, warnings);
@@ -140,7 +141,7 @@ impl HostsFile<'_> {
         &self,
         root: &Table<'_>,
         entries: &mut Vec<Entry>,
-        warnings: &mut Vec<Warning>,
+        warnings: &mut Vec<Notice>,
     ) -> Result<Option<RegistryHost>, Error> {
         let settings = HostSettings::read(root, self.directory)?;
         let is_empty = |server: &Setting<'_>| matches!(server.string(), Ok(""));
@@ -197,7 +198,7 @@ fn same_host<'a>(
 }
 
 /// `url`, which `setting` writes; with a warning if it had to be corrected.
-fn corrected(mut url: HostUrl, setting: &Setting<'_>, warnings: &mut Vec<Warning>) -> HostUrl {
+fn corrected(mut url: HostUrl, setting: &Setting<'_>, warnings: &mut Vec<Notice>) -> HostUrl {
     if url.correct_docker_hub() {
         let message = format!("docker.io serves no images; {DOCKER_HUB_REGISTRY} is asked");
         warnings.push(

@@ -1,8 +1,8 @@
 //! Files with mistakes: what is warned about, and what stops a pull.
 
 use super::*;
-use crate::config::Warning;
 use crate::failure::Diagnose as _;
+use crate::failure::Notice;
 
 #[test]
 fn what_is_not_understood_is_warned_about_with_its_line() {
@@ -29,7 +29,7 @@ fn what_is_not_understood_is_warned_about_with_its_line() {
         ),
         ("order", "docker.io", &[]),
     ] {
-        let show = |warning: &Warning| {
+        let show = |warning: &Notice| {
             let directory = fixtures().join(folder).join(domain).display().to_string() + "/";
             let message = warning.message.replace(&directory, "");
             format!("{}: {message}", warning.line.unwrap())
