@@ -9,39 +9,12 @@ use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 
 use super::access::Access;
 use super::challenge::{Bearer, Challenge};
+use super::grant::{Grant, Standing};
 use super::token::{self, Form, Token};
 use crate::config::{Credential, RegistryHost};
 use crate::registry::Fault;
 use crate::registry::http::endpoint::Endpoint;
 use crate::sync::lock;
-
-/// What to send along with a request.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Grant {
-    /// The `Authorization` header, where there is one.
-    pub(crate) header: Option<HeaderValue>,
-    /// What stands behind it.
-    pub(crate) standing: Standing,
-}
-
-/// What is known of the login that a request is made with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Standing {
-    /// There is none.
-    #[default]
-    Anonymous,
-    /// It is for the host to judge.
-    Claimed,
-    /// The token endpoint has taken it: what is refused now is what it may do.
-    Proved,
-}
-
-impl Standing {
-    /// Whether there is a login.
-    pub(crate) fn is_login(self) -> bool {
-        self != Self::Anonymous
-    }
-}
 
 type Slot = Arc<AsyncMutex<Option<Token>>>;
 

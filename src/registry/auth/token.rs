@@ -12,8 +12,8 @@ use serde::Deserialize;
 use tokio::time::Instant;
 use url::form_urlencoded;
 
-use super::authorizer::Standing;
 use super::challenge::Bearer;
+use super::grant::Standing;
 use crate::config::Credential;
 use crate::registry::Fault;
 use crate::registry::http::body;
