@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::stream::{Stream, StreamExt as _};
+use futures_util::stream::StreamExt as _;
 
+use super::stored::StoredBlob;
 use crate::containerd::{self, Client};
 use crate::oci::{Descriptor, Digest, MAX_MANIFEST_BYTES};
-use crate::progress::{self, Event};
+use crate::progress;
 use crate::transfer::error::Error;
 use crate::transfer::source::{BlobStream, DocumentKind, Resolved, Source};
 
@@ -28,13 +29,13 @@ impl ContainerdSource {
     fn place(&self) -> String {
         format!("containerd's namespace {}", self.client.namespace())
     }
+}
 
-    /// Content that the image names and the store has not was never pulled, or let go of.
-    fn explain(&self, digest: Digest, error: containerd::Error) -> Error {
-        match error {
-            containerd::Error::NotFound { .. } => Error::Incomplete { digest, place: self.place() },
-            error => error.into(),
-        }
+/// Content that the image names and the store has not was never pulled, or let go of.
+fn explain(digest: Digest, place: String, error: containerd::Error) -> Error {
+    match error {
+        containerd::Error::NotFound { .. } => Error::Incomplete { digest, place },
+        error => error.into(),
     }
 }
 
@@ -52,7 +53,7 @@ impl Source for ContainerdSource {
     async fn document(&self, descriptor: &Descriptor, _: DocumentKind) -> Result<Bytes, Error> {
         let digest = descriptor.digest;
         let read = self.client.content().read(&digest, MAX_MANIFEST_BYTES).await;
-        let bytes = read.map_err(|error| self.explain(digest, error))?;
+        let bytes = read.map_err(|error| explain(digest, self.place(), error))?;
         if bytes.len() as u64 != descriptor.size || Digest::of(&bytes) != digest {
             return Err(Error::Damaged { digest, place: self.place() });
         }
@@ -66,42 +67,12 @@ impl Source for ContainerdSource {
     ) -> Result<Box<dyn BlobStream>, Error> {
         let digest = descriptor.digest;
         let pieces = self.client.content().reader(&digest, offset).await;
-        let pieces = pieces.map_err(|error| self.explain(digest, error))?;
+        let pieces = pieces.map_err(|error| explain(digest, self.place(), error))?;
         let (place, progress) = (self.place(), Arc::clone(&self.progress));
-        Ok(Box::new(ContainerdBlob { digest, pieces, place, progress }))
-    }
-}
-
-/// A blob on its way out of the content store.
-struct ContainerdBlob<S> {
-    digest: Digest,
-    pieces: S,
-    place: String,
-    progress: Arc<dyn progress::Sink>,
-}
-
-#[async_trait]
-impl<S> BlobStream for ContainerdBlob<S>
-where
-    S: Stream<Item = Result<Bytes, containerd::Error>> + Send + Unpin,
-{
-    async fn next(&mut self) -> Option<Result<Bytes, Error>> {
-        let digest = self.digest;
-        Some(match self.pieces.next().await? {
-            Ok(bytes) => {
-                let delta_bytes = bytes.len() as u64;
-                self.progress.event(Event::Received { digest, delta_bytes });
-                Ok(bytes)
-            }
-            // The daemon opens the blob when it is asked for the first bytes.
-            Err(containerd::Error::NotFound { .. }) => {
-                Err(Error::Incomplete { digest, place: self.place.clone() })
-            }
-            Err(error) => Err(error.into()),
-        })
-    }
-
-    fn places(&self) -> Vec<String> {
-        vec![self.place.clone()]
+        // The daemon opens the blob when it is asked for the first bytes.
+        let at = place.clone();
+        let pieces =
+            pieces.map(move |piece| piece.map_err(|error| explain(digest, at.clone(), error)));
+        Ok(Box::new(StoredBlob { digest, pieces, place, progress }))
     }
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::stream::{Stream, StreamExt as _};
+use futures_util::stream::StreamExt as _;
 
+use super::stored::StoredBlob;
 use crate::layout::{self, Layout};
 use crate::oci::{Descriptor, Digest};
-use crate::progress::{self, Event};
+use crate::progress;
 use crate::transfer::error::Error;
 use crate::transfer::source::{BlobStream, DocumentKind, Resolved, Source};
 
@@ -60,33 +61,7 @@ impl Source for LayoutSource {
         let pieces = self.layout.reader(descriptor, offset).await;
         let pieces = pieces.map_err(|error| self.explain(digest, error))?;
         let (place, progress) = (self.place(), Arc::clone(&self.progress));
-        Ok(Box::new(LayoutBlob { digest, pieces, place, progress }))
-    }
-}
-
-/// A blob on its way out of a layout.
-struct LayoutBlob<S> {
-    digest: Digest,
-    pieces: S,
-    place: String,
-    progress: Arc<dyn progress::Sink>,
-}
-
-#[async_trait]
-impl<S> BlobStream for LayoutBlob<S>
-where
-    S: Stream<Item = Result<Bytes, layout::Error>> + Send + Unpin,
-{
-    async fn next(&mut self) -> Option<Result<Bytes, Error>> {
-        let piece = self.pieces.next().await?;
-        if let Ok(bytes) = &piece {
-            let delta_bytes = bytes.len() as u64;
-            self.progress.event(Event::Received { digest: self.digest, delta_bytes });
-        }
-        Some(piece.map_err(Error::from))
-    }
-
-    fn places(&self) -> Vec<String> {
-        vec![self.place.clone()]
+        let pieces = pieces.map(|piece| piece.map_err(Error::from));
+        Ok(Box::new(StoredBlob { digest, pieces, place, progress }))
     }
 }

@@ -3,6 +3,7 @@
 mod containerd;
 mod layout;
 mod registry;
+mod stored;
 mod suspects;
 
 pub use containerd::ContainerdSource;
