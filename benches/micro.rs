@@ -18,6 +18,7 @@ use pullctl::oci::{Compression, Descriptor, Digest, Hasher, MediaType};
 use pullctl::progress::{Event, Sink};
 use pullctl::reference::Reference;
 use pullctl::registry::{Policy, Registry, Repository};
+use pullctl::unpack::Allowance;
 use pullctl::unpack::extract::{ExtractOptions, Whiteouts, extract};
 use pullctl::unpack::inflate::Decoder;
 
@@ -178,7 +179,11 @@ fn untar(bencher: Bencher<'_, '_>, packed: &[u8], compression: Compression) {
         .with_inputs(|| (tempfile::tempdir_in(memory()).unwrap(), Cursor::new(packed.to_vec())))
         .bench_local_values(|(directory, source)| {
             let root = File::open(directory.path()).unwrap().into();
-            let options = ExtractOptions { compression, whiteouts: Whiteouts::Overlay };
+            let options = ExtractOptions {
+                compression,
+                whiteouts: Whiteouts::Overlay,
+                allowance: Allowance::new(None),
+            };
             extract(source, root, options).unwrap();
             // Dropped outside the measurement: it removes the files.
             directory

@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use pullctl::oci::Compression;
+use pullctl::unpack::Allowance;
 use pullctl::unpack::extract::{
     ExtractOptions, Extracted, Roots, Whiteouts, extract, inherit, move_tree,
 };
@@ -64,7 +65,7 @@ fn unpack(layer: &mut [u8], root: &Path, choice: u8, whiteouts: Whiteouts) -> Op
     if compression == Compression::None {
         mend(layer);
     }
-    let options = ExtractOptions { compression, whiteouts };
+    let options = ExtractOptions { compression, whiteouts, allowance: Allowance::new(None) };
     extract(Cursor::new(layer.to_vec()), open(root), options).ok()
 }
 

@@ -228,6 +228,7 @@ mod tests {
             (&[NotFound], 2, Some(Batch)),
             (&[NotFound, NotFound], 2, Some(NotFound)),
             (&[NotFound, RateLimited], 2, Some(Batch)),
+            max_bytes: args.place.max_unpacked.map(|limit| limit.0),
         ] {
             assert_eq!(batch_failure(failures, images), expected);
         }

@@ -84,7 +84,7 @@ impl FromStr for Login {
 
 /// A number of bytes: `8MiB`, `512K`, `1GB`, `65536`.
 ///
-/// `K`, `M` and `G` are binary with and without `iB`, decimal with `B` alone. Written by hand: the
+/// `K`, `M`, `G` and `T` are binary with and without `iB`, decimal with `B` alone. Written by hand: the
 /// crates for it take a bare `8M` for decimal, unlike curl and dd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteCount(pub u64);
@@ -118,9 +118,11 @@ impl FromStr for ByteCount {
             "k" | "kib" => 1 << 10,
             "m" | "mib" => 1 << 20,
             "g" | "gib" => 1 << 30,
+            "t" | "tib" => 1 << 40,
             "kb" => 1_000,
             "mb" => 1_000_000,
             "gb" => 1_000_000_000,
+            "tb" => 1_000_000_000_000,
             _ => return Err("a size is written as 512KiB, 8MiB or 1GiB".to_owned()),
         };
         let number: u64 =
@@ -208,6 +210,8 @@ mod tests {
             ("8m", 8 << 20),
             ("8MB", 8_000_000),
             ("1GiB", 1 << 30),
+            ("2TiB", 2 << 40),
+            ("1TB", 1_000_000_000_000),
         ] {
             assert_eq!(text.parse(), Ok(ByteCount(bytes)), "{text}");
         }

@@ -180,6 +180,11 @@ impl Client {
         Ok(self.call(FIRST_QUESTION, version.version(())).await?.version)
     }
 
+    /// The major version of the daemon when we connected, where it could be read.
+    pub fn major_version(&self) -> Option<u32> {
+        self.daemon.release.get().map(|(major, _)| *major)
+    }
+
     /// Whether the daemon was of this release or a later one when we connected; of a version that
     /// can't be read, that is not so.
     pub(super) fn is_at_least(&self, wanted: Release) -> bool {

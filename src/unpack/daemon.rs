@@ -3,9 +3,10 @@
 use super::active::{ActiveSnapshot, ActiveSnapshots};
 use super::ground::Ground;
 use super::learnt::Learnt;
-use super::room::has_room_at;
+use super::measure;
+use super::room::{Allowance, has_room_at};
 use super::{Error, Layer, Unpacked};
-use crate::containerd::{self, Client, Diff, Mount};
+use crate::containerd::{self, Client, ContentStore, Diff, Mount};
 use crate::oci::DiffId;
 
 /// What of containerd's words says that a blob is no archive, rather than that unpacking it failed
@@ -25,13 +26,21 @@ const OLD_SPARSE: &str = "unhandled tar header type 83";
 pub(super) struct DaemonUnpacker {
     active: ActiveSnapshots,
     learnt: Learnt,
+    allowance: Allowance,
+    content: ContentStore,
     diff: Diff,
 }
 
 impl DaemonUnpacker {
-    /// An unpacker that fills `active` snapshots.
-    pub(super) fn new(client: &Client, active: ActiveSnapshots, learnt: Learnt) -> Self {
-        Self { active, learnt, diff: client.diff() }
+    /// An unpacker that fills `active` snapshots, with as much as `allowance` has where it is limited.
+    pub(super) fn new(
+        client: &Client,
+        active: ActiveSnapshots,
+        learnt: Learnt,
+        allowance: Allowance,
+    ) -> Self {
+        let (content, diff) = (client.content(), client.diff());
+        Self { active, learnt, allowance, content, diff }
     }
 
     /// Makes the snapshot of `layer`, whose parent's must be committed, out of what is `prepared` for
@@ -60,6 +69,9 @@ impl DaemonUnpacker {
     }
 
     async fn fill(&self, layer: &Layer, active: &ActiveSnapshot) -> Result<(), Error> {
+        if self.allowance.is_limited() {
+            measure::take_of_limit(layer, &self.content, &self.allowance).await?;
+        }
         let applied = self.diff.apply(&layer.descriptor, &active.mounts).await;
         let applied = applied.map_err(|error| explain(layer, &active.mounts, error))?;
         layer.check(DiffId(applied.digest))?;

@@ -21,6 +21,7 @@ use super::extract::{
 use super::ground::{self, Ground};
 use super::learnt::Learnt;
 use super::places::Places;
+use super::room::Allowance;
 use super::unsound::Unsound;
 use super::{Error, Layer, Unpacked};
 use crate::oci::{Compression, MediaKind};
@@ -34,6 +35,7 @@ const QUEUED_CHUNKS: usize = 16;
 pub(super) struct DirectUnpacker {
     active: ActiveSnapshots,
     learnt: Learnt,
+    allowance: Allowance,
     /// Whether the daemon and we were seen to mean the same directories.
     proven: OnceCell<()>,
     /// Whether what was extracted apart can be put on its parent when it is committed.
@@ -63,7 +65,8 @@ pub(super) struct Filled {
 }
 
 impl DirectUnpacker {
-    /// An unpacker that fills `active` snapshots of the snapshotter called `snapshotter`.
+    /// An unpacker that fills `active` snapshots of the snapshotter called `snapshotter`, with as much
+    /// as `allowance` has.
     ///
     /// # Errors
     /// [`Unsound`] when this process can't do what the daemon does.
@@ -71,11 +74,13 @@ impl DirectUnpacker {
         snapshotter: &str,
         active: ActiveSnapshots,
         learnt: Learnt,
+        allowance: Allowance,
     ) -> Result<Self, Unsound> {
         ground::check_process(snapshotter)?;
         Ok(Self {
             active,
             learnt,
+            allowance,
             proven: OnceCell::new(),
             can_rebase: OnceCell::new(),
             places: Places::default(),
@@ -120,8 +125,17 @@ impl DirectUnpacker {
     ) -> Result<(Ground, Extractor), Error> {
         let ground = self.ground(active).await?;
         let root = ground::open_directory(&ground.upper)?;
-        let extractor = Extractor::spawn(root, options(layer)?, QUEUED_CHUNKS)?;
+        let extractor = Extractor::spawn(root, self.options(layer)?, QUEUED_CHUNKS)?;
         Ok((ground, extractor))
+    }
+
+    fn options(&self, layer: &Layer) -> Result<ExtractOptions, Error> {
+        let whiteouts = match layer.identity.parent {
+            Some(_) => Whiteouts::Overlay,
+            None => Whiteouts::Remove,
+        };
+        let allowance = self.allowance.clone();
+        Ok(ExtractOptions { compression: compression(layer)?, whiteouts, allowance })
     }
 
     /// The directories of `active`, which are known to be the daemon's too.
@@ -159,7 +173,7 @@ impl DirectUnpacker {
         blob: impl BufRead + Send + 'static,
     ) -> Result<Ground, Error> {
         let ground = self.ground(active).await?;
-        let options = options(layer)?;
+        let options = self.options(layer)?;
         let roots = Arc::clone(&self.roots);
         let extracting = run_blocking(move || {
             let root = ground::open_directory(&ground.upper)?;
@@ -326,14 +340,6 @@ fn inherit(implied: &[ImpliedDirectory], ground: &Ground, roots: &Roots) -> Resu
         return Ok(());
     }
     Ok(extract::inherit(implied, ground::open_directory(&ground.upper)?, &ground.lowers, roots)?)
-}
-
-fn options(layer: &Layer) -> Result<ExtractOptions, Error> {
-    let whiteouts = match layer.identity.parent {
-        Some(_) => Whiteouts::Overlay,
-        None => Whiteouts::Remove,
-    };
-    Ok(ExtractOptions { compression: compression(layer)?, whiteouts })
 }
 
 /// How the layer's media type says that it is packed.

@@ -8,7 +8,8 @@
 //! | `layer` | a layer, and where it belongs |
 //! | `ground`, `unsound` | whether, and where, files may be written by us |
 //! | `learnt` | what unpacking tells of layers besides their files |
-//! | `room` | whether a file system is full |
+//! | `room` | whether a file system is full, and how much of it may be taken |
+//! | `measure` | how much a layer is, unpacked, where the user bounds that and containerd unpacks |
 //! | `places` | where the layers of this run lie |
 //! | `unpacker` | the choice between them, and layers that wait for those below |
 //! | `active` | snapshots that are being filled, by either |
@@ -25,6 +26,7 @@ mod ground;
 pub mod inflate;
 mod layer;
 mod learnt;
+mod measure;
 mod places;
 mod room;
 mod unpacker;
@@ -32,5 +34,6 @@ mod unsound;
 
 pub use error::Error;
 pub use layer::{Layer, Unpacked};
+pub use room::Allowance;
 pub use unpacker::{LayerSink, Unpacker, Way};
 pub use unsound::Unsound;

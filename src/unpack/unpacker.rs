@@ -15,6 +15,7 @@ use super::direct::{DirectUnpacker, Extraction, Filled, compression, run_blockin
 use super::extract::ExtractError;
 use super::inflate::Decoder;
 use super::learnt::Learnt;
+use super::room::Allowance;
 use super::{Error, Layer};
 use crate::containerd::{Client, ContentStore};
 use crate::failure::{Diagnose as _, Failure, Notice};
@@ -196,8 +197,8 @@ impl LayerSink {
 }
 
 impl Unpacker {
-    /// An unpacker into `snapshotter`, under the lease of `client`. `sink` is told when our way fails
-    /// for a layer and containerd's is taken.
+    /// An unpacker into `snapshotter`, under the lease of `client`, of as much as `allowance` has.
+    /// `sink` is told when our way fails for a layer and containerd's is taken.
     ///
     /// # Errors
     /// [`Error::Unsound`] when only our way is allowed and can't be gone.
@@ -205,11 +206,14 @@ impl Unpacker {
         client: &Client,
         snapshotter: &str,
         way: Way,
+        allowance: Allowance,
         sink: Arc<dyn Sink>,
     ) -> Result<Self, Error> {
         let active = ActiveSnapshots::new(client.snapshots(snapshotter));
-        let learnt = Learnt::new(Arc::clone(&sink));
-        let direct = match (way, DirectUnpacker::new(snapshotter, active.clone(), learnt.clone())) {
+        let learnt = Learnt::new(client, Arc::clone(&sink));
+        let direct =
+            DirectUnpacker::new(snapshotter, active.clone(), learnt.clone(), allowance.clone());
+        let direct = match (way, direct) {
             (Way::Daemon, _) => None,
             (_, Ok(direct)) => Some(direct),
             (Way::Auto, Err(unsound)) => {
@@ -220,7 +224,7 @@ impl Unpacker {
         };
         Ok(Self {
             content: client.content(),
-            daemon: DaemonUnpacker::new(client, active.clone(), learnt.clone()),
+            daemon: DaemonUnpacker::new(client, active.clone(), learnt.clone(), allowance),
             learnt,
             active,
             direct,

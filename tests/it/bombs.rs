@@ -11,7 +11,7 @@ use pullctl::oci::Hasher;
 use crate::support::cli::Pullctl;
 use crate::support::containerd::Containerd;
 use crate::support::faulty::FaultyRegistry;
-use crate::support::image::{Blob, Image, Layer, OCI_LAYER, Recipe};
+use crate::support::image::{Blob, Image, Layer, OCI_LAYER, Packing, Recipe};
 use crate::support::store::Store;
 use crate::support::tree::Tree;
 use crate::support::{each_version, unique};
@@ -93,5 +93,25 @@ each_version! {
         static IMAGE: LazyLock<Image> = LazyLock::new(|| image(|| zstd_bomb(27, INFLATED / 4)));
         let said = is_survived(&IMAGE, "auto", daemon);
         assert!(said.contains("containerd unpacks"), "{said}");
+    }
+
+    fn what_layers_may_be_unpacked_is_bounded_for_all_of_them_together(daemon) {
+        let registry = FaultyRegistry::start();
+        let layer = || {
+            let noughts = vec![0; 3 << 20];
+            Layer::pack(&Tree::new().file(&unique("large"), &noughts).into_tar(), Packing::Gzip)
+        };
+        let reference = registry.add_new(&Recipe::new(vec![layer(), layer()]).build());
+        for way in ["direct", "daemon"] {
+            let namespace = unique("bounded");
+            let pull = |limit: &str| {
+                let pull = Pullctl::new().on(daemon).args(["pull", "--plain-http", &reference]);
+                pull.args(["-n", &namespace, "--unpacker", way, "--max-unpacked", limit]).run()
+            };
+            let refused = pull("5MiB").ended_with(10).says("the 5242880 bytes of --max-unpacked");
+            refused.says("hint: if the image is worth that much disk, raise --max-unpacked");
+            assert!(Store::new(daemon, &namespace).images().is_empty(), "{way}");
+            pull("7MiB").succeeded();
+        }
     }
 }

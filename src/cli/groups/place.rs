@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::values::{Destination, Label};
+use crate::cli::values::{ByteCount, Destination, Label};
 use crate::unpack::Way;
 
 /// Where images go and what they become there.
@@ -25,8 +25,13 @@ pub struct PlaceArgs {
     #[arg(long, value_enum, value_name = "WAY", default_value_t, conflicts_with = "no_unpack")]
     pub unpacker: UnpackWay,
 
+    /// Most that all images of the run may be, unpacked: 20GiB. A small blob can be a very large layer
+    /// [default: what is free]
+    #[arg(long, value_name = "SIZE", conflicts_with = "no_unpack")]
+    pub max_unpacked: Option<ByteCount>,
+
     /// Write an OCI image layout into a directory instead; needs no containerd
-    #[arg(long, value_name = "oci:DIR", conflicts_with_all = ["pin", "labels", "no_unpack", "unpacker"])]
+    #[arg(long, value_name = "oci:DIR", conflicts_with_all = ["pin", "labels", "no_unpack", "unpacker", "max_unpacked"])]
     pub to: Option<Destination>,
 }
 

@@ -16,6 +16,7 @@ use super::stream::Stream;
 use super::tree::{Directory, Missing, Tree};
 use super::whiteout::{Whiteout, Whiteouts};
 use crate::tar::{Archive, DeviceNumber, Entry, EntryKind};
+use crate::unpack::room::Allowance;
 
 /// Most bytes that the notes on directories, their times for one, may take (64 MiB): half a million
 /// directories with long paths, far beyond any real layer.
@@ -32,6 +33,7 @@ pub(crate) struct Applier {
     emptied: BTreeSet<Vec<u8>>,
     /// What both of these take.
     noted_bytes: usize,
+    allowance: Allowance,
 }
 
 struct DatedDirectory {
@@ -48,8 +50,8 @@ struct Place<'entry> {
 }
 
 impl Applier {
-    /// Puts entries beneath `root`.
-    pub(crate) fn new(root: OwnedFd, whiteouts: Whiteouts) -> Self {
+    /// Puts entries beneath `root`, as much as `allowance` has.
+    pub(crate) fn new(root: OwnedFd, whiteouts: Whiteouts, allowance: Allowance) -> Self {
         Self {
             tree: Tree::new(root),
             whiteouts,
@@ -57,6 +59,7 @@ impl Applier {
             dated: Vec::new(),
             emptied: BTreeSet::new(),
             noted_bytes: 0,
+            allowance,
         }
     }
 
@@ -121,7 +124,12 @@ impl Applier {
         let file = self.make(place, entry, "create", |_, place| {
             rustix::fs::openat(&place.parent, place.base, flags, attributes::creation_mode(entry))
         })?;
-        archive.read_content(|piece| write_all(&file, piece).map_err(failed("write", entry)))?;
+        // Piece by piece: what a header says of the size need not be true.
+        archive.read_content(|piece| {
+            let allowed = self.allowance.take(piece.len() as u64, &file);
+            allowed.map_err(|reason| ExtractError::exhausted(entry, reason))?;
+            write_all(&file, piece).map_err(failed("write", entry))
+        })?;
         attributes::set_on_open(&file, entry, &place.parent, self.defaults, true)?;
         attributes::set_times_on_open(&file, entry)
     }

@@ -3,8 +3,9 @@
 use std::io;
 
 use crate::failure::{Diagnose, Failure, is_disk_full};
-use crate::tar::{self, EntryName, Problem};
+use crate::tar::{self, Entry, EntryName, Problem};
 use crate::unpack::inflate::Format;
+use crate::unpack::room::Exhausted;
 
 /// Why a layer could not be unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +50,18 @@ pub enum ExtractError {
         /// The system's reason.
         source: io::Error,
     },
+    /// The files of all layers are more than the user allows.
+    #[error("the layers are more, unpacked, than the {limit_bytes} bytes of --max-unpacked")]
+    Limit {
+        /// For all layers of the run, in bytes.
+        limit_bytes: u64,
+    },
+    /// The file system has less room than the entry needs.
+    #[error("no room for {entry} of the layer")]
+    Room {
+        /// The entry.
+        entry: EntryName,
+    },
     /// The file system takes no attribute of this size.
     #[error(
         "cannot set the attribute {attribute} of {entry}: its {bytes} bytes are more than the file \
@@ -78,6 +91,14 @@ impl ExtractError {
         move |errno| Self::File { action, entry: EntryName::new(entry), source: errno.into() }
     }
 
+    /// That `entry` is more than may be written.
+    pub(crate) fn exhausted(entry: &Entry, reason: Exhausted) -> Self {
+        match reason {
+            Exhausted::Limit(limit_bytes) => Self::Limit { limit_bytes },
+            Exhausted::Room => Self::Room { entry: EntryName::new(&entry.name) },
+        }
+    }
+
     /// An unusable entry.
     pub(crate) fn unusable(entry: &[u8], problem: &'static str) -> Self {
         Self::Unusable { entry: EntryName::new(entry), problem, source: None }
@@ -99,6 +120,7 @@ impl Diagnose for ExtractError {
             Self::Inflate { .. } | Self::Archive { .. } | Self::Unusable { .. } => {
                 Failure::Verification
             }
+            Self::Limit { .. } | Self::Room { .. } => Failure::DiskFull,
             Self::File { source, .. } if is_disk_full(source) => Failure::DiskFull,
             Self::Source(_) | Self::File { .. } | Self::Attribute { .. } | Self::Thread(_) => {
                 Failure::Other
@@ -108,9 +130,9 @@ impl Diagnose for ExtractError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::File { source, .. } if is_disk_full(source) => {
-                Some("free space (or inodes) where containerd keeps its snapshots".to_owned())
-            }
+            Self::Limit { .. } => Some(LIMIT_HINT.to_owned()),
+            Self::Room { .. } => Some(ROOM_HINT.to_owned()),
+            Self::File { source, .. } if is_disk_full(source) => Some(ROOM_HINT.to_owned()),
             Self::Attribute { .. } => Some(ATTRIBUTE_HINT.to_owned()),
             Self::Inflate { .. } | Self::Archive { .. } | Self::Unusable { .. } => {
                 // Our bounds are narrower than containerd's here and there.
@@ -122,6 +144,12 @@ impl Diagnose for ExtractError {
         }
     }
 }
+
+/// What to do about a full disk.
+const ROOM_HINT: &str = "free space (or inodes) where containerd keeps its snapshots";
+
+/// What to do about an image that is larger than is allowed.
+const LIMIT_HINT: &str = "if the image is worth that much disk, raise --max-unpacked";
 
 /// What to do about an attribute that is too large.
 pub(in crate::unpack) const ATTRIBUTE_HINT: &str = "keep containerd's snapshots on a file system that takes large \

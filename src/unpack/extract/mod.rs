@@ -29,6 +29,7 @@ mod tree;
 mod whiteout;
 mod worker;
 
+pub(super) use chunks::queue;
 pub(super) use error::ATTRIBUTE_HINT;
 pub use error::ExtractError;
 pub use implied::{ImpliedDirectory, Roots, inherit};

@@ -15,15 +15,18 @@ use super::stream::Stream;
 use super::whiteout::Whiteouts;
 use crate::oci::{Compression, DiffId};
 use crate::tar::{Archive, EntryName};
+use crate::unpack::room::Allowance;
 
 /// How a layer is to be extracted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ExtractOptions {
     /// How the layer is packed, by its media type. A layer declared gzip or zstd is looked at, and
     /// unpacked as what it is; one declared uncompressed is taken at its word.
     pub compression: Compression,
     /// What to make of whiteouts.
     pub whiteouts: Whiteouts,
+    /// How much may be written.
+    pub allowance: Allowance,
 }
 
 /// A layer that was extracted in full.
@@ -58,7 +61,7 @@ pub fn extract(
     options: ExtractOptions,
 ) -> Result<Extracted, ExtractError> {
     let mut archive = Archive::new(Stream::open(source, options.compression)?);
-    let mut applier = Applier::new(root, options.whiteouts);
+    let mut applier = Applier::new(root, options.whiteouts, options.allowance);
     let mut entries = 0;
     let mut written_bytes = 0;
     let mut old_sparse = None;

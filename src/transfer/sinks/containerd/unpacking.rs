@@ -13,7 +13,7 @@ use crate::progress::{self, BlobKind, BlobState, Event};
 use crate::transfer::error::Error;
 use crate::transfer::once::OnceMap;
 use crate::transfer::plan::Layer;
-use crate::unpack::{self, LayerSink, Unpacker};
+use crate::unpack::{self, Allowance, LayerSink, Unpacker};
 
 /// How layers become snapshots.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub struct UnpackOptions {
     pub snapshotter: String,
     /// Who writes the files.
     pub way: unpack::Way,
+    /// Most bytes that all layers of the run may be, unpacked; without it, what is free.
+    pub max_bytes: Option<u64>,
 }
 
 /// The snapshots of a run.
@@ -52,10 +54,11 @@ impl Unpacking {
     }
 
     async fn unpacker(&self) -> Result<&Arc<Unpacker>, Error> {
-        let UnpackOptions { snapshotter, way } = &self.options;
+        let UnpackOptions { snapshotter, way, max_bytes } = &self.options;
         let make = async || {
             let client = self.lease.client().await?;
-            let unpacker = Unpacker::new(client, snapshotter, *way, Arc::clone(&self.progress))?;
+            let (allowance, progress) = (Allowance::new(*max_bytes), Arc::clone(&self.progress));
+            let unpacker = Unpacker::new(client, snapshotter, *way, allowance, progress)?;
             Ok(Arc::new(unpacker))
         };
         self.unpacker.get_or_try_init(make).await

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::oci::Compression;
+use crate::unpack::Allowance;
 use crate::unpack::extract::{ExtractError, ExtractOptions, Extracted, Whiteouts, extract};
 
 /// A tar archive under construction. Paths are taken as they are.
@@ -96,7 +97,11 @@ pub(super) fn extract_gzipped(
     root: &Path,
     whiteouts: Whiteouts,
 ) -> Result<Extracted, ExtractError> {
-    let options = ExtractOptions { compression: Compression::Gzip, whiteouts };
+    let options = ExtractOptions {
+        compression: Compression::Gzip,
+        whiteouts,
+        allowance: Allowance::new(None),
+    };
     let root = std::fs::File::open(root).unwrap().into();
     extract(Cursor::new(gzip(archive)), root, options)
 }

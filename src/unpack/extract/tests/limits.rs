@@ -4,6 +4,7 @@ use std::io::{self, BufReader, Read};
 
 use super::layer::{Fields, Layer, extract_gzipped};
 use crate::oci::Compression;
+use crate::unpack::Allowance;
 use crate::unpack::extract::{ExtractError, ExtractOptions, Extracted, Whiteouts, extract};
 
 /// The longest name of a file, in bytes.
@@ -64,7 +65,11 @@ fn refuses_directories_whose_notes_fill_the_memory() {
     let entry = long_entry(Layer::new(), &long_path(15), b'5', "");
     // Without end: only the bound ends it.
     let archive = BufReader::new(Repeated { piece: entry.bytes, position: 0 });
-    let options = ExtractOptions { compression: Compression::None, whiteouts: Whiteouts::Overlay };
+    let options = ExtractOptions {
+        compression: Compression::None,
+        whiteouts: Whiteouts::Overlay,
+        allowance: Allowance::new(None),
+    };
     let fd = std::fs::File::open(root.path()).unwrap().into();
     assert!(has_too_many_directories(extract(archive, fd, options)));
 }

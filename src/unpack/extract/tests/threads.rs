@@ -4,11 +4,16 @@ use bytes::Bytes;
 
 use super::layer::{Layer, gzip, listing};
 use crate::oci::{Compression, Digest};
+use crate::unpack::Allowance;
 use crate::unpack::extract::{ExtractError, ExtractOptions, Extractor, Whiteouts};
 
 fn spawn(root: &tempfile::TempDir, compression: Compression) -> Extractor {
     let fd = std::fs::File::open(root.path()).unwrap().into();
-    let options = ExtractOptions { compression, whiteouts: Whiteouts::Overlay };
+    let options = ExtractOptions {
+        compression,
+        whiteouts: Whiteouts::Overlay,
+        allowance: Allowance::new(None),
+    };
     Extractor::spawn(fd, options, 2).unwrap()
 }
 
