@@ -80,19 +80,22 @@ pub(super) async fn run(args: &ExplainArgs, session: &Session<'_>) -> Result<(),
 
 async fn explain(args: &ExplainArgs, session: &Session<'_>) -> Result<Explanation, Error> {
     let reference: Reference = args.reference.parse()?;
-    let node = args.registry.node()?;
+    // No daemon is needed: what is said about registries counts without one.
+    let client = match session.connect().await {
+        // One that is there and silent is no absence: a pull would end with it.
+        Err(silent @ Unreachable::Unresponsive { .. }) => return Err(silent.into()),
+        connected => connected.ok(),
+    };
+    let node = args.registry.node(client.as_ref())?;
     let found = node.hosts(&reference, &args.registry.host_options())?;
     let mut warnings = node.warnings();
     warnings.extend(found.warnings);
-    // No daemon is needed: what is said about registries counts without one.
-    let containerd = match session.connect().await {
-        Ok(client) => {
-            warnings.extend(other_daemon(&client, &node).await);
-            Some(containerd(&client, &node, session).await)
+    let containerd = match &client {
+        Some(client) => {
+            warnings.extend(other_daemon(client, &node).await);
+            Some(containerd(client, &node, session).await)
         }
-        // One that is there and silent is no absence: a pull would end with it.
-        Err(silent @ Unreachable::Unresponsive { .. }) => return Err(silent.into()),
-        Err(_) => None,
+        None => None,
     };
     let keychain = Arc::new(node.with_logins(typed_login(args, &reference)));
     let registry = Registry::new(Policy::default(), Arc::clone(&keychain), Arc::new(Nobody))?;

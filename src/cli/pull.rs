@@ -1,7 +1,7 @@
 //! `pullctl pull`: images from registries into containerd, or into an OCI image layout.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -11,6 +11,7 @@ use super::groups::{DownloadArgs, ImageArgs, OutputArgs, PlaceArgs, RegistryArgs
 use super::values::Destination as To;
 use super::{Error, Session, prompt, references};
 use crate::config::{self, NodeConfig, RegistryHost};
+use crate::containerd::{self, Client};
 use crate::failure::{Failure, Notice};
 use crate::layout::Layout;
 use crate::output::{Options, Progress};
@@ -87,12 +88,13 @@ pub struct PullArgs {
 pub(super) async fn run(args: &PullArgs, session: &Session<'_>) -> Result<(), Error> {
     let piped = piped_password(args)?;
     let references = references::read(&args.references, &args.file)?;
-    let node = args.registry.node()?;
+    // What was read so far can't be given up: there signals end the process.
+    let mut signals = session.catch_signals(Some(GOES_ON));
+    let place = signals.or(Place::of(args, session)).await?;
+    let node = args.registry.node(place.daemon())?;
     let (requests, mut warnings) = requests(args, references, &node)?;
     warnings.extend(visible_password(args));
     let configured = node.containerd.as_ref().and_then(|config| config.snapshotter.clone());
-    // What was read so far can't be given up: there signals end the process.
-    let mut signals = session.catch_signals(Some(GOES_ON));
     let named = requests.iter().map(|request| &request.reference);
     let keychain = signals.or(args.registry.keychain(named, node, piped)).await??;
 
@@ -102,7 +104,12 @@ pub(super) async fn run(args: &PullArgs, session: &Session<'_>) -> Result<(), Er
         progress.event(Event::Warning(warning));
     }
     let work = async {
-        let destination = destination(args, &requests, configured, &progress, session).await?;
+        let destination: Arc<dyn Destination> = match place {
+            Place::Layout(directory) => Arc::new(LayoutSink::new(Layout::create(directory)?)),
+            Place::Daemon(client) => Arc::new(
+                containerd(args, client?, &requests, configured, &progress, session).await?,
+            ),
+        };
         let policy = args.download.policy(&args.transport);
         let registry = session.registry(policy, keychain, &progress)?;
         let sink = Arc::clone(&progress) as Arc<dyn Sink>;
@@ -180,18 +187,39 @@ fn request(args: &PullArgs, reference: Reference, hosts: Vec<RegistryHost>) -> P
     }
 }
 
-/// Where the images go. The daemon's configuration names the snapshotter `configured`.
-async fn destination(
+/// Where the images go.
+enum Place<'a> {
+    Layout(&'a Path),
+    /// That none answers is told after what is wrong on this side.
+    Daemon(Result<Client, containerd::Error>),
+}
+
+impl<'a> Place<'a> {
+    async fn of(args: &'a PullArgs, session: &Session<'_>) -> Self {
+        match &args.place.to {
+            Some(To::Layout(directory)) => Self::Layout(directory),
+            None => Self::Daemon(session.connect().await),
+        }
+    }
+
+    /// The daemon, by whose version depends how its configuration is read.
+    fn daemon(&self) -> Option<&Client> {
+        match self {
+            Self::Layout(_) => None,
+            Self::Daemon(client) => client.as_ref().ok(),
+        }
+    }
+}
+
+/// The daemon as the place where the images go; its configuration names the snapshotter `configured`.
+async fn containerd(
     args: &PullArgs,
+    client: Client,
     requests: &[PullRequest],
     configured: Option<String>,
     progress: &Arc<Progress>,
     session: &Session<'_>,
-) -> Result<Arc<dyn Destination>, transfer::Error> {
-    if let Some(To::Layout(directory)) = &args.place.to {
-        return Ok(Arc::new(LayoutSink::new(Layout::create(directory)?)));
-    }
-    let client = session.connect().await?;
+) -> Result<ContainerdSink, transfer::Error> {
     if let Some(notice) = client.cri().pin_notice().filter(|_| args.place.pin) {
         progress.event(Event::Warning(notice));
     }
@@ -200,11 +228,12 @@ async fn destination(
         false => Some(UnpackOptions {
             snapshotter: session.snapshotter(&client, configured).await?,
             way: args.place.unpacker.into(),
+            max_bytes: args.place.max_unpacked.map(|limit| limit.0),
         }),
     };
     let images = requests.iter().map(|request| request.reference.to_string());
     let sink = Arc::clone(progress) as Arc<dyn Sink>;
-    Ok(Arc::new(ContainerdSink::new(client, unpack, images, sink)))
+    Ok(ContainerdSink::new(client, unpack, images, sink))
 }
 
 /// One failed image of one is its own kind of failure; some of several are a failed batch, unless
@@ -228,7 +257,6 @@ mod tests {
             (&[NotFound], 2, Some(Batch)),
             (&[NotFound, NotFound], 2, Some(NotFound)),
             (&[NotFound, RateLimited], 2, Some(Batch)),
-            max_bytes: args.place.max_unpacked.map(|limit| limit.0),
         ] {
             assert_eq!(batch_failure(failures, images), expected);
         }

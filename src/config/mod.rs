@@ -16,7 +16,7 @@ mod node;
 mod warning;
 
 pub use authority::{RegistryKey, authority_in};
-pub use containerd::ContainerdConfig;
+pub use containerd::{ContainerdConfig, Generation};
 pub use credentials::{Credential, Keychain, Login};
 pub use docker::{Kept, LoginFile, LoginStore, StoreError};
 pub use environment::Environment;

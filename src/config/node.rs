@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf, absolute};
 
 use crate::reference::Reference;
 
-use super::containerd::{self, ContainerdConfig};
+use super::containerd::{self, ContainerdConfig, Generation};
 use super::credentials::Keychain;
 use super::docker::LoginFile;
 use super::environment::Environment;
@@ -26,6 +26,8 @@ pub struct Locations {
     pub containerd_config: Option<PathBuf>,
     /// `--ignore-containerd-config`.
     pub ignore_containerd_config: bool,
+    /// The daemon whose reading of containerd's configuration counts.
+    pub generation: Generation,
 }
 
 /// The node's configuration, except for hosts.toml: that is read for each image.
@@ -45,8 +47,8 @@ impl NodeConfig {
     pub fn read(locations: &Locations, environment: &Environment) -> Result<Self, Error> {
         let containerd = match &locations.containerd_config {
             _ if locations.ignore_containerd_config => None,
-            Some(path) => Some(named_config(path)?),
-            None => ContainerdConfig::read_first(&containerd::USUAL_PATHS)?,
+            Some(path) => Some(named_config(path, locations.generation)?),
+            None => ContainerdConfig::read_first(&containerd::USUAL_PATHS, locations.generation)?,
         };
         Ok(Self {
             hosts_directories: hosts_directories(locations, containerd.as_ref())?,
@@ -121,8 +123,8 @@ impl NodeConfig {
 }
 
 /// The file of `--containerd-config`, which must exist.
-fn named_config(path: &Path) -> Result<ContainerdConfig, Error> {
-    ContainerdConfig::read(path)?.ok_or_else(|| Error::not_found(path))
+fn named_config(path: &Path, generation: Generation) -> Result<ContainerdConfig, Error> {
+    ContainerdConfig::read(path, generation)?.ok_or_else(|| Error::not_found(path))
 }
 
 fn hosts_directories(

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::support::cli::{Outcome, Pullctl};
-use crate::support::containerd::Containerd;
+use crate::support::containerd::{Containerd, Version};
 use crate::support::each_version;
 use crate::support::faulty::FaultyRegistry;
 use crate::support::image::Image;
@@ -176,6 +176,37 @@ each_version! {
         assert_eq!(containerd["namespace"], "k8s.io", "{document}");
         assert_eq!(containerd["snapshotter"], "overlayfs", "{document}");
         assert_eq!(document["warnings"], json!([]), "{document}");
+    }
+
+    fn of_a_configuration_that_counts_which_the_daemon_reads(daemon) {
+        let is_two = daemon.version() == Version::V2_1;
+        let folder = daemon.scratch("generations");
+        let certs = folder.join("certs.d");
+        std::fs::create_dir_all(certs.join("quay.io")).unwrap();
+        let mirror = "[host.\"https://mirror.example\"]\n";
+        std::fs::write(certs.join("quay.io/hosts.toml"), mirror).unwrap();
+        let path = folder.join("config.toml");
+        let section = |name: &str| {
+            format!("[plugins.'{name}'.registry]\nconfig_path = '{}'\n", certs.display())
+        };
+        for (version, name, is_read) in [
+            (1, "cri", !is_two),
+            (2, "io.containerd.grpc.v1.cri", true),
+            (2, "io.containerd.cri.v1.images", is_two),
+        ] {
+            std::fs::write(&path, format!("version = {version}\n{}", section(name))).unwrap();
+            let document = explain_with(daemon, &path);
+            let hosts = document["hosts"].as_array().unwrap();
+            assert_eq!(hosts.len(), if is_read { 2 } else { 1 }, "{name}: {document}");
+            let warning = &document["warnings"][0];
+            assert_eq!(warning["code"] == "ignored-section", !is_read, "{name}: {document}");
+            let config = path.to_str().unwrap();
+            let flags = ["--containerd-config", config, "--retries", "0", "--stall-timeout", "1s"];
+            let pull = Pullctl::new().on(daemon).args(["pull", "quay.io/none/none:1"]).args(flags);
+            let said = pull.env("https_proxy", "http://127.0.0.1:1").run().stderr;
+            assert_eq!(said.contains("does not read"), !is_read, "{name}: {said}");
+            assert_eq!(said.contains("mirror.example"), is_read, "{name}: {said}");
+        }
     }
 
     fn the_configuration_of_another_daemon_is_told_from_its_own(daemon) {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::config::Locations;
+use crate::config::{Generation, Locations};
 
 /// Where hosts are configured.
 #[derive(Debug, Args)]
@@ -34,6 +34,7 @@ impl HostsArgs {
             auth_file: auth_file.cloned(),
             containerd_config: self.containerd_config.clone(),
             ignore_containerd_config: self.ignore_containerd_config,
+            generation: Generation::Unknown,
         }
     }
 }

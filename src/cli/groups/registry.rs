@@ -8,7 +8,8 @@ use secrecy::SecretString;
 use super::HostsArgs;
 use crate::cli::values::Login;
 use crate::cli::{Error, prompt};
-use crate::config::{self, Credential, Environment, HostOptions, Keychain, NodeConfig};
+use crate::config::{self, Credential, Environment, Generation, HostOptions, Keychain, NodeConfig};
+use crate::containerd::Client;
 use crate::reference::Reference;
 
 /// How registries are reached.
@@ -38,12 +39,21 @@ pub struct RegistryArgs {
 }
 
 impl RegistryArgs {
-    /// What this node has configured about registries, as far as it is to be read.
+    /// What this node has configured about registries, as far as it is to be read, and as `daemon`
+    /// reads it where there is one.
     ///
     /// # Errors
     /// A file that cannot be read or obeyed.
-    pub(in crate::cli) fn node(&self) -> Result<NodeConfig, config::Error> {
-        let locations = self.hosts.locations(self.auth_file.as_ref());
+    pub(in crate::cli) fn node(
+        &self,
+        daemon: Option<&Client>,
+    ) -> Result<NodeConfig, config::Error> {
+        let mut locations = self.hosts.locations(self.auth_file.as_ref());
+        locations.generation = match daemon.and_then(Client::major_version) {
+            None => Generation::Unknown,
+            Some(..=1) => Generation::One,
+            Some(_) => Generation::Two,
+        };
         NodeConfig::read(&locations, &Environment::of_process())
     }
 

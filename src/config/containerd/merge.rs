@@ -7,37 +7,37 @@ use crate::config::document::{Document, Setting, Table};
 use crate::config::error::Error;
 use crate::config::warning::WarningKind;
 
+use super::generation::{Generation, Section};
 use super::{ContainerdConfig, cri_refuses};
 
-/// The CRI plugin in files of version 1, and of version 2.
-const CRI_PLUGINS: [&str; 2] = ["cri", "io.containerd.grpc.v1.cri"];
-
-/// Its part for images since version 3.
-const IMAGES_PLUGIN: &str = "io.containerd.cri.v1.images";
-
-/// Its part for containers since version 3.
+/// The CRI plugin's part for containers since version 3.
 const RUNTIME_PLUGIN: &str = "io.containerd.cri.v1.runtime";
 
-/// Reads `path`, then what it imports, breadth first; what comes later wins, as in containerd.
-pub(super) fn read(path: &Path) -> Result<Option<ContainerdConfig>, Error> {
+/// Reads `path`, then what it imports, breadth first, as a daemon of `generation` does; what comes
+/// later wins.
+pub(super) fn read(path: &Path, generation: Generation) -> Result<Option<ContainerdConfig>, Error> {
     let path =
         &absolute(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
     let Some(document) = Document::read(path)? else { return Ok(None) };
     let mut config = ContainerdConfig { path: path.to_owned(), ..ContainerdConfig::default() };
-    let mut pending = VecDeque::from(absorb(&document, &mut config)?);
+    let mut pending = VecDeque::from(absorb(&document, generation, &mut config)?);
     let mut seen = HashSet::from([path.to_owned()]);
     while let Some(import) = pending.pop_front() {
         if !seen.insert(import.clone()) {
             continue;
         }
         let document = Document::read(&import)?.ok_or_else(|| Error::not_found(&import))?;
-        pending.extend(absorb(&document, &mut config)?);
+        pending.extend(absorb(&document, generation, &mut config)?);
     }
     Ok(Some(config))
 }
 
 /// Adds what one file says to `config`. Returns the files that it imports.
-fn absorb(document: &Document, config: &mut ContainerdConfig) -> Result<Vec<PathBuf>, Error> {
+fn absorb(
+    document: &Document,
+    generation: Generation,
+    config: &mut ContainerdConfig,
+) -> Result<Vec<PathBuf>, Error> {
     let tree = document.parse()?;
     let root = Table::root(document, &tree);
     let directory = document.path().parent().unwrap_or(Path::new("/"));
@@ -48,8 +48,12 @@ fn absorb(document: &Document, config: &mut ContainerdConfig) -> Result<Vec<Path
         absorb_disabled(&disabled, config)?;
     }
     if let Some(plugins) = root.descend(&["plugins"])? {
-        warn_of_ignored_plugins(version, &plugins, config);
-        absorb_plugins(&plugins, directory, config)?;
+        warn_of_ignored_plugins(generation, version, &plugins, config);
+        for section in generation.sections(version) {
+            if let Some(cri) = plugins.descend(&[section.name()])? {
+                absorb_section(*section, &cri, generation, directory, config)?;
+            }
+        }
     }
     match root.get("imports") {
         Some(imports) => resolve_imports(&imports, directory),
@@ -57,44 +61,54 @@ fn absorb(document: &Document, config: &mut ContainerdConfig) -> Result<Vec<Path
     }
 }
 
-fn absorb_plugins(
-    plugins: &Table<'_>,
+fn absorb_section(
+    section: Section,
+    cri: &Table<'_>,
+    generation: Generation,
     directory: &Path,
     config: &mut ContainerdConfig,
 ) -> Result<(), Error> {
-    for name in CRI_PLUGINS {
-        let Some(cri) = plugins.descend(&[name])? else { continue };
-        replace(&mut config.sandbox_image, cri.text("sandbox_image")?.map(str::to_owned));
-        if let Some(containerd) = cri.descend(&["containerd"])? {
-            replace(&mut config.snapshotter, containerd.text("snapshotter")?.map(str::to_owned));
-        }
-        absorb_registry(&cri, directory, config)?;
-    }
-    if let Some(images) = plugins.descend(&[IMAGES_PLUGIN])? {
-        replace(&mut config.snapshotter, images.text("snapshotter")?.map(str::to_owned));
-        if let Some(pinned) = images.descend(&["pinned_images"])? {
+    if section == Section::Images {
+        replace(&mut config.snapshotter, cri.text("snapshotter")?.map(str::to_owned));
+        if let Some(pinned) = cri.descend(&["pinned_images"])? {
             replace(&mut config.sandbox_image, pinned.text("sandbox")?.map(str::to_owned));
         }
-        absorb_registry(&images, directory, config)?;
+    } else {
+        replace(&mut config.sandbox_image, cri.text("sandbox_image")?.map(str::to_owned));
+        if let Some(containerd) = cri.descend(&["containerd"])? {
+            absorb_snapshotter(&containerd, generation, config)?;
+        }
     }
-    Ok(())
-}
-
-fn absorb_registry(
-    plugin: &Table<'_>,
-    directory: &Path,
-    config: &mut ContainerdConfig,
-) -> Result<(), Error> {
-    match plugin.descend(&["registry"])? {
+    match cri.descend(&["registry"])? {
         Some(registry) => config.registry.absorb(&registry, directory),
         None => Ok(()),
     }
 }
 
+fn absorb_snapshotter(
+    containerd: &Table<'_>,
+    generation: Generation,
+    config: &mut ContainerdConfig,
+) -> Result<(), Error> {
+    let Some(setting) = containerd.get("snapshotter") else { return Ok(()) };
+    if generation.reads_snapshotter(containerd)? {
+        replace(&mut config.snapshotter, containerd.text("snapshotter")?.map(str::to_owned));
+        return Ok(());
+    }
+    let message =
+        format!("{} reads this `snapshotter` only beside a table `runtimes`", generation.name());
+    config.passed_over.push(setting.warning(WarningKind::IgnoredSection, message).with_hint(
+        "write it as `snapshotter` of [plugins.\"io.containerd.cri.v1.images\"], and restart \
+         containerd",
+    ));
+    Ok(())
+}
+
 fn absorb_disabled(disabled: &Setting<'_>, config: &mut ContainerdConfig) -> Result<(), Error> {
     for plugin in disabled.array()? {
         let name = plugin.string()?;
-        if CRI_PLUGINS.contains(&name) || name == IMAGES_PLUGIN || name == RUNTIME_PLUGIN {
+        let is_cri = Section::ALL.iter().any(|section| section.name() == name);
+        if is_cri || name == RUNTIME_PLUGIN {
             let (kind, message) = cri_refuses(&format!("`disabled_plugins` holds {name:?}"));
             config.warn_disabled(plugin.warning(kind, message));
         }
@@ -102,29 +116,29 @@ fn absorb_disabled(disabled: &Setting<'_>, config: &mut ContainerdConfig) -> Res
     Ok(())
 }
 
-/// containerd 1.x takes a file without a version for one of version 1, and knows plugins there by
-/// their short names only; containerd 2 reads both.
+/// A section that the daemon passes over. Where none answers, the one that most nodes have: 1.x takes
+/// a file without a version for one of version 1, and knows plugins there by their short names only.
 fn warn_of_ignored_plugins(
+    generation: Generation,
     version: Option<u64>,
     plugins: &Table<'_>,
     config: &mut ContainerdConfig,
 ) {
-    let is_long = |setting: &Setting<'_>| {
-        CRI_PLUGINS.contains(&setting.name) && setting.name.contains('.')
-            || setting.name == IMAGES_PLUGIN
+    let reader = match generation {
+        Generation::Unknown if version.unwrap_or(1) > 1 => return,
+        Generation::Unknown => Generation::One,
+        known => known,
     };
-    if version.unwrap_or(1) > 1 {
-        return;
-    }
-    if let Some(section) = plugins.settings().find(is_long) {
-        let message =
-            format!("containerd 1.x does not read {:?} in a file of version 1", section.name);
-        config.unversioned.get_or_insert(
-            section
-                .warning(WarningKind::IgnoredSection, message)
-                .with_hint("write `version = 2` at the top of the file"),
-        );
-    }
+    let Some(section) = reader.passed_over(version, plugins) else { return };
+    let Some(setting) = plugins.get(section.name()) else { return };
+    let message = format!(
+        "{} does not read {:?} in a file of version {}",
+        reader.name(),
+        section.name(),
+        version.unwrap_or(1)
+    );
+    let warning = setting.warning(WarningKind::IgnoredSection, message);
+    config.passed_over.push(warning.with_hint(reader.remedy(section, version)));
 }
 
 /// The files that `imports` names; patterns may match none.

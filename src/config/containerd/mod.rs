@@ -1,8 +1,9 @@
 //! What the node's containerd is told: `config.toml`, versions 1 to 4.
 //!
-//! Only what concerns pulling is read: the rest of the file is the daemon's. Sections of all
-//! versions are looked for in every file, as containerd 2 does when it migrates them.
+//! Only what concerns pulling is read: the rest of the file is the daemon's. Of the sections that
+//! the versions have, those count which the daemon that answers reads: [`Generation`].
 
+mod generation;
 mod headers;
 mod merge;
 mod registry;
@@ -18,6 +19,7 @@ use super::hosts::{Header, HostOptions, RegistryHost};
 use super::warning::WarningKind;
 use crate::failure::Notice;
 
+pub use generation::Generation;
 use registry::RegistrySection;
 
 /// Where distributions put the daemon's configuration, in the order of the sockets that are tried:
@@ -43,26 +45,31 @@ pub struct ContainerdConfig {
     pub snapshotter: Option<String>,
     registry: RegistrySection,
     disabled_cri: Option<Notice>,
-    unversioned: Option<Notice>,
+    /// What the daemon does not read.
+    passed_over: Vec<Notice>,
 }
 
 impl ContainerdConfig {
-    /// Reads `path` and what it imports; `None` where there is no such file.
+    /// Reads `path` and what it imports, as a daemon of `generation` does; `None` where there is no
+    /// such file.
     ///
     /// # Errors
     /// [`Error`] for a file that is no TOML, or says what cannot be meant: the daemon would not
     /// start with it either.
-    pub fn read(path: &Path) -> Result<Option<Self>, Error> {
-        merge::read(path)
+    pub fn read(path: &Path, generation: Generation) -> Result<Option<Self>, Error> {
+        merge::read(path, generation)
     }
 
     /// Reads the first of `paths` that exists; `None` where none does.
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    pub fn read_first(paths: &[impl AsRef<Path>]) -> Result<Option<Self>, Error> {
+    pub fn read_first(
+        paths: &[impl AsRef<Path>],
+        generation: Generation,
+    ) -> Result<Option<Self>, Error> {
         for path in paths {
-            if let Some(config) = Self::read(path.as_ref())? {
+            if let Some(config) = Self::read(path.as_ref(), generation)? {
                 return Ok(Some(config));
             }
         }
@@ -131,7 +138,7 @@ impl ContainerdConfig {
 
     /// What will keep the daemon's CRI from doing what the file means.
     pub fn warnings(&self) -> Vec<Notice> {
-        let own = [&self.disabled_cri, &self.unversioned].into_iter().flatten().cloned();
+        let own = self.disabled_cri.iter().chain(&self.passed_over).cloned();
         own.chain(self.registry.warnings()).collect()
     }
 

@@ -12,7 +12,11 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 fn read(name: &str) -> ContainerdConfig {
-    ContainerdConfig::read(&fixture(name)).unwrap().unwrap()
+    read_by(Generation::Unknown, &fixture(name))
+}
+
+fn read_by(generation: Generation, path: &Path) -> ContainerdConfig {
+    ContainerdConfig::read(path, generation).unwrap().unwrap()
 }
 
 /// One line a host, `None` where the file says nothing about `domain`.
@@ -72,7 +76,7 @@ fn the_file_of_another_daemon_is_known_by_its_root() {
     let of_root = |root: &Path| {
         let file = directory.path().join("config.toml");
         std::fs::write(&file, format!("root = {:?}\n", root.display().to_string())).unwrap();
-        ContainerdConfig::read(&file).unwrap().unwrap()
+        read_by(Generation::Unknown, &file)
     };
     let content = real.join("io.containerd.content.v1.content");
     for root in [&real, &link, Path::new("")] {
@@ -88,7 +92,9 @@ fn the_file_of_another_daemon_is_known_by_its_root() {
 fn the_first_file_that_exists_is_read() {
     let [first, second] = ["version-1.toml", "version-2.toml"].map(fixture);
     let found = |paths: &[PathBuf]| {
-        ContainerdConfig::read_first(paths).unwrap().map(|config| config.path().to_owned())
+        ContainerdConfig::read_first(paths, Generation::Unknown)
+            .unwrap()
+            .map(|config| config.path().to_owned())
     };
     assert_eq!(found(&[fixture("nowhere.toml"), first.clone(), second]), Some(first));
     assert_eq!(found(&[fixture("nowhere.toml")]), None);
@@ -242,7 +248,8 @@ fn a_broken_file_is_refused_with_its_place() {
         ("header-value.toml", "header-value.toml:2:67: the value of header `x-key` cannot be sent"),
         ("auth.toml", "auth.toml:1:31: the login for a.example has an `auth` that is not base64"),
     ] {
-        let error = ContainerdConfig::read(&fixture("broken").join(name)).unwrap_err();
+        let error =
+            ContainerdConfig::read(&fixture("broken").join(name), Generation::Unknown).unwrap_err();
         let everything = format!("{error} {:?} {error:?}", error.hint());
         assert!(error.to_string().contains(expected), "{name}: {everything}");
         assert!(!everything.contains("hunter2"), "{name}: {everything}");
@@ -251,5 +258,72 @@ fn a_broken_file_is_refused_with_its_place() {
 
 #[test]
 fn a_node_without_the_file_is_told_nothing() {
-    assert!(ContainerdConfig::read(&fixture("no-such-file")).unwrap().is_none());
+    assert!(
+        ContainerdConfig::read(&fixture("no-such-file"), Generation::Unknown).unwrap().is_none()
+    );
+}
+
+/// What the three daemons' own `config dump` takes out of these files; `None` where it has its default.
+#[test]
+fn each_daemon_is_believed_what_it_reads() {
+    use Generation::{One, Two, Unknown};
+    let section = |name: &str, runtimes: &str| match name {
+        "io.containerd.cri.v1.images" => format!(
+            "[plugins.'{name}']\nsnapshotter = 'native'\n\
+             [plugins.'{name}'.pinned_images]\nsandbox = 'x/pause:1'\n\
+             [plugins.'{name}'.registry]\nconfig_path = '/etc/one'\n"
+        ),
+        _ => format!(
+            "[plugins.'{name}']\nsandbox_image = 'x/pause:1'\n\
+             [plugins.'{name}'.containerd]\nsnapshotter = 'native'\n{runtimes}\n\
+             [plugins.'{name}'.registry]\nconfig_path = '/etc/one'\n"
+        ),
+    };
+    let (short, long, images) = ("cri", "io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images");
+    let with = "runtimes.runc.runtime_type = 'io.containerd.runc.v2'";
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("config.toml");
+    for (version, name, runtimes, generation, is_read, has_snapshotter) in [
+        (1, short, "", One, true, true),
+        (1, short, "", Two, false, false),
+        (1, short, "", Unknown, true, true),
+        (1, long, "", One, false, false),
+        (1, long, "", Two, false, false),
+        (1, images, "", Two, true, true),
+        (2, long, "", One, true, true),
+        (2, long, "", Two, true, false),
+        (2, long, "", Unknown, true, true),
+        (2, long, with, Two, true, true),
+        (2, images, "", One, false, false),
+        (2, images, "", Two, true, true),
+        (3, images, "", Two, true, true),
+        (3, long, "", One, true, true),
+        (3, long, "", Two, false, false),
+    ] {
+        let text = format!("version = {version}\n{}", section(name, runtimes));
+        std::fs::write(&file, text).unwrap();
+        let config = read_by(generation, &file);
+        let case = format!("version {version}, {name}, {generation:?}");
+        assert_eq!(config.sandbox_image.is_some(), is_read, "{case}");
+        assert_eq!(!config.hosts_directories().is_empty(), is_read, "{case}");
+        assert_eq!(config.snapshotter.is_some(), has_snapshotter, "{case}");
+        let codes: Vec<_> = config.warnings().iter().map(|warning| warning.code).collect();
+        let expected = (!has_snapshotter).then_some("ignored-section");
+        assert_eq!(codes, Vec::from_iter(expected), "{case}");
+    }
+}
+
+#[test]
+fn a_file_for_both_generations_is_no_mistake() {
+    let text = "version = 2\n\
+        [plugins.'io.containerd.cri.v1.images']\nsnapshotter = 'native'\n\
+        [plugins.'io.containerd.grpc.v1.cri'.containerd]\nsnapshotter = 'overlayfs'\nruntimes = {}\n";
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("config.toml");
+    std::fs::write(&file, text).unwrap();
+    for generation in [Generation::One, Generation::Two] {
+        let config = read_by(generation, &file);
+        assert_eq!(config.snapshotter.as_deref(), Some("overlayfs"), "{generation:?}");
+        assert_eq!(config.warnings(), [], "{generation:?}");
+    }
 }
