@@ -38,13 +38,17 @@ impl SettingsPlace {
         }
     }
 
-    /// Where to put the certificate of the authority that signs for `host`.
+    /// How the authority that signs for `host` is made known: files of settings take the path of its
+    /// certificate, docker's directories the certificate itself.
     fn of_authority(&self, host: &str) -> String {
+        let path = "write the path of the authority's file into";
         match self {
-            Self::HostsToml(file) => format!("{} (ca = \"…\")", file.display()),
-            Self::Certificates(directory) => format!("{} (a *.crt)", directory.display()),
+            Self::HostsToml(file) => format!("{path} {} (ca = \"…\")", file.display()),
+            Self::Certificates(directory) => {
+                format!("put the authority's certificate into {} (a *.crt)", directory.display())
+            }
             Self::ContainerdConfig(file) => {
-                format!("{} (ca_file of registry.configs.\"{host}\".tls)", file.display())
+                format!("{path} {} (ca_file of registry.configs.\"{host}\".tls)", file.display())
             }
         }
     }
@@ -184,10 +188,7 @@ impl Fault {
 impl TlsFault {
     fn hint(&self, host: &str, place: &SettingsPlace) -> String {
         match self {
-            Self::UnknownIssuer => {
-                let place = place.of_authority(host);
-                format!("put the authority's certificate into {place}, or try --skip-verify")
-            }
+            Self::UnknownIssuer => format!("{}, or try --skip-verify", place.of_authority(host)),
             Self::Expired | Self::NotYetValid => {
                 format!(
                     "renew the certificate of {host}, check this machine's clock, or try --skip-verify"

@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::cli::{Outcome, Pullctl};
+use crate::support::cli::{Outcome, Pullctl, Running};
 use crate::support::faulty::{Body, Fault, FaultyRegistry, Login, dead_authority};
 use crate::support::image::Image;
 use crate::support::nginx::Nginx;
@@ -39,9 +40,13 @@ impl User {
     }
 
     fn run(&self, arguments: &[&str], input: &str) -> Outcome {
+        self.spawn(arguments, input).wait()
+    }
+
+    fn spawn(&self, arguments: &[&str], input: &str) -> Running {
         let path = format!("{}:/usr/bin:/bin", self.home.path().display());
         let command = Pullctl::new().args(arguments).input(input);
-        command.env("DOCKER_CONFIG", self.home.path()).env("PATH", path).run()
+        command.env("DOCKER_CONFIG", self.home.path()).env("PATH", path).spawn()
     }
 
     /// Runs `arguments` where `nginx` is found as `name` and its authority is trusted.
@@ -56,9 +61,23 @@ impl User {
     }
 
     fn log_in(&self, server: &str, password: &str) -> Outcome {
+        self.begin_to_log_in(server, password).wait()
+    }
+
+    fn begin_to_log_in(&self, server: &str, password: &str) -> Running {
         let flags = ["login", "-vv", "--ignore-containerd-config", "--plain-http"];
         let arguments = ["-u", "robot$ann", "--password-stdin", server];
-        self.run(&[&flags[..], &arguments[..]].concat(), password)
+        self.spawn(&[&flags[..], &arguments[..]].concat(), password)
+    }
+
+    /// The files in the folder of the logins that hold any.
+    fn copies(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.home.path()).unwrap().map(|entry| entry.unwrap());
+        let full = entries.filter(|entry| entry.metadata().unwrap().len() > 0);
+        let mut names: Vec<_> =
+            full.map(|entry| entry.file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
     }
 
     /// Pulls without saying who.
@@ -276,6 +295,27 @@ fn whoever_reads_the_logins_while_they_are_written_finds_them_whole() {
     assert!(!logins_seen.is_empty());
     assert_eq!(user.content()["auths"].as_object().unwrap().len(), registries.len());
     assert_eq!(user.content()["HttpHeaders"], before["HttpHeaders"]);
+}
+
+#[test]
+fn logins_that_are_killed_leave_the_old_ones_or_the_new_and_no_copies() {
+    let (registry, _) = registry(basic());
+    let user = User::new();
+    // Long enough that many are killed while they write it.
+    let before = serde_json::json!({"auths": {}, "HttpHeaders": {"X-Long": "x".repeat(4 << 20)}});
+    fs::write(user.config(), before.to_string()).unwrap();
+    for moment in 0..24 {
+        let login = user.begin_to_log_in(&registry.authority(), PASSWORD);
+        std::thread::sleep(std::time::Duration::from_millis(moment * 2));
+        login.signal(Signal::KILL);
+        login.wait();
+        assert_eq!(user.content()["HttpHeaders"], before["HttpHeaders"], "after {moment}");
+        // At most one that had its name already, and which the next login clears up.
+        let copies = user.copies();
+        assert!(copies.len() <= 2, "{copies:?}");
+    }
+    user.log_in(&registry.authority(), PASSWORD).succeeded();
+    assert_eq!(user.copies(), ["config.json"]);
 }
 
 #[test]

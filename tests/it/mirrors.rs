@@ -353,7 +353,7 @@ fn a_private_authority_is_trusted_where_hosts_toml_names_it() {
     let server = format!("server = \"https://{}\"\n", nginx.authority());
     let strange = hosts_directory(&server);
     let file = strange.path().join(NAMED).join("hosts.toml");
-    let hint = format!("put the authority's certificate into {} (ca = ", file.display());
+    let hint = format!("write the path of the authority's file into {} (ca = ", file.display());
     pull_with_hosts(&reference, &strange).ended_with(5).says(&hint);
     let trusted = hosts_directory(&format!("{server}ca = \"ca.crt\"\n"));
     fs::copy(nginx.ca(), trusted.path().join(NAMED).join("ca.crt")).unwrap();

@@ -142,19 +142,26 @@ async fn the_hint_names_the_file_in_which_the_host_is_configured() {
     let at = |path: &str| ConfigSource::File(path.into(), 4);
     let in_config = format!("(ca_file of registry.configs.\"{authority}\".tls)");
     let reference = "quay.io/team/app:v1";
+    let path = "write the path of the authority's file into";
     for (source, expected) in [
-        (at("/certs.d/quay.io/hosts.toml"), "/certs.d/quay.io/hosts.toml (ca = \"…\")".to_owned()),
-        (at("/certs.d/quay.io/ca.crt"), "/certs.d/quay.io (a *.crt)".to_owned()),
-        (at("/etc/config.toml"), format!("/etc/config.toml {in_config}")),
+        (
+            at("/certs.d/quay.io/hosts.toml"),
+            format!("{path} /certs.d/quay.io/hosts.toml (ca = \"…\")"),
+        ),
+        (
+            at("/certs.d/quay.io/ca.crt"),
+            "put the authority's certificate into /certs.d/quay.io (a *.crt)".to_owned(),
+        ),
+        (at("/etc/config.toml"), format!("{path} /etc/config.toml {in_config}")),
         (
             ConfigSource::Default,
-            "/etc/containerd/certs.d/quay.io/hosts.toml (ca = \"…\")".to_owned(),
+            format!("{path} /etc/containerd/certs.d/quay.io/hosts.toml (ca = \"…\")"),
         ),
     ] {
         let setup = Setup::policy(loopback("registry.example"));
         let repository = setup.repository_of(reference, vec![configured(source)]);
         let hint = repository.resolve().await.unwrap_err().hint().unwrap();
-        let begin = format!("put the authority's certificate into {expected}, or");
+        let begin = format!("{expected}, or");
         assert!(hint.starts_with(&begin), "{hint}");
     }
 }
