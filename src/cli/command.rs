@@ -12,6 +12,7 @@ use super::login::{self, LoginArgs};
 use super::logout::{self, LogoutArgs};
 use super::pull::{self, PullArgs};
 use super::rm::{self, RmArgs};
+use super::tag::{self, TagArgs};
 use super::{Error, Session, foreign};
 
 pub(super) const EXAMPLES: &str = "\
@@ -53,6 +54,8 @@ pub enum Command {
     Images(ImagesArgs),
     /// Remove images from containerd, under all their names
     Rm(RmArgs),
+    /// Give an image in containerd further names
+    Tag(TagArgs),
     /// Log in to a registry, and store the login where docker does
     Login(Box<LoginArgs>),
     /// Forget the login for a registry
@@ -99,6 +102,7 @@ impl Command {
             Self::Login(args) => args.transport.http_trace,
             Self::Images(_)
             | Self::Rm(_)
+            | Self::Tag(_)
             | Self::Logout(_)
             | Self::Explain(_)
             | Self::Completion(_) => false,
@@ -114,6 +118,7 @@ impl Command {
             Self::Pull(args) => pull::run(args, session).await,
             Self::Images(args) => images::run(args, session).await,
             Self::Rm(args) => rm::run(args, session).await,
+            Self::Tag(args) => tag::run(args, session).await,
             Self::Login(args) => login::run(args, session).await,
             Self::Logout(args) => logout::run(args, session).await,
             Self::Explain(args) => explain::run(args, session).await,

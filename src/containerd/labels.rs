@@ -196,9 +196,15 @@ pub fn image_name(reference: &Reference, target: &Digest) -> String {
 /// The names under which the CRI plugin stores an image: the one of [`image_name`],
 /// `repository@target`, and the configuration's digest, which the kubelet calls the image ID.
 pub fn image_names(reference: &Reference, target: &Digest, config: &Digest) -> Vec<String> {
+    let mut names = digest_names(reference, target);
+    names.push(config.to_string());
+    names
+}
+
+/// Those of [`image_names`] that do not need the configuration.
+pub fn digest_names(reference: &Reference, target: &Digest) -> Vec<String> {
     let mut names = vec![image_name(reference, target), digest_name(reference, target)];
     names.dedup();
-    names.push(config.to_string());
     names
 }
 

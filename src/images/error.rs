@@ -2,6 +2,7 @@
 
 use crate::containerd;
 use crate::failure::{Diagnose, Failure};
+use crate::oci::Digest;
 
 /// Why images could not be listed or removed.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +14,16 @@ pub enum Error {
         namespace: String,
         /// What was asked for.
         missing: Vec<String>,
+        /// Other namespaces that have it, as far as they were looked at.
+        elsewhere: Vec<String>,
+    },
+    /// A name with a digest for an image that has another one.
+    #[error("the image's digest is {digest}, which {reference} is no name for")]
+    OtherDigest {
+        /// The name.
+        reference: String,
+        /// Of the image.
+        digest: Digest,
     },
     /// The beginning of several IDs.
     #[error("{0} is the beginning of several images' IDs")]
@@ -26,15 +37,25 @@ impl Diagnose for Error {
     fn failure(&self) -> Failure {
         match self {
             Self::NotFound { .. } => Failure::NotFound,
-            Self::Ambiguous(_) => Failure::Usage,
+            Self::Ambiguous(_) | Self::OtherDigest { .. } => Failure::Usage,
             Self::Containerd(error) => error.failure(),
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NotFound { namespace, .. } => {
-                Some(format!("pullctl -n {namespace} images lists what is there"))
+            Self::NotFound { namespace, missing, elsewhere } => Some(match elsewhere.first() {
+                Some(other) => {
+                    let (image, all) = (missing.join(" "), elsewhere.join(", "));
+                    format!(
+                        "there is one in {all}: pullctl -n {namespace} copy \
+                         containerd://{other}/{image} containerd:{image}"
+                    )
+                }
+                None => format!("pullctl -n {namespace} images lists what is there"),
+            }),
+            Self::OtherDigest { .. } => {
+                Some("give it a tag, or a name without a digest".to_owned())
             }
             Self::Ambiguous(_) => Some("write more of its digits".to_owned()),
             Self::Containerd(error) => error.hint(),

@@ -6,6 +6,8 @@
 //! | `choose` | which entries of an index are wanted |
 //! | `inventory` | which names stand for the same image, and what it weighs |
 //! | `names` | what a name is, and which of an image's names go together |
+//! | `lookup` | an image by what was typed |
+//! | `tag` | further names for an image |
 //! | `leftovers` | what ended pulls hold, and ending that |
 //! | `removal` | what goes when an image is removed |
 //! | `error` | why that did not work |
@@ -16,12 +18,16 @@ mod choose;
 mod error;
 mod inventory;
 mod leftovers;
+mod lookup;
 mod names;
 mod removal;
+mod tag;
 
 pub use choose::{Candidate, Chosen, Entry, MAX_MANIFESTS, NoPlatform, PlatformChoice, choose};
 pub use error::Error;
 pub use inventory::{StoredImage, load, read_ages};
 pub use leftovers::{Leftover, end, leftovers};
+pub use lookup::{Match, lookup, not_found};
 pub use names::{NameKind, is_found_by_kubelet};
 pub use removal::Doomed;
+pub use tag::tag;

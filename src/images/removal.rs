@@ -10,12 +10,10 @@ use std::collections::BTreeSet;
 
 use super::Error;
 use super::inventory::StoredImage;
+use super::lookup::lookup;
 use super::names::{NameKind, all_names, left_over, same_in_repository};
-use crate::containerd::{Client, Image};
-use crate::reference::{Reference, without_user_info};
-
-/// Fewest hex digits that are taken for the beginning of an ID.
-const MIN_ID_DIGITS: usize = 6;
+use crate::containerd::Client;
+use crate::reference::without_user_info;
 
 /// What is to be removed.
 #[derive(Debug, Default)]
@@ -71,33 +69,17 @@ impl Doomed {
             return Ok(());
         }
         let namespace = client.namespace().to_owned();
-        Err(Error::NotFound { namespace, missing: self.missing }.into())
+        Err(Error::NotFound { namespace, missing: self.missing, elsewhere: Vec::new() }.into())
     }
 }
 
 /// The names that `text` asks for; `None` when there is no such image.
 fn find(images: &[StoredImage], text: &str) -> Result<Option<Vec<String>>, Error> {
-    let reference = text.parse::<Reference>().ok();
-    let normalised = reference.map(|reference| reference.to_string());
-    let is_meant = |name: &&Image| name.name == text || Some(&name.name) == normalised.as_ref();
-    for image in images {
-        if let Some(name) = image.names.iter().find(is_meant) {
-            return Ok(Some(same_in_repository(&image.names, name)));
-        }
-    }
-    let mut found = images.iter().filter(|image| has_id(image, text));
-    match (found.next(), found.next()) {
-        (Some(image), None) => Ok(Some(all_names(&image.names))),
-        (Some(_), Some(_)) => Err(Error::Ambiguous(text.to_owned())),
-        (None, _) => Ok(None),
-    }
-}
-
-/// Whether `text` is the image's ID, its beginning, or the digest of what its names point to.
-fn has_id(image: &StoredImage, text: &str) -> bool {
-    let digits = text.strip_prefix("sha256:").unwrap_or(text);
-    digits.len() >= MIN_ID_DIGITS
-        && image.digests().into_iter().chain(image.id).any(|id| id.hex().starts_with(digits))
+    let found = lookup(images, text)?;
+    Ok(found.map(|found| match found.name {
+        Some(name) => same_in_repository(&found.image.names, name),
+        None => all_names(&found.image.names),
+    }))
 }
 
 #[cfg(test)]

@@ -56,6 +56,7 @@ mod sockets;
 mod soundness;
 mod support;
 mod survive;
+mod tag;
 mod terminal;
 mod tls;
 mod together;
