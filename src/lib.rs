@@ -9,6 +9,7 @@
 //! | [`config`] | what the machine's owner configured, as plain values |
 //! | [`registry`] | HTTP to registries |
 //! | [`containerd`], [`layout`] | the two destinations |
+//! | [`archive`] | whole images in one file |
 //! | [`unpack`] | layers into snapshots |
 //! | [`images`] | what a containerd namespace holds |
 //! | [`transfer`] | the recipe |
@@ -16,6 +17,7 @@
 //!
 //! `tests/architecture` holds which of them may know which.
 
+pub mod archive;
 pub mod cli;
 pub mod config;
 pub mod containerd;

@@ -12,6 +12,7 @@ use super::login::{self, LoginArgs};
 use super::logout::{self, LogoutArgs};
 use super::pull::{self, PullArgs};
 use super::rm::{self, RmArgs};
+use super::save::{self, SaveArgs};
 use super::tag::{self, TagArgs};
 use super::{Error, Session, foreign};
 
@@ -20,6 +21,7 @@ Examples:
   pullctl pull registry.k8s.io/pause:3.6
   kubeadm config images list | pullctl pull --pin -f -
   pullctl pull --to oci:./busybox busybox:1.36
+  pullctl save -o images.tar busybox:1.36 registry.k8s.io/pause:3.6
   pullctl images
 
 Exit codes:
@@ -49,6 +51,8 @@ pub struct Cli {
 pub enum Command {
     /// Pull images into containerd, or into an OCI image layout
     Pull(Box<PullArgs>),
+    /// Save images from containerd in an archive that other tools load, too
+    Save(Box<SaveArgs>),
     /// List the images in containerd
     #[command(visible_alias = "ls")]
     Images(ImagesArgs),
@@ -100,7 +104,8 @@ impl Command {
         match self {
             Self::Pull(args) => args.transport.http_trace,
             Self::Login(args) => args.transport.http_trace,
-            Self::Images(_)
+            Self::Save(_)
+            | Self::Images(_)
             | Self::Rm(_)
             | Self::Tag(_)
             | Self::Logout(_)
@@ -116,6 +121,7 @@ impl Command {
     pub(super) async fn run(&self, session: &Session<'_>) -> Result<(), Error> {
         match self {
             Self::Pull(args) => pull::run(args, session).await,
+            Self::Save(args) => save::run(args, session).await,
             Self::Images(args) => images::run(args, session).await,
             Self::Rm(args) => rm::run(args, session).await,
             Self::Tag(args) => tag::run(args, session).await,

@@ -7,7 +7,7 @@
 //! | `groups` | flags that commands have in common, and what they come to |
 //! | `values` | values of flags that have a form of their own |
 //! | `session` | what a command works with, wired once: streams, daemon, registry, progress, signals |
-//! | `pull`, `images`, `rm`, `tag`, `login`, `logout`, `explain`, `completion` | one command each: its flags, and what it does |
+//! | `pull`, `save`, `images`, `rm`, `tag`, `login`, `logout`, `explain`, `completion` | one command each: its flags, and what it does |
 //! | `foreign` | what the flags of other tools are called here |
 //! | `references` | images as typed and as listed in files |
 //! | `explanation` | what a pull would do, as a document |
@@ -28,6 +28,7 @@ mod prompt;
 pub mod pull;
 mod references;
 pub mod rm;
+pub mod save;
 mod session;
 pub mod tag;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::printer::{Error, Printer};
 use super::summary::{Moved, Summary, finished};
 use crate::progress::{Event, TransferReport, Verb};
 
-/// How results are written to standard output.
+/// How results are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ResultStyle {
     /// Image, digest, bytes, time and speed.
@@ -23,6 +23,8 @@ pub(super) enum ResultStyle {
 pub(super) struct Ledger {
     printer: Printer,
     style: ResultStyle,
+    /// Whether results go to standard error.
+    aside: bool,
     remarks: bool,
     began: Instant,
     images: HashSet<String>,
@@ -46,6 +48,7 @@ impl Ledger {
         Self {
             printer,
             style,
+            aside: false,
             remarks,
             began: now,
             images: HashSet::new(),
@@ -56,6 +59,11 @@ impl Ledger {
             warned: HashSet::new(),
             broken: None,
         }
+    }
+
+    /// The same with results on standard error, if they are to go there.
+    pub(super) fn aside(self, aside: bool) -> Self {
+        Self { aside, ..self }
     }
 
     pub(super) fn event(&mut self, event: &Event) {
@@ -81,11 +89,15 @@ impl Ledger {
     fn finished(&mut self, report: &TransferReport) {
         self.done += 1;
         self.moved.add(report);
-        let written = match self.style {
-            ResultStyle::Line => self.printer.out(&finished(report)),
-            ResultStyle::Digest => self.printer.out(&report.digest.to_string()),
-            ResultStyle::Silent => Ok(()),
+        let result = match self.style {
+            ResultStyle::Line => finished(report, self.verb),
+            ResultStyle::Digest => report.digest.to_string(),
+            ResultStyle::Silent => return,
         };
+        if self.aside {
+            return self.printer.err(&result);
+        }
+        let written = self.printer.out(&result);
         if let (Err(error), None) = (written, &self.broken) {
             self.broken = Some(error);
         }
@@ -156,7 +168,7 @@ mod tests {
     #[test]
     fn the_last_line_tells_image_digest_bytes_time_and_speed() {
         assert_eq!(
-            finished(&report("docker.io/library/busybox:latest")),
+            finished(&report("docker.io/library/busybox:latest"), Verb::Pull),
             "docker.io/library/busybox:latest \
              sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 \
              fetched 4.00 MiB, reused 1.00 MiB in 2.0 s (2.00 MiB/s)"

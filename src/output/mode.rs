@@ -43,6 +43,8 @@ pub struct Options {
     pub progress: ProgressMode,
     /// Digests on standard output and nothing else: no progress unless it was asked for by name.
     pub quiet: bool,
+    /// Standard output is where an archive goes: results are written to standard error.
+    pub is_stdout_taken: bool,
     /// What is done with the images.
     pub verb: Verb,
     /// How often `-v` was given. From once on, every request to a registry is shown.

@@ -74,7 +74,8 @@ impl Progress {
             ProgressMode::None => Box::new(Silent),
         };
         let remarks = mode != ProgressMode::Json;
-        Self::render(renderer, Ledger::new(printer.clone(), style, remarks, options.verb, now))
+        let ledger = Ledger::new(printer.clone(), style, remarks, options.verb, now);
+        Self::render(renderer, ledger.aside(options.is_stdout_taken))
     }
 
     fn render(renderer: Box<dyn Renderer>, ledger: Ledger) -> Arc<Self> {

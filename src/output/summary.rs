@@ -9,7 +9,7 @@ use super::units;
 use crate::progress::{TransferReport, Verb};
 
 /// `docker.io/library/busybox:latest@sha256:… fetched 2.15 MiB, reused 0 B in 1.2 s (1.79 MiB/s)`.
-pub(super) fn finished(report: &TransferReport) -> String {
+pub(super) fn finished(report: &TransferReport, verb: Verb) -> String {
     let TransferReport { image, digest, fetched_bytes, reused_bytes, sent_bytes, duration } =
         report;
     let moved = Moved {
@@ -17,7 +17,7 @@ pub(super) fn finished(report: &TransferReport) -> String {
         reused_bytes: *reused_bytes,
         sent_bytes: *sent_bytes,
     };
-    format!("{image} {digest} {}", moved.text(*duration))
+    format!("{image} {digest} {}", moved.text(*duration, verb))
 }
 
 /// Bytes of one image or of several.
@@ -39,19 +39,24 @@ impl Moved {
     }
 
     /// `fetched 2.15 MiB, reused 0 B in 1.2 s (1.79 MiB/s)`; `sent` where something was.
-    fn text(&self, duration: Duration) -> String {
+    fn text(&self, duration: Duration, verb: Verb) -> String {
         let Self { fetched_bytes, reused_bytes, sent_bytes } = *self;
         let moved = fetched_bytes.max(sent_bytes);
         // Of an image that was there, the time says nothing about the network.
         let speed = units::speed(moved, duration).filter(|_| moved >= reused_bytes);
+        let (fetched, reused) = match verb {
+            // It comes from this machine, and images share what is in an archive already.
+            Verb::Save => ("saved", "shared"),
+            _ => ("fetched", "reused"),
+        };
         let mut parts = Vec::new();
         if sent_bytes == 0 || fetched_bytes > 0 {
-            parts.push(format!("fetched {}", units::bytes(fetched_bytes)));
+            parts.push(format!("{fetched} {}", units::bytes(fetched_bytes)));
         }
         if sent_bytes > 0 {
             parts.push(format!("sent {}", units::bytes(sent_bytes)));
         }
-        parts.push(format!("reused {}", units::bytes(reused_bytes)));
+        parts.push(format!("{reused} {}", units::bytes(reused_bytes)));
         let speed = speed.map(|speed| format!(" ({speed})")).unwrap_or_default();
         format!("{} in {}{speed}", parts.join(", "), units::duration(duration))
     }
@@ -95,7 +100,7 @@ impl Summary {
     /// The lines for people: one, and one more for each image that failed.
     pub(super) fn text(&self) -> String {
         let duration = Duration::from_millis(self.duration_ms);
-        let (done, moved) = (self.verb.participle(), self.moved.text(duration));
+        let (done, moved) = (self.verb.participle(), self.moved.text(duration, self.verb));
         let mut text = format!("{} of {} images {done}: {moved}", self.done, self.images);
         for image in &self.failed {
             text.push_str("\nfailed: ");
@@ -112,7 +117,8 @@ mod tests {
     #[test]
     fn what_was_sent_is_told_and_what_was_there_has_no_rate() {
         let moved = |fetched_bytes, reused_bytes, sent_bytes| {
-            Moved { fetched_bytes, reused_bytes, sent_bytes }.text(Duration::from_secs(2))
+            Moved { fetched_bytes, reused_bytes, sent_bytes }
+                .text(Duration::from_secs(2), Verb::Copy)
         };
         assert_eq!(moved(0, 0, 4 << 20), "sent 4.00 MiB, reused 0 B in 2.0 s (2.00 MiB/s)");
         assert_eq!(

@@ -104,6 +104,20 @@ impl Blobs {
         done.map(drop)
     }
 
+    /// Brings the layers one after the other, base first, into a sink that wants them so.
+    pub(super) async fn bring_in_order(
+        &self,
+        image: &Arc<PlatformImage>,
+        source: &dyn Source,
+        tally: &Tally,
+    ) -> Result<(), Error> {
+        for layer in &image.layers() {
+            self.bring(layer, source, tally).await?;
+            self.state(layer.descriptor(), BlobState::Done, 0);
+        }
+        Ok(())
+    }
+
     /// One task a layer, and for each the news that it is ready for those below it, of which `settled`
     /// are in place.
     fn start_downloads(

@@ -3,7 +3,7 @@
 use crate::failure::{Diagnose, Failure};
 use crate::images::NoPlatform;
 use crate::oci::{Digest, ManifestError, MediaType};
-use crate::{containerd, layout, registry, unpack};
+use crate::{archive, containerd, layout, registry, unpack};
 
 /// Why an image could not be pulled.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +20,9 @@ pub enum Error {
     /// The layout directory's side.
     #[error(transparent)]
     Layout(#[from] layout::Error),
+    /// An archive that is written.
+    #[error(transparent)]
+    Written(#[from] archive::WriteError),
     /// A document is not what it should be.
     #[error("cannot use {digest}")]
     Manifest {
@@ -114,6 +117,7 @@ impl Diagnose for Error {
             Self::Containerd(error) => error.failure(),
             Self::Unpack(error) => error.failure(),
             Self::Layout(error) => error.failure(),
+            Self::Written(error) => error.failure(),
             Self::Lost(error) => error.failure(),
             Self::NoPlatform { .. } => Failure::NoPlatform,
             Self::NoImage { .. } | Self::Incomplete { .. } => Failure::NotFound,
@@ -134,6 +138,7 @@ impl Diagnose for Error {
             Self::Containerd(error) => error.hint(),
             Self::Unpack(error) => error.hint(),
             Self::Layout(error) => error.hint(),
+            Self::Written(error) => error.hint(),
             Self::Lost(error) => error.hint(),
             Self::NoPlatform { available, .. } => available
                 .first()

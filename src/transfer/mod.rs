@@ -3,11 +3,13 @@
 //! | file | owns |
 //! |---|---|
 //! | `run` | the order of things for each image of a run: resolve, plan, blobs, names |
+//! | `sequence` | the same where one image goes after the other, all known before |
 //! | `request`, `plan` | what is wanted; what it consists of |
+//! | `selection` | what of it is told where only that may be told which is there |
 //! | `planner`, `documents` | finding that out, from documents read where they are nearest |
 //! | `blobs`, `once` | layers' blobs, several at a time, each once a run |
 //! | `source`, `sources` | where images come from: registries, containerd, layouts |
-//! | `sink`, `sinks` | where they go: containerd, layouts |
+//! | `sink`, `sinks` | where they go: containerd, layouts, archives |
 //! | `error` | why an image did not get there |
 //!
 //! Knows nothing of terminals or files of settings.
@@ -20,6 +22,8 @@ mod plan;
 mod planner;
 mod request;
 mod run;
+mod selection;
+mod sequence;
 mod sink;
 mod sinks;
 mod source;
@@ -32,7 +36,7 @@ pub use error::Error;
 pub use plan::{Document, Layer, Plan, PlatformImage};
 pub use request::{Names, Request};
 pub use run::run;
-pub use sink::{Ingest, Opened, Outcome, Sink};
-pub use sinks::{ContainerdSink, LayoutSink, UnpackOptions};
+pub use sink::{Announced, Ingest, Opened, Outcome, Sink};
+pub use sinks::{ArchiveSink, ContainerdSink, LayoutSink, UnpackOptions};
 pub use source::{BlobStream, DocumentKind, Resolved, Source};
 pub use sources::{ContainerdSource, LayoutSource, PullRequest, RegistrySource};

@@ -22,7 +22,7 @@ pub struct Plan {
 }
 
 /// A small blob that is held in memory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Document {
     /// Its digest, size and media type.
     pub descriptor: Descriptor,
@@ -71,6 +71,17 @@ impl Plan {
         documents.sum::<u64>().saturating_add(self.layer_sizes().map(|(_, size)| size).sum())
     }
 
+    /// The images in the order in which the indexes list them, the same on every machine.
+    pub(super) fn images_as_listed(&self) -> Vec<Arc<PlatformImage>> {
+        let indexes = self.documents.iter().rev().filter(|it| it.kind == BlobKind::Index);
+        let listed: Vec<Digest> =
+            indexes.flat_map(|index| &index.children).map(|entry| entry.digest).collect();
+        let mut images = self.images.clone();
+        images
+            .sort_by_key(|image| listed.iter().position(|digest| *digest == image.manifest.digest));
+        images
+    }
+
     /// The event that tells what will be done for `image`.
     pub(super) fn event(&self, image: &str) -> Event {
         Event::Planned {
@@ -92,6 +103,11 @@ impl Plan {
 }
 
 impl PlatformImage {
+    /// Whether it becomes a file system anywhere; attestations do not.
+    pub fn is_image(&self) -> bool {
+        self.platform.os != "unknown"
+    }
+
     /// Its layers, base first.
     pub fn layers(self: &Arc<Self>) -> Vec<Layer> {
         let layer = |position| Layer { image: Arc::clone(self), position };

@@ -19,7 +19,7 @@ use crate::progress::{self, Event, TransferReport};
 
 /// Images worked on at one time. Each costs little beside its blobs, which have their own limit;
 /// more of them hide the round trips of resolving behind the transfers of others.
-const IMAGES_AT_ONCE: usize = 8;
+pub(super) const IMAGES_AT_ONCE: usize = 8;
 
 /// Brings every image into `sink`, working on at most `concurrency` blobs at a time; a failure does
 /// not stop the others and is told at once. Returns the failures' kinds.
@@ -31,11 +31,16 @@ pub async fn run(
 ) -> Vec<Failure> {
     let blobs = Arc::new(Blobs::new(Arc::clone(&sink), Arc::clone(&progress), concurrency));
     let run = Run { sink, blobs, progress };
-    let outcomes: Vec<_> = stream::iter(requests)
-        .map(|request| run.outcome(request))
-        .buffer_unordered(IMAGES_AT_ONCE)
-        .collect()
-        .await;
+    let outcomes: Vec<_> = match run.sink.is_sequential() {
+        true => run.in_sequence(requests).await,
+        false => {
+            stream::iter(requests)
+                .map(|request| run.outcome(request))
+                .buffer_unordered(IMAGES_AT_ONCE)
+                .collect()
+                .await
+        }
+    };
     if let Err(error) = run.sink.close(&outcomes).await {
         // The images are in place; what is left behind expires by itself.
         tracing::warn!(%error, "cannot clean up after the transfer");
@@ -44,10 +49,19 @@ pub async fn run(
 }
 
 /// What the images of a run share.
-struct Run {
-    sink: Arc<dyn Sink>,
-    blobs: Arc<Blobs>,
-    progress: Arc<dyn progress::Sink>,
+pub(super) struct Run {
+    pub(super) sink: Arc<dyn Sink>,
+    pub(super) blobs: Arc<Blobs>,
+    pub(super) progress: Arc<dyn progress::Sink>,
+}
+
+/// An image of which is known what it consists of.
+pub(super) struct Outline {
+    pub(super) image: String,
+    pub(super) plan: Plan,
+    started: Instant,
+    /// Bytes of documents that came from the source.
+    document_bytes: u64,
 }
 
 impl Run {
@@ -77,9 +91,17 @@ impl Run {
         image: String,
         images: &mut Vec<Arc<PlatformImage>>,
     ) -> Result<TransferReport, Error> {
+        let outline = self.outline(request, image).await?;
+        images.clone_from(&outline.plan.images);
+        let tally = self.materialise(&outline.plan, &request.source).await?;
+        self.sink.publish(&request.names, &outline.plan).await?;
+        Ok(outline.report(&tally))
+    }
+
+    /// Finds out what the image consists of.
+    pub(super) async fn outline(&self, request: &Request, image: String) -> Result<Outline, Error> {
         let started = Instant::now();
         let Request { source, names, platforms } = request;
-
         let (resolved, mut documents) = self.resolve(source).await?;
         let digest = resolved.descriptor.digest;
         let event = Event::Resolved { image: image.clone(), digest, host: resolved.place };
@@ -89,20 +111,7 @@ impl Run {
         let plan =
             planner::build(&mut documents, target, names, platforms, &*self.progress).await?;
         self.progress.event(plan.event(&image));
-        images.clone_from(&plan.images);
-
-        let tally = self.materialise(&plan, source).await?;
-        self.sink.publish(names, &plan).await?;
-
-        let fetched_bytes = tally.fetched_bytes() + documents.fetched_bytes();
-        Ok(TransferReport {
-            image,
-            digest,
-            fetched_bytes,
-            reused_bytes: plan.total_bytes().saturating_sub(fetched_bytes),
-            sent_bytes: 0,
-            duration: started.elapsed(),
-        })
+        Ok(Outline { image, plan, started, document_bytes: documents.fetched_bytes() })
     }
 
     /// Finds out what the image is, and reads that document. Who resolves need not show it, and may
@@ -130,5 +139,20 @@ impl Run {
             self.blobs.materialise(image, source, &tally).await?;
         }
         Ok(tally)
+    }
+}
+
+impl Outline {
+    /// What was done, when the image is in place: `tally` is of its layers.
+    pub(super) fn report(&self, tally: &Tally) -> TransferReport {
+        let fetched_bytes = tally.fetched_bytes() + self.document_bytes;
+        TransferReport {
+            image: self.image.clone(),
+            digest: self.plan.target.digest,
+            fetched_bytes,
+            reused_bytes: self.plan.total_bytes().saturating_sub(fetched_bytes),
+            sent_bytes: 0,
+            duration: self.started.elapsed(),
+        }
     }
 }

@@ -14,6 +14,17 @@ use crate::oci::Descriptor;
 /// A place that keeps blobs and names images. It serves all images of a run, several at a time.
 #[async_trait]
 pub trait Sink: Send + Sync {
+    /// Whether blobs go into it one after the other, in one order, after all images of the run are
+    /// known. Such a sink has none of a run's images until it is [finished](Sink::finish).
+    fn is_sequential(&self) -> bool {
+        false
+    }
+
+    /// Takes note of all that comes, before the first blob of a sequential sink.
+    async fn announce(&self, _images: &[Announced<'_>]) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// The bytes of a small document, if it is there.
     async fn document(&self, descriptor: &Descriptor) -> Result<Option<Bytes>, Error>;
 
@@ -38,8 +49,22 @@ pub trait Sink: Send + Sync {
     /// Makes the image visible under its names, after all of it is in place.
     async fn publish(&self, names: &Names, plan: &Plan) -> Result<(), Error>;
 
+    /// Makes all images of the run visible in a sequential sink; not called when one has failed.
+    async fn finish(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Ends the run: lets go of what is complete, and keeps what a later run resumes.
     async fn close(&self, outcomes: &[Outcome]) -> Result<(), Error>;
+}
+
+/// An image that comes.
+#[derive(Debug, Clone, Copy)]
+pub struct Announced<'a> {
+    /// What it is called.
+    pub names: &'a Names,
+    /// What it consists of.
+    pub plan: &'a Plan,
 }
 
 /// How the transfer of one image ended.

@@ -11,7 +11,7 @@ const NOUNS: [&str; 6] = ["oci", "reference", "platform", "progress", "failure",
 
 /// What each module may import besides the nouns. `registry` and `containerd` are siblings: only
 /// `transfer` knows both.
-const MAY_IMPORT: [(&str, &[&str]); 16] = [
+const MAY_IMPORT: [(&str, &[&str]); 17] = [
     ("oci", &[]),
     ("reference", &[]),
     ("platform", &[]),
@@ -23,13 +23,24 @@ const MAY_IMPORT: [(&str, &[&str]); 16] = [
     ("containerd", &[]),
     ("layout", &[]),
     ("tar", &[]),
+    ("archive", &[]),
     ("unpack", &["containerd", "tar"]),
-    ("transfer", &["config", "registry", "containerd", "layout", "unpack", "images"]),
+    ("transfer", &["config", "registry", "containerd", "layout", "archive", "unpack", "images"]),
     ("images", &["containerd"]),
     ("output", &[]),
     (
         "cli",
-        &["config", "registry", "containerd", "layout", "unpack", "images", "transfer", "output"],
+        &[
+            "config",
+            "registry",
+            "containerd",
+            "layout",
+            "archive",
+            "unpack",
+            "images",
+            "transfer",
+            "output",
+        ],
     ),
 ];
 

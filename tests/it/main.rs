@@ -48,6 +48,7 @@ mod progress;
 mod pull_basics;
 mod resume;
 mod reuse;
+mod save;
 mod secrets;
 mod silent_daemon;
 mod six_commands;

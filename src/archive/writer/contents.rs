@@ -1,0 +1,196 @@
+//! What is in an archive beside the blobs, in which order, and what things in it are called.
+//!
+//! An OCI layout for containerd, skopeo, umoci and podman, with the table of contents that docker and
+//! podman read beside it. See <https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md>
+//! and docker's <https://github.com/moby/docker-image-spec/blob/v1.3.1/spec.md#combined-image-json--filesystem-changeset-format>.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+use oci_distribution::manifest::OCI_IMAGE_INDEX_MEDIA_TYPE;
+use serde::Serialize;
+
+use super::error::Error;
+use crate::oci::{Descriptor, Digest, Index, MediaType};
+use crate::reference::Reference;
+
+/// The name by which skopeo, umoci and podman find an image.
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// What `ctr images import` calls the image.
+const CONTAINERD_NAME: &str = "io.containerd.image.name";
+
+/// Marks a layout.
+const LAYOUT: (&str, &str) = ("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#);
+
+/// The layout's table of contents.
+const INDEX: &str = "index.json";
+
+/// Docker's table of contents.
+const MANIFEST: &str = "manifest.json";
+
+/// The directories of the blobs.
+const DIRECTORIES: [&str; 2] = ["blobs/", "blobs/sha256/"];
+
+/// An image under one name.
+#[derive(Debug)]
+pub struct NamedTarget<'a> {
+    /// The name.
+    pub name: &'a Reference,
+    /// What it stands for in the archive: an index or a manifest.
+    pub target: Descriptor,
+    /// The configuration and the layers, base first, of the image that docker takes; `None` where
+    /// there is none that is a file system.
+    pub runnable: Option<(Digest, Vec<Digest>)>,
+}
+
+/// The beginning of an archive: tables of contents, and directories.
+#[derive(Debug)]
+pub struct Contents {
+    pub(super) files: Vec<(&'static str, Bytes)>,
+    pub(super) directories: &'static [&'static str],
+}
+
+/// One image of docker's table of contents.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct DockerImage {
+    config: String,
+    repo_tags: Vec<String>,
+    layers: Vec<String>,
+}
+
+impl Contents {
+    /// The tables of contents of an archive of `images`, in their order.
+    ///
+    /// # Errors
+    /// None that names and digests could have.
+    pub fn of(images: &[NamedTarget<'_>]) -> Result<Self, Error> {
+        let files = vec![
+            (LAYOUT.0, Bytes::from_static(LAYOUT.1.as_bytes())),
+            (INDEX, index(images)?.into()),
+            (MANIFEST, serde_json::to_vec(&docker_images(images))?.into()),
+        ];
+        Ok(Self { files, directories: &DIRECTORIES })
+    }
+}
+
+/// Where the blob `digest` is in an archive.
+pub(super) fn blob_path(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
+fn index(images: &[NamedTarget<'_>]) -> Result<Vec<u8>, serde_json::Error> {
+    let mut by_tag: HashMap<&str, usize> = HashMap::new();
+    for tag in images.iter().filter_map(|image| bare_tag(image.name)) {
+        *by_tag.entry(tag).or_default() += 1;
+    }
+    let entry = |image: &NamedTarget<'_>| {
+        let full = image.name.to_string();
+        // skopeo takes the first of two images with one tag: then both go by their whole names.
+        let unique = bare_tag(image.name).filter(|tag| by_tag.get(tag) == Some(&1));
+        let short = unique.map_or_else(|| full.clone(), str::to_owned);
+        let names = [(REF_NAME, short), (CONTAINERD_NAME, full)];
+        let mut entry = Descriptor::new(
+            image.target.media_type.clone(),
+            image.target.digest,
+            image.target.size,
+        );
+        entry.platform.clone_from(&image.target.platform);
+        entry.annotations = names.map(|(key, value)| (key.to_owned(), value)).into();
+        entry
+    };
+    let index = Index {
+        media_type: MediaType::new(OCI_IMAGE_INDEX_MEDIA_TYPE),
+        artifact_type: None,
+        manifests: images.iter().map(entry).collect(),
+        subject: None,
+        annotations: BTreeMap::new(),
+    };
+    index.to_json()
+}
+
+/// The tag, unless the name is a digest.
+fn bare_tag(name: &Reference) -> Option<&str> {
+    name.tag().filter(|_| name.digest().is_none())
+}
+
+/// Docker's table: one entry an image, under all its tags.
+fn docker_images(images: &[NamedTarget<'_>]) -> Vec<DockerImage> {
+    let mut listed: Vec<DockerImage> = Vec::new();
+    for image in images {
+        let Some((config, layers)) = &image.runnable else { continue };
+        let config = blob_path(config);
+        let tag = bare_tag(image.name).map(|_| image.name.to_string());
+        match listed.iter_mut().find(|listed| listed.config == config) {
+            Some(listed) => listed.repo_tags.extend(tag),
+            None => listed.push(DockerImage {
+                config,
+                repo_tags: tag.into_iter().collect(),
+                layers: layers.iter().map(blob_path).collect(),
+            }),
+        }
+    }
+    listed
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn manifest(bytes: &[u8]) -> Descriptor {
+        let media_type = MediaType::new("application/vnd.oci.image.manifest.v1+json");
+        Descriptor::new(media_type, Digest::of(bytes), bytes.len() as u64)
+    }
+
+    /// The files of an archive of an image for each name, those of the same letter being the same.
+    fn tables(names: &[(&str, &str)]) -> [Value; 2] {
+        let names: Vec<(Reference, &str)> =
+            names.iter().map(|(name, image)| (name.parse().unwrap(), *image)).collect();
+        let images: Vec<NamedTarget<'_>> = names
+            .iter()
+            .map(|(name, image)| NamedTarget {
+                name,
+                target: manifest(image.as_bytes()),
+                runnable: Some((Digest::of(image.as_bytes()), vec![Digest::of(b"layer")])),
+            })
+            .collect();
+        let contents = Contents::of(&images).unwrap();
+        assert_eq!(contents.files[0].0, "oci-layout");
+        [1, 2].map(|file| serde_json::from_slice(&contents.files[file].1).unwrap())
+    }
+
+    fn ref_names(index: &Value) -> Vec<&str> {
+        let entries = index["manifests"].as_array().unwrap();
+        entries.iter().filter_map(|entry| entry["annotations"][REF_NAME].as_str()).collect()
+    }
+
+    #[test]
+    fn two_images_with_one_tag_go_by_their_whole_names() {
+        let [index, _] =
+            tables(&[("quay.io/a/b:1", "x"), ("busybox:1", "y"), ("quay.io/c:2", "z")]);
+        assert_eq!(ref_names(&index), ["quay.io/a/b:1", "docker.io/library/busybox:1", "2"]);
+        assert_eq!(index["manifests"][2]["annotations"][CONTAINERD_NAME], "quay.io/c:2");
+    }
+
+    #[test]
+    fn a_digest_is_no_tag() {
+        let name = format!("quay.io/a/b@{}", Digest::of(b"x"));
+        let [index, docker] = tables(&[(&name, "x")]);
+        assert_eq!(ref_names(&index), [&*name]);
+        assert_eq!(docker[0]["RepoTags"], json!([]));
+    }
+
+    #[test]
+    fn docker_gets_one_image_under_all_its_tags() {
+        let [_, docker] = tables(&[("a:1", "x"), ("b:1", "y"), ("a:2", "x")]);
+        let tags: Vec<&Value> = docker.as_array().unwrap().iter().map(|i| &i["RepoTags"]).collect();
+        let named = |tags: &[&str]| -> Value {
+            tags.iter().map(|tag| format!("docker.io/library/{tag}")).collect()
+        };
+        assert_eq!(tags, [&named(&["a:1", "a:2"]), &named(&["b:1"])]);
+        assert_eq!(docker[0]["Layers"], json!([blob_path(&Digest::of(b"layer"))]));
+    }
+}

@@ -1,0 +1,142 @@
+//! Where an archive goes: a file that appears under its name when it is whole, or a stream, of which
+//! nothing can be taken back.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, IsTerminal as _, Seek as _, SeekFrom, Write};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use tempfile::TempPath;
+
+use super::error::Error;
+
+/// What `-` stands for.
+const STANDARD_OUTPUT: &str = "-";
+
+/// Mode of an archive, before the umask.
+const FILE_MODE: u32 = 0o666;
+
+/// Where an archive is to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Standard output.
+    StandardOutput,
+    /// A file that is to be there when the archive is whole, in place of what is there now.
+    File(PathBuf),
+    /// A pipe or a device that is there.
+    Stream(PathBuf),
+}
+
+impl Target {
+    /// What `path`, as typed, stands for; `-` is standard output.
+    ///
+    /// # Errors
+    /// [`Error::Terminal`] for a terminal, which an archive would only confuse; [`Error::Directory`].
+    pub fn of(path: &Path) -> Result<Self, Error> {
+        if path == Path::new(STANDARD_OUTPUT) {
+            let terminal = io::stdout().is_terminal();
+            return if terminal { Err(Error::Terminal) } else { Ok(Self::StandardOutput) };
+        }
+        match fs::metadata(path) {
+            Ok(found) if found.is_dir() => Err(Error::Directory(path.to_owned())),
+            // What a link points to is replaced, and not the link.
+            Ok(found) if found.is_file() => {
+                Ok(Self::File(fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())))
+            }
+            Ok(_) => Ok(Self::Stream(path.to_owned())),
+            Err(_) => Ok(Self::File(path.to_owned())),
+        }
+    }
+
+    /// Its name, for messages.
+    pub fn place(&self) -> String {
+        match self {
+            Self::StandardOutput => "standard output".to_owned(),
+            Self::File(path) | Self::Stream(path) => path.display().to_string(),
+        }
+    }
+
+    /// Opens it.
+    pub(super) fn open(&self) -> Result<(Output, Option<Unfinished>), Error> {
+        let failed = |source| Error::Create { place: self.place(), source };
+        match self {
+            Self::StandardOutput => {
+                let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(failed)?;
+                Ok((Output { file: stdout.into(), is_stream: true }, None))
+            }
+            Self::Stream(path) => {
+                let flags = rustix::fs::OFlags::NOCTTY.bits().cast_signed();
+                let opened = OpenOptions::new().write(true).custom_flags(flags).open(path);
+                let file = opened.map_err(failed)?;
+                if file.is_terminal() {
+                    return Err(Error::Terminal);
+                }
+                Ok((Output { file, is_stream: true }, None))
+            }
+            Self::File(path) => {
+                let (file, partial) = temporary(path).map_err(failed)?;
+                let unfinished = Unfinished { partial, target: path.clone() };
+                Ok((Output { file, is_stream: false }, Some(unfinished)))
+            }
+        }
+    }
+}
+
+/// A file beside `target`, whose name nobody can guess.
+fn temporary(target: &Path) -> io::Result<(File, TempPath)> {
+    let name = target.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let made = tempfile::Builder::new()
+        .prefix(&format!(".{}.", name.chars().take(100).collect::<String>()))
+        .suffix(".part")
+        .permissions(Permissions::from_mode(FILE_MODE))
+        .tempfile_in(folder.unwrap_or(Path::new(".")))?;
+    Ok(made.into_parts())
+}
+
+/// A file that is not whole yet. It goes when this is dropped.
+#[derive(Debug)]
+pub(super) struct Unfinished {
+    partial: TempPath,
+    target: PathBuf,
+}
+
+impl Unfinished {
+    /// Puts the file, which is whole, under its name.
+    pub(super) fn finish(self) -> Result<(), Error> {
+        let place = self.target.display().to_string();
+        let moved = self.partial.persist(&self.target);
+        moved.map_err(|error| Error::Write { place, source: error.error })
+    }
+}
+
+/// What an archive is written to.
+#[derive(Debug)]
+pub(super) struct Output {
+    file: File,
+    is_stream: bool,
+}
+
+impl Output {
+    /// Whether what was written is out of reach.
+    pub(super) fn is_stream(&self) -> bool {
+        self.is_stream
+    }
+
+    /// Takes back what was written after the first `position` bytes.
+    pub(super) fn cut(&mut self, position: u64) -> io::Result<()> {
+        self.file.set_len(position)?;
+        self.file.seek(SeekFrom::Start(position)).map(drop)
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}

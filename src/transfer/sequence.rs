@@ -1,0 +1,93 @@
+//! The recipe for a sink that takes one thing after the other: all images are planned first, so that
+//! what is there can be told before the first blob, and a run fails before it has written anything.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, stream};
+
+use super::blobs::Tally;
+use super::error::Error;
+use super::request::Request;
+use super::run::{IMAGES_AT_ONCE, Outline, Run};
+use super::sink::{Announced, Outcome};
+use crate::failure::{Diagnose as _, Diagnostic, Failure};
+use crate::progress::Event;
+
+impl Run {
+    /// Brings all images into the sink, or none. Of those that fail, it is told why; the others are
+    /// not there either, and nothing is told of them.
+    pub(super) async fn in_sequence(&self, requests: &[Request]) -> Vec<Outcome> {
+        if requests.is_empty() {
+            return Vec::new();
+        }
+        let outlined: Vec<Result<Outline, Failure>> = stream::iter(requests)
+            .map(|request| self.outlined(request))
+            .buffered(IMAGES_AT_ONCE)
+            .collect()
+            .await;
+        let mut failures: Vec<_> =
+            outlined.iter().map(|outlined| outlined.as_ref().err()).collect();
+        let outlines: Vec<&Outline> = outlined.iter().flatten().collect();
+        let failure;
+        // Without one of the images, it is not what was asked for.
+        if outlines.len() == requests.len()
+            && let Err((position, error)) = self.move_all(requests, &outlines).await
+        {
+            failure = self.failed(requests[position].names.reference.to_string(), &error);
+            failures[position] = Some(&failure);
+        }
+        let outcome = |(request, failure): (&Request, Option<&Failure>)| Outcome {
+            names: Arc::clone(&request.names),
+            images: Vec::new(),
+            failure: failure.copied(),
+        };
+        requests.iter().zip(failures).map(outcome).collect()
+    }
+
+    async fn outlined(&self, request: &Request) -> Result<Outline, Failure> {
+        let image = request.names.reference.to_string();
+        self.progress.event(Event::Started { image: image.clone() });
+        let outline = self.outline(request, image.clone()).await;
+        outline.map_err(|error| self.failed(image, &error))
+    }
+
+    fn failed(&self, image: String, error: &Error) -> Failure {
+        let diagnostic = Diagnostic::of(error);
+        self.progress.event(Event::Failed { image, diagnostic });
+        error.failure()
+    }
+
+    /// Moves the images' blobs, and shows all images. An error comes with the position of the image
+    /// that it is about.
+    async fn move_all(
+        &self,
+        requests: &[Request],
+        outlines: &[&Outline],
+    ) -> Result<(), (usize, Error)> {
+        let announced: Vec<Announced<'_>> = requests
+            .iter()
+            .zip(outlines)
+            .map(|(request, outline)| Announced { names: &request.names, plan: &outline.plan })
+            .collect();
+        self.sink.announce(&announced).await.map_err(|error| (0, error))?;
+        let mut tallies = Vec::with_capacity(requests.len());
+        for (position, (request, outline)) in requests.iter().zip(outlines).enumerate() {
+            let moved = self.move_one(request, outline).await;
+            tallies.push(moved.map_err(|error| (position, error))?);
+        }
+        self.sink.finish().await.map_err(|error| (requests.len() - 1, error))?;
+        for (outline, tally) in outlines.iter().zip(&tallies) {
+            self.progress.event(Event::Finished(outline.report(tally)));
+        }
+        Ok(())
+    }
+
+    async fn move_one(&self, request: &Request, outline: &Outline) -> Result<Tally, Error> {
+        let tally = Tally::default();
+        for image in &outline.plan.images_as_listed() {
+            self.blobs.bring_in_order(image, &*request.source, &tally).await?;
+        }
+        self.sink.publish(&request.names, &outline.plan).await?;
+        Ok(tally)
+    }
+}

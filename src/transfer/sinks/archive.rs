@@ -1,0 +1,131 @@
+//! An archive as a sink: everything in one order, documents first.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::OnceCell;
+
+use crate::archive::{BlobWriter, Contents, NamedTarget, Target, WriteError, Writer};
+use crate::oci::{Descriptor, Digest};
+use crate::sync::lock;
+use crate::transfer::error::Error;
+use crate::transfer::plan::{Document, Layer, Plan, PlatformImage};
+use crate::transfer::request::Names;
+use crate::transfer::selection::Selection;
+use crate::transfer::sink::{Announced, Ingest, Opened, Outcome, Sink};
+
+/// Puts images into an archive, which is there when all of them are in it.
+#[derive(Debug)]
+pub struct ArchiveSink {
+    target: Target,
+    /// Begun when all is known.
+    writer: OnceCell<Writer>,
+    /// Blobs that are in the archive.
+    written: Arc<Mutex<HashSet<Digest>>>,
+}
+
+impl ArchiveSink {
+    /// A sink that writes to `target`. Nothing is written yet.
+    pub fn new(target: Target) -> Self {
+        Self { target, writer: OnceCell::new(), written: Arc::default() }
+    }
+
+    async fn writer(&self) -> Result<&Writer, Error> {
+        let begin = || Writer::create(self.target.clone());
+        Ok(self.writer.get_or_try_init(begin).await?)
+    }
+}
+
+#[async_trait]
+impl Sink for ArchiveSink {
+    fn is_sequential(&self) -> bool {
+        true
+    }
+
+    async fn document(&self, _: &Descriptor) -> Result<Option<Bytes>, Error> {
+        Ok(None)
+    }
+
+    async fn announce(&self, images: &[Announced<'_>]) -> Result<(), Error> {
+        let selections = images.iter().map(|image| Selection::of(image.names, image.plan));
+        let selections: Vec<_> = selections.collect::<Result<_, _>>().map_err(WriteError::from)?;
+        let named: Vec<NamedTarget<'_>> = images
+            .iter()
+            .zip(&selections)
+            .map(|(image, selection)| NamedTarget {
+                name: &image.names.reference,
+                target: selection.target.clone(),
+                runnable: image.plan.images.iter().find(|image| image.is_image()).map(runnable),
+            })
+            .collect();
+        let contents = Contents::of(&named)?;
+        let writer = self.writer().await?;
+        writer.begin(contents).await?;
+        for Document { descriptor, bytes, .. } in selections.iter().flat_map(|it| &it.documents) {
+            if lock(&self.written).insert(descriptor.digest) {
+                writer.document(&descriptor.digest, bytes.clone()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn prepare(&self, _: &Arc<PlatformImage>) -> Result<usize, Error> {
+        Ok(0)
+    }
+
+    async fn open(&self, layer: &Layer) -> Result<Opened, Error> {
+        let descriptor = layer.descriptor();
+        if lock(&self.written).contains(&descriptor.digest) {
+            return Ok(Opened::Exists);
+        }
+        let blob = self.writer().await?.blob(descriptor).await?;
+        let (digest, written) = (descriptor.digest, Arc::clone(&self.written));
+        Ok(Opened::Ingest(Box::new(ArchiveIngest { blob, digest, written })))
+    }
+
+    async fn publish(&self, _: &Names, _: &Plan) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn finish(&self) -> Result<(), Error> {
+        Ok(self.writer().await?.finish().await?)
+    }
+
+    async fn close(&self, _: &[Outcome]) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+fn runnable(image: &Arc<PlatformImage>) -> (Digest, Vec<Digest>) {
+    (image.config.digest, image.layers.iter().map(|layer| layer.digest).collect())
+}
+
+/// A layer on its way into the archive.
+struct ArchiveIngest {
+    blob: BlobWriter,
+    digest: Digest,
+    written: Arc<Mutex<HashSet<Digest>>>,
+}
+
+#[async_trait]
+impl Ingest for ArchiveIngest {
+    fn offset(&self) -> u64 {
+        0
+    }
+
+    async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
+        Ok(self.blob.write(bytes).await?)
+    }
+
+    async fn suspend(self: Box<Self>) {
+        self.blob.give_up().await;
+    }
+
+    async fn commit(self: Box<Self>) -> Result<(), Error> {
+        self.blob.commit().await?;
+        lock(&self.written).insert(self.digest);
+        Ok(())
+    }
+}
