@@ -1,38 +1,24 @@
 //! The seam behind which layers become snapshots: chooses between our way and containerd's, and keeps
 //! what was extracted until the layers below it are there.
 
-use std::collections::HashMap;
-use std::io::Read as _;
-use std::sync::{Arc, Mutex, MutexGuard};
-
-use bytes::{Buf as _, Bytes, BytesMut};
-use futures_util::StreamExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::active::{ActiveSnapshot, ActiveSnapshots};
 use super::daemon::DaemonUnpacker;
-use super::direct::{DirectUnpacker, Extraction, Filled, compression, run_blocking};
+use super::direct::DirectUnpacker;
 use super::extract::ExtractError;
-use super::inflate::Decoder;
+use super::held::{Held, Memory};
+use super::known::{Layers, Staged};
 use super::learnt::Learnt;
 use super::room::Allowance;
+use super::sink::LayerSink;
+use super::target::Target;
 use super::{Error, Layer};
 use crate::containerd::{Client, ContentStore};
 use crate::failure::{Diagnose as _, Failure, Notice};
-use crate::oci::{ChainId, Compression, DiffId, Hasher};
+use crate::oci::ChainId;
 use crate::progress::{Event, Sink};
-use crate::sync::lock;
-
-/// Largest blob, in bytes, that waits in memory for the layers below instead of being extracted apart
-/// (256 KiB), where it would have to move then. That saves two of the daemon's transactions and the
-/// move, which cost more than extracting so little.
-const MAX_HELD_BLOB: u64 = 256 * 1024;
-
-/// Most bytes of blobs that wait in memory (8 MiB), whatever the number of layers.
-const MAX_HELD_BYTES: usize = 8 * 1024 * 1024;
-
-/// Up to what uncompressed size a blob in memory is proved before it is stored (16 MiB).
-const MAX_PROVEN_BYTES: u64 = 16 << 20;
 
 /// Which way layers become snapshots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -53,147 +39,11 @@ pub struct Unpacker {
     daemon: DaemonUnpacker,
     direct: Option<DirectUnpacker>,
     way: Way,
-    state: Mutex<State>,
-    memory: Arc<Semaphore>,
+    layers: Arc<Layers>,
+    memory: Memory,
     sink: Arc<dyn Sink>,
+    has_warned: AtomicBool,
     learnt: Learnt,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    layers: HashMap<ChainId, Known>,
-    has_warned: bool,
-}
-
-/// What is known of a layer, by the chain that it ends.
-#[derive(Debug)]
-enum Known {
-    /// Its blob came in while it was extracted.
-    Arrived(Target),
-    Staged(Staged),
-    /// Its snapshot is there.
-    Committed,
-}
-
-/// A layer that only waits for those below it.
-#[derive(Debug)]
-enum Staged {
-    Filled(Box<Filled>),
-    Held(Held),
-    /// Our way failed: containerd's is next.
-    Failed(Error),
-    /// The snapshotter was asked for the layer and has it not: containerd fills what it gave instead.
-    Prepared(ActiveSnapshot),
-}
-
-/// A small blob in memory.
-#[derive(Debug)]
-struct Held {
-    bytes: BytesMut,
-    _memory: OwnedSemaphorePermit,
-}
-
-/// Takes a layer's blob while it comes in.
-pub struct LayerSink {
-    unpacker: Arc<Unpacker>,
-    layer: Layer,
-    target: Target,
-}
-
-#[derive(Debug)]
-enum Target {
-    Extraction(Box<Extraction>),
-    /// The extraction's outcome.
-    Extracted(Result<Box<Filled>, Error>),
-    Memory(Held),
-}
-
-impl State {
-    fn take_arrived(&mut self, chain_id: &ChainId) -> Option<Target> {
-        match self.layers.remove(chain_id)? {
-            Known::Arrived(target) => Some(target),
-            other => self.put_back(chain_id, other),
-        }
-    }
-
-    fn take_staged(&mut self, chain_id: &ChainId) -> Option<Staged> {
-        match self.layers.remove(chain_id)? {
-            Known::Staged(staged) => Some(staged),
-            other => self.put_back(chain_id, other),
-        }
-    }
-
-    fn put_back<T>(&mut self, chain_id: &ChainId, known: Known) -> Option<T> {
-        self.layers.insert(*chain_id, known);
-        None
-    }
-}
-
-impl Held {
-    /// The diff ID, unless it takes too long to find out.
-    fn diff_id(&self, compression: Compression) -> Option<DiffId> {
-        let decoder = Decoder::new(&self.bytes[..], compression).ok()?;
-        let mut content = decoder.take(MAX_PROVEN_BYTES);
-        let mut hasher = Hasher::new();
-        hasher.update_from(&mut content).ok()?;
-        (content.limit() > 0).then(|| DiffId(hasher.finish()))
-    }
-}
-
-impl LayerSink {
-    /// Takes the next bytes; waits while the disk is behind.
-    pub async fn write(&mut self, bytes: Bytes) {
-        match &mut self.target {
-            Target::Extraction(extraction) => extraction.write(bytes).await,
-            Target::Extracted(_) => {}
-            Target::Memory(held) => held.bytes.extend_from_slice(&bytes),
-        }
-    }
-
-    /// Itself, and the layer's diff ID if the bytes so far, all of the blob, are found to have it;
-    /// waits for its last file. Of a blob in memory that inflates to much, this is not found out.
-    ///
-    /// # Errors
-    /// When a thread has stopped.
-    pub async fn prove(self) -> Result<(Self, Option<DiffId>), Error> {
-        let Self { unpacker, layer, target } = self;
-        let diff_id = layer.identity.diff_id;
-        let (target, is_proven) = match target {
-            Target::Extraction(extraction) => {
-                let outcome = extraction.finish().await.map(Box::new);
-                let is_proven = outcome.is_ok();
-                (Target::Extracted(outcome), is_proven)
-            }
-            Target::Memory(held) => {
-                let compression = compression(&layer)?;
-                run_blocking(move || {
-                    let is_proven = held.diff_id(compression) == Some(diff_id);
-                    Ok((Target::Memory(held), is_proven))
-                })
-                .await?
-            }
-            Target::Extracted(outcome) => {
-                let is_proven = outcome.is_ok();
-                (Target::Extracted(outcome), is_proven)
-            }
-        };
-        Ok((Self { unpacker, layer, target }, is_proven.then_some(diff_id)))
-    }
-
-    /// Leaves what was made of the whole blob, which proved to be the right one, to be staged.
-    pub fn keep(self) {
-        let Self { unpacker, layer, target } = self;
-        unpacker.state().layers.insert(layer.identity.chain_id, Known::Arrived(target));
-    }
-
-    /// Gives up: the bytes were not the blob's.
-    pub async fn abandon(self) {
-        match self.target {
-            Target::Extraction(extraction) => extraction.abandon().await,
-            Target::Extracted(Ok(filled)) => filled.abandon().await,
-            Target::Extracted(Err(_)) | Target::Memory(_) => {}
-        }
-    }
 }
 
 impl Unpacker {
@@ -229,20 +79,21 @@ impl Unpacker {
             active,
             direct,
             way,
-            state: Mutex::default(),
-            memory: Arc::new(Semaphore::new(MAX_HELD_BYTES)),
+            layers: Arc::default(),
+            memory: Memory::new(),
             sink,
+            has_warned: AtomicBool::new(false),
         })
     }
 
     /// Takes note that the snapshot of `chain_id` is there.
     pub fn know(&self, chain_id: ChainId) {
-        self.state().layers.insert(chain_id, Known::Committed);
+        self.layers.commit(chain_id);
     }
 
     /// Whether the snapshot of `chain_id` is known to be there.
     pub fn knows(&self, chain_id: &ChainId) -> bool {
-        matches!(self.state().layers.get(chain_id), Some(Known::Committed))
+        self.layers.is_committed(chain_id)
     }
 
     /// How many bytes the layer of `chain_id` is, unpacked, if this run has unpacked it: those of its
@@ -262,9 +113,7 @@ impl Unpacker {
         match self.active.on_parent(layer).await? {
             // The daemon has put it under the lease.
             None => self.know(chain_id),
-            Some(active) => {
-                self.keep_staged(chain_id, Staged::Prepared(active));
-            }
+            Some(active) => self.layers.stage(chain_id, Staged::Prepared(active)),
         }
         Ok(())
     }
@@ -274,14 +123,14 @@ impl Unpacker {
     ///
     /// # Errors
     /// [`Error`], where containerd's way would fail too or is not allowed.
-    pub async fn begin(self: &Arc<Self>, layer: &Layer) -> Result<Option<LayerSink>, Error> {
+    pub async fn begin(&self, layer: &Layer) -> Result<Option<LayerSink>, Error> {
         let chain_id = layer.identity.chain_id;
-        let Some(direct) = self.direct.as_ref().filter(|_| !self.is_known(&chain_id)) else {
+        let Some(direct) = self.direct.as_ref().filter(|_| !self.layers.is_ready(&chain_id)) else {
             return Ok(None);
         };
         let parent_is_ready = self.parent_is_ready(layer);
         let must_move = !parent_is_ready && !direct.can_rebase().await;
-        if must_move && let Some(held) = self.room_for(layer) {
+        if must_move && let Some(held) = self.memory.room_for(&layer.descriptor) {
             return Ok(Some(self.sink_for(layer, Target::Memory(held))));
         }
         match direct.begin(layer, parent_is_ready).await {
@@ -291,54 +140,31 @@ impl Unpacker {
         }
     }
 
-    fn sink_for(self: &Arc<Self>, layer: &Layer, target: Target) -> LayerSink {
-        LayerSink { unpacker: Arc::clone(self), layer: layer.clone(), target }
-    }
-
-    /// Waits for the last file of a layer, and checks that it is the right one.
-    async fn complete(&self, chain_id: ChainId, target: Target) -> Result<(), Error> {
-        let outcome = match target {
-            Target::Memory(held) => Ok(Staged::Held(held)),
-            Target::Extraction(extraction) => {
-                extraction.finish().await.map(|filled| Staged::Filled(Box::new(filled)))
-            }
-            Target::Extracted(outcome) => outcome.map(Staged::Filled),
-        };
-        match outcome {
-            Ok(staged) => {
-                self.keep_staged(chain_id, staged);
-                Ok(())
-            }
-            Err(error) => self.fall_back(chain_id, error),
-        }
-    }
-
-    fn keep_staged(&self, chain_id: ChainId, staged: Staged) {
-        self.state().layers.insert(chain_id, Known::Staged(staged));
+    fn sink_for(&self, layer: &Layer, target: Target) -> LayerSink {
+        LayerSink::new(Arc::clone(&self.layers), layer.clone(), target)
     }
 
     /// Does what can be done for a layer whose blob is stored, before the layers below it are there.
     ///
     /// # Errors
     /// As [`Unpacker::begin`].
-    pub async fn stage(self: &Arc<Self>, layer: &Layer) -> Result<(), Error> {
+    pub async fn stage(&self, layer: &Layer) -> Result<(), Error> {
         let chain_id = layer.identity.chain_id;
-        let arrived = self.state().take_arrived(&chain_id);
-        if let Some(target) = arrived {
-            return self.complete(chain_id, target).await;
-        }
-        let Some(mut sink) = self.begin(layer).await? else { return Ok(()) };
-        let mut blob = self.content.reader(&layer.descriptor.digest, 0).await?;
-        while let Some(chunk) = blob.next().await {
-            match chunk {
-                Ok(chunk) => sink.write(chunk).await,
-                Err(error) => {
-                    sink.abandon().await;
-                    return Err(error.into());
-                }
+        let target = match self.layers.take_arrived(&chain_id) {
+            Some(target) => target,
+            None => {
+                let Some(sink) = self.begin(layer).await? else { return Ok(()) };
+                let stored = self.content.reader(&layer.descriptor.digest, 0).await?;
+                sink.feed(stored).await?.into_target()
             }
+        };
+        match Staged::of(target).await {
+            Ok(staged) => {
+                self.layers.stage(chain_id, staged);
+                Ok(())
+            }
+            Err(error) => self.fall_back(chain_id, error),
         }
-        self.complete(chain_id, sink.target).await
     }
 
     /// Makes the snapshot of `layer`, whose blob is stored and whose parent's snapshot is there.
@@ -350,7 +176,7 @@ impl Unpacker {
         if self.knows(&chain_id) {
             return Ok(());
         }
-        let staged = self.state().take_staged(&chain_id);
+        let staged = self.layers.take_staged(&chain_id);
         let outcome = match (&self.direct, staged) {
             (Some(direct), Some(Staged::Filled(filled))) => direct.commit(*filled).await.map(drop),
             (Some(direct), Some(Staged::Held(held))) => unpack_held(direct, layer, held).await,
@@ -384,7 +210,7 @@ impl Unpacker {
     /// Removes what was extracted and is of no use any more.
     pub async fn close(&self) {
         // Their threads end when their senders are gone.
-        drop(std::mem::take(&mut *self.state()));
+        self.layers.clear();
         self.active.remove_left().await;
     }
 
@@ -400,17 +226,15 @@ impl Unpacker {
         if self.direct.is_none() || self.way == Way::Direct || is_final {
             return Err(error);
         }
-        self.keep_staged(chain_id, Staged::Failed(error));
+        self.layers.stage(chain_id, Staged::Failed(error));
         Ok(())
     }
 
     /// Says, once a run, that containerd had to unpack.
     fn warn_of_fallback(&self, chain_id: &ChainId) {
-        let mut state = self.state();
-        let Some(Staged::Failed(error)) = state.take_staged(chain_id) else { return };
+        let Some(Staged::Failed(error)) = self.layers.take_staged(chain_id) else { return };
         tracing::debug!(%chain_id, %error, "containerd unpacks this layer");
-        if !std::mem::replace(&mut state.has_warned, true) {
-            drop(state);
+        if !self.has_warned.swap(true, Ordering::Relaxed) {
             let message = format!("containerd unpacks, which is slower: {error}");
             let notice = Notice::new("unpacker-fallback", message)
                 .with_hint("--unpacker daemon takes that way at once");
@@ -418,29 +242,11 @@ impl Unpacker {
         }
     }
 
-    fn is_known(&self, chain_id: &ChainId) -> bool {
-        let state = self.state();
-        matches!(state.layers.get(chain_id), Some(Known::Committed | Known::Staged(_)))
-    }
-
     fn parent_is_ready(&self, layer: &Layer) -> bool {
         layer.identity.parent.is_none_or(|parent| self.knows(&parent))
-    }
-
-    /// Memory for the whole blob, if it is small and there is room.
-    fn room_for(&self, layer: &Layer) -> Option<Held> {
-        let size = layer.descriptor.size;
-        let size = u32::try_from(size).ok().filter(|_| size <= MAX_HELD_BLOB)?;
-        let memory = Arc::clone(&self.memory).try_acquire_many_owned(size).ok()?;
-        Some(Held { bytes: BytesMut::new(), _memory: memory })
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing that could panic happens under this lock.
-        lock(&self.state)
     }
 }
 
 async fn unpack_held(direct: &DirectUnpacker, layer: &Layer, held: Held) -> Result<(), Error> {
-    direct.unpack(layer, held.bytes.freeze().reader()).await.map(drop)
+    direct.unpack(layer, held.into_reader()).await.map(drop)
 }

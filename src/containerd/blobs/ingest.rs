@@ -5,6 +5,7 @@ use std::io;
 
 use bytes::Bytes;
 use containerd_client::services::v1 as api;
+use futures_util::stream::{Stream, unfold};
 use jiff::Timestamp;
 use tonic::Code;
 use tracing::debug;
@@ -93,15 +94,26 @@ impl Ingest {
         matches!(self.way, Way::File(_))
     }
 
-    /// Some of the bytes that are there, from `position` on, where they lie. To be read before anything
-    /// is appended.
-    ///
-    /// # Errors
-    /// When the system refuses, or there are none.
-    pub async fn read(&self, position: u64) -> Result<Bytes, Error> {
+    /// The bytes that are there, piece by piece from where they lie. To be read before anything is
+    /// appended. Where they can't be read, the stream says so.
+    pub fn stored(&self) -> impl Stream<Item = Result<Bytes, Error>> + Send + Unpin + use<'_> {
+        Box::pin(unfold(Some(0), move |position: Option<u64>| async move {
+            let position = position.filter(|position| *position < self.offset)?;
+            match self.read(position).await {
+                Ok(bytes) => {
+                    let next = position + bytes.len() as u64;
+                    Some((Ok(bytes), Some(next)))
+                }
+                Err(error) => Some((Err(error), None)),
+            }
+        }))
+    }
+
+    /// Some of the bytes that are there, from `position` on.
+    async fn read(&self, position: u64) -> Result<Bytes, Error> {
         let read = match &self.way {
-            Way::File(file) if position < self.offset => file.read(position).await,
-            _ => Ok(Bytes::new()),
+            Way::File(file) => file.read(position).await,
+            Way::Messages { .. } => Ok(Bytes::new()),
         };
         match read {
             Ok(bytes) if bytes.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::belongings;
-use super::ingests::{ContainerdIngest, Labelled, SmallBlob, catch_up};
+use super::ingests::{ContainerdIngest, Labelled, SmallBlob};
 use super::lease::RunLease;
 use super::naming::source_labels;
 use super::turns::Turns;
@@ -83,7 +83,7 @@ impl LayerBlobs {
             None => None,
         };
         let unpacked = match unpacked {
-            Some(unpacked) => Some(catch_up(unpacked, &ingest).await?),
+            Some(unpacked) => Some(unpacked.feed(ingest.stored()).await?),
             None => None,
         };
         let labels = source_labels(layer.image());

@@ -28,27 +28,6 @@ pub(super) struct ContainerdIngest {
     pub(super) unpacked: Option<LayerSink>,
 }
 
-/// Gives `unpacked` what `ingest` has of the blob from an earlier run.
-///
-/// # Errors
-/// When that can't be read; what was unpacked is given up then.
-pub(super) async fn catch_up(mut unpacked: LayerSink, ingest: &Ingest) -> Result<LayerSink, Error> {
-    let mut position = 0;
-    while position < ingest.offset() {
-        match ingest.read(position).await {
-            Ok(bytes) => {
-                position += bytes.len() as u64;
-                unpacked.write(bytes).await;
-            }
-            Err(error) => {
-                unpacked.abandon().await;
-                return Err(error.into());
-            }
-        }
-    }
-    Ok(unpacked)
-}
-
 #[async_trait]
 impl sink::Ingest for ContainerdIngest {
     fn offset(&self) -> u64 {

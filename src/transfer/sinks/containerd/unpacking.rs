@@ -32,7 +32,7 @@ pub(super) struct Unpacking {
     lease: Arc<RunLease>,
     options: UnpackOptions,
     /// Made when it is first needed, since it works under the lease.
-    unpacker: OnceCell<Arc<Unpacker>>,
+    unpacker: OnceCell<Unpacker>,
     /// Layers that the snapshotter was asked for.
     asked_for: OnceMap<ChainId, ()>,
     progress: Arc<dyn progress::Sink>,
@@ -53,13 +53,12 @@ impl Unpacking {
         &self.options.snapshotter
     }
 
-    async fn unpacker(&self) -> Result<&Arc<Unpacker>, Error> {
+    async fn unpacker(&self) -> Result<&Unpacker, Error> {
         let UnpackOptions { snapshotter, way, max_bytes } = &self.options;
         let make = async || {
             let client = self.lease.client().await?;
             let (allowance, progress) = (Allowance::new(*max_bytes), Arc::clone(&self.progress));
-            let unpacker = Unpacker::new(client, snapshotter, *way, allowance, progress)?;
-            Ok(Arc::new(unpacker))
+            Ok(Unpacker::new(client, snapshotter, *way, allowance, progress)?)
         };
         self.unpacker.get_or_try_init(make).await
     }

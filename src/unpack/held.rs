@@ -1,0 +1,66 @@
+//! Small blobs that wait in memory for the layers below them.
+
+use std::io::{BufRead, Read as _};
+use std::sync::Arc;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::inflate::Decoder;
+use crate::oci::{Compression, Descriptor, DiffId, Hasher};
+
+/// Largest blob, in bytes, that waits in memory for the layers below instead of being extracted apart
+/// (256 KiB), where it would have to move then. That saves two of the daemon's transactions and the
+/// move, which cost more than extracting so little.
+const MAX_HELD_BLOB: u64 = 256 * 1024;
+
+/// Most bytes of blobs that wait in memory (8 MiB), whatever the number of layers.
+const MAX_HELD_BYTES: usize = 8 * 1024 * 1024;
+
+/// Up to what uncompressed size a blob in memory is proved before it is stored (16 MiB).
+const MAX_PROVEN_BYTES: u64 = 16 << 20;
+
+/// The memory that there is for such blobs.
+#[derive(Debug)]
+pub(super) struct Memory(Arc<Semaphore>);
+
+/// A small blob in memory.
+#[derive(Debug)]
+pub(super) struct Held {
+    bytes: BytesMut,
+    _memory: OwnedSemaphorePermit,
+}
+
+impl Memory {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_HELD_BYTES)))
+    }
+
+    /// A place for the whole `blob`, if it is small and there is room.
+    pub(super) fn room_for(&self, blob: &Descriptor) -> Option<Held> {
+        let size = u32::try_from(blob.size).ok().filter(|_| blob.size <= MAX_HELD_BLOB)?;
+        let memory = Arc::clone(&self.0).try_acquire_many_owned(size).ok()?;
+        Some(Held { bytes: BytesMut::new(), _memory: memory })
+    }
+}
+
+impl Held {
+    /// Takes the next bytes.
+    pub(super) fn push(&mut self, bytes: &Bytes) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The diff ID, unless it takes too long to find out.
+    pub(super) fn diff_id(&self, compression: Compression) -> Option<DiffId> {
+        let decoder = Decoder::new(&self.bytes[..], compression).ok()?;
+        let mut content = decoder.take(MAX_PROVEN_BYTES);
+        let mut hasher = Hasher::new();
+        hasher.update_from(&mut content).ok()?;
+        (content.limit() > 0).then(|| DiffId(hasher.finish()))
+    }
+
+    /// The blob.
+    pub(super) fn into_reader(self) -> impl BufRead + Send + 'static {
+        self.bytes.freeze().reader()
+    }
+}
