@@ -6,7 +6,7 @@
 
 use std::io::BufRead;
 
-use super::entry::{DeviceNumber, Entry, EntryKind};
+use super::entry::Entry;
 use super::error::{Error, Problem};
 use super::header::{BLOCK_BYTES, Block, Header, text};
 use super::input::Input;
@@ -15,9 +15,6 @@ use super::sparse::{self, ContentMap, PaxSparse, SparseMap};
 
 /// Longest extension header or sparse map, in bytes (1 MiB, the daemon's bound too).
 const MAX_EXTENSION_BYTES: usize = 1 << 20;
-
-/// Longest path, in bytes: Linux takes no longer one.
-const MAX_PATH_BYTES: usize = 4096;
 
 /// What holes are filled with, a piece at a time.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
@@ -69,7 +66,7 @@ impl<R: BufRead> Archive<R> {
                     // Only the name is of use: other records of a global header are ignored.
                     let records = self.pax_records()?;
                     self.merge(&records, &mut header)?;
-                    return self.global_header(&records, header).map(Some);
+                    return self.entry(&PaxRecords::default(), header).map(Some);
                 }
                 _ => return self.finish_entry(extensions, header, &block).map(Some),
             }
@@ -203,12 +200,6 @@ impl<R: BufRead> Archive<R> {
         records.merge_into(header).map_err(|problem| self.input.problem(problem))
     }
 
-    fn global_header(&self, records: &PaxRecords, header: Header) -> Result<Entry, Error> {
-        let mut entry = self.entry(records, header, EntryKind::GlobalHeader)?;
-        entry.attributes.clear();
-        Ok(entry)
-    }
-
     fn finish_entry(
         &mut self,
         extensions: Extensions,
@@ -224,52 +215,11 @@ impl<R: BufRead> Archive<R> {
         }
         self.expect_content(&header)?;
         self.sparse = self.sparse_map(&extensions.pax, &mut header, block)?;
-        let kind = self.kind(&header)?;
-        self.entry(&extensions.pax, header, kind)
+        self.entry(&extensions.pax, header)
     }
 
-    fn entry(&self, records: &PaxRecords, header: Header, kind: EntryKind) -> Result<Entry, Error> {
-        if header.name.len() > MAX_PATH_BYTES {
-            let problem = Problem::TooLong { what: "path", limit_bytes: MAX_PATH_BYTES };
-            return Err(self.input.problem(problem));
-        }
-        Ok(Entry {
-            size: content_bytes(&header),
-            is_old_sparse: header.type_flag == b'S',
-            name: header.name,
-            kind,
-            mode: permission_bits(header.mode),
-            owner: numeric_id(header.uid),
-            group: numeric_id(header.gid),
-            modified: header.modified,
-            accessed: header.accessed,
-            attributes: records.attributes(),
-        })
-    }
-
-    fn kind(&self, header: &Header) -> Result<EntryKind, Error> {
-        Ok(match header.type_flag {
-            // Before ustar, a trailing slash made a directory.
-            0 if header.name.ends_with(b"/") => EntryKind::Directory,
-            // Go leaves old GNU sparse files to its callers, and containerd refuses them; their
-            // content is as plain as that of any other file.
-            0 | b'0' | b'S' => EntryKind::File,
-            b'1' => EntryKind::HardLink(header.link.clone()),
-            b'2' => EntryKind::Symlink(header.link.clone()),
-            b'3' => EntryKind::CharacterDevice(self.device(header)?),
-            b'4' => EntryKind::BlockDevice(self.device(header)?),
-            b'5' => EntryKind::Directory,
-            b'6' => EntryKind::Fifo,
-            unknown => return Err(self.input.problem(Problem::UnknownType(unknown))),
-        })
-    }
-
-    fn device(&self, header: &Header) -> Result<DeviceNumber, Error> {
-        let (major, minor) = header.device;
-        match (u32::try_from(major), u32::try_from(minor)) {
-            (Ok(major), Ok(minor)) => Ok(DeviceNumber { major, minor }),
-            _ => Err(self.input.problem(Problem::Header)),
-        }
+    fn entry(&self, records: &PaxRecords, header: Header) -> Result<Entry, Error> {
+        header.into_entry(records.attributes()).map_err(|problem| self.input.problem(problem))
     }
 
     /// The current entry's sparse map, if it has one; reads it from the archive where it lies there.
@@ -370,30 +320,6 @@ impl<R: BufRead> Archive<R> {
 
 fn is_zero(block: &Block) -> bool {
     block.iter().all(|&byte| byte == 0)
-}
-
-/// What of the size field is content of the entry's own.
-fn content_bytes(header: &Header) -> u64 {
-    if matches!(header.type_flag, 0 | b'0' | b'S') {
-        u64::try_from(header.size).unwrap_or_default()
-    } else {
-        0
-    }
-}
-
-/// The lowest twelve bits; a header's mode may hold the file type as well.
-fn permission_bits(mode: i64) -> u32 {
-    u32::try_from(mode & 0o7777).unwrap_or_default()
-}
-
-/// The low 32 bits, as the system call takes them from the daemon; −1 means "leave it".
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "an ID beyond 32 bits is cut off by the daemon too"
-)]
-fn numeric_id(id: i64) -> Option<u32> {
-    Some(id as u32).filter(|id| *id != u32::MAX)
 }
 
 fn fill_hole<E>(length: u64, sink: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {

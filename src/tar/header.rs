@@ -5,11 +5,14 @@
 //! found, what a checksum may be. Formats:
 //! <https://www.gnu.org/software/tar/manual/html_node/Standard.html>.
 
-use super::entry::Timestamp;
+use super::entry::{DeviceNumber, Entry, EntryKind, Timestamp};
 use super::error::Problem;
 
 /// Length of a block, in bytes: headers are one, contents are padded to it.
 pub(super) const BLOCK_BYTES: usize = 512;
+
+/// Longest path, in bytes: Linux takes no longer one.
+const MAX_PATH_BYTES: usize = 4096;
 
 /// A block as it lies in the archive.
 pub(super) type Block = [u8; BLOCK_BYTES];
@@ -106,6 +109,79 @@ impl Header {
     pub(super) fn has_no_content(&self) -> bool {
         matches!(self.type_flag, b'1'..=b'6')
     }
+
+    /// What is said of the file, which has these extended `attributes`.
+    ///
+    /// # Errors
+    /// [`Problem`], on what no file of an image can be.
+    pub(super) fn into_entry(self, attributes: Vec<(Vec<u8>, Vec<u8>)>) -> Result<Entry, Problem> {
+        let kind = self.kind()?;
+        if self.name.len() > MAX_PATH_BYTES {
+            return Err(Problem::TooLong { what: "path", limit_bytes: MAX_PATH_BYTES });
+        }
+        Ok(Entry {
+            kind,
+            size: self.content_bytes(),
+            is_old_sparse: self.type_flag == b'S',
+            name: self.name,
+            mode: permission_bits(self.mode),
+            owner: numeric_id(self.uid),
+            group: numeric_id(self.gid),
+            modified: self.modified,
+            accessed: self.accessed,
+            attributes,
+        })
+    }
+
+    fn kind(&self) -> Result<EntryKind, Problem> {
+        Ok(match self.type_flag {
+            // Before ustar, a trailing slash made a directory.
+            0 if self.name.ends_with(b"/") => EntryKind::Directory,
+            // Go leaves old GNU sparse files to its callers, and containerd refuses them; their
+            // content is as plain as that of any other file.
+            0 | b'0' | b'S' => EntryKind::File,
+            b'1' => EntryKind::HardLink(self.link.clone()),
+            b'2' => EntryKind::Symlink(self.link.clone()),
+            b'3' => EntryKind::CharacterDevice(self.device()?),
+            b'4' => EntryKind::BlockDevice(self.device()?),
+            b'5' => EntryKind::Directory,
+            b'6' => EntryKind::Fifo,
+            b'g' => EntryKind::GlobalHeader,
+            unknown => return Err(Problem::UnknownType(unknown)),
+        })
+    }
+
+    fn device(&self) -> Result<DeviceNumber, Problem> {
+        let (major, minor) = self.device;
+        match (u32::try_from(major), u32::try_from(minor)) {
+            (Ok(major), Ok(minor)) => Ok(DeviceNumber { major, minor }),
+            _ => Err(Problem::Header),
+        }
+    }
+
+    /// What of the size field is content of the entry's own.
+    fn content_bytes(&self) -> u64 {
+        if matches!(self.type_flag, 0 | b'0' | b'S') {
+            u64::try_from(self.size).unwrap_or_default()
+        } else {
+            0
+        }
+    }
+}
+
+/// The lowest twelve bits; a header's mode may hold the file type as well.
+fn permission_bits(mode: i64) -> u32 {
+    u32::try_from(mode & 0o7777).unwrap_or_default()
+}
+
+/// The low 32 bits, as the system call takes them from the daemon; −1 means "leave it".
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "an ID beyond 32 bits is cut off by the daemon too"
+)]
+fn numeric_id(id: i64) -> Option<u32> {
+    Some(id as u32).filter(|id| *id != u32::MAX)
 }
 
 fn format_of(block: &Block) -> Format {
