@@ -7,7 +7,7 @@ use crate::config::Source;
 use crate::failure::{Diagnose, Failure};
 use crate::progress::HostAttempt;
 use crate::registry::fault::Fault;
-use crate::registry::hint::SettingsPlace;
+use crate::registry::place::SettingsPlace;
 
 /// An operation on a repository failed.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -1,159 +1,32 @@
 //! What an admin can do about a fault: the sentence after "hint:". Every fault has one.
 
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::config::{RegistryHost, Source};
 use crate::registry::fault::{Fault, TlsFault};
-
-/// Where the settings of a host stand, or would stand. Its token endpoint and what it redirects to
-/// are reached by the same ones.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum SettingsPlace {
-    /// A `hosts.toml`, which is in the directory of the image's own registry for mirrors too.
-    HostsToml(PathBuf),
-    /// A directory of certificates, as docker has it.
-    Certificates(PathBuf),
-    /// containerd's `config.toml`, with its deprecated `mirrors` and `configs`.
-    ContainerdConfig(PathBuf),
-}
-
-impl SettingsPlace {
-    /// That of `host`, from which images of `registry` are pulled.
-    pub(crate) fn of(host: &RegistryHost, registry: &str) -> Self {
-        let Source::File(file, _) = &host.source else {
-            let usual = || Path::new("/etc/containerd/certs.d").join(registry);
-            let directory = host.directory.clone().unwrap_or_else(usual);
-            return Self::HostsToml(directory.join("hosts.toml"));
-        };
-        let is_certificate = |extension: &OsStr| extension == "crt" || extension == "cert";
-        if file.extension().is_some_and(is_certificate) {
-            Self::Certificates(file.parent().unwrap_or(file).to_owned())
-        } else if file.file_name() == Some(OsStr::new("hosts.toml")) {
-            Self::HostsToml(file.clone())
-        } else {
-            Self::ContainerdConfig(file.clone())
-        }
-    }
-
-    /// How the authority that signs for `host` is made known: files of settings take the path of its
-    /// certificate, docker's directories the certificate itself.
-    fn of_authority(&self, host: &str) -> String {
-        let path = "write the path of the authority's file into";
-        match self {
-            Self::HostsToml(file) => format!("{path} {} (ca = \"…\")", file.display()),
-            Self::Certificates(directory) => {
-                format!("put the authority's certificate into {} (a *.crt)", directory.display())
-            }
-            Self::ContainerdConfig(file) => {
-                format!("{path} {} (ca_file of registry.configs.\"{host}\".tls)", file.display())
-            }
-        }
-    }
-
-    /// Where to put the certificate that `host` asks clients for.
-    fn of_client(&self, host: &str) -> String {
-        match self {
-            Self::HostsToml(file) => {
-                format!("{} (client = [[\"cert\", \"key\"]])", file.display())
-            }
-            Self::Certificates(directory) => {
-                format!("{} (a *.cert and its *.key)", directory.display())
-            }
-            Self::ContainerdConfig(file) => format!(
-                "{} (cert_file and key_file of registry.configs.\"{host}\".tls)",
-                file.display()
-            ),
-        }
-    }
-}
+use crate::registry::place::SettingsPlace;
 
 impl Fault {
     /// What an admin can do about it, at `host`, whose settings have their `place`.
     pub(crate) fn hint(&self, host: &str, place: &SettingsPlace) -> String {
         match self {
-            Self::NotFound { .. } => {
-                "check the name and the tag; a private repository may answer so without a login"
-                    .to_owned()
-            }
-            Self::Unauthorized { with_login: true, .. } => {
-                format!("check the user name and password for {host}: pullctl login {host}")
-            }
-            Self::Unauthorized { with_login: false, .. } => {
-                format!(
-                    "log in with pullctl login {host}, or check the name: many registries answer so for images that do not exist"
-                )
-            }
-            Self::Denied { with_login: true, .. } => {
-                format!(
-                    "the login for {host} may not read this repository: ask its owner for the right to pull, or check the name"
-                )
-            }
-            Self::Denied { with_login: false, .. } => format!("log in with pullctl login {host}"),
-            Self::RateLimited { retry_after: Some(wait), .. } => {
-                format!(
-                    "try again in {} s, log in for a higher limit, or use a mirror",
-                    wait.as_secs()
-                )
-            }
-            Self::RateLimited { retry_after: None, .. } => {
-                "try again later, log in for a higher limit, or use a mirror".to_owned()
-            }
-            Self::NameNotFound { .. } => {
-                format!("check the spelling of {host} and this machine's DNS")
-            }
-            Self::Refused | Self::Connect(_) | Self::ConnectTimeout(_) => {
-                format!(
-                    "check that {host} is up and reachable from here, and HTTPS_PROXY if a proxy is needed"
-                )
-            }
-            Self::Proxy { proxy, .. } => format!(
-                "check that the proxy {proxy} is up and lets {host} through, or name {host} in NO_PROXY"
-            ),
+            Self::NotFound { .. } => check_name(),
+            Self::Unauthorized { with_login, .. } => log_in_rightly(host, *with_login),
+            Self::Denied { with_login, .. } => get_the_right(host, *with_login),
+            Self::RateLimited { retry_after, .. } => slow_down(*retry_after),
+            Self::NameNotFound { .. } => check_spelling(host),
+            Self::Refused | Self::Connect(_) | Self::ConnectTimeout(_) => check_network(host),
+            Self::Proxy { proxy, .. } => check_proxy(proxy, host),
             Self::Tls(fault) => fault.hint(host, place),
-            // Logins are kept for the registry, whoever hands out its tokens.
-            Self::Token { fault, .. }
-                if matches!(**fault, Self::Unauthorized { .. } | Self::Denied { .. }) =>
-            {
-                fault.hint(host, place)
-            }
-            Self::Token { realm, fault } => fault.hint(realm, place),
-            // A login for the target would do no good: it was the host that sent us there.
-            Self::Redirected { target, fault }
-                if matches!(
-                    **fault,
-                    Self::NotFound { .. } | Self::Unauthorized { .. } | Self::Denied { .. }
-                ) =>
-            {
-                format!("{host} keeps its content at {target}: ask its operator, or use a mirror")
-            }
-            Self::Redirected { target, fault } => fault.hint(target, place),
-            Self::RedirectLoop(_) | Self::BadRedirect => {
-                format!("ask the operator of {host} where it keeps its content, or use a mirror")
-            }
-            Self::Html | Self::Page { .. } | Self::NoManifest(_) => format!(
-                "check that {host} is a registry and that no login portal or proxy answers in its place"
-            ),
-            Self::Truncated | Self::Broken(_) => format!(
-                "{host}, or a proxy before it, cuts transfers short; run the command again to go on where it stopped, or use a mirror"
-            ),
+            Self::Token { realm, fault } => behind_token_endpoint(fault, host, realm, place),
+            Self::Redirected { target, fault } => behind_redirect(fault, host, target, place),
+            Self::RedirectLoop(_) | Self::BadRedirect => ask_for_content(host),
+            Self::Html | Self::Page { .. } | Self::NoManifest(_) => check_for_portal(host),
+            Self::Truncated | Self::Broken(_) => go_on(host),
             Self::TooSlow { .. } => "lower --min-speed, or use a mirror".to_owned(),
-            Self::Status { status, .. } if status.is_server_error() => {
-                format!("{host} is in trouble: try again later, or use a mirror")
-            }
-            // nginx tells so on a page, which the answer to a HEAD does not have.
-            Self::Status { status: StatusCode::BAD_REQUEST, reason, .. }
-                if reason.as_ref().is_none_or(|words| words.contains("certificate")) =>
-            {
-                format!(
-                    "if {host} asks for client certificates, put one into {}",
-                    place.of_client(host)
-                )
-            }
-            Self::Status { .. } => {
-                format!("ask the operator of {host} why it refuses, or use a mirror")
+            Self::Status { status, reason, .. } => {
+                ask_for_reason(*status, reason.as_deref(), host, place)
             }
             Self::Stalled { .. } => "raise --stall-timeout on a very slow network".to_owned(),
             Self::Deadline { .. } => {
@@ -162,26 +35,17 @@ impl Fault {
             Self::SizeMismatch { .. }
             | Self::Excess { .. }
             | Self::DigestMismatch { .. }
-            | Self::WrongRange(_) => {
-                format!(
-                    "{host}, or a proxy before it, serves damaged content; purge its cache or leave it out"
-                )
-            }
-            Self::TooLarge { .. } => format!(
-                "no image has a document of that size: check the name, and that {host} is a registry"
-            ),
-            Self::Malformed(_) => format!(
-                "check that {host} is a registry and that no proxy before it alters what it answers"
-            ),
-            Self::Challenge(_) => {
-                format!(
-                    "{host} must offer Basic or Bearer logins: ask its operator, or use a mirror"
-                )
-            }
-            Self::Distrusted => {
-                format!("find out what alters the content of {host}, or leave it out")
-            }
+            | Self::WrongRange(_) => purge_cache(host),
+            Self::TooLarge { .. } => check_for_registry(host),
+            Self::Malformed(_) => check_for_changes(host),
+            Self::Challenge(_) => ask_for_logins(host),
+            Self::Distrusted => find_changes(host),
         }
+    }
+
+    /// Whether it is about who asks, or what for, rather than about who answers.
+    fn is_refusal(&self) -> bool {
+        matches!(self, Self::Unauthorized { .. } | Self::Denied { .. })
     }
 }
 
@@ -214,4 +78,116 @@ impl TlsFault {
             }
         }
     }
+}
+
+/// At the endpoint `realm` of `host`. Logins are kept for the registry, whoever hands out its tokens.
+fn behind_token_endpoint(fault: &Fault, host: &str, realm: &str, place: &SettingsPlace) -> String {
+    let whose = if fault.is_refusal() { host } else { realm };
+    fault.hint(whose, place)
+}
+
+/// At `target`, to which `host` has sent us. A login for it would do no good.
+fn behind_redirect(fault: &Fault, host: &str, target: &str, place: &SettingsPlace) -> String {
+    if fault.is_refusal() || matches!(fault, Fault::NotFound { .. }) {
+        return format!("{host} keeps its content at {target}: ask its operator, or use a mirror");
+    }
+    fault.hint(target, place)
+}
+
+fn check_name() -> String {
+    "check the name and the tag; a private repository may answer so without a login".to_owned()
+}
+
+fn log_in_rightly(host: &str, with_login: bool) -> String {
+    if with_login {
+        return format!("check the user name and password for {host}: pullctl login {host}");
+    }
+    format!(
+        "log in with pullctl login {host}, or check the name: many registries answer so for images that do not exist"
+    )
+}
+
+fn get_the_right(host: &str, with_login: bool) -> String {
+    if with_login {
+        return format!(
+            "the login for {host} may not read this repository: ask its owner for the right to pull, or check the name"
+        );
+    }
+    format!("log in with pullctl login {host}")
+}
+
+fn slow_down(retry_after: Option<Duration>) -> String {
+    let when = match retry_after {
+        Some(wait) => format!("in {} s", wait.as_secs()),
+        None => "later".to_owned(),
+    };
+    format!("try again {when}, log in for a higher limit, or use a mirror")
+}
+
+fn check_spelling(host: &str) -> String {
+    format!("check the spelling of {host} and this machine's DNS")
+}
+
+fn check_network(host: &str) -> String {
+    format!("check that {host} is up and reachable from here, and HTTPS_PROXY if a proxy is needed")
+}
+
+fn check_proxy(proxy: &str, host: &str) -> String {
+    format!(
+        "check that the proxy {proxy} is up and lets {host} through, or name {host} in NO_PROXY"
+    )
+}
+
+fn ask_for_content(host: &str) -> String {
+    format!("ask the operator of {host} where it keeps its content, or use a mirror")
+}
+
+fn check_for_portal(host: &str) -> String {
+    format!(
+        "check that {host} is a registry and that no login portal or proxy answers in its place"
+    )
+}
+
+fn go_on(host: &str) -> String {
+    format!(
+        "{host}, or a proxy before it, cuts transfers short; run the command again to go on where it stopped, or use a mirror"
+    )
+}
+
+fn ask_for_reason(
+    status: StatusCode,
+    reason: Option<&str>,
+    host: &str,
+    place: &SettingsPlace,
+) -> String {
+    // nginx tells so on a page, which the answer to a HEAD does not have.
+    let may_want_certificate = status == StatusCode::BAD_REQUEST
+        && reason.is_none_or(|words| words.contains("certificate"));
+    if status.is_server_error() {
+        format!("{host} is in trouble: try again later, or use a mirror")
+    } else if may_want_certificate {
+        format!("if {host} asks for client certificates, put one into {}", place.of_client(host))
+    } else {
+        format!("ask the operator of {host} why it refuses, or use a mirror")
+    }
+}
+
+fn purge_cache(host: &str) -> String {
+    format!("{host}, or a proxy before it, serves damaged content; purge its cache or leave it out")
+}
+
+fn check_for_registry(host: &str) -> String {
+    format!("no image has a document of that size: check the name, and that {host} is a registry")
+}
+
+fn check_for_changes(host: &str) -> String {
+    format!("check that {host} is a registry and that no proxy before it alters what it answers")
+}
+
+fn ask_for_logins(host: &str) -> String {
+    format!("{host} must offer Basic or Bearer logins: ask its operator, or use a mirror")
+}
+
+fn find_changes(host: &str) -> String {
+    format!("find out what alters the content of {host}, or leave it out")
 }

@@ -10,7 +10,8 @@
 //! | `blob` | a blob's bytes in order, over any failure and several connections, within bounds |
 //! | `http` | one host: connections, TLS, proxies, redirects, bodies, and all of it in the log |
 //! | `auth` | challenges, tokens, who to be |
-//! | `fault`, `hint`, `error` | what one host did wrong; what the operation came to |
+//! | `fault`, `error` | what one host did wrong; what the operation came to |
+//! | `hint`, `place` | what can be done about it; where the settings of a host stand |
 //!
 //! Bytes are handed on unverified but counted: a blob's stream yields exactly the promised number
 //! of bytes or an error. Whoever stores them checks the digest, and calls
@@ -25,6 +26,7 @@ mod error;
 mod fault;
 mod hint;
 mod http;
+mod place;
 mod policy;
 mod repository;
 #[cfg(test)]

@@ -6,10 +6,10 @@ use crate::config::RegistryHost;
 use crate::registry::auth::{Access, Standing};
 use crate::registry::error::{Error, HostFailure};
 use crate::registry::fault::Fault;
-use crate::registry::hint::SettingsPlace;
 use crate::registry::http::body;
 use crate::registry::http::clients::Lane;
 use crate::registry::http::exchange::Call;
+use crate::registry::place::SettingsPlace;
 use crate::registry::repository::Registry;
 
 /// Every registry answers here, and asks for a login if it knows logins. See

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::config::{Capability, RegistryHost};
 use crate::reference::Reference;
 use crate::registry::auth::{Access, Action};
-use crate::registry::hint::SettingsPlace;
 use crate::registry::http::endpoint::Endpoint;
+use crate::registry::place::SettingsPlace;
 
 /// One host as one repository sees it.
 #[derive(Debug, Clone)]

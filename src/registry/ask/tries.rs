@@ -14,8 +14,8 @@ use crate::registry::ask::host::Host;
 use crate::registry::context::Context;
 use crate::registry::error::{Error, HostFailure};
 use crate::registry::fault::{Fault, Phase};
-use crate::registry::hint::SettingsPlace;
 use crate::registry::http::endpoint::Endpoint;
+use crate::registry::place::SettingsPlace;
 
 /// Longest wait that is our own choice.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);

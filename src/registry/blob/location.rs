@@ -11,10 +11,10 @@ use crate::registry::ask::host::Host;
 use crate::registry::auth::{Access, Action};
 use crate::registry::blob::ranges::ByteRange;
 use crate::registry::fault::Fault;
-use crate::registry::hint::SettingsPlace;
 use crate::registry::http::clients::Lane;
 use crate::registry::http::endpoint::Endpoint;
 use crate::registry::http::exchange::{Answer, Call};
+use crate::registry::place::SettingsPlace;
 use crate::sync::lock;
 
 /// How often a blob is asked for without a range after a host refused one. Once tells, unless the

@@ -1,0 +1,68 @@
+//! Where an admin finds, or puts, what is configured about a host.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use crate::config::{RegistryHost, Source};
+
+/// Where the settings of a host stand, or would stand. Its token endpoint and what it redirects to
+/// are reached by the same ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SettingsPlace {
+    /// A `hosts.toml`, which is in the directory of the image's own registry for mirrors too.
+    HostsToml(PathBuf),
+    /// A directory of certificates, as docker has it.
+    Certificates(PathBuf),
+    /// containerd's `config.toml`, with its deprecated `mirrors` and `configs`.
+    ContainerdConfig(PathBuf),
+}
+
+impl SettingsPlace {
+    /// That of `host`, from which images of `registry` are pulled.
+    pub(crate) fn of(host: &RegistryHost, registry: &str) -> Self {
+        let Source::File(file, _) = &host.source else {
+            let usual = || Path::new("/etc/containerd/certs.d").join(registry);
+            let directory = host.directory.clone().unwrap_or_else(usual);
+            return Self::HostsToml(directory.join("hosts.toml"));
+        };
+        let is_certificate = |extension: &OsStr| extension == "crt" || extension == "cert";
+        if file.extension().is_some_and(is_certificate) {
+            Self::Certificates(file.parent().unwrap_or(file).to_owned())
+        } else if file.file_name() == Some(OsStr::new("hosts.toml")) {
+            Self::HostsToml(file.clone())
+        } else {
+            Self::ContainerdConfig(file.clone())
+        }
+    }
+
+    /// How the authority that signs for `host` is made known: files of settings take the path of its
+    /// certificate, docker's directories the certificate itself.
+    pub(crate) fn of_authority(&self, host: &str) -> String {
+        let path = "write the path of the authority's file into";
+        match self {
+            Self::HostsToml(file) => format!("{path} {} (ca = \"…\")", file.display()),
+            Self::Certificates(directory) => {
+                format!("put the authority's certificate into {} (a *.crt)", directory.display())
+            }
+            Self::ContainerdConfig(file) => {
+                format!("{path} {} (ca_file of registry.configs.\"{host}\".tls)", file.display())
+            }
+        }
+    }
+
+    /// Where to put the certificate that `host` asks clients for.
+    pub(crate) fn of_client(&self, host: &str) -> String {
+        match self {
+            Self::HostsToml(file) => {
+                format!("{} (client = [[\"cert\", \"key\"]])", file.display())
+            }
+            Self::Certificates(directory) => {
+                format!("{} (a *.cert and its *.key)", directory.display())
+            }
+            Self::ContainerdConfig(file) => format!(
+                "{} (cert_file and key_file of registry.configs.\"{host}\".tls)",
+                file.display()
+            ),
+        }
+    }
+}
