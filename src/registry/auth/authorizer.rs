@@ -13,7 +13,7 @@ use super::grant::{Grant, Standing};
 use super::token::{self, Form, Token};
 use crate::config::{Credential, RegistryHost};
 use crate::registry::Fault;
-use crate::registry::http::endpoint::Endpoint;
+use crate::registry::http::wire::Wire;
 use crate::sync::lock;
 
 type Slot = Arc<AsyncMutex<Option<Token>>>;
@@ -37,8 +37,8 @@ struct Known {
 
 impl Authorizer {
     /// What to send with a first request: what the host is known to ask for, nothing otherwise.
-    pub(crate) async fn grant(&self, endpoint: &Endpoint, access: &Access) -> Result<Grant, Fault> {
-        let login = self.login(endpoint, access).await;
+    pub(crate) async fn grant(&self, wire: &Wire, access: &Access) -> Result<Grant, Fault> {
+        let login = self.login(wire, access).await;
         if let Some(Credential::RegistryToken(token)) = &login {
             return Ok(Grant { header: token::bearer(token), standing: Standing::Claimed });
         }
@@ -52,7 +52,7 @@ impl Authorizer {
             None => Ok(Grant::default()),
             Some(Challenge::Basic) => Ok(basic_grant(login.as_ref())),
             Some(Challenge::Bearer(bearer)) => {
-                match self.token(endpoint, access, &bearer, login.as_ref(), None).await {
+                match self.token(wire, access, &bearer, login.as_ref(), None).await {
                     Err(fault) if !certain && !fault.is_retryable() => Ok(Grant::default()),
                     granted => granted,
                 }
@@ -64,12 +64,12 @@ impl Authorizer {
     /// have nothing better.
     pub(crate) async fn answer(
         &self,
-        endpoint: &Endpoint,
+        wire: &Wire,
         access: &Access,
         challenges: Vec<Challenge>,
         refused: &Grant,
     ) -> Result<Option<Grant>, Fault> {
-        let login = self.login(endpoint, access).await;
+        let login = self.login(wire, access).await;
         if matches!(login, Some(Credential::RegistryToken(_))) {
             return Ok(None);
         }
@@ -84,7 +84,7 @@ impl Authorizer {
             Challenge::Basic => basic_grant(login.as_ref()),
             Challenge::Bearer(bearer) => {
                 let refused = refused.header.as_ref();
-                self.token(endpoint, access, bearer, login.as_ref(), refused).await?
+                self.token(wire, access, bearer, login.as_ref(), refused).await?
             }
         };
         Ok(Some(grant).filter(|grant| grant.header.is_some() && grant.header != refused.header))
@@ -100,20 +100,20 @@ impl Authorizer {
         known.challenges.insert(None, general);
     }
 
-    async fn login(&self, endpoint: &Endpoint, access: &Access) -> Option<Credential> {
+    async fn login(&self, wire: &Wire, access: &Access) -> Option<Credential> {
         let cell = {
             let mut logins = lock(&self.logins);
             Arc::clone(logins.entry(access.repository.clone()).or_default())
         };
-        let host: &RegistryHost = endpoint.settings();
-        let keychain = &endpoint.context().keychain;
+        let host: &RegistryHost = wire.settings();
+        let keychain = &wire.context().keychain;
         cell.get_or_init(|| keychain.lookup(host, &access.repository)).await.clone()
     }
 
     /// The token for `access`, other than `refused`.
     async fn token(
         &self,
-        endpoint: &Endpoint,
+        wire: &Wire,
         access: &Access,
         bearer: &Bearer,
         login: Option<&Credential>,
@@ -130,7 +130,7 @@ impl Authorizer {
         }
         let form = if lock(&self.known).refuses_post { Form::Get } else { Form::Post };
         let scopes = access.scopes(bearer.scope.as_deref());
-        let fetched = token::fetch(endpoint, bearer, &scopes, login, form).await;
+        let fetched = token::fetch(wire, bearer, &scopes, login, form).await;
         let fetched = fetched.map_err(|fault| match fault {
             Fault::Challenge(_) => fault,
             fault => Fault::Token { realm: authority(bearer), fault: Box::new(fault) },

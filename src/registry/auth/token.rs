@@ -18,9 +18,9 @@ use crate::config::Credential;
 use crate::registry::Fault;
 use crate::registry::http::body;
 use crate::registry::http::clients::Lane;
-use crate::registry::http::endpoint::Endpoint;
 use crate::registry::http::exchange::Exchange;
 use crate::registry::http::payload::Payload;
+use crate::registry::http::wire::Wire;
 
 /// Largest answer of a token endpoint that is read, in bytes (1 MiB); tokens are a few KiB.
 const MAX_TOKEN_BODY: u64 = 1024 * 1024;
@@ -126,13 +126,13 @@ pub(crate) struct Fetched {
 /// # Errors
 /// The endpoint's refusal, or a realm that must not be sent a password.
 pub(crate) async fn fetch(
-    endpoint: &Endpoint,
+    wire: &Wire,
     bearer: &Bearer,
     scopes: &[&str],
     credential: Option<&Credential>,
     form: Form,
 ) -> Result<Fetched, Fault> {
-    if credential.is_some() && endpoint.scheme() == "https" && bearer.realm.scheme() == "http" {
+    if credential.is_some() && wire.scheme() == "https" && bearer.realm.scheme() == "http" {
         return Err(Fault::Challenge(
             "the token endpoint would take the login over plain HTTP".to_owned(),
         ));
@@ -143,7 +143,7 @@ pub(crate) async fn fetch(
         Some(Credential::IdentityToken(token)) => {
             let fields =
                 [("grant_type", "refresh_token"), ("refresh_token", token.expose_secret())];
-            post(endpoint, bearer, scopes, &fields).await?
+            post(wire, bearer, scopes, &fields).await?
         }
         Some(Credential::Basic { username, password }) => {
             let posted = match form {
@@ -154,7 +154,7 @@ pub(crate) async fn fetch(
                         ("username", username.as_str()),
                         ("password", password.expose_secret()),
                     ];
-                    Some(post(endpoint, bearer, scopes, &fields).await?)
+                    Some(post(wire, bearer, scopes, &fields).await?)
                 }
             };
             match posted {
@@ -162,15 +162,15 @@ pub(crate) async fn fetch(
                     taken = Form::Post;
                     answer
                 }
-                _ => get(endpoint, bearer, scopes, basic(username, password)).await?,
+                _ => get(wire, bearer, scopes, basic(username, password)).await?,
             }
         }
-        Some(Credential::RegistryToken(_)) | None => get(endpoint, bearer, scopes, None).await?,
+        Some(Credential::RegistryToken(_)) | None => get(wire, bearer, scopes, None).await?,
     };
     if !answer.status().is_success() {
-        return Err(body::refusal(endpoint.context(), answer, standing).await);
+        return Err(body::refusal(wire.context(), answer, standing).await);
     }
-    let body = body::read_bounded(endpoint.context(), answer, MAX_TOKEN_BODY).await?;
+    let body = body::read_bounded(wire.context(), answer, MAX_TOKEN_BODY).await?;
     Ok(Fetched { token: Token::read(&body)?, form: taken })
 }
 
@@ -187,23 +187,22 @@ fn is_post_unknown(status: StatusCode) -> bool {
 }
 
 async fn post(
-    endpoint: &Endpoint,
+    wire: &Wire,
     bearer: &Bearer,
     scopes: &[&str],
     fields: &[(&str, &str)],
 ) -> Result<reqwest::Response, Fault> {
-    let mut headers = endpoint.headers_for(&bearer.realm);
+    let mut headers = wire.headers_for(&bearer.realm);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-    endpoint
-        .exchange(Exchange {
-            method: Method::POST,
-            url: bearer.realm.clone(),
-            headers,
-            payload: Payload::Secret(form(bearer, scopes, fields)),
-            lane: Lane::Api,
-            label: "token",
-        })
-        .await
+    wire.exchange(Exchange {
+        method: Method::POST,
+        url: bearer.realm.clone(),
+        headers,
+        payload: Payload::Secret(form(bearer, scopes, fields)),
+        lane: Lane::Api,
+        label: "token",
+    })
+    .await
 }
 
 fn form(bearer: &Bearer, scopes: &[&str], fields: &[(&str, &str)]) -> SecretString {
@@ -217,7 +216,7 @@ fn form(bearer: &Bearer, scopes: &[&str], fields: &[(&str, &str)]) -> SecretStri
 }
 
 async fn get(
-    endpoint: &Endpoint,
+    wire: &Wire,
     bearer: &Bearer,
     scopes: &[&str],
     authorization: Option<HeaderValue>,
@@ -227,13 +226,13 @@ async fn get(
     if let Some(service) = &bearer.service {
         url.query_pairs_mut().append_pair("service", service);
     }
-    let mut headers = endpoint.headers_for(&bearer.realm);
+    let mut headers = wire.headers_for(&bearer.realm);
     if let Some(value) = authorization {
         headers.insert(AUTHORIZATION, value);
     }
     let (method, payload) = (Method::GET, Payload::None);
     let exchange = Exchange { method, url, headers, payload, lane: Lane::Api, label: "token" };
-    Ok(endpoint.follow(exchange).await?.response)
+    Ok(wire.follow(exchange).await?.response)
 }
 
 #[cfg(test)]

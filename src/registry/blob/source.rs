@@ -16,8 +16,8 @@ use crate::registry::blob::ranges::{self, ByteRange};
 use crate::registry::context::Context;
 use crate::registry::fault::Fault;
 use crate::registry::http::body::{self, Decoder};
-use crate::registry::http::endpoint::redirected;
 use crate::registry::http::exchange::Answer;
+use crate::registry::http::wire::redirected;
 
 /// One blob and all places that may have it.
 #[derive(Debug)]

@@ -12,3 +12,4 @@ pub(super) mod payload;
 pub(super) mod proxy;
 pub(super) mod tls;
 pub(super) mod trace;
+pub(super) mod wire;

@@ -1,0 +1,289 @@
+//! One host at the other end of the wire: what goes over it, with redirects and the fallback from
+//! https to http, and all of it in the log. Knows no logins.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, LOCATION, RANGE};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use reqwest::Response;
+use tokio::time::Instant;
+use url::Url;
+
+use crate::config::{Header, RegistryHost};
+use crate::registry::auth::Standing;
+use crate::registry::context::Context;
+use crate::registry::error::SetupError;
+use crate::registry::fault::{Fault, Phase, TlsFault};
+use crate::registry::http::body;
+use crate::registry::http::clients::Clients;
+use crate::registry::http::exchange::{Answer, Exchange};
+use crate::registry::http::{proxy, trace};
+
+/// Longest wait for a response because its connection may still be opened: systems give up sooner.
+const LONGEST_DIAL: Duration = Duration::from_secs(130);
+
+/// How much later than the dial's own end a wait for a response ends.
+const DIAL_MARGIN: Duration = Duration::from_millis(500);
+
+/// Most redirects that are followed for one request.
+const MAX_REDIRECTS: usize = 10;
+
+/// The connections to one host.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    settings: RegistryHost,
+    custom_headers: HeaderMap,
+    /// Those, and the headers that every registry host gets.
+    request_headers: HeaderMap,
+    clients: Clients,
+    context: Arc<Context>,
+    /// Set once a host with `http_fallback` turned out to speak no TLS.
+    plain: AtomicBool,
+}
+
+impl Wire {
+    /// Prepares connections to `settings`; opens none.
+    ///
+    /// # Errors
+    /// [`SetupError`] when a certificate file, a header or a proxy variable can't be used.
+    pub(crate) fn new(settings: RegistryHost, context: Arc<Context>) -> Result<Self, SetupError> {
+        Ok(Self {
+            custom_headers: header_map(&settings.headers)?,
+            request_headers: header_map(settings.common_headers.iter().chain(&settings.headers))?,
+            clients: Clients::new(&settings, &context.policy, &context.proxies)?,
+            settings,
+            context,
+            plain: AtomicBool::new(false),
+        })
+    }
+
+    /// What the host was configured with.
+    pub(crate) fn settings(&self) -> &RegistryHost {
+        &self.settings
+    }
+
+    /// What all requests of the run share.
+    pub(crate) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// The headers that its requests get by its configuration.
+    pub(crate) fn request_headers(&self) -> &HeaderMap {
+        &self.request_headers
+    }
+
+    /// The headers of hosts.toml, where the token endpoint at `realm` may have them.
+    pub(crate) fn headers_for(&self, realm: &Url) -> HeaderMap {
+        match self.settings.sends_headers_to(realm) {
+            true => self.custom_headers.clone(),
+            false => HeaderMap::new(),
+        }
+    }
+
+    /// Whether it is known to speak no TLS.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.plain.load(Ordering::Relaxed)
+    }
+
+    /// From here on its requests go over plain HTTP.
+    pub(crate) fn fall_back(&self) {
+        self.plain.store(true, Ordering::Relaxed);
+    }
+
+    /// `https` or `http`, as now known.
+    pub(crate) fn scheme(&self) -> &str {
+        if self.is_plain() { "http" } else { &self.settings.scheme }
+    }
+
+    /// Whether `fault` means that the host, for which http is allowed, speaks no https.
+    pub(crate) fn falls_back(&self, fault: &Fault) -> bool {
+        let without_port = Url::parse(&format!("https://{}", self.settings.authority))
+            .is_ok_and(|url| url.port().is_none());
+        self.settings.http_fallback
+            && match fault {
+                Fault::Tls(TlsFault::PlainHttp) => true,
+                // Without a port, http is another port, where something may listen.
+                Fault::Refused => without_port,
+                _ => false,
+            }
+    }
+
+    /// Whether `url` is of this host: of the same scheme, name and port.
+    pub(crate) fn is_own(&self, url: &Url) -> bool {
+        self.url("/").is_ok_and(|own| own.origin() == url.origin())
+    }
+
+    /// The URL of `path` at this host.
+    pub(crate) fn url(&self, path: &str) -> Result<Url, Fault> {
+        Url::parse(&format!("{}://{}{path}", self.scheme(), self.settings.authority))
+            .map_err(|error| Fault::Connect(format!("the host's name is unusable: {error}")))
+    }
+
+    /// Sends `exchange` and follows redirects. What is meant for this host, logins and custom headers,
+    /// stays with the origin: scheme, host and port.
+    pub(crate) async fn follow(&self, mut exchange: Exchange<'_>) -> Result<Answer, Fault> {
+        let mut target = None;
+        for _ in 0..=MAX_REDIRECTS {
+            let sent = self.exchange(exchange.clone()).await;
+            let response = sent.map_err(|fault| redirected(target.as_ref(), fault))?;
+            if !is_redirect(response.status()) {
+                return Ok(Answer { response, target, standing: Standing::Anonymous });
+            }
+            let next = location(&exchange.url, response.headers())?;
+            if next.origin() != exchange.url.origin() {
+                exchange.headers.remove(AUTHORIZATION);
+                for name in self.request_headers.keys() {
+                    if !is_ours(name) {
+                        exchange.headers.remove(name);
+                    }
+                }
+            }
+            body::drain(&self.context, response).await;
+            exchange.url = next.clone();
+            target = Some(next);
+        }
+        Err(Fault::RedirectLoop(MAX_REDIRECTS))
+    }
+
+    /// Sends one request and waits for the response's head.
+    pub(crate) async fn exchange(&self, exchange: Exchange<'_>) -> Result<Response, Fault> {
+        trace::request(&exchange);
+        let Exchange { method, url, headers, payload, lane, label } = exchange;
+        let host = authority(&url);
+        let proxy = self.context.proxies.authority(&url);
+        let request = format!("{method} {label}");
+        let builder = self.clients.lane(lane).request(method, url).headers(headers);
+        let (builder, taken) = payload.fill(builder);
+        let started = Instant::now();
+        let dial_timeout = self.clients.dial_timeout;
+        // The client itself ends a dial that takes too long; the margin lets it say so.
+        let dialing = dial_timeout.min(LONGEST_DIAL) + DIAL_MARGIN;
+        let answered = self.context.awaited(&host, &request, builder.send());
+        let sent = self.context.within_progress(Phase::Response, dialing, taken, answered).await;
+        let response = sent.and_then(|response| match (response, proxy) {
+            (Ok(response), Some(proxy))
+                if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED =>
+            {
+                let (status, retry_after) = (response.status(), None);
+                let fault = Fault::Status { status, retry_after, reason: None };
+                Err(proxy::blamed(proxy, &host, fault))
+            }
+            (Ok(response), _) => Ok(response),
+            (Err(error), proxy) => Err(match (Fault::from_client(&error, dial_timeout), proxy) {
+                // A handshake is with the host, whoever carries it.
+                (fault @ Fault::Tls(_), _) => fault,
+                (fault, Some(proxy)) if error.is_connect() => proxy::blamed(proxy, &host, fault),
+                (fault, _) => fault,
+            }),
+        });
+        let outcome = match &response {
+            Ok(response) => {
+                trace::response(response);
+                response.status().to_string()
+            }
+            Err(fault) => fault.to_string(),
+        };
+        self.context.attempt(&host, &request, outcome, started);
+        response
+    }
+}
+
+/// `fault`, blamed on where a redirect led.
+pub(crate) fn redirected(target: Option<&Url>, fault: Fault) -> Fault {
+    match target {
+        None => fault,
+        Some(target) => Fault::Redirected { target: authority(target), fault: Box::new(fault) },
+    }
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::MOVED_PERMANENTLY
+            | StatusCode::FOUND
+            | StatusCode::SEE_OTHER
+            | StatusCode::TEMPORARY_REDIRECT
+            | StatusCode::PERMANENT_REDIRECT
+    )
+}
+
+fn location(base: &Url, headers: &HeaderMap) -> Result<Url, Fault> {
+    headers
+        .get(LOCATION)
+        .map(|value| in_ascii(value.as_bytes()))
+        .and_then(|text| base.join(&text).ok())
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        .ok_or(Fault::BadRedirect)
+}
+
+/// The text of a `Location`, which some servers fill with what is no ASCII: names as they are stored.
+fn in_ascii(value: &[u8]) -> String {
+    // URLs are read as UTF-8, and what is not ASCII in a path is escaped then.
+    std::str::from_utf8(value).map_or_else(
+        |_| {
+            let escape = |byte: &u8| match byte {
+                0..=0x7f => char::from(*byte).to_string(),
+                other => format!("%{other:02X}"),
+            };
+            value.iter().map(escape).collect()
+        },
+        str::to_owned,
+    )
+}
+
+/// Headers that every request has of its own, so that a redirect keeps them.
+fn is_ours(name: &HeaderName) -> bool {
+    [ACCEPT, ACCEPT_ENCODING, RANGE].contains(name)
+}
+
+/// `host[:port]` of a URL; never its user info.
+fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+fn header_map<'a>(headers: impl IntoIterator<Item = &'a Header>) -> Result<HeaderMap, SetupError> {
+    let mut map = HeaderMap::new();
+    for (name, values) in headers {
+        let parsed: HeaderName =
+            name.parse().map_err(|_| SetupError(format!("{name:?} is no header name")))?;
+        for value in values {
+            let mut value = HeaderValue::from_str(value)
+                .map_err(|_| SetupError(format!("header {name} has an unusable value")))?;
+            // It may well be a key.
+            value.set_sensitive(true);
+            map.append(parsed.clone(), value);
+        }
+    }
+    Ok(map)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_may_hold_what_is_no_ascii() {
+        let base: Url = "https://a.example/v2/x/blobs/y?ns=z".parse().unwrap();
+        for (value, expected) in [
+            (&b"https://b.example/c"[..], Some("https://b.example/c")),
+            (b"/d", Some("https://a.example/d")),
+            ("/sch\u{f6}n?n=\u{e4}".as_bytes(), Some("https://a.example/sch%C3%B6n?n=%C3%A4")),
+            (b"/sch\xf6n", Some("https://a.example/sch%F6n")),
+            ("https://b\u{fc}cher.example/".as_bytes(), Some("https://xn--bcher-kva.example/")),
+            (b"ftp://a.example/", None),
+            (b"https://", None),
+        ] {
+            let value = HeaderValue::from_bytes(value).unwrap();
+            let headers = HeaderMap::from_iter([(LOCATION, value)]);
+            let url = location(&base, &headers).ok();
+            assert_eq!(url.as_ref().map(Url::as_str), expected);
+        }
+        assert_eq!(location(&base, &HeaderMap::new()), Err(Fault::BadRedirect));
+    }
+}
