@@ -11,13 +11,14 @@ mod document;
 mod environment;
 pub mod error;
 pub mod hosts;
+pub mod keychain;
 mod named_file;
 mod node;
 mod warning;
 
 pub use authority::{RegistryKey, authority_in};
 pub use containerd::{ContainerdConfig, Generation};
-pub use credentials::{Credential, Keychain, Login};
+pub use credentials::Credential;
 pub use docker::{Kept, LoginFile, LoginStore, StoreError};
 pub use environment::Environment;
 pub use error::{Error, Location};
@@ -25,5 +26,6 @@ pub use hosts::{
     Capabilities, Capability, ClientCertificate, Header, HostOptions, HostsConfig, RegistryHost,
     Rewrite, Source, defaults, own_registry,
 };
+pub use keychain::{Keychain, Login};
 pub use node::{Locations, NodeConfig};
 pub use warning::WarningKind;

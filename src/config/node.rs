@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf, absolute};
 use crate::reference::Reference;
 
 use super::containerd::{self, ContainerdConfig, Generation};
-use super::credentials::Keychain;
 use super::docker::LoginFile;
 use super::environment::Environment;
 use super::error::Error;
 use super::hosts::{self, HostOptions, HostsConfig};
+use super::keychain::Keychain;
 use crate::failure::Notice;
 
 /// Where hosts are configured if nothing says otherwise, besides the CRI's `config_path`.

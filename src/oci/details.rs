@@ -180,8 +180,9 @@ impl ImageDetails {
 /// The list as it is written, if that is not too long.
 fn whole<T>(members: &'static str, list: List<T>) -> Result<Vec<T>, ManifestError> {
     let what = "image configuration";
-    if list.length > list.entries.len() {
-        return Err(ManifestError::TooMany { what, members, length: list.length });
+    let (length, limit) = (list.length, list.entries.len());
+    if length > limit {
+        return Err(ManifestError::TooMany { what, members, length, limit });
     }
     Ok(list.entries)
 }

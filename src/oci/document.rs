@@ -187,8 +187,9 @@ fn bounded(
     members: &'static str,
     list: List<DescriptorWire>,
 ) -> Result<Vec<DescriptorWire>, ManifestError> {
-    if list.length > list.entries.len() {
-        return Err(ManifestError::TooMany { what, members, length: list.length });
+    let (length, limit) = (list.length, list.entries.len());
+    if length > limit {
+        return Err(ManifestError::TooMany { what, members, length, limit });
     }
     Ok(list.entries)
 }

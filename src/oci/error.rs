@@ -1,6 +1,6 @@
 //! Why a document is no image manifest, index or configuration.
 
-use super::{Digest, DigestError, MediaType, json};
+use super::{Digest, DigestError, MediaType};
 
 /// Why a document is no image manifest, index or configuration.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +64,7 @@ pub enum ManifestError {
     #[error(transparent)]
     Digest(#[from] DigestError),
     /// More layers or entries than are accepted.
-    #[error("the {what} lists {length} {members}; at most {} are accepted", json::MAX_ENTRIES)]
+    #[error("the {what} lists {length} {members}; at most {limit} are accepted")]
     TooMany {
         /// `manifest` or `index`.
         what: &'static str,
@@ -72,6 +72,8 @@ pub enum ManifestError {
         members: &'static str,
         /// How many there are.
         length: usize,
+        /// How many are accepted.
+        limit: usize,
     },
     /// The configuration and the manifest do not describe the same layers.
     #[error("the image configuration has {diff_ids} diff IDs for {layers} layers")]

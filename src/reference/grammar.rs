@@ -2,10 +2,9 @@
 
 use std::fmt;
 use std::net::Ipv6Addr;
-use std::str::FromStr;
 
 use super::authority::split_port;
-use super::{ReferenceError, ReferenceRule};
+use super::rule::{MAX_LENGTH, MAX_PATH_LENGTH, MAX_TAG_LENGTH, ReferenceRule};
 use crate::oci::Digest;
 
 pub(super) const DEFAULT_DOMAIN: &str = "docker.io";
@@ -14,14 +13,6 @@ const LEGACY_DEFAULT_DOMAIN: &str = "index.docker.io";
 /// Where Docker Hub keeps the images that have no owner in their name.
 pub(super) const OFFICIAL_NAMESPACE: &str = "library";
 const DEFAULT_TAG: &str = "latest";
-
-/// Longest repository path, in bytes: without the host, with the implied `library/`.
-pub(super) const MAX_PATH_LENGTH: usize = 255;
-/// Longest tag, in bytes.
-pub(super) const MAX_TAG_LENGTH: usize = 128;
-/// Longest text that is looked at, in bytes: more than the longest host name, path, tag and digest
-/// together, and little enough to be repeated in an error.
-pub(super) const MAX_LENGTH: usize = 1024;
 
 /// A normalised reference: `docker.io/library/busybox:latest`.
 ///
@@ -73,14 +64,10 @@ impl fmt::Display for Reference {
     }
 }
 
-impl FromStr for Reference {
-    type Err = ReferenceError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse(text).map_err(|rule| ReferenceError::new(text, rule))
-    }
-}
-
+/// Reads `text`.
+///
+/// # Errors
+/// The rule that it breaks.
 pub(super) fn parse(text: &str) -> Result<Reference, ReferenceRule> {
     refuse_what_is_no_reference(text)?;
     let (tagged, digest) = match text.split_once('@') {

@@ -7,10 +7,12 @@
 mod authority;
 mod error;
 mod grammar;
+mod rule;
 #[cfg(test)]
 mod tests;
 
 pub use authority::{split_port, without_brackets};
-pub use error::{ReferenceError, ReferenceRule};
+pub use error::ReferenceError;
 pub use grammar::Reference;
 pub(crate) use grammar::without_user_info;
+pub use rule::ReferenceRule;

@@ -7,15 +7,44 @@ use crate::config::document::{Document, Setting, Table};
 use crate::config::error::Error;
 use crate::config::warning::WarningKind;
 
+use super::ContainerdConfig;
 use super::generation::{Generation, Section};
-use super::{ContainerdConfig, cri_refuses};
+use super::registry::cri_refuses;
 
 /// The CRI plugin's part for containers since version 3.
 const RUNTIME_PLUGIN: &str = "io.containerd.cri.v1.runtime";
 
+impl ContainerdConfig {
+    /// Reads `path` and what it imports, as a daemon of `generation` does; `None` where there is no
+    /// such file.
+    ///
+    /// # Errors
+    /// [`Error`] for a file that is no TOML, or says what cannot be meant: the daemon would not
+    /// start with it either.
+    pub fn read(path: &Path, generation: Generation) -> Result<Option<Self>, Error> {
+        read(path, generation)
+    }
+
+    /// Reads the first of `paths` that exists; `None` where none does.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_first(
+        paths: &[impl AsRef<Path>],
+        generation: Generation,
+    ) -> Result<Option<Self>, Error> {
+        for path in paths {
+            if let Some(config) = Self::read(path.as_ref(), generation)? {
+                return Ok(Some(config));
+            }
+        }
+        Ok(None)
+    }
+}
+
 /// Reads `path`, then what it imports, breadth first, as a daemon of `generation` does; what comes
 /// later wins.
-pub(super) fn read(path: &Path, generation: Generation) -> Result<Option<ContainerdConfig>, Error> {
+fn read(path: &Path, generation: Generation) -> Result<Option<ContainerdConfig>, Error> {
     let path =
         &absolute(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
     let Some(document) = Document::read(path)? else { return Ok(None) };

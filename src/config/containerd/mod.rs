@@ -50,32 +50,6 @@ pub struct ContainerdConfig {
 }
 
 impl ContainerdConfig {
-    /// Reads `path` and what it imports, as a daemon of `generation` does; `None` where there is no
-    /// such file.
-    ///
-    /// # Errors
-    /// [`Error`] for a file that is no TOML, or says what cannot be meant: the daemon would not
-    /// start with it either.
-    pub fn read(path: &Path, generation: Generation) -> Result<Option<Self>, Error> {
-        merge::read(path, generation)
-    }
-
-    /// Reads the first of `paths` that exists; `None` where none does.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read).
-    pub fn read_first(
-        paths: &[impl AsRef<Path>],
-        generation: Generation,
-    ) -> Result<Option<Self>, Error> {
-        for path in paths {
-            if let Some(config) = Self::read(path.as_ref(), generation)? {
-                return Ok(Some(config));
-            }
-        }
-        Ok(None)
-    }
-
     /// Where it was read from.
     pub fn path(&self) -> &Path {
         &self.path
@@ -148,9 +122,4 @@ impl ContainerdConfig {
              cannot use this node",
         ));
     }
-}
-
-/// A warning's kind and words where the CRI plugin refuses to start.
-fn cri_refuses(message: &str) -> (WarningKind, String) {
-    (WarningKind::CriWillNotStart, format!("{message}: containerd's CRI plugin does not start"))
 }

@@ -18,7 +18,6 @@ use crate::config::named_file::NamedFile;
 use crate::config::warning::WarningKind;
 use crate::failure::Notice;
 
-use super::cri_refuses;
 use super::headers::Headers;
 
 /// The key of `mirrors` that stands for every registry without a key of its own.
@@ -274,4 +273,9 @@ fn named_file(
         Some(_) => tls.get(name).map(|file| NamedFile::of(&file, directory, name)).transpose(),
         None => Ok(None),
     }
+}
+
+/// A warning's kind and words where the CRI plugin refuses to start.
+pub(super) fn cri_refuses(message: &str) -> (WarningKind, String) {
+    (WarningKind::CriWillNotStart, format!("{message}: containerd's CRI plugin does not start"))
 }
