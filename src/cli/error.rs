@@ -119,23 +119,6 @@ pub enum Error {
     Output(#[from] output::Error),
 }
 
-impl Error {
-    /// The error of another room that decides kind and hint.
-    fn below(&self) -> Option<&dyn Diagnose> {
-        match self {
-            Self::Store(error) => Some(error),
-            Self::Reference(error) => Some(error),
-            Self::Config(error) => Some(error),
-            Self::Registry(error) => Some(error),
-            Self::Containerd(error) => Some(error),
-            Self::Transfer(error) => Some(error),
-            Self::Images(error) => Some(error),
-            Self::Output(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
 impl Diagnose for Error {
     fn failure(&self) -> Failure {
         match self {
@@ -149,23 +132,25 @@ impl Diagnose for Error {
             | Self::Server
             | Self::NoTerminal(_)
             | Self::Empty(_) => Failure::Usage,
+            Self::Runtime(_) | Self::Password { .. } | Self::NotRead { .. } | Self::NoHome => {
+                Failure::Other
+            }
             Self::NoNamespace { .. } => Failure::NotFound,
             Self::Interrupted { .. } => Failure::Interrupted,
             Self::AlreadyTold(failure) => *failure,
-            _ => self.below().map_or(Failure::Other, |error| error.failure()),
+            Self::Store(error) => error.failure(),
+            Self::Reference(error) => error.failure(),
+            Self::Config(error) => error.failure(),
+            Self::Registry(error) => error.failure(),
+            Self::Containerd(error) => error.failure(),
+            Self::Transfer(error) => error.failure(),
+            Self::Images(error) => error.failure(),
+            Self::Output(error) => error.failure(),
         }
     }
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::ListLine { source, .. } => return source.hint(),
-            Self::NoNamespace { namespaces, .. } if namespaces.is_empty() => {
-                "it has none yet: the first pull makes one"
-            }
-            Self::NoNamespace { namespaces, .. } => {
-                return Some(format!("it has {}", namespaces.join(", ")));
-            }
-            Self::Interrupted { hint } => return hint.map(str::to_owned),
             Self::NoImages => "put one reference on each line",
             Self::SeveralRegistries(..) => {
                 "pull the images of each registry by a command of its own"
@@ -179,7 +164,27 @@ impl Diagnose for Error {
             Self::Server => "write the registry alone, and the user name with -u",
             Self::NoTerminal(_) => "use -u USER --password-stdin",
             Self::NoHome => "set $DOCKER_CONFIG to a directory",
-            _ => return self.below().and_then(|error| error.hint()),
+            Self::NoNamespace { namespaces, .. } if namespaces.is_empty() => {
+                "it has none yet: the first pull makes one"
+            }
+            Self::NoNamespace { namespaces, .. } => {
+                return Some(format!("it has {}", namespaces.join(", ")));
+            }
+            Self::Interrupted { hint } => return hint.map(str::to_owned),
+            Self::ListLine { source, .. } => return source.hint(),
+            Self::Runtime(_)
+            | Self::List { .. }
+            | Self::NotRead { .. }
+            | Self::Empty(_)
+            | Self::AlreadyTold(_) => return None,
+            Self::Store(error) => return error.hint(),
+            Self::Reference(error) => return error.hint(),
+            Self::Config(error) => return error.hint(),
+            Self::Registry(error) => return error.hint(),
+            Self::Containerd(error) => return error.hint(),
+            Self::Transfer(error) => return error.hint(),
+            Self::Images(error) => return error.hint(),
+            Self::Output(error) => return error.hint(),
         };
         Some(hint.to_owned())
     }

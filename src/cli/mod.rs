@@ -8,6 +8,7 @@
 //! | `values` | values of flags that have a form of their own |
 //! | `session` | what a command works with, wired once: streams, daemon, registry, progress, signals |
 //! | `pull`, `save`, `images`, `rm`, `tag`, `login`, `logout`, `explain`, `completion` | one command each: its flags, and what it does |
+//! | `recipe` | the recipe as a command runs it: shown, ended by signals, its failures as one |
 //! | `foreign` | what the flags of other tools are called here |
 //! | `references` | images as typed and as listed in files |
 //! | `explanation` | what a pull would do, as a document |
@@ -26,6 +27,7 @@ pub mod login;
 pub mod logout;
 mod prompt;
 pub mod pull;
+mod recipe;
 mod references;
 pub mod rm;
 pub mod save;

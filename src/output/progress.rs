@@ -13,6 +13,7 @@ use super::mode::{Options, ProgressMode};
 use super::moved::Moved;
 use super::printer::{Error, Printer};
 use super::renderer::{Renderer, Silent};
+use crate::failure::Notice;
 use crate::progress::{Event, Sink};
 use crate::sync::lock;
 
@@ -88,6 +89,11 @@ impl Progress {
             tracing::warn!(%error, "progress and results can't be shown");
         }
         Arc::new(Self { shared, thread: Mutex::new(thread.ok()) })
+    }
+
+    /// Shows what should be known of what is about to be done.
+    pub fn warn(&self, notices: impl IntoIterator<Item = Notice>) {
+        notices.into_iter().for_each(|notice| self.event(Event::Warning(notice)));
     }
 
     /// Shows what is still queued, takes the bars away, and writes the summary of a batch.

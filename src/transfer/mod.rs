@@ -39,4 +39,4 @@ pub use run::run;
 pub use sink::{Announced, Ingest, Opened, Outcome, Sink};
 pub use sinks::{ArchiveSink, ContainerdSink, LayoutSink, UnpackOptions};
 pub use source::{BlobStream, DocumentKind, Resolved, Source};
-pub use sources::{ContainerdSource, LayoutSource, PullRequest, RegistrySource};
+pub use sources::{ContainerdSource, LayoutSource, RegistrySource};

@@ -16,5 +16,6 @@ pub use hosts::HostsArgs;
 pub use image::ImageArgs;
 pub use output::OutputArgs;
 pub use place::{PlaceArgs, UnpackWay};
+pub(super) use registry::Located;
 pub use registry::RegistryArgs;
 pub use transport::TransportArgs;

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::output::ProgressMode;
+use crate::output::{Options, ProgressMode};
 
 /// What is shown.
 #[derive(Debug, Args)]
@@ -15,4 +15,12 @@ pub struct OutputArgs {
     /// Print the images' digests only
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+impl OutputArgs {
+    /// The same, to start with.
+    pub(in crate::cli) fn options(&self) -> Options {
+        let Self { progress, quiet } = *self;
+        Options { progress, quiet, ..Options::default() }
+    }
 }

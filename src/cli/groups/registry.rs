@@ -1,5 +1,6 @@
 //! How registries are reached, and who to be towards them.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -7,9 +8,12 @@ use secrecy::SecretString;
 
 use super::HostsArgs;
 use crate::cli::values::Login;
-use crate::cli::{Error, prompt};
-use crate::config::{self, Credential, Environment, Generation, HostOptions, Keychain, NodeConfig};
+use crate::cli::{Error, prompt, references};
+use crate::config::{
+    self, Credential, Environment, Generation, HostOptions, Keychain, NodeConfig, RegistryHost,
+};
 use crate::containerd::Client;
+use crate::failure::Notice;
 use crate::reference::Reference;
 
 /// How registries are reached.
@@ -38,6 +42,15 @@ pub struct RegistryArgs {
     pub hosts: HostsArgs,
 }
 
+/// An image, and the hosts to ask for it.
+#[derive(Debug)]
+pub(in crate::cli) struct Located {
+    /// The image.
+    pub(in crate::cli) reference: Reference,
+    /// In the order of preference.
+    pub(in crate::cli) hosts: Vec<RegistryHost>,
+}
+
 impl RegistryArgs {
     /// What this node has configured about registries, as far as it is to be read, and as `daemon`
     /// reads it where there is one.
@@ -60,6 +73,62 @@ impl RegistryArgs {
     /// What the flags say about hosts.
     pub(in crate::cli) fn host_options(&self) -> HostOptions {
         HostOptions { plain_http: self.plain_http, skip_verify: self.skip_verify }
+    }
+
+    /// The hosts of each image, and what should be known of their configuration and of these flags.
+    ///
+    /// # Errors
+    /// A file that cannot be obeyed: no image is pulled from elsewhere than its owner wants.
+    pub(in crate::cli) fn locate(
+        &self,
+        references: Vec<Reference>,
+        node: &NodeConfig,
+    ) -> Result<(Vec<Located>, Vec<Notice>), config::Error> {
+        let options = self.host_options();
+        let mut notices = node.warnings();
+        let mut images = Vec::new();
+        for reference in references {
+            let found = node.hosts(&reference, &options)?;
+            notices.extend(found.warnings);
+            images.push(Located { reference, hosts: found.hosts });
+        }
+        // Images of one registry have its warnings in common.
+        let mut seen = HashSet::new();
+        notices.retain(|notice| seen.insert(notice.to_string()));
+        notices.extend(self.visible_password());
+        Ok((images, notices))
+    }
+
+    /// A warning when the password was typed.
+    fn visible_password(&self) -> Option<Notice> {
+        let message = "other users of this machine can see a password in -u";
+        let notice = Notice::new("visible-password", message);
+        self.has_typed_password().then(|| notice.with_hint("use -u USER --password-stdin"))
+    }
+
+    fn has_typed_password(&self) -> bool {
+        self.user.as_ref().is_some_and(|login| login.password.is_some())
+    }
+
+    /// The password that `--password-stdin` stands for, where lists of images are read from `files`.
+    ///
+    /// # Errors
+    /// When standard input can't be read, is a list of images, or there is a password already.
+    pub(in crate::cli) fn piped_password(
+        &self,
+        is_piped: bool,
+        files: &[PathBuf],
+    ) -> Result<Option<SecretString>, Error> {
+        if !is_piped {
+            return Ok(None);
+        }
+        if files.iter().any(|path| references::is_standard_input(path)) {
+            return Err(Error::InputTwice);
+        }
+        if self.has_typed_password() {
+            return Err(Error::PasswordTwice);
+        }
+        prompt::piped_password().map(Some)
     }
 
     /// Who to be towards registries: `-u` counts for the images' own registry, which must be one; the

@@ -8,4 +8,4 @@ mod suspects;
 
 pub use containerd::ContainerdSource;
 pub use layout::LayoutSource;
-pub use registry::{PullRequest, RegistrySource};
+pub use registry::RegistrySource;

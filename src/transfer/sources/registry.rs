@@ -1,55 +1,19 @@
 //! A registry as a source, with its mirrors: which of them is to blame for wrong bytes is known here
 //! alone.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 
 use super::suspects::Suspicions;
 use crate::config::RegistryHost;
-use crate::images::PlatformChoice;
 use crate::oci::{Descriptor, Digest};
 use crate::reference::Reference;
 use crate::registry::{self, Registry, Repository};
 use crate::transfer::error::Error;
-use crate::transfer::request::{Names, Request};
 use crate::transfer::source::{BlobStream, DocumentKind, Resolved, Source};
 
 /// Times that a configuration whose bytes are wrong is asked for again, of other hosts.
 const CONFIG_ATTEMPTS: usize = 3;
-
-/// One image to pull.
-#[derive(Debug, Clone)]
-pub struct PullRequest {
-    /// The image.
-    pub reference: Reference,
-    /// The hosts to ask, in the order of preference.
-    pub hosts: Vec<RegistryHost>,
-    /// Which platforms of it.
-    pub platforms: PlatformChoice,
-    /// Keep the kubelet's image garbage collection away from it.
-    pub pin: bool,
-    /// Labels for the image's names.
-    pub labels: BTreeMap<String, String>,
-}
-
-impl PullRequest {
-    /// The transfer that brings the image from `registry`, under the name that it has there.
-    pub fn from(&self, registry: &Registry) -> Request {
-        let Self { reference, hosts, platforms, pin, labels } = self;
-        Request {
-            source: Arc::new(RegistrySource::new(registry, hosts.clone(), reference)),
-            names: Arc::new(Names {
-                reference: reference.clone(),
-                pin: *pin,
-                labels: labels.clone(),
-            }),
-            platforms: platforms.clone(),
-        }
-    }
-}
 
 /// An image in a registry.
 #[derive(Debug)]

@@ -1,0 +1,70 @@
+//! The recipe as a command runs it: shown while it goes, ended by a signal, its failures as one.
+
+use std::sync::Arc;
+
+use super::Error;
+use super::session::Signals;
+use crate::failure::Failure;
+use crate::output::Progress;
+use crate::progress;
+use crate::transfer::{self, Request, Sink};
+
+/// What the recipe is to do.
+pub(super) struct Work {
+    /// The images, and where they come from.
+    pub(super) images: Vec<Request>,
+    /// Where they go.
+    pub(super) sink: Arc<dyn Sink>,
+    /// Blobs worked on at the same time.
+    pub(super) concurrency: usize,
+}
+
+/// Does the work that `prepared` comes to, and tells `progress`, which ends with it.
+///
+/// # Errors
+/// [`Error::AlreadyTold`] when images failed, [`Error::Interrupted`], or that of `prepared`.
+pub(super) async fn carry_out(
+    prepared: impl Future<Output = Result<Work, Error>>,
+    progress: &Arc<Progress>,
+    signals: &mut Signals,
+) -> Result<(), Error> {
+    let work = async {
+        let Work { images, sink, concurrency } = prepared.await?;
+        let told = Arc::clone(progress) as Arc<dyn progress::Sink>;
+        let failures = transfer::run(&images, sink, concurrency, told).await;
+        Ok::<_, Error>(batch_failure(&failures, images.len()))
+    };
+    let outcome = signals.or(work).await;
+    let written = progress.finish();
+    match outcome?? {
+        Some(failure) => Err(Error::AlreadyTold(failure)),
+        None => Ok(written?),
+    }
+}
+
+/// One failed image of one is its own kind of failure; some of several are a failed batch, unless
+/// all failed alike.
+fn batch_failure(failures: &[Failure], images: usize) -> Option<Failure> {
+    let first = *failures.first()?;
+    let alike = failures.len() == images && failures.iter().all(|failure| *failure == first);
+    Some(if alike { first } else { Failure::Batch })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_that_failed_alike_has_that_failures_exit_code() {
+        use Failure::{Batch, NotFound, RateLimited};
+        for (failures, images, expected) in [
+            (&[][..], 2, None),
+            (&[NotFound], 1, Some(NotFound)),
+            (&[NotFound], 2, Some(Batch)),
+            (&[NotFound, NotFound], 2, Some(NotFound)),
+            (&[NotFound, RateLimited], 2, Some(Batch)),
+        ] {
+            assert_eq!(batch_failure(failures, images), expected);
+        }
+    }
+}
