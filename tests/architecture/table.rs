@@ -1,0 +1,33 @@
+//! Which module may know which.
+
+/// The nouns, which everyone may use.
+pub(crate) const NOUNS: [&str; 6] = ["oci", "reference", "platform", "progress", "failure", "sync"];
+
+/// What each other module may import besides the nouns. `registry` and `containerd` are siblings:
+/// only `transfer` knows both.
+pub(crate) const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("config", &[]),
+    ("registry", &["config"]),
+    ("containerd", &[]),
+    ("layout", &[]),
+    ("tar", &[]),
+    ("archive", &[]),
+    ("unpack", &["containerd", "tar"]),
+    ("images", &["containerd"]),
+    ("transfer", &["config", "registry", "containerd", "layout", "archive", "unpack", "images"]),
+    ("output", &[]),
+    (
+        "cli",
+        &[
+            "config",
+            "registry",
+            "containerd",
+            "layout",
+            "archive",
+            "unpack",
+            "images",
+            "transfer",
+            "output",
+        ],
+    ),
+];
