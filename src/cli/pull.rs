@@ -96,7 +96,7 @@ pub(super) async fn run(args: &PullArgs, session: &Session<'_>) -> Result<(), Er
         let policy = args.download.policy(&args.transport);
         let registry = session.registry(policy, keychain, &progress)?;
         let images = images.iter().map(|image| request(args, image, &registry)).collect();
-        Ok(Work { images, sink, concurrency: args.download.concurrency })
+        Ok(Work { images, sink, concurrency: args.download.concurrency, is_whole: false })
     };
     recipe::carry_out(work, &progress, &mut signals).await
 }

@@ -17,6 +17,8 @@ pub(super) struct Work {
     pub(super) sink: Arc<dyn Sink>,
     /// Blobs worked on at the same time.
     pub(super) concurrency: usize,
+    /// Whether the images are there together or not at all.
+    pub(super) is_whole: bool,
 }
 
 /// Does the work that `prepared` comes to, and tells `progress`, which ends with it.
@@ -29,10 +31,10 @@ pub(super) async fn carry_out(
     signals: &mut Signals,
 ) -> Result<(), Error> {
     let work = async {
-        let Work { images, sink, concurrency } = prepared.await?;
+        let Work { images, sink, concurrency, is_whole } = prepared.await?;
         let told = Arc::clone(progress) as Arc<dyn progress::Sink>;
         let failures = transfer::run(&images, sink, concurrency, told).await;
-        Ok::<_, Error>(batch_failure(&failures, images.len()))
+        Ok::<_, Error>(batch_failure(&failures, images.len(), is_whole))
     };
     let outcome = signals.or(work).await;
     let written = progress.finish();
@@ -43,10 +45,11 @@ pub(super) async fn carry_out(
 }
 
 /// One failed image of one is its own kind of failure; some of several are a failed batch, unless
-/// all failed alike.
-fn batch_failure(failures: &[Failure], images: usize) -> Option<Failure> {
+/// all failed alike, or the rest is not there either because the images are a whole.
+fn batch_failure(failures: &[Failure], images: usize, is_whole: bool) -> Option<Failure> {
     let first = *failures.first()?;
-    let alike = failures.len() == images && failures.iter().all(|failure| *failure == first);
+    let is_all = is_whole || failures.len() == images;
+    let alike = is_all && failures.iter().all(|failure| *failure == first);
     Some(if alike { first } else { Failure::Batch })
 }
 
@@ -57,14 +60,15 @@ mod tests {
     #[test]
     fn a_batch_that_failed_alike_has_that_failures_exit_code() {
         use Failure::{Batch, NotFound, RateLimited};
-        for (failures, images, expected) in [
-            (&[][..], 2, None),
-            (&[NotFound], 1, Some(NotFound)),
-            (&[NotFound], 2, Some(Batch)),
-            (&[NotFound, NotFound], 2, Some(NotFound)),
-            (&[NotFound, RateLimited], 2, Some(Batch)),
+        for (failures, images, expected, of_a_whole) in [
+            (&[][..], 2, None, None),
+            (&[NotFound], 1, Some(NotFound), Some(NotFound)),
+            (&[NotFound], 2, Some(Batch), Some(NotFound)),
+            (&[NotFound, NotFound], 2, Some(NotFound), Some(NotFound)),
+            (&[NotFound, RateLimited], 2, Some(Batch), Some(Batch)),
         ] {
-            assert_eq!(batch_failure(failures, images), expected);
+            assert_eq!(batch_failure(failures, images, false), expected);
+            assert_eq!(batch_failure(failures, images, true), of_a_whole);
         }
     }
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::groups::{ImageArgs, OutputArgs};
+use super::recipe::{self, Work};
 use super::{Error, Session, references};
 use crate::archive::Target;
-use crate::failure::Failure;
 use crate::output::Options;
 use crate::platform::Platform;
 use crate::progress::{Sink, Verb};
+use crate::reference::Reference;
 use crate::transfer::{self, ArchiveSink, ContainerdSource, Names, Request};
 
 const SAVE_EXAMPLES: &str = "\
@@ -63,61 +64,23 @@ pub(super) async fn run(args: &SaveArgs, session: &Session<'_>) -> Result<(), Er
     let references = references::read(&args.references, &args.file)?;
     let target = Target::of(&args.output).map_err(transfer::Error::from)?;
     let mut signals = session.catch_signals(None);
-    let OutputArgs { progress, quiet } = args.shown;
     let is_stdout_taken = target == Target::StandardOutput;
-    let progress = session.progress(Options {
-        progress,
-        quiet,
-        verb: Verb::Save,
-        is_stdout_taken,
-        ..Options::default()
-    });
+    let verb = Verb::Save;
+    let progress = session.progress(Options { verb, is_stdout_taken, ..args.shown.options() });
     let work = async {
         let client = session.connect().await?;
-        let sink = Arc::clone(&progress) as Arc<dyn Sink>;
-        let requests: Vec<Request> = references
-            .iter()
-            .map(|reference| {
-                let name = reference.to_string();
-                let source = ContainerdSource::new(client.clone(), name, Arc::clone(&sink));
-                Request {
-                    source: Arc::new(source),
-                    names: Arc::new(Names::new(reference.clone())),
-                    platforms: args.image.choice(Platform::host()),
-                }
-            })
-            .collect();
-        let archive = Arc::new(ArchiveSink::new(target));
-        Ok::<_, transfer::Error>(transfer::run(&requests, archive, CONCURRENCY, sink).await)
+        let source = |reference: &Reference| {
+            let told = Arc::clone(&progress) as Arc<dyn Sink>;
+            ContainerdSource::new(client.clone(), reference.to_string(), told)
+        };
+        let request = |reference: &Reference| Request {
+            source: Arc::new(source(reference)),
+            names: Arc::new(Names::new(reference.clone())),
+            platforms: args.image.choice(Platform::host()),
+        };
+        let images = references.iter().map(request).collect();
+        let sink = Arc::new(ArchiveSink::new(target));
+        Ok(Work { images, sink, concurrency: CONCURRENCY, is_whole: true })
     };
-    let outcome = signals.or(work).await;
-    let written = progress.finish();
-    match failure(&outcome??) {
-        Some(failure) => Err(Error::AlreadyTold(failure)),
-        None => Ok(written?),
-    }
-}
-
-/// No image is saved when one fails: the exit code says why, unless there are several reasons.
-fn failure(failures: &[Failure]) -> Option<Failure> {
-    let first = *failures.first()?;
-    Some(if failures.iter().all(|failure| *failure == first) { first } else { Failure::Batch })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_exit_code_is_the_reason_when_there_is_one() {
-        use Failure::{Batch, NotFound, Verification};
-        for (failures, expected) in [
-            (&[][..], None),
-            (&[NotFound], Some(NotFound)),
-            (&[NotFound, NotFound], Some(NotFound)),
-            (&[NotFound, Verification], Some(Batch)),
-        ] {
-            assert_eq!(failure(failures), expected);
-        }
-    }
+    recipe::carry_out(work, &progress, &mut signals).await
 }
