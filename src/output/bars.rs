@@ -12,6 +12,7 @@ use indicatif::{
 
 use super::board::{Blob, Board, Totals};
 use super::canvas;
+use super::echo::QuietEcho;
 use super::lines::{attempt_line, kind_name, state_name};
 use super::printer::Printer;
 use super::renderer::Renderer;
@@ -58,6 +59,7 @@ pub(super) struct Bars {
     waits: Waits,
     flow: Flow,
     width: u16,
+    echo: Option<QuietEcho>,
 }
 
 /// A blob's line.
@@ -107,6 +109,7 @@ impl Bars {
             waits: Waits::default(),
             flow: Flow::default(),
             width: 0,
+            echo: QuietEcho::start(),
         }
     }
 
@@ -198,6 +201,7 @@ impl Renderer for Bars {
         // What cannot be cleared is a terminal that is gone.
         let _ = self.screen.clear();
         self.screen.set_draw_target(ProgressDrawTarget::hidden());
+        self.echo = None;
         if let Some(summary) = summary {
             self.printer.err(&summary.text());
         }

@@ -9,7 +9,7 @@
 //! | `moved` | bytes in and out, summed up until they are told |
 //! | `ledger`, `summary` | results, failures and warnings as they come; what a batch came to |
 //! | `board`, `waits` | what is known of every blob, and who has not answered, for those that draw |
-//! | `screen`, `canvas` | the terminal that bars are drawn on |
+//! | `screen`, `canvas`, `echo` | the terminal that bars are drawn on |
 //! | `document`, `table`, `units` | results as text or JSON, in columns, and what is in them |
 //! | `logs`, `mode` | log lines; what is shown of all that |
 //!
@@ -19,6 +19,7 @@ mod bars;
 mod board;
 mod canvas;
 mod document;
+mod echo;
 mod json;
 mod ledger;
 mod lines;
