@@ -120,7 +120,23 @@ impl Repository {
     /// [`Error::NoHost`] if no host may resolve; otherwise [`Error::AllHostsFailed`], with one
     /// attempt a host.
     pub async fn resolve(&self) -> Result<Resolved, Error> {
-        resolver::resolve(&self.registry.context, self.hosts()?, &self.reference).await
+        resolver::resolve(&self.registry.context, self.hosts()?, &self.reference, true).await
+    }
+
+    /// As [`Repository::resolve`], for whoever will read the document in any case: it is asked for at
+    /// once, unless another host would be asked for it, as where a mirror serves what it may not
+    /// resolve.
+    ///
+    /// # Errors
+    /// As [`Repository::resolve`].
+    pub async fn resolve_and_read(&self) -> Result<Resolved, Error> {
+        let hosts = self.hosts()?;
+        let first = |capability| {
+            let host = hosts.with(capability).into_iter().next();
+            host.map(|host| host.endpoint().name().to_owned())
+        };
+        let heads = first(resolver::needed(&self.reference)) != first(Capability::Pull);
+        resolver::resolve(&self.registry.context, hosts, &self.reference, heads).await
     }
 
     /// Reads a manifest or an index, of at most [`crate::oci::MAX_MANIFEST_BYTES`], its size and

@@ -11,7 +11,7 @@ use super::documents::Documents;
 use super::error::Error;
 use super::plan::{Plan, PlatformImage};
 use super::planner;
-use super::request::Request;
+use super::request::{Names, Request};
 use super::sink::{Outcome, Sink};
 use super::source::{Resolved, Source};
 use crate::failure::{Diagnose as _, Diagnostic, Failure};
@@ -102,7 +102,7 @@ impl Run {
     pub(super) async fn outline(&self, request: &Request, image: String) -> Result<Outline, Error> {
         let started = Instant::now();
         let Request { source, names, platforms } = request;
-        let (resolved, mut documents) = self.resolve(source).await?;
+        let (resolved, mut documents) = self.resolve(source, names).await?;
         let digest = resolved.descriptor.digest;
         let event = Event::Resolved { image: image.clone(), digest, host: resolved.place };
         self.progress.event(event);
@@ -116,9 +116,17 @@ impl Run {
 
     /// Finds out what the image is, and reads that document. Who resolves need not show it, and may
     /// describe it wrongly.
-    async fn resolve(&self, source: &Arc<dyn Source>) -> Result<(Resolved, Documents), Error> {
+    async fn resolve(
+        &self,
+        source: &Arc<dyn Source>,
+        names: &Names,
+    ) -> Result<(Resolved, Documents), Error> {
+        let is_known = self.sink.knows(names).await?;
         loop {
-            let mut resolved = source.resolve().await?;
+            let mut resolved = match is_known {
+                true => source.resolve().await?,
+                false => source.resolve_unknown().await?,
+            };
             let document = resolved.document.take();
             let mut documents =
                 Documents::new(Arc::clone(source), Arc::clone(&self.sink), document);

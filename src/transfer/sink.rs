@@ -25,6 +25,11 @@ pub trait Sink: Send + Sync {
         Ok(())
     }
 
+    /// Whether there is an image of the name already, most often the one that it still stands for.
+    async fn knows(&self, _names: &Names) -> Result<bool, Error> {
+        Ok(false)
+    }
+
     /// The bytes of a small document, if it is there.
     async fn document(&self, descriptor: &Descriptor) -> Result<Option<Bytes>, Error>;
 

@@ -15,6 +15,15 @@ pub trait Source: Send + Sync {
     /// When the place has no such image, or does not answer.
     async fn resolve(&self) -> Result<Resolved, Error>;
 
+    /// As [`resolve`](Self::resolve), for a sink that has no image of the name: what it is will be read
+    /// in any case, so that a place that tells both at once is asked once.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve).
+    async fn resolve_unknown(&self) -> Result<Resolved, Error> {
+        self.resolve().await
+    }
+
     /// Reads a small document whole, its size and digest checked.
     ///
     /// # Errors

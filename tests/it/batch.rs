@@ -107,9 +107,7 @@ each_version! {
         let twice = [reference.as_str(), reference.as_str()];
         let outcome = Pullctl::new().on(daemon).args(["pull", "--plain-http", "-q"]).args(twice);
         let outcome = outcome.run().succeeded();
-        let resolved = registry.requests_for("/manifests/v1");
-        let resolved = resolved.iter().filter(|request| request.method == "HEAD");
-        assert_eq!(resolved.count(), 1);
+        assert_eq!(registry.requests_for("/manifests/v1").len(), 1);
         assert_eq!(outcome.stdout, format!("{}\n", image.digest()));
     }
 

@@ -67,7 +67,15 @@ pub(crate) async fn refusal(host: &Host, answer: Answer) -> Fault {
     body::refusal(host.endpoint().context(), answer.response, answer.standing).await
 }
 
-/// Reads the manifest `name`, a tag.
+/// The header that names a manifest's digest.
+const CONTENT_DIGEST: &str = "docker-content-digest";
+
+/// The digest that a host says a manifest has.
+pub(crate) fn named_digest(headers: &HeaderMap) -> Option<Digest> {
+    headers.get(CONTENT_DIGEST)?.to_str().ok()?.parse().ok()
+}
+
+/// Reads the manifest `name`, a tag. What comes has the digest that the host says, if it says one.
 pub(crate) async fn read_tag(host: &Host, name: &str) -> Result<Document, Fault> {
     read(host, &format!("manifests/{name}"), None).await
 }
@@ -87,8 +95,8 @@ pub(crate) async fn read_digest(host: &Host, digest: Digest) -> Result<Document,
     }
 }
 
-/// Reads `document`, of which `expected` is the digest, where that is known. Only then can a host that
-/// breaks off be asked for the rest: it is the rest of the same.
+/// Reads `document`, of which `expected` is the digest, or else the one that the host names. Only where
+/// one is known can a host that breaks off be asked for the rest: it is the rest of the same.
 async fn read(host: &Host, document: &str, expected: Option<Digest>) -> Result<Document, Fault> {
     let answer = ask(host, Method::GET, document).await?;
     if answer.response.status() != StatusCode::OK {
@@ -99,6 +107,7 @@ async fn read(host: &Host, document: &str, expected: Option<Digest>) -> Result<D
         return Err(Fault::Html);
     }
     let media_type = body::media_type(headers).map(MediaType::new);
+    let expected = expected.or_else(|| named_digest(headers));
     let size =
         answer.response.content_length().filter(|_| expected.is_some() && has_ranges(headers));
     let context = host.endpoint().context();

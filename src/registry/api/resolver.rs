@@ -20,9 +20,6 @@ use crate::registry::error::Error;
 use crate::registry::fault::Fault;
 use crate::registry::http::body;
 
-/// The header that names a manifest's digest.
-const CONTENT_DIGEST: &str = "docker-content-digest";
-
 /// The type of a document of which nothing tells what it is.
 const UNKNOWN: &str = "application/octet-stream";
 
@@ -42,8 +39,8 @@ pub(crate) fn needed(reference: &Reference) -> Capability {
     if reference.digest().is_some() { Capability::Pull } else { Capability::Resolve }
 }
 
-/// Resolves `reference`, host by host. Of a host HEAD is asked first, and once; GET from then on, as
-/// there are hosts, and proxies before them, that have no HEAD or get it wrong.
+/// Resolves `reference`, host by host. With `heads`, HEAD is asked of a host first, and once; GET from
+/// then on, as there are hosts, and proxies before them, that have no HEAD or get it wrong.
 ///
 /// # Errors
 /// [`Error::NoHost`] if none may be asked; otherwise [`Error::AllHostsFailed`].
@@ -51,6 +48,7 @@ pub(crate) async fn resolve(
     context: &Arc<Context>,
     hosts: &Hosts,
     reference: &Reference,
+    heads: bool,
 ) -> Result<Resolved, Error> {
     let hosts = hosts.with(needed(reference));
     let name = match reference.digest() {
@@ -65,7 +63,7 @@ pub(crate) async fn resolve(
     let mut headed = HashSet::new();
     let mut tries = Tries::of(context, &hosts);
     let asking = in_turn(&mut tries, &hosts, &question, |index, host| {
-        let heads = headed.insert(index) && !host.endpoint().health().head_misleads();
+        let heads = heads && headed.insert(index) && !host.endpoint().health().head_misleads();
         resolve_at(host, name, heads)
     });
     let (index, (descriptor, body)) = asking.await?;
@@ -146,7 +144,7 @@ fn described(response: &Response, name: Name<'_>) -> Option<Descriptor> {
         return None;
     }
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let named: Option<Digest> = text(CONTENT_DIGEST).and_then(|digest| digest.parse().ok());
+    let named = document::named_digest(headers);
     let digest = match name {
         // Whoever names another digest than was asked for is mistaken in one or the other.
         Name::Digest(asked) => named.is_none_or(|named| named == asked).then_some(asked),

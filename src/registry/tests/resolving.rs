@@ -35,6 +35,44 @@ async fn a_head_request_is_enough() {
 }
 
 #[tokio::test]
+async fn who_reads_in_any_case_asks_once() {
+    let server = Server::start(|_, _| manifest()).await;
+    let repository = Setup::default().repository(vec![server.host()]);
+    let resolved = repository.resolve_and_read().await.unwrap();
+    assert_eq!(resolved.descriptor.digest.to_string(), digest());
+    assert_eq!(resolved.body.unwrap(), MANIFEST);
+    assert_eq!(server.lines(), ["GET /v2/team/app/manifests/v1"]);
+}
+
+#[tokio::test]
+async fn what_a_mirror_may_serve_and_not_resolve_is_not_read_from_its_registry() {
+    let [mirror, server] =
+        [Server::start(|_, _| manifest()).await, Server::start(|_, _| manifest()).await];
+    let mut pulls = mirror.host();
+    pulls.capabilities.resolve = false;
+    let repository = Setup::default().repository(vec![pulls, server.host()]);
+    let resolved = repository.resolve_and_read().await.unwrap();
+    repository.manifest(&resolved.descriptor).await.unwrap();
+    assert_eq!(server.lines(), ["HEAD /v2/team/app/manifests/v1"]);
+    assert_eq!(mirror.lines(), [format!("GET /v2/team/app/manifests/{}", digest())]);
+}
+
+#[tokio::test]
+async fn a_manifest_has_the_digest_that_its_host_says() {
+    let other = Digest::of(b"other").to_string();
+    let server = Server::start(move |_, _| {
+        Reply::ok(MANIFEST)
+            .header("Content-Type", MEDIA_TYPE)
+            .header("Docker-Content-Digest", &other)
+    })
+    .await;
+    let repository = Setup::default().repository(vec![server.host()]);
+    let error = repository.resolve_and_read().await.unwrap_err();
+    assert_eq!(error.failure(), Failure::Verification, "{error}");
+    assert_eq!(server.lines().len(), 1);
+}
+
+#[tokio::test]
 async fn reads_the_manifest_where_head_does_not_say_enough() {
     type Answer = fn() -> Reply;
     let cases: [(&str, Answer); 4] = [

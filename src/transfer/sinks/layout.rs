@@ -28,6 +28,12 @@ impl LayoutSink {
 
 #[async_trait]
 impl Sink for LayoutSink {
+    async fn knows(&self, names: &Names) -> Result<bool, Error> {
+        let name = names.reference.to_string();
+        let entries = self.layout.entries().await?;
+        Ok(entries.iter().any(|entry| entry.full_name() == Some(&name)))
+    }
+
     async fn document(&self, descriptor: &Descriptor) -> Result<Option<Bytes>, Error> {
         if !self.layout.contains(descriptor).await {
             return Ok(None);

@@ -51,11 +51,21 @@ impl RegistrySource {
     }
 }
 
+impl From<registry::Resolved> for Resolved {
+    fn from(resolved: registry::Resolved) -> Self {
+        let registry::Resolved { descriptor, host, body } = resolved;
+        Self { descriptor, place: host, document: body }
+    }
+}
+
 #[async_trait]
 impl Source for RegistrySource {
     async fn resolve(&self) -> Result<Resolved, Error> {
-        let registry::Resolved { descriptor, host, body } = self.repository.resolve().await?;
-        Ok(Resolved { descriptor, place: host, document: body })
+        Ok(self.repository.resolve().await?.into())
+    }
+
+    async fn resolve_unknown(&self) -> Result<Resolved, Error> {
+        Ok(self.repository.resolve_and_read().await?.into())
     }
 
     async fn document(&self, descriptor: &Descriptor, kind: DocumentKind) -> Result<Bytes, Error> {

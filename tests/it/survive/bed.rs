@@ -72,12 +72,11 @@ fn login(user: &str, password: &str) -> Login {
 /// Lets `trouble` befall `mirror`, as far as it is in its answers.
 fn befall(mirror: &FaultyRegistry, image: &Image, trouble: &Trouble) {
     let layer = "/blobs/".to_owned() + &image.layers()[0].digest.to_string();
-    let manifest = format!("/manifests/{}", image.digest());
     match trouble {
         Trouble::NothingListens | Trouble::CertificateExpired => {}
         Trouble::LoginRefused => mirror.require(login("mirror", "another")),
         Trouble::Always(fault) => mirror.always("/v2/", fault.clone()),
-        Trouble::Manifest(fault) => mirror.always(&manifest, fault.clone()),
+        Trouble::Manifest(fault) => mirror.always("/manifests/", fault.clone()),
         Trouble::Announcement(fault) => mirror.always("HEAD /v2/", fault.clone()),
         Trouble::Layer(fault) => mirror.always(&layer, fault.clone()),
         Trouble::MidBlob(fault) => {

@@ -43,6 +43,16 @@ impl Naming {
         self.client.content()
     }
 
+    /// Whether there is an image of the name that people ask for. One with a digest is known by that.
+    pub(super) async fn knows(&self, names: &Names) -> Result<bool, Error> {
+        let reference = &names.reference;
+        let name = match reference.digest() {
+            Some(digest) => labels::image_name(reference, &digest),
+            None => reference.to_string(),
+        };
+        Ok(self.client.images().get(&name).await?.is_some())
+    }
+
     /// Writes all documents of the image.
     pub(super) async fn put_documents(&self, plan: &Plan, names: &Names) -> Result<(), Error> {
         let mut calls = Vec::new();

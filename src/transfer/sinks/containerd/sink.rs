@@ -53,6 +53,10 @@ impl ContainerdSink {
 
 #[async_trait]
 impl Sink for ContainerdSink {
+    async fn knows(&self, names: &Names) -> Result<bool, Error> {
+        self.naming.knows(names).await
+    }
+
     async fn document(&self, descriptor: &Descriptor) -> Result<Option<Bytes>, Error> {
         match self.content.info(&descriptor.digest).await? {
             Some(info) if info.size == descriptor.size => {
