@@ -18,6 +18,7 @@ use crate::registry::blob::source::Source;
 use crate::registry::blob::stream::BlobStream;
 use crate::registry::context::Context;
 use crate::registry::error::{Error, SetupError};
+use crate::registry::http::authority::authority;
 use crate::registry::http::endpoint::Endpoint;
 use crate::registry::policy::Policy;
 use crate::sync::lock;
@@ -252,14 +253,9 @@ impl Repository {
 
 /// A host that nothing is configured for.
 fn anonymous(url: &Url) -> Option<RegistryHost> {
-    let host = url.host_str()?;
-    let authority = match url.port() {
-        Some(port) => format!("{host}:{port}"),
-        None => host.to_owned(),
-    };
     Some(RegistryHost {
         scheme: url.scheme().to_owned(),
-        authority,
+        authority: url.has_host().then(|| authority(url))?,
         path: String::new(),
         capabilities: Capabilities::ALL,
         ca: Vec::new(),
