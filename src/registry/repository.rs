@@ -192,6 +192,16 @@ impl Repository {
         self.leave_out(hosts, Capability::Pull)
     }
 
+    /// As [`Repository::distrust`] for the one `host` whose bytes were found to be the wrong ones: the
+    /// user is told.
+    pub fn convict(&self, host: &str) -> bool {
+        let another_left = self.distrust(slice::from_ref(&host.to_owned()));
+        if another_left {
+            self.registry.context.found_wrong(host);
+        }
+        another_left
+    }
+
     /// Takes back [`Repository::distrust`] of `hosts`: it was another host whose bytes were wrong.
     pub fn trust(&self, hosts: &[String]) {
         self.registry.context.trust(hosts);
