@@ -8,4 +8,6 @@
 
 mod writer;
 
-pub use writer::{BlobWriter, Contents, Error as WriteError, NamedTarget, Target, Writer};
+pub use writer::{
+    BlobWriter, Contents, Error as WriteError, Form, NamedTarget, Target, Wrapping, Writer,
+};

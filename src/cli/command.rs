@@ -85,7 +85,7 @@ pub(super) fn parse<T: Into<OsString> + Clone>(
 /// for an error names every flag that has a value, one out of a variable too, as though it were
 /// required: `pullctl rm --address <ADDRESS> <REF>...`.
 fn definition() -> clap::Command {
-    let mut definition = Cli::command();
+    let mut definition = Cli::command().mut_subcommand("save", save::refined);
     definition.build();
     let usages: Vec<(String, String)> = definition
         .get_subcommands_mut()
@@ -103,9 +103,9 @@ impl Command {
     pub fn http_trace(&self) -> bool {
         match self {
             Self::Pull(args) => args.transport.http_trace,
+            Self::Save(args) => args.transport.http_trace,
             Self::Login(args) => args.transport.http_trace,
-            Self::Save(_)
-            | Self::Images(_)
+            Self::Images(_)
             | Self::Rm(_)
             | Self::Tag(_)
             | Self::Logout(_)

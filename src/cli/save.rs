@@ -1,35 +1,40 @@
-//! `pullctl save`: images from containerd into one file.
+//! `pullctl save`: images from containerd, or straight from registries, into one file.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Arg, Args, Command, ValueEnum};
 
-use super::groups::{ImageArgs, OutputArgs};
+use super::groups::{DownloadArgs, ImageArgs, Located, OutputArgs, RegistryArgs, TransportArgs};
 use super::recipe::{self, Work};
 use super::{Error, Session, references};
-use crate::archive::Target;
+use crate::archive::{Form, Target, Wrapping};
 use crate::output::Options;
 use crate::platform::Platform;
-use crate::progress::{Sink, Verb};
+use crate::progress::{self, Verb};
 use crate::reference::Reference;
-use crate::transfer::{self, ArchiveSink, ContainerdSource, Names, Request};
+use crate::transfer::{
+    self, ArchiveSink, ContainerdSource, Names, RegistrySource, Request, Source,
+};
 
 const SAVE_EXAMPLES: &str = "\
 Examples:
   Three images on a stick, to be loaded on a node without network:
     pullctl save -o /media/stick/images.tar nginx:1.27 redis:7 registry.k8s.io/pause:3.10
 
-  Straight to another node, by hand or by cron:
-    pullctl save -o - registry.k8s.io/pause:3.10 | ssh NODE pullctl load
+  Straight into another node's containerd:
+    pullctl save -o - registry.k8s.io/pause:3.10 | ssh NODE ctr -n k8s.io images import -
+
+  For k3s, on a machine without containerd:
+    pullctl save --from registry --platform linux/arm64 -o app.tar.zst harbor.example.net/team/app:v1
 
   Out of docker's own namespace:
     pullctl -n moby save -o app.tar team/app:v1
 
 The file appears under its name when all images are in it, and not at all otherwise.";
 
-/// Blobs on their way at one time: an archive takes one after the other.
-const CONCURRENCY: usize = 1;
+/// The headings of flags that say how registries are asked.
+const OF_REGISTRIES: [&str; 2] = ["Registry", "Download"];
 
 /// `pullctl save`.
 #[derive(Debug, Args)]
@@ -40,7 +45,7 @@ pub struct SaveArgs {
     pub references: Vec<String>,
 
     /// File to write, - for standard output
-    #[arg(short, long = "output", value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
 
     /// File with one reference a line, - for standard input; blank lines and lines that begin with
@@ -48,12 +53,70 @@ pub struct SaveArgs {
     #[arg(short, long, value_name = "FILE")]
     pub file: Vec<PathBuf>,
 
+    /// What the archive is
+    #[arg(long, value_enum, value_name = "FORM", default_value_t)]
+    pub format: SaveForm,
+
+    /// Pack the archive as a whole [default: as FILE's name says, by .gz, .tgz, .zst or .tzst]
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub compress: Option<Compress>,
+
+    /// Where the images are, if not in containerd
+    #[arg(long, value_enum, value_name = "WHERE")]
+    pub from: Option<Origin>,
+
     /// What to save.
     #[command(flatten)]
     pub image: ImageArgs,
+    /// How registries are reached.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+    /// Read the password for -u from standard input
+    #[arg(long, requires = "user", help_heading = "Registry")]
+    pub password_stdin: bool,
+    /// How requests travel.
+    #[command(flatten)]
+    pub transport: TransportArgs,
+    /// How blobs are fetched.
+    #[command(flatten)]
+    pub download: DownloadArgs,
     /// What is shown.
     #[command(flatten)]
     pub shown: OutputArgs,
+}
+
+/// Forms of an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum SaveForm {
+    /// An OCI layout with docker's table of contents, for every tool
+    #[default]
+    Oci,
+    /// What docker save wrote before OCI: one platform an image, and no index
+    Docker,
+}
+
+/// Ways to pack an archive as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Compress {
+    /// As .tar.zst
+    Zstd,
+    /// As .tar.gz
+    Gzip,
+}
+
+/// Where images are saved from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Origin {
+    /// Registries, asked as for a pull; needs no containerd
+    Registry,
+}
+
+/// The command where flags that are about registries need `--from`: they would do nothing without.
+pub(super) fn refined(command: Command) -> Command {
+    let is_of_registries = |flag: &Arg| {
+        flag.get_help_heading().is_some_and(|heading| OF_REGISTRIES.contains(&heading))
+    };
+    command.mut_args(|flag| if is_of_registries(&flag) { flag.requires("from") } else { flag })
 }
 
 /// Saves all images named by `args`.
@@ -61,26 +124,77 @@ pub struct SaveArgs {
 /// # Errors
 /// [`Error::AlreadyTold`] when images failed, after which there is no archive.
 pub(super) async fn run(args: &SaveArgs, session: &Session<'_>) -> Result<(), Error> {
-    let references = references::read(&args.references, &args.file)?;
     let target = Target::of(&args.output).map_err(transfer::Error::from)?;
-    let mut signals = session.catch_signals(None);
     let is_stdout_taken = target == Target::StandardOutput;
-    let verb = Verb::Save;
-    let progress = session.progress(Options { verb, is_stdout_taken, ..args.shown.options() });
+    let wrapping = match args.compress {
+        None => Wrapping::of_name(&args.output),
+        Some(Compress::Gzip) => Wrapping::Gzip,
+        Some(Compress::Zstd) => Wrapping::Zstd,
+    };
+    let form = match args.format {
+        SaveForm::Oci => Form::Oci,
+        SaveForm::Docker => Form::Docker,
+    };
+    let sink = Arc::new(ArchiveSink::new(target, form, wrapping));
+    let options = Options { verb: Verb::Save, is_stdout_taken, ..args.shown.options() };
+    match args.from {
+        None => from_containerd(args, options, sink, session).await,
+        Some(Origin::Registry) => from_registries(args, options, sink, session).await,
+    }
+}
+
+async fn from_containerd(
+    args: &SaveArgs,
+    options: Options,
+    sink: Arc<ArchiveSink>,
+    session: &Session<'_>,
+) -> Result<(), Error> {
+    let references = references::read(&args.references, &args.file)?;
+    let mut signals = session.catch_signals(None);
+    let progress = session.progress(options);
     let work = async {
         let client = session.connect().await?;
-        let source = |reference: &Reference| {
-            let told = Arc::clone(&progress) as Arc<dyn Sink>;
-            ContainerdSource::new(client.clone(), reference.to_string(), told)
-        };
-        let request = |reference: &Reference| Request {
-            source: Arc::new(source(reference)),
-            names: Arc::new(Names::new(reference.clone())),
-            platforms: args.image.choice(Platform::host()),
+        let request = |reference: &Reference| {
+            let (name, told) = (reference.to_string(), Arc::clone(&progress));
+            let source =
+                ContainerdSource::new(client.clone(), name, told as Arc<dyn progress::Sink>);
+            request(args, reference, Arc::new(source))
         };
         let images = references.iter().map(request).collect();
-        let sink = Arc::new(ArchiveSink::new(target));
-        Ok(Work { images, sink, concurrency: CONCURRENCY, is_whole: true })
+        Ok(Work { images, sink, concurrency: 1, is_whole: true })
     };
     recipe::carry_out(work, &progress, &mut signals).await
+}
+
+async fn from_registries(
+    args: &SaveArgs,
+    options: Options,
+    sink: Arc<ArchiveSink>,
+    session: &Session<'_>,
+) -> Result<(), Error> {
+    let piped = args.registry.piped_password(args.password_stdin, &args.file)?;
+    let references = references::read(&args.references, &args.file)?;
+    let mut signals = session.catch_signals(None);
+    let node = args.registry.node(None)?;
+    let (images, notices) = args.registry.locate(references, &node)?;
+    let named = images.iter().map(|image| &image.reference);
+    let keychain = signals.or(args.registry.keychain(named, node, piped)).await??;
+    let progress = session.progress(options);
+    progress.warn(notices);
+    let work = async {
+        let policy = args.download.policy(&args.transport);
+        let registry = session.registry(policy, keychain, &progress)?;
+        let images = images.iter().map(|Located { reference, hosts }| {
+            let source = RegistrySource::new(&registry, hosts.clone(), reference);
+            request(args, reference, Arc::new(source))
+        });
+        let concurrency = args.download.concurrency;
+        Ok(Work { images: images.collect(), sink, concurrency, is_whole: true })
+    };
+    recipe::carry_out(work, &progress, &mut signals).await
+}
+
+fn request(args: &SaveArgs, reference: &Reference, source: Arc<dyn Source>) -> Request {
+    let names = Arc::new(Names::new(reference.clone()));
+    Request { source, names, platforms: args.image.choice(Platform::host()) }
 }

@@ -3,14 +3,17 @@
 
 use std::collections::HashSet;
 use std::pin::pin;
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, stream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::ahead::ReadAhead;
 use super::error::Error;
 use super::once::OnceMap;
 use super::plan::{Layer, PlatformImage};
@@ -31,11 +34,17 @@ const REOPENINGS_OF_A_BLOB: usize = 4;
 /// line that stalls, the run may be ended before the next ones come.
 const FLUSH_AFTER: Duration = Duration::from_secs(1);
 
+/// Up to what size, in bytes, a blob is read ahead of its turn (1 MiB): that many at a time as blobs are
+/// fetched at once. Larger ones come over several connections anyway.
+const MAX_READ_AHEAD: u64 = 1 << 20;
+
 /// The blobs of a run.
 pub(super) struct Blobs {
     sink: Arc<dyn Sink>,
     progress: Arc<dyn progress::Sink>,
     slots: Semaphore,
+    /// How many there are.
+    concurrency: usize,
     /// What was done for the layers so far.
     steps: OnceMap<Step, ()>,
 }
@@ -77,8 +86,9 @@ impl Blobs {
         progress: Arc<dyn progress::Sink>,
         concurrency: usize,
     ) -> Self {
-        let slots = Semaphore::new(concurrency.max(1));
-        Self { sink, progress, slots, steps: OnceMap::new() }
+        let concurrency = concurrency.max(1);
+        let slots = Semaphore::new(concurrency);
+        Self { sink, progress, slots, concurrency, steps: OnceMap::new() }
     }
 
     /// Fetches the layers that are missing and settles each as soon as it and those below it are
@@ -104,18 +114,36 @@ impl Blobs {
         done.map(drop)
     }
 
-    /// Brings the layers one after the other, base first, into a sink that wants them so.
+    /// Brings the layers one after the other, base first, into a sink that wants them so. Small ones are
+    /// read ahead of their turn, as many at a time as may be.
     pub(super) async fn bring_in_order(
         &self,
         image: &Arc<PlatformImage>,
         source: &dyn Source,
         tally: &Tally,
     ) -> Result<(), Error> {
-        for layer in &image.layers() {
-            self.bring(layer, source, tally).await?;
+        let layers = image.layers().into_iter().map(|layer| async move {
+            let ahead = self.ahead(layer.descriptor(), source).await;
+            (layer, ahead)
+        });
+        let mut layers = pin!(stream::iter(layers).buffered(self.concurrency));
+        while let Some((layer, ahead)) = layers.next().await {
+            self.bring(&layer, ahead, source, tally).await?;
             self.state(layer.descriptor(), BlobState::Done, 0);
         }
         Ok(())
+    }
+
+    /// The blob, where it is small, and the sink wants it.
+    async fn ahead(&self, blob: &Descriptor, source: &dyn Source) -> Option<Box<dyn BlobStream>> {
+        let is_small = self.concurrency > 1 && blob.size <= MAX_READ_AHEAD;
+        if !is_small || blob.data().is_some() || self.sink.needed(slice::from_ref(blob)).is_empty()
+        {
+            return None;
+        }
+        // Whoever asks again is told why it can't be had.
+        let stream = source.blob(blob, 0).await.ok()?;
+        Some(Box::new(ReadAhead::of(stream).await))
     }
 
     /// One task a layer, and for each the news that it is ready for those below it, of which `settled`
@@ -140,7 +168,7 @@ impl Blobs {
             let (source, tally) = (Arc::clone(source), tally.clone());
             let settled = Arc::clone(settled);
             downloads.spawn(async move {
-                blobs.bring(&layer, &*source, &tally).await?;
+                blobs.bring(&layer, None, &*source, &tally).await?;
                 if position > settled.load(Ordering::Relaxed) {
                     blobs.state(layer.descriptor(), BlobState::AwaitingLowerLayers, 0);
                 }
@@ -174,14 +202,21 @@ impl Blobs {
     }
 
     /// Brings a layer into the sink, so far that only the layers below are missing.
-    async fn bring(&self, layer: &Layer, source: &dyn Source, tally: &Tally) -> Result<(), Error> {
+    /// What of its blob is read already comes by `ahead`.
+    async fn bring(
+        &self,
+        layer: &Layer,
+        ahead: Option<Box<dyn BlobStream>>,
+        source: &dyn Source,
+        tally: &Tally,
+    ) -> Result<(), Error> {
         let digest = layer.descriptor().digest;
         let chain_id = layer.identity().map(|identity| identity.chain_id);
         let work = async || {
             let Ok(_slot) = self.slots.acquire().await else {
                 return Err(Error::Closed);
             };
-            let fetch = || self.fetch(layer, source, tally);
+            let fetch = || self.fetch(layer, ahead, source, tally);
             self.steps.run(Step::Fetch(digest), fetch).await?;
             match chain_id {
                 Some(chain_id) => {
@@ -194,7 +229,13 @@ impl Blobs {
     }
 
     /// Brings a layer's blob into the sink.
-    async fn fetch(&self, layer: &Layer, source: &dyn Source, tally: &Tally) -> Result<(), Error> {
+    async fn fetch(
+        &self,
+        layer: &Layer,
+        mut ahead: Option<Box<dyn BlobStream>>,
+        source: &dyn Source,
+        tally: &Tally,
+    ) -> Result<(), Error> {
         let descriptor = layer.descriptor();
         let (mut attempts, mut reopenings) = (0, 0);
         loop {
@@ -204,10 +245,11 @@ impl Blobs {
             };
             let resumed = ingest.offset();
             self.state(descriptor, BlobState::Downloading, resumed);
-            let (error, poured) = match self.bring_in(descriptor, source, ingest, tally).await {
-                Ok(()) => return Ok(()),
-                Err(failed) => failed,
-            };
+            let (error, poured) =
+                match self.bring_in(descriptor, ahead.take(), source, ingest, tally).await {
+                    Ok(()) => return Ok(()),
+                    Err(failed) => failed,
+                };
             if matches!(error, Error::Lost(_)) && reopenings < REOPENINGS_OF_A_BLOB {
                 tracing::debug!(%error, digest = %descriptor.digest, "going on from where it is");
                 reopenings += 1;
@@ -231,11 +273,12 @@ impl Blobs {
     async fn bring_in(
         &self,
         descriptor: &Descriptor,
+        ahead: Option<Box<dyn BlobStream>>,
         source: &dyn Source,
         mut ingest: Box<dyn Ingest>,
         tally: &Tally,
     ) -> Result<(), (Error, Option<Poured>)> {
-        let poured = match self.pour(descriptor, source, &mut *ingest, tally).await {
+        let poured = match self.pour(descriptor, ahead, source, &mut *ingest, tally).await {
             Ok(poured) => poured,
             Err(error) => {
                 ingest.suspend().await;
@@ -257,6 +300,7 @@ impl Blobs {
     async fn pour(
         &self,
         descriptor: &Descriptor,
+        ahead: Option<Box<dyn BlobStream>>,
         source: &dyn Source,
         ingest: &mut dyn Ingest,
         tally: &Tally,
@@ -268,7 +312,10 @@ impl Blobs {
             ingest.write(bytes).await?;
             return Ok(None);
         }
-        let mut stream = source.blob(descriptor, ingest.offset()).await?;
+        let mut stream = match ahead.filter(|_| ingest.offset() == 0) {
+            Some(stream) => stream,
+            None => source.blob(descriptor, ingest.offset()).await?,
+        };
         loop {
             let mut next = pin!(stream.next());
             let bytes = match timeout(FLUSH_AFTER, &mut next).await {

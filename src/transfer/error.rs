@@ -1,7 +1,7 @@
 //! Why an image could not be pulled.
 
 use crate::failure::{Diagnose, Failure};
-use crate::images::NoPlatform;
+use crate::images::{self, NoPlatform};
 use crate::oci::{Digest, ManifestError, MediaType};
 use crate::{archive, containerd, layout, registry, unpack};
 
@@ -20,6 +20,9 @@ pub enum Error {
     /// The layout directory's side.
     #[error(transparent)]
     Layout(#[from] layout::Error),
+    /// What images a namespace has.
+    #[error(transparent)]
+    Images(#[from] images::Error),
     /// An archive that is written.
     #[error(transparent)]
     Written(#[from] archive::WriteError),
@@ -88,6 +91,16 @@ pub enum Error {
         /// The store.
         place: String,
     },
+    /// Platforms of an image of which a part is not there.
+    #[error("{place} has not all of {name}: parts for {} are missing", list(platforms))]
+    NotAllThere {
+        /// The image.
+        name: String,
+        /// Those platforms.
+        platforms: Vec<String>,
+        /// The store.
+        place: String,
+    },
     /// The sink has not all bytes that it was given: an upload's session ended, or its process came
     /// anew. Opening the blob again shows how many it has.
     #[error("bytes of the blob were lost on their way")]
@@ -117,10 +130,13 @@ impl Diagnose for Error {
             Self::Containerd(error) => error.failure(),
             Self::Unpack(error) => error.failure(),
             Self::Layout(error) => error.failure(),
+            Self::Images(error) => error.failure(),
             Self::Written(error) => error.failure(),
             Self::Lost(error) => error.failure(),
             Self::NoPlatform { .. } => Failure::NoPlatform,
-            Self::NoImage { .. } | Self::Incomplete { .. } => Failure::NotFound,
+            Self::NoImage { .. } | Self::NotAllThere { .. } | Self::Incomplete { .. } => {
+                Failure::NotFound
+            }
             Self::Manifest { .. }
             | Self::NotAnImage(_)
             | Self::IndexTooDeep(_)
@@ -138,6 +154,7 @@ impl Diagnose for Error {
             Self::Containerd(error) => error.hint(),
             Self::Unpack(error) => error.hint(),
             Self::Layout(error) => error.hint(),
+            Self::Images(error) => error.hint(),
             Self::Written(error) => error.hint(),
             Self::Lost(error) => error.hint(),
             Self::NoPlatform { available, .. } => available
@@ -164,6 +181,14 @@ impl Diagnose for Error {
             Self::Incomplete { .. } => Some(
                 "pull the image again for the platforms that are wanted: what was unpacked or is for another machine may have no content".into(),
             ),
+            Self::NotAllThere { name, platforms, .. } => {
+                let wanted: Vec<_> =
+                    platforms.iter().map(|platform| format!("--platform {platform}")).collect();
+                let wanted = wanted.join(" ");
+                Some(format!(
+                    "pullctl pull --no-unpack {wanted} {name} brings them; or name a --platform that is there"
+                ))
+            }
             Self::NotAnImage(_) => {
                 Some("check the name and the tag: pull other things with the tool they are for".into())
             }

@@ -7,13 +7,14 @@
 //! | `request`, `plan` | what is wanted; what it consists of |
 //! | `selection` | what of it is told where only that may be told which is there |
 //! | `planner`, `documents` | finding that out, from documents read where they are nearest |
-//! | `blobs`, `once` | layers' blobs, several at a time, each once a run |
+//! | `blobs`, `once`, `ahead` | layers' blobs, several at a time, each once a run, small ones before their turn |
 //! | `source`, `sources` | where images come from: registries, containerd, layouts |
 //! | `sink`, `sinks` | where they go: containerd, layouts, archives |
 //! | `error` | why an image did not get there |
 //!
 //! Knows nothing of terminals or files of settings.
 
+mod ahead;
 mod blobs;
 mod documents;
 mod error;

@@ -40,10 +40,7 @@ pub(super) async fn build(
     planner.explore(&target, 0).await?;
     let from_index = planner.candidates.first().is_some_and(|only| only.manifest != target);
     let chosen = images::choose(&planner.candidates, platforms, from_index)?;
-    let mut images = Vec::with_capacity(chosen.len());
-    for chosen in chosen {
-        images.push(Arc::new(planner.image(chosen).await?));
-    }
+    let images = planner.images(chosen).await?;
     if !from_index {
         warn_of_platform(&images, platforms, progress);
     }
@@ -135,6 +132,31 @@ impl Planner<'_> {
             return Err(Error::NotAnImage(manifest.config.media_type.clone()));
         }
         self.documents.config(&manifest.config).await
+    }
+
+    /// The images chosen. Where documents of some are not in the source, all those are named together.
+    async fn images(&mut self, chosen: Vec<Chosen>) -> Result<Vec<Arc<PlatformImage>>, Error> {
+        let mut images = Vec::with_capacity(chosen.len());
+        let (mut platforms, mut at) = (Vec::new(), None);
+        for chosen in chosen {
+            match self.image(chosen).await {
+                Ok(image) => images.push(Arc::new(image)),
+                Err(Error::Incomplete { digest, place }) => {
+                    let Candidate { platform, .. } = &self.candidates[chosen.position];
+                    platforms.extend(platform.as_ref().map(ToString::to_string));
+                    at = Some((digest, place));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let name = self.names.reference.to_string();
+        match at {
+            None => Ok(images),
+            Some((digest, place)) if platforms.is_empty() => {
+                Err(Error::Incomplete { digest, place })
+            }
+            Some((_, place)) => Err(Error::NotAllThere { name, platforms, place }),
+        }
     }
 
     /// Reads the candidate's manifest and configuration, and keeps both.

@@ -59,6 +59,8 @@ pub(super) struct Run {
 pub(super) struct Outline {
     pub(super) image: String,
     pub(super) plan: Plan,
+    /// Where it comes from.
+    pub(super) place: String,
     started: Instant,
     /// Bytes of documents that came from the source.
     document_bytes: u64,
@@ -104,14 +106,15 @@ impl Run {
         let Request { source, names, platforms } = request;
         let (resolved, mut documents) = self.resolve(source, names).await?;
         let digest = resolved.descriptor.digest;
-        let event = Event::Resolved { image: image.clone(), digest, host: resolved.place };
+        let place = resolved.place;
+        let event = Event::Resolved { image: image.clone(), digest, host: place.clone() };
         self.progress.event(event);
 
         let target = resolved.descriptor;
         let plan =
             planner::build(&mut documents, target, names, platforms, &*self.progress).await?;
         self.progress.event(plan.event(&image));
-        Ok(Outline { image, plan, started, document_bytes: documents.fetched_bytes() })
+        Ok(Outline { image, plan, place, started, document_bytes: documents.fetched_bytes() })
     }
 
     /// Finds out what the image is, and reads that document. Who resolves need not show it, and may

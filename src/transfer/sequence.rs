@@ -47,8 +47,33 @@ impl Run {
     async fn outlined(&self, request: &Request) -> Result<Outline, Failure> {
         let image = request.names.reference.to_string();
         self.progress.event(Event::Started { image: image.clone() });
-        let outline = self.outline(request, image.clone()).await;
-        outline.map_err(|error| self.failed(image, &error))
+        let outline = async {
+            let outline = self.outline(request, image.clone()).await?;
+            self.check_layers(request, &outline).await?;
+            Ok(outline)
+        };
+        outline.await.map_err(|error| self.failed(image, &error))
+    }
+
+    /// Sees to it that no layer turns out to be missing when others are written already.
+    async fn check_layers(&self, request: &Request, outline: &Outline) -> Result<(), Error> {
+        let mut platforms = Vec::new();
+        for image in &outline.plan.images {
+            let needed: Vec<_> = self.sink.needed(&image.layers);
+            match request.source.missing(&needed).await?.first() {
+                None => {}
+                Some(_) if image.is_image() => platforms.push(image.platform.to_string()),
+                Some(digest) => {
+                    let place = outline.place.clone();
+                    return Err(Error::Incomplete { digest: *digest, place });
+                }
+            }
+        }
+        if platforms.is_empty() {
+            return Ok(());
+        }
+        let (name, place) = (request.names.reference.to_string(), outline.place.clone());
+        Err(Error::NotAllThere { name, platforms, place })
     }
 
     fn failed(&self, image: String, error: &Error) -> Failure {

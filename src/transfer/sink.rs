@@ -20,6 +20,11 @@ pub trait Sink: Send + Sync {
         false
     }
 
+    /// Those of `layers` that a sequential sink has not got yet and will not get from elsewhere.
+    fn needed(&self, layers: &[Descriptor]) -> Vec<Descriptor> {
+        layers.to_vec()
+    }
+
     /// Takes note of all that comes, before the first blob of a sequential sink.
     async fn announce(&self, _images: &[Announced<'_>]) -> Result<(), Error> {
         Ok(())

@@ -41,6 +41,14 @@ pub trait Source: Send + Sync {
         offset: u64,
     ) -> Result<Box<dyn BlobStream>, Error>;
 
+    /// Those of `blobs` that are surely not there, as far as the place can tell without fetching them.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    async fn missing(&self, _blobs: &[Descriptor]) -> Result<Vec<Digest>, Error> {
+        Ok(Vec::new())
+    }
+
     /// Takes note that what `resolved` points to could not be read for `error`, and tells whether
     /// resolving again may give another answer.
     fn doubt(&self, _resolved: &Resolved, _error: &Error) -> bool {

@@ -8,9 +8,9 @@ use super::active::{ActiveSnapshot, ActiveSnapshots};
 use super::daemon::DaemonUnpacker;
 use super::direct::DirectUnpacker;
 use super::extract::ExtractError;
-use super::held::Memory;
+use super::held::{Held, Memory};
 use super::known::{Layers, Staged};
-use super::remarks::Remarks;
+use super::learnt::Learnt;
 use super::room::Allowance;
 use super::sink::LayerSink;
 use super::target::Target;
@@ -43,6 +43,7 @@ pub struct Unpacker {
     memory: Memory,
     sink: Arc<dyn Sink>,
     has_warned: AtomicBool,
+    learnt: Learnt,
 }
 
 impl Unpacker {
@@ -59,15 +60,9 @@ impl Unpacker {
         sink: Arc<dyn Sink>,
     ) -> Result<Self, Error> {
         let active = ActiveSnapshots::new(client.snapshots(snapshotter));
-        let remarks = Remarks::new(client, Arc::clone(&sink));
-        let layers = Arc::<Layers>::default();
-        let direct = DirectUnpacker::new(
-            snapshotter,
-            active.clone(),
-            Arc::clone(&layers),
-            remarks.clone(),
-            allowance.clone(),
-        );
+        let learnt = Learnt::new(client, Arc::clone(&sink));
+        let direct =
+            DirectUnpacker::new(snapshotter, active.clone(), learnt.clone(), allowance.clone());
         let direct = match (way, direct) {
             (Way::Daemon, _) => None,
             (_, Ok(direct)) => Some(direct),
@@ -79,11 +74,12 @@ impl Unpacker {
         };
         Ok(Self {
             content: client.content(),
-            daemon: DaemonUnpacker::new(client, active.clone(), remarks, allowance),
+            daemon: DaemonUnpacker::new(client, active.clone(), learnt.clone(), allowance),
+            learnt,
             active,
             direct,
             way,
-            layers,
+            layers: Arc::default(),
             memory: Memory::new(),
             sink,
             has_warned: AtomicBool::new(false),
@@ -92,7 +88,7 @@ impl Unpacker {
 
     /// Takes note that the snapshot of `chain_id` is there.
     pub fn know(&self, chain_id: ChainId) {
-        self.layers.know(chain_id);
+        self.layers.commit(chain_id);
     }
 
     /// Whether the snapshot of `chain_id` is known to be there.
@@ -103,7 +99,7 @@ impl Unpacker {
     /// How many bytes the layer of `chain_id` is, unpacked, if this run has unpacked it: those of its
     /// files by our way, those of its whole archive by containerd's.
     pub fn unpacked_bytes(&self, chain_id: &ChainId) -> Option<u64> {
-        self.layers.unpacked_bytes(chain_id)
+        self.learnt.bytes_of(chain_id)
     }
 
     /// Has the snapshotter provide `layer`, whose parent's snapshot is there, if it fetches layers by
@@ -182,10 +178,8 @@ impl Unpacker {
         }
         let staged = self.layers.take_staged(&chain_id);
         let outcome = match (&self.direct, staged) {
-            (Some(direct), Some(Staged::Filled(filled))) => direct.commit(*filled).await,
-            (Some(direct), Some(Staged::Held(held))) => {
-                direct.unpack(layer, held.into_reader()).await
-            }
+            (Some(direct), Some(Staged::Filled(filled))) => direct.commit(*filled).await.map(drop),
+            (Some(direct), Some(Staged::Held(held))) => unpack_held(direct, layer, held).await,
             (_, Some(Staged::Failed(error))) => Err(error),
             (_, Some(Staged::Prepared(active))) => {
                 return self.leave_to_daemon(layer, Some(active)).await;
@@ -193,7 +187,7 @@ impl Unpacker {
             _ => return self.leave_to_daemon(layer, None).await,
         };
         match outcome {
-            Ok(unpacked) => self.layers.commit(&layer.identity, unpacked),
+            Ok(()) => self.know(chain_id),
             Err(error) => {
                 self.fall_back(chain_id, error)?;
                 self.warn_of_fallback(&chain_id);
@@ -208,8 +202,8 @@ impl Unpacker {
         layer: &Layer,
         prepared: Option<ActiveSnapshot>,
     ) -> Result<(), Error> {
-        let unpacked = self.daemon.unpack(layer, prepared).await?;
-        self.layers.commit(&layer.identity, unpacked);
+        self.daemon.unpack(layer, prepared).await?;
+        self.know(layer.identity.chain_id);
         Ok(())
     }
 
@@ -251,4 +245,8 @@ impl Unpacker {
     fn parent_is_ready(&self, layer: &Layer) -> bool {
         layer.identity.parent.is_none_or(|parent| self.knows(&parent))
     }
+}
+
+async fn unpack_held(direct: &DirectUnpacker, layer: &Layer, held: Held) -> Result<(), Error> {
+    direct.unpack(layer, held.into_reader()).await.map(drop)
 }

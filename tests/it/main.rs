@@ -49,6 +49,8 @@ mod pull_basics;
 mod resume;
 mod reuse;
 mod save;
+mod save_faults;
+mod save_tools;
 mod secrets;
 mod silent_daemon;
 mod six_commands;

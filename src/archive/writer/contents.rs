@@ -11,7 +11,7 @@ use oci_distribution::manifest::OCI_IMAGE_INDEX_MEDIA_TYPE;
 use serde::Serialize;
 
 use super::error::Error;
-use crate::oci::{Descriptor, Digest, Index, MediaType};
+use crate::oci::{Compression, Descriptor, Index, MediaKind, MediaType};
 use crate::reference::Reference;
 
 /// The name by which skopeo, umoci and podman find an image.
@@ -32,6 +32,16 @@ const MANIFEST: &str = "manifest.json";
 /// The directories of the blobs.
 const DIRECTORIES: [&str; 2] = ["blobs/", "blobs/sha256/"];
 
+/// Forms of an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Form {
+    /// An OCI layout with docker's table of contents beside its own.
+    #[default]
+    Oci,
+    /// Docker's table of contents alone.
+    Docker,
+}
+
 /// An image under one name.
 #[derive(Debug)]
 pub struct NamedTarget<'a> {
@@ -41,7 +51,7 @@ pub struct NamedTarget<'a> {
     pub target: Descriptor,
     /// The configuration and the layers, base first, of the image that docker takes; `None` where
     /// there is none that is a file system.
-    pub runnable: Option<(Digest, Vec<Digest>)>,
+    pub runnable: Option<(Descriptor, Vec<Descriptor>)>,
 }
 
 /// The beginning of an archive: tables of contents, and directories.
@@ -64,20 +74,37 @@ impl Contents {
     /// The tables of contents of an archive of `images`, in their order.
     ///
     /// # Errors
-    /// None that names and digests could have.
-    pub fn of(images: &[NamedTarget<'_>]) -> Result<Self, Error> {
-        let files = vec![
-            (LAYOUT.0, Bytes::from_static(LAYOUT.1.as_bytes())),
-            (INDEX, index(images)?.into()),
-            (MANIFEST, serde_json::to_vec(&docker_images(images))?.into()),
-        ];
-        Ok(Self { files, directories: &DIRECTORIES })
+    /// [`Error::Packing`] for a layer that has no place in docker's form.
+    pub fn of(form: Form, images: &[NamedTarget<'_>]) -> Result<Self, Error> {
+        let docker = (MANIFEST, serde_json::to_vec(&docker_images(form, images)?)?.into());
+        Ok(match form {
+            Form::Docker => Self { files: vec![docker], directories: &[] },
+            Form::Oci => {
+                let layout = (LAYOUT.0, Bytes::from_static(LAYOUT.1.as_bytes()));
+                let index = (INDEX, index(images)?.into());
+                Self { files: vec![layout, index, docker], directories: &DIRECTORIES }
+            }
+        })
     }
 }
 
-/// Where the blob `digest` is in an archive.
-pub(super) fn blob_path(digest: &Digest) -> String {
-    format!("blobs/sha256/{}", digest.hex())
+impl Form {
+    /// Where a blob is in an archive; `None` for one that has no place in it.
+    pub fn path_of(self, blob: &Descriptor) -> Option<String> {
+        let hex = blob.digest.hex();
+        match (self, blob.kind()) {
+            (Self::Oci, _) => Some(format!("blobs/sha256/{hex}")),
+            (Self::Docker, MediaKind::Layer { compression: Compression::None, .. }) => {
+                Some(format!("{hex}.tar"))
+            }
+            // Docker unpacks gzip, whatever the name, from 1.10 on, and zstd from 23 on.
+            (Self::Docker, MediaKind::Layer { compression: Compression::Gzip, .. }) => {
+                Some(format!("{hex}.tar.gz"))
+            }
+            (Self::Docker, MediaKind::Config) => Some(format!("{hex}.json")),
+            (Self::Docker, _) => None,
+        }
+    }
 }
 
 fn index(images: &[NamedTarget<'_>]) -> Result<Vec<u8>, serde_json::Error> {
@@ -116,22 +143,26 @@ fn bare_tag(name: &Reference) -> Option<&str> {
 }
 
 /// Docker's table: one entry an image, under all its tags.
-fn docker_images(images: &[NamedTarget<'_>]) -> Vec<DockerImage> {
+fn docker_images(form: Form, images: &[NamedTarget<'_>]) -> Result<Vec<DockerImage>, Error> {
+    let path = |blob: &Descriptor| {
+        let (digest, media_type) = (blob.digest, blob.media_type.to_string());
+        form.path_of(blob).ok_or(Error::Packing { digest, media_type })
+    };
     let mut listed: Vec<DockerImage> = Vec::new();
     for image in images {
         let Some((config, layers)) = &image.runnable else { continue };
-        let config = blob_path(config);
+        let config = path(config)?;
         let tag = bare_tag(image.name).map(|_| image.name.to_string());
         match listed.iter_mut().find(|listed| listed.config == config) {
             Some(listed) => listed.repo_tags.extend(tag),
             None => listed.push(DockerImage {
                 config,
                 repo_tags: tag.into_iter().collect(),
-                layers: layers.iter().map(blob_path).collect(),
+                layers: layers.iter().map(path).collect::<Result<_, _>>()?,
             }),
         }
     }
-    listed
+    Ok(listed)
 }
 
 #[cfg(test)]
@@ -139,10 +170,11 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::oci::Digest;
 
-    fn manifest(bytes: &[u8]) -> Descriptor {
-        let media_type = MediaType::new("application/vnd.oci.image.manifest.v1+json");
-        Descriptor::new(media_type, Digest::of(bytes), bytes.len() as u64)
+    fn blob(kind: &str, bytes: &str) -> Descriptor {
+        let media_type = MediaType::new(format!("application/vnd.oci.image.{kind}"));
+        Descriptor::new(media_type, Digest::of(bytes.as_bytes()), bytes.len() as u64)
     }
 
     /// The files of an archive of an image for each name, those of the same letter being the same.
@@ -153,11 +185,14 @@ mod tests {
             .iter()
             .map(|(name, image)| NamedTarget {
                 name,
-                target: manifest(image.as_bytes()),
-                runnable: Some((Digest::of(image.as_bytes()), vec![Digest::of(b"layer")])),
+                target: blob("manifest.v1+json", image),
+                runnable: Some((
+                    blob("config.v1+json", image),
+                    vec![blob("layer.v1.tar+gzip", "layer")],
+                )),
             })
             .collect();
-        let contents = Contents::of(&images).unwrap();
+        let contents = Contents::of(Form::Oci, &images).unwrap();
         assert_eq!(contents.files[0].0, "oci-layout");
         [1, 2].map(|file| serde_json::from_slice(&contents.files[file].1).unwrap())
     }
@@ -191,6 +226,18 @@ mod tests {
             tags.iter().map(|tag| format!("docker.io/library/{tag}")).collect()
         };
         assert_eq!(tags, [&named(&["a:1", "a:2"]), &named(&["b:1"])]);
-        assert_eq!(docker[0]["Layers"], json!([blob_path(&Digest::of(b"layer"))]));
+        let layer = format!("blobs/sha256/{}", Digest::of(b"layer").hex());
+        assert_eq!(docker[0]["Layers"], json!([layer]));
+    }
+
+    #[test]
+    fn dockers_own_form_has_places_for_what_old_dockers_take() {
+        let path = |kind: &str| Form::Docker.path_of(&blob(kind, "x"));
+        let hex = Digest::of(b"x").hex();
+        assert_eq!(path("config.v1+json"), Some(format!("{hex}.json")));
+        assert_eq!(path("layer.v1.tar"), Some(format!("{hex}.tar")));
+        assert_eq!(path("layer.v1.tar+gzip"), Some(format!("{hex}.tar.gz")));
+        assert_eq!(path("layer.v1.tar+zstd"), None);
+        assert_eq!(path("manifest.v1+json"), None);
     }
 }

@@ -44,6 +44,17 @@ pub enum Error {
     /// A wrong blob is in a stream.
     #[error("{0} can't be gone on with: a blob that is wrong has been written to it")]
     Spoiled(String),
+    /// A layer that old dockers can't unpack.
+    #[error("blob {digest} is of the type {media_type}, which docker's own form has no place for")]
+    Packing {
+        /// The blob.
+        digest: Digest,
+        /// What it is.
+        media_type: String,
+    },
+    /// Docker's own form knows no indexes.
+    #[error("an archive in docker's own form holds one platform of an image")]
+    SeveralPlatforms,
     /// No JSON came of a table of contents.
     #[error("a table of contents can't be made")]
     Contents(#[from] serde_json::Error),
@@ -64,7 +75,9 @@ impl Error {
 impl Diagnose for Error {
     fn failure(&self) -> Failure {
         match self {
-            Self::Terminal | Self::Directory(_) => Failure::Usage,
+            Self::Terminal | Self::Directory(_) | Self::Packing { .. } | Self::SeveralPlatforms => {
+                Failure::Usage
+            }
             Self::Mismatch { .. } | Self::Spoiled(_) => Failure::Verification,
             _ if self.reason().is_some_and(is_disk_full) => Failure::DiskFull,
             Self::Create { .. } | Self::Write { .. } | Self::Contents(_) | Self::Stopped(_) => {
@@ -82,7 +95,13 @@ impl Diagnose for Error {
                 "name a file with -o FILE, or let another program read it: pullctl save -o - REF | ssh NODE pullctl load"
             }
             Self::Directory(_) => "name a file in it",
-            Self::Spoiled(_) => "write to a file: there a blob can be taken back",
+            Self::Spoiled(_) => {
+                "write to a file without --compress: there a blob can be taken back"
+            }
+            Self::Packing { .. } => {
+                "leave out --format docker: docker takes the other form, too, from 23 on with zstd in it"
+            }
+            Self::SeveralPlatforms => "leave out --format docker, or name one --platform",
             _ => match self.reason() {
                 Some(error) if is_disk_full(error) => "free space there, or name another place",
                 Some(error) => match error.kind() {

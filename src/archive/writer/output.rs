@@ -63,7 +63,7 @@ impl Target {
         match self {
             Self::StandardOutput => {
                 let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(failed)?;
-                Ok((Output { file: stdout.into(), is_stream: true }, None))
+                Ok((Output::new(stdout.into(), true), None))
             }
             Self::Stream(path) => {
                 let flags = rustix::fs::OFlags::NOCTTY.bits().cast_signed();
@@ -72,12 +72,12 @@ impl Target {
                 if file.is_terminal() {
                     return Err(Error::Terminal);
                 }
-                Ok((Output { file, is_stream: true }, None))
+                Ok((Output::new(file, true), None))
             }
             Self::File(path) => {
                 let (file, partial) = temporary(path).map_err(failed)?;
                 let unfinished = Unfinished { partial, target: path.clone() };
-                Ok((Output { file, is_stream: false }, Some(unfinished)))
+                Ok((Output::new(file, false), Some(unfinished)))
             }
         }
     }
@@ -116,9 +116,19 @@ impl Unfinished {
 pub(super) struct Output {
     file: File,
     is_stream: bool,
+    is_closed: bool,
 }
 
 impl Output {
+    fn new(file: File, is_stream: bool) -> Self {
+        Self { file, is_stream, is_closed: false }
+    }
+
+    /// Takes nothing more.
+    pub(super) fn close(&mut self) {
+        self.is_closed = true;
+    }
+
     /// Whether what was written is out of reach.
     pub(super) fn is_stream(&self) -> bool {
         self.is_stream
@@ -133,7 +143,7 @@ impl Output {
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        if self.is_closed { Err(io::ErrorKind::BrokenPipe.into()) } else { self.file.write(bytes) }
     }
 
     fn flush(&mut self) -> io::Result<()> {

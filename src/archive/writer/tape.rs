@@ -65,8 +65,7 @@ impl<W: Write> Tape<W> {
 
     /// What ends the archive.
     pub(super) fn end(&mut self) -> io::Result<()> {
-        self.content(&[0; 2 * BLOCK_BYTES as usize])?;
-        self.output.flush()
+        self.content(&[0; 2 * BLOCK_BYTES as usize])
     }
 
     /// Goes back to `position`; the output is told apart.

@@ -4,25 +4,23 @@
 //! Two threads share the work, one hashing and one writing: either alone is about as fast as `cp`, and
 //! the two in turn would be half of that.
 
-use std::io::{self, BufWriter, Write as _};
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::contents::{Contents, blob_path};
+use super::contents::Contents;
 use super::error::Error;
-use super::output::{Output, Target, Unfinished};
+use super::output::{Target, Unfinished};
 use super::tape::Tape;
+use super::wrapping::{Wrapped, Wrapping};
 use crate::oci::{Descriptor, Digest, Hasher};
 
 /// Orders on their way to the writing thread, and pieces on theirs to the hashing one. A piece is at
 /// most some hundred KiB, so this bounds the memory behind a slow disk to a few MiB.
 const QUEUE: usize = 4;
-
-/// Bytes of headers and small blobs that are written at a time (64 KiB).
-const BUFFER_BYTES: usize = 64 << 10;
 
 /// An archive being written. It is not there until [`Writer::finish`].
 #[derive(Debug)]
@@ -38,10 +36,11 @@ struct State {
     thread: Option<JoinHandle<io::Result<()>>>,
     unfinished: Option<Unfinished>,
     place: String,
-    is_stream: bool,
+    /// Whether a blob can be taken back.
+    is_cuttable: bool,
     /// Whether a blob was begun and neither kept nor taken back.
     is_amid_blob: bool,
-    /// Whether a wrong blob is in a stream.
+    /// Whether a wrong blob is in what can't be cut.
     is_spoiled: bool,
 }
 
@@ -65,12 +64,14 @@ impl Writer {
     ///
     /// # Errors
     /// When there can be none at `target`.
-    pub async fn create(target: Target) -> Result<Self, Error> {
+    pub async fn create(target: Target, wrapping: Wrapping) -> Result<Self, Error> {
         let place = target.place();
         let opened = spawn_blocking(move || target.open()).await;
         let (output, unfinished) =
             opened.map_err(|stopped| Error::Stopped(io::Error::other(stopped)))??;
-        let is_stream = output.is_stream();
+        let is_cuttable = !output.is_stream() && wrapping == Wrapping::None;
+        let output = wrapping.around(output);
+        let output = output.map_err(|source| Error::Write { place: place.clone(), source })?;
         let (orders, queue) = mpsc::channel(QUEUE);
         let thread = Some(spawn_blocking(move || carry_out(output, queue)));
         let state = State {
@@ -78,7 +79,7 @@ impl Writer {
             thread,
             unfinished,
             place,
-            is_stream,
+            is_cuttable,
             is_amid_blob: false,
             is_spoiled: false,
         };
@@ -100,19 +101,19 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes a small blob, whose bytes are the right ones.
+    /// Writes a small file, whose bytes are the right ones.
     ///
     /// # Errors
     /// [`Error::Write`].
-    pub async fn document(&self, digest: &Digest, bytes: Bytes) -> Result<(), Error> {
-        self.state.lock().await.whole(blob_path(digest), bytes).await
+    pub async fn document(&self, path: String, bytes: Bytes) -> Result<(), Error> {
+        self.state.lock().await.whole(path, bytes).await
     }
 
-    /// Begins a blob, after the one before is kept or taken back.
+    /// Begins the blob that is to be at `path`, after the one before is kept or taken back.
     ///
     /// # Errors
     /// [`Error::Spoiled`] when a wrong one can't be taken back; [`Error::Write`].
-    pub async fn blob(&self, descriptor: &Descriptor) -> Result<BlobWriter, Error> {
+    pub async fn blob(&self, path: String, descriptor: &Descriptor) -> Result<BlobWriter, Error> {
         let mut state = Arc::clone(&self.state).lock_owned().await;
         if state.is_amid_blob {
             // Whoever began it was ended.
@@ -121,8 +122,8 @@ impl Writer {
         if state.is_spoiled {
             return Err(Error::Spoiled(state.place.clone()));
         }
-        let descriptor = descriptor.clone();
-        Ok(BlobWriter { state, descriptor, hashing: Hashing::start(), length: 0 })
+        let Descriptor { digest, size, .. } = *descriptor;
+        Ok(BlobWriter { state, path, digest, size, hashing: Hashing::start(), length: 0 })
     }
 
     /// Ends the archive, and shows it under its name.
@@ -160,7 +161,7 @@ impl State {
 
     async fn take_back(&mut self) -> Result<(), Error> {
         self.is_amid_blob = false;
-        if self.is_stream {
+        if !self.is_cuttable {
             self.is_spoiled = true;
             return Ok(());
         }
@@ -187,7 +188,11 @@ impl State {
 #[derive(Debug)]
 pub struct BlobWriter {
     state: OwnedMutexGuard<State>,
-    descriptor: Descriptor,
+    path: String,
+    /// What it must hash to.
+    digest: Digest,
+    /// How many bytes it must have.
+    size: u64,
     hashing: Hashing,
     /// Bytes so far.
     length: u64,
@@ -212,8 +217,8 @@ impl BlobWriter {
     pub async fn commit(mut self) -> Result<(), Error> {
         self.begin().await?;
         let actual = self.hashing.finish().await?;
-        let (expected, size) = (self.descriptor.digest, self.length);
-        if actual == expected && size == self.descriptor.size {
+        let (expected, size) = (self.digest, self.length);
+        if actual == expected && size == self.size {
             self.state.is_amid_blob = false;
             return self.state.order(Order::Pad).await;
         }
@@ -234,8 +239,7 @@ impl BlobWriter {
         if self.state.is_amid_blob {
             return Ok(());
         }
-        let Descriptor { digest, size, .. } = &self.descriptor;
-        let order = Order::File(blob_path(digest), *size);
+        let order = Order::File(std::mem::take(&mut self.path), self.size);
         self.state.order(order).await?;
         self.state.is_amid_blob = true;
         Ok(())
@@ -275,27 +279,29 @@ impl Hashing {
 }
 
 /// The writing thread.
-fn carry_out(output: Output, mut orders: mpsc::Receiver<Order>) -> io::Result<()> {
-    let mut tape = Tape::new(BufWriter::with_capacity(BUFFER_BYTES, output));
+fn carry_out(output: Wrapped, mut orders: mpsc::Receiver<Order>) -> io::Result<()> {
+    let mut tape = Tape::new(output);
     let mut begin = 0;
     while let Some(order) = orders.blocking_recv() {
-        match order {
-            Order::Directory(name) => tape.directory(name)?,
+        let done = match order {
+            Order::Directory(name) => tape.directory(name),
             Order::File(name, size) => {
                 begin = tape.position();
-                tape.file(&name, size)?;
+                tape.file(&name, size)
             }
-            Order::Content(bytes) => tape.content(&bytes)?,
-            Order::Pad => tape.pad()?,
-            Order::TakeBack => {
-                let output = tape.back_to(begin);
-                output.flush()?;
-                output.get_mut().cut(begin)?;
+            Order::Content(bytes) => tape.content(&bytes),
+            Order::Pad => tape.pad(),
+            Order::TakeBack => tape.back_to(begin).cut(begin),
+            Order::End => {
+                tape.end()?;
+                return tape.into_output().finish();
             }
-            Order::End => tape.end()?,
+        };
+        if done.is_err() {
+            tape.into_output().abandon();
+            return done;
         }
     }
-    // What an archive that was given up still holds back is not worth a write.
-    let _ = tape.into_output().into_parts();
+    tape.into_output().abandon();
     Ok(())
 }

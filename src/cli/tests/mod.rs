@@ -85,12 +85,24 @@ fn what_makes_no_sense_is_refused_with_exit_code_2() {
         "pull a --unheard-of",
         "images -o xml",
         "rm",
+        "save a",
+        "save -o x",
+        "save -o x a --plain-http",
+        "save -o x a --concurrency 3",
+        "save -o x a --from containerd",
+        "save -o x a --compress xz",
         "completion tcsh",
         "push a",
     ] {
         let error = parse(line).expect_err(line);
         assert_eq!(error.exit_code(), 2, "{line}");
     }
+}
+
+#[test]
+fn how_registries_are_asked_matters_to_a_save_from_them_only() {
+    parse("save -o x a").unwrap();
+    parse("save -o x a --from registry --plain-http --concurrency 3 -u ann").unwrap();
 }
 
 #[test]

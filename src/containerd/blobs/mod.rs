@@ -7,6 +7,7 @@
 //! | `ingest` | one blob being written |
 //! | `write_stream`, `content_file` with `appender` | the ways that its bytes take: gRPC, or the daemon's own file |
 //! | `put`, `blob_file` | small blobs, in one message or put in place by us |
+//! | `stored_file` | a blob read from the daemon's own file |
 //! | `labelling` | labels that several tasks add to one blob |
 
 mod appender;
@@ -17,6 +18,7 @@ mod ingest;
 pub(super) mod labelling;
 mod open;
 mod put;
+mod stored_file;
 mod turn;
 mod write_stream;
 

@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::OnceCell;
 
-use crate::archive::{BlobWriter, Contents, NamedTarget, Target, WriteError, Writer};
+use crate::archive::{
+    BlobWriter, Contents, Form, NamedTarget, Target, Wrapping, WriteError, Writer,
+};
 use crate::oci::{Descriptor, Digest};
 use crate::sync::lock;
 use crate::transfer::error::Error;
@@ -20,6 +22,8 @@ use crate::transfer::sink::{Announced, Ingest, Opened, Outcome, Sink};
 #[derive(Debug)]
 pub struct ArchiveSink {
     target: Target,
+    form: Form,
+    wrapping: Wrapping,
     /// Begun when all is known.
     writer: OnceCell<Writer>,
     /// Blobs that are in the archive.
@@ -28,12 +32,12 @@ pub struct ArchiveSink {
 
 impl ArchiveSink {
     /// A sink that writes to `target`. Nothing is written yet.
-    pub fn new(target: Target) -> Self {
-        Self { target, writer: OnceCell::new(), written: Arc::default() }
+    pub fn new(target: Target, form: Form, wrapping: Wrapping) -> Self {
+        Self { target, form, wrapping, writer: OnceCell::new(), written: Arc::default() }
     }
 
     async fn writer(&self) -> Result<&Writer, Error> {
-        let begin = || Writer::create(self.target.clone());
+        let begin = || Writer::create(self.target.clone(), self.wrapping);
         Ok(self.writer.get_or_try_init(begin).await?)
     }
 }
@@ -48,7 +52,16 @@ impl Sink for ArchiveSink {
         Ok(None)
     }
 
+    fn needed(&self, layers: &[Descriptor]) -> Vec<Descriptor> {
+        let written = lock(&self.written);
+        layers.iter().filter(|layer| !written.contains(&layer.digest)).cloned().collect()
+    }
+
     async fn announce(&self, images: &[Announced<'_>]) -> Result<(), Error> {
+        let is_alone = |image: &Announced<'_>| image.plan.images.len() == 1;
+        if self.form == Form::Docker && !images.iter().all(is_alone) {
+            return Err(WriteError::SeveralPlatforms.into());
+        }
         let selections = images.iter().map(|image| Selection::of(image.names, image.plan));
         let selections: Vec<_> = selections.collect::<Result<_, _>>().map_err(WriteError::from)?;
         let named: Vec<NamedTarget<'_>> = images
@@ -60,12 +73,13 @@ impl Sink for ArchiveSink {
                 runnable: image.plan.images.iter().find(|image| image.is_image()).map(runnable),
             })
             .collect();
-        let contents = Contents::of(&named)?;
+        let contents = Contents::of(self.form, &named)?;
         let writer = self.writer().await?;
         writer.begin(contents).await?;
         for Document { descriptor, bytes, .. } in selections.iter().flat_map(|it| &it.documents) {
+            let Some(path) = self.form.path_of(descriptor) else { continue };
             if lock(&self.written).insert(descriptor.digest) {
-                writer.document(&descriptor.digest, bytes.clone()).await?;
+                writer.document(path, bytes.clone()).await?;
             }
         }
         Ok(())
@@ -80,7 +94,10 @@ impl Sink for ArchiveSink {
         if lock(&self.written).contains(&descriptor.digest) {
             return Ok(Opened::Exists);
         }
-        let blob = self.writer().await?.blob(descriptor).await?;
+        let (digest, media_type) = (descriptor.digest, descriptor.media_type.to_string());
+        let path = self.form.path_of(descriptor);
+        let path = path.ok_or(WriteError::Packing { digest, media_type })?;
+        let blob = self.writer().await?.blob(path, descriptor).await?;
         let (digest, written) = (descriptor.digest, Arc::clone(&self.written));
         Ok(Opened::Ingest(Box::new(ArchiveIngest { blob, digest, written })))
     }
@@ -98,8 +115,8 @@ impl Sink for ArchiveSink {
     }
 }
 
-fn runnable(image: &Arc<PlatformImage>) -> (Digest, Vec<Digest>) {
-    (image.config.digest, image.layers.iter().map(|layer| layer.digest).collect())
+fn runnable(image: &Arc<PlatformImage>) -> (Descriptor, Vec<Descriptor>) {
+    (image.config.clone(), image.layers.clone())
 }
 
 /// A layer on its way into the archive.

@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::stream::StreamExt as _;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::stored::StoredBlob;
 use crate::containerd::{self, Client};
+use crate::images;
 use crate::oci::{Descriptor, Digest, MAX_MANIFEST_BYTES};
 use crate::progress;
 use crate::transfer::error::Error;
 use crate::transfer::source::{BlobStream, DocumentKind, Resolved, Source};
+
+/// Blobs looked for side by side: each costs the daemon a short read.
+const CONCURRENT_LOOKS: usize = 16;
 
 /// An image that a namespace has under a name.
 pub struct ContainerdSource {
@@ -46,7 +50,7 @@ impl Source for ContainerdSource {
             Some(image) => {
                 Ok(Resolved { descriptor: image.target, place: self.place(), document: None })
             }
-            None => Err(Error::NoImage { name: self.name.clone(), place: self.place() }),
+            None => Err(images::not_found(&self.client, &self.name).await?.into()),
         }
     }
 
@@ -60,13 +64,30 @@ impl Source for ContainerdSource {
         Ok(bytes)
     }
 
+    async fn missing(&self, blobs: &[Descriptor]) -> Result<Vec<Digest>, Error> {
+        let looks = blobs.iter().cloned().map(|blob| {
+            let content = self.client.content();
+            async move { Ok::<_, Error>((content.info(&blob.digest).await?, blob)) }
+        });
+        let found: Vec<_> = stream::iter(looks).buffered(CONCURRENT_LOOKS).try_collect().await?;
+        let mut missing = Vec::new();
+        for (info, Descriptor { digest, size, .. }) in found {
+            match info {
+                Some(info) if info.size == size => {}
+                Some(_) => return Err(Error::Damaged { digest, place: self.place() }),
+                None => missing.push(digest),
+            }
+        }
+        Ok(missing)
+    }
+
     async fn blob(
         &self,
         descriptor: &Descriptor,
         offset: u64,
     ) -> Result<Box<dyn BlobStream>, Error> {
         let digest = descriptor.digest;
-        let pieces = self.client.content().reader(&digest, offset).await;
+        let pieces = self.client.content().nearest_reader(&digest, offset).await;
         let pieces = pieces.map_err(|error| explain(digest, self.place(), error))?;
         let (place, progress) = (self.place(), Arc::clone(&self.progress));
         // The daemon opens the blob when it is asked for the first bytes.
