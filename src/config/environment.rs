@@ -3,6 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::{fs, io};
 
 /// The variables that say where files are, read once so that tests need not set them.
 #[derive(Debug, Clone, Default)]
@@ -14,7 +15,7 @@ pub struct Environment {
     /// `REGISTRY_AUTH_FILE`: podman's logins.
     pub registry_auth_file: Option<PathBuf>,
     /// Where podman keeps them otherwise: `$XDG_RUNTIME_DIR/containers`, or without that variable
-    /// `/run/containers/UID`.
+    /// `/run/containers/UID`, if that can be reached.
     pub podman_directory: Option<PathBuf>,
     /// `XDG_CONFIG_HOME`, where podman looks after that.
     pub config_home: Option<PathBuf>,
@@ -26,14 +27,14 @@ impl Environment {
         let path = |name| env::var_os(name).filter(|value: &OsString| !value.is_empty());
         let uid = rustix::process::getuid().as_raw();
         let podman_directory = match path("XDG_RUNTIME_DIR") {
-            Some(directory) => PathBuf::from(directory).join("containers"),
-            None => format!("/run/containers/{uid}").into(),
+            Some(directory) => Some(PathBuf::from(directory).join("containers")),
+            None => Some(format!("/run/containers/{uid}").into()).filter(may_be_reached),
         };
         Self {
             home: env::home_dir(),
             docker_config: path("DOCKER_CONFIG").map(PathBuf::from),
             registry_auth_file: path("REGISTRY_AUTH_FILE").map(PathBuf::from),
-            podman_directory: Some(podman_directory),
+            podman_directory,
             config_home: path("XDG_CONFIG_HOME").map(PathBuf::from),
         }
     }
@@ -59,6 +60,12 @@ impl Environment {
             .map(|directory| directory.join("auth.json"))
             .collect()
     }
+}
+
+/// Whether the directory, if there is one, lies in none that is closed to this user. Podman run by root
+/// closes `/run/containers` to all others, whose logins it then can't hold.
+fn may_be_reached(directory: &PathBuf) -> bool {
+    !fs::metadata(directory).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 #[cfg(test)]

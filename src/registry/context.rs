@@ -171,6 +171,16 @@ impl Context {
         }
     }
 
+    /// Tells, once a run, that `host` is asked no more because its bytes were wrong.
+    pub(crate) fn found_wrong(&self, host: &str) {
+        if lock(&self.passed_over).insert(host.to_owned()) {
+            let message = format!("{host} is left out: it gave wrong bytes");
+            let hint = format!("find out what alters the content of {host}");
+            let notice = Notice::new("host-passed-over", message).with_hint(hint);
+            self.sink.event(Event::Warning(notice));
+        }
+    }
+
     /// Reports one request.
     pub(crate) fn attempt(&self, host: &str, request: &str, outcome: String, started: Instant) {
         self.sink.event(Event::Attempt(HostAttempt {

@@ -18,6 +18,7 @@ use crate::registry::blob::source::Source;
 use crate::registry::blob::stream::BlobStream;
 use crate::registry::context::Context;
 use crate::registry::error::{Error, SetupError};
+use crate::registry::http::authority::authority;
 use crate::registry::http::endpoint::Endpoint;
 use crate::registry::policy::Policy;
 use crate::sync::lock;
@@ -191,6 +192,16 @@ impl Repository {
         self.leave_out(hosts, Capability::Pull)
     }
 
+    /// As [`Repository::distrust`] for the one `host` whose bytes were found to be the wrong ones: the
+    /// user is told.
+    pub fn convict(&self, host: &str) -> bool {
+        let another_left = self.distrust(slice::from_ref(&host.to_owned()));
+        if another_left {
+            self.registry.context.found_wrong(host);
+        }
+        another_left
+    }
+
     /// Takes back [`Repository::distrust`] of `hosts`: it was another host whose bytes were wrong.
     pub fn trust(&self, hosts: &[String]) {
         self.registry.context.trust(hosts);
@@ -252,14 +263,9 @@ impl Repository {
 
 /// A host that nothing is configured for.
 fn anonymous(url: &Url) -> Option<RegistryHost> {
-    let host = url.host_str()?;
-    let authority = match url.port() {
-        Some(port) => format!("{host}:{port}"),
-        None => host.to_owned(),
-    };
     Some(RegistryHost {
         scheme: url.scheme().to_owned(),
-        authority,
+        authority: url.has_host().then(|| authority(url))?,
         path: String::new(),
         capabilities: Capabilities::ALL,
         ca: Vec::new(),

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use tracing::debug;
 
-use super::{Error, Layer, Unpacked};
+use super::{Error, Layer};
 use crate::containerd::{Committed, Labels, Mount, Prepared, Snapshots};
 use crate::sync::lock;
 
@@ -121,18 +121,18 @@ impl ActiveSnapshot {
     /// Commits it as `layer`'s snapshot. One that was made [apart](ActiveSnapshots::apart) gets its
     /// parent by this, of a daemon that [can do so](ActiveSnapshots::can_rebase). Where another client
     /// was quicker, or the daemon refuses, it is removed.
-    pub(super) async fn commit(self, layer: &Layer) -> Result<Unpacked, Error> {
+    pub(super) async fn commit(self, layer: &Layer) -> Result<Committed, Error> {
         let chain = layer.identity.chain_id.to_string();
         let parent = layer.identity.parent.map(|parent| parent.to_string());
         let labels = self.all.layer_labels(layer);
         match self.all.snapshots.commit(&chain, &self.key, parent.as_deref(), &labels).await {
             Ok(Committed::Done) => {
                 self.all.keys().remove(&self.key);
-                Ok(Unpacked::Done)
+                Ok(Committed::Done)
             }
             Ok(Committed::Exists) => {
                 self.remove().await;
-                Ok(Unpacked::Exists)
+                Ok(Committed::Exists)
             }
             Err(error) => {
                 self.remove().await;

@@ -2,11 +2,12 @@
 
 use super::active::{ActiveSnapshot, ActiveSnapshots};
 use super::ground::Ground;
-use super::learnt::Learnt;
+use super::known::Unpacked;
 use super::measure;
+use super::remarks::Remarks;
 use super::room::{Allowance, has_room_at};
-use super::{Error, Layer, Unpacked};
-use crate::containerd::{self, Client, ContentStore, Diff, Mount};
+use super::{Error, Layer};
+use crate::containerd::{self, Client, Committed, ContentStore, Diff, Mount};
 use crate::oci::DiffId;
 
 /// What of containerd's words says that a blob is no archive, rather than that unpacking it failed
@@ -25,7 +26,7 @@ const OLD_SPARSE: &str = "unhandled tar header type 83";
 #[derive(Debug, Clone)]
 pub(super) struct DaemonUnpacker {
     active: ActiveSnapshots,
-    learnt: Learnt,
+    remarks: Remarks,
     allowance: Allowance,
     content: ContentStore,
     diff: Diff,
@@ -36,11 +37,11 @@ impl DaemonUnpacker {
     pub(super) fn new(
         client: &Client,
         active: ActiveSnapshots,
-        learnt: Learnt,
+        remarks: Remarks,
         allowance: Allowance,
     ) -> Self {
         let (content, diff) = (client.content(), client.diff());
-        Self { active, learnt, allowance, content, diff }
+        Self { active, remarks, allowance, content, diff }
     }
 
     /// Makes the snapshot of `layer`, whose parent's must be committed, out of what is `prepared` for
@@ -58,9 +59,12 @@ impl DaemonUnpacker {
             None => self.active.on_parent(layer).await?,
             prepared => prepared,
         };
-        let Some(active) = active else { return Ok(Unpacked::Exists) };
+        let Some(active) = active else { return Ok(Unpacked::default()) };
         match self.fill(layer, &active).await {
-            Ok(()) => active.commit(layer).await,
+            Ok(bytes) => Ok(match active.commit(layer).await? {
+                Committed::Done => Unpacked { ground: None, bytes: Some(bytes) },
+                Committed::Exists => Unpacked::default(),
+            }),
             Err(error) => {
                 active.remove().await;
                 Err(error)
@@ -68,15 +72,16 @@ impl DaemonUnpacker {
         }
     }
 
-    async fn fill(&self, layer: &Layer, active: &ActiveSnapshot) -> Result<(), Error> {
+    /// Has it filled, and returns how many bytes the layer's archive is.
+    async fn fill(&self, layer: &Layer, active: &ActiveSnapshot) -> Result<u64, Error> {
         if self.allowance.is_limited() {
             measure::take_of_limit(layer, &self.content, &self.allowance).await?;
         }
         let applied = self.diff.apply(&layer.descriptor, &active.mounts).await;
         let applied = applied.map_err(|error| explain(layer, &active.mounts, error))?;
         layer.check(DiffId(applied.digest))?;
-        self.learnt.unpacked(layer, applied.size);
-        Ok(())
+        self.remarks.unpacked(layer);
+        Ok(applied.size)
     }
 }
 

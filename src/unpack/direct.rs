@@ -10,21 +10,20 @@ use std::io::BufRead;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::sync::OnceCell;
 use tracing::debug;
 
 use super::active::{ActiveSnapshot, ActiveSnapshots};
-use super::extract::{
-    self, ExtractOptions, Extracted, Extractor, ImpliedDirectory, Roots, Whiteouts,
-};
+use super::blocking::run_blocking;
+use super::extract::{self, ExtractOptions, Extractor, ImpliedDirectory, Roots, Whiteouts};
+use super::extraction::{Extraction, Filled};
 use super::ground::{self, Ground};
-use super::learnt::Learnt;
-use super::places::Places;
+use super::known::{Layers, Unpacked};
+use super::remarks::Remarks;
 use super::room::Allowance;
 use super::unsound::Unsound;
-use super::{Error, Layer, Unpacked};
-use crate::oci::{Compression, MediaKind};
+use super::{Error, Layer};
+use crate::containerd::Committed;
 
 /// Chunks that wait for the extractor's thread. A chunk is what one read from a socket gave, at most
 /// a few hundred KiB.
@@ -34,34 +33,14 @@ const QUEUED_CHUNKS: usize = 16;
 #[derive(Debug)]
 pub(super) struct DirectUnpacker {
     active: ActiveSnapshots,
-    learnt: Learnt,
+    layers: Arc<Layers>,
+    remarks: Remarks,
     allowance: Allowance,
     /// Whether the daemon and we were seen to mean the same directories.
     proven: OnceCell<()>,
     /// Whether what was extracted apart can be put on its parent when it is committed.
     can_rebase: OnceCell<bool>,
-    places: Places,
     roots: Arc<Roots>,
-}
-
-/// A layer being extracted while its blob comes in.
-#[derive(Debug)]
-pub(super) struct Extraction {
-    layer: Layer,
-    active: ActiveSnapshot,
-    ground: Ground,
-    extractor: Extractor,
-    is_apart: bool,
-}
-
-/// A layer that is extracted in full, and is the one that the image configuration names.
-#[derive(Debug)]
-pub(super) struct Filled {
-    layer: Layer,
-    active: ActiveSnapshot,
-    ground: Ground,
-    extracted: Extracted,
-    is_apart: bool,
 }
 
 impl DirectUnpacker {
@@ -73,17 +52,18 @@ impl DirectUnpacker {
     pub(super) fn new(
         snapshotter: &str,
         active: ActiveSnapshots,
-        learnt: Learnt,
+        layers: Arc<Layers>,
+        remarks: Remarks,
         allowance: Allowance,
     ) -> Result<Self, Unsound> {
         ground::check_process(snapshotter)?;
         Ok(Self {
             active,
-            learnt,
+            layers,
+            remarks,
             allowance,
             proven: OnceCell::new(),
             can_rebase: OnceCell::new(),
-            places: Places::default(),
             roots: Arc::default(),
         })
     }
@@ -135,7 +115,7 @@ impl DirectUnpacker {
             None => Whiteouts::Remove,
         };
         let allowance = self.allowance.clone();
-        Ok(ExtractOptions { compression: compression(layer)?, whiteouts, allowance })
+        Ok(ExtractOptions { compression: layer.compression()?, whiteouts, allowance })
     }
 
     /// The directories of `active`, which are known to be the daemon's too.
@@ -155,10 +135,10 @@ impl DirectUnpacker {
         blob: impl BufRead + Send + 'static,
     ) -> Result<Unpacked, Error> {
         let Some(active) = self.active.on_parent(layer).await? else {
-            return Ok(Unpacked::Exists);
+            return Ok(Unpacked::default());
         };
         match self.fill(layer, &active, blob).await {
-            Ok(ground) => self.commit_filled(layer, active, ground).await,
+            Ok((ground, bytes)) => commit(layer, active, ground, bytes).await,
             Err(error) => {
                 active.remove().await;
                 Err(error)
@@ -171,7 +151,7 @@ impl DirectUnpacker {
         layer: &Layer,
         active: &ActiveSnapshot,
         blob: impl BufRead + Send + 'static,
-    ) -> Result<Ground, Error> {
+    ) -> Result<(Ground, u64), Error> {
         let ground = self.ground(active).await?;
         let options = self.options(layer)?;
         let roots = Arc::clone(&self.roots);
@@ -183,8 +163,8 @@ impl DirectUnpacker {
         });
         let (extracted, ground) = extracting.await?;
         layer.check(extracted.diff_id)?;
-        self.learnt.extracted(layer, &extracted);
-        Ok(ground)
+        self.remarks.extracted(layer, &extracted);
+        Ok((ground, extracted.written_bytes))
     }
 
     /// Commits the layer under its chain ID. The parent must be committed.
@@ -193,7 +173,7 @@ impl DirectUnpacker {
     /// The daemon's, or [`Error::Extract`] when the files can't be moved into place. Nothing is left
     /// of the attempt then.
     pub(super) async fn commit(&self, filled: Filled) -> Result<Unpacked, Error> {
-        self.learnt.extracted(&filled.layer, &filled.extracted);
+        self.remarks.extracted(&filled.layer, &filled.extracted);
         if !filled.is_apart {
             return self.commit_completed(filled).await;
         }
@@ -216,7 +196,7 @@ impl DirectUnpacker {
             return None;
         }
         let parent = filled.layer.identity.parent?;
-        let lowers = self.places.down_from(parent);
+        let lowers = self.layers.directories_down_from(parent);
         // Who looks for nothing there need not know them.
         lowers.or_else(|| filled.extracted.implied.is_empty().then(Vec::new))
     }
@@ -236,7 +216,7 @@ impl DirectUnpacker {
     async fn place(&self, filled: &Filled) -> Result<Unpacked, Error> {
         let layer = &filled.layer;
         let Some(active) = self.active.on_parent(layer).await? else {
-            return Ok(Unpacked::Exists);
+            return Ok(Unpacked::default());
         };
         let moved = match Ground::of(&active.mounts) {
             Ok(ground) => {
@@ -256,7 +236,7 @@ impl DirectUnpacker {
             Err(unsound) => Err(unsound.into()),
         };
         match moved {
-            Ok(ground) => self.commit_filled(layer, active, ground).await,
+            Ok(ground) => commit(layer, active, ground, filled.extracted.written_bytes).await,
             Err(error) => {
                 active.remove().await;
                 Err(error)
@@ -266,72 +246,31 @@ impl DirectUnpacker {
 
     /// Commits the snapshot that the layer was extracted to.
     async fn commit_completed(&self, filled: Filled) -> Result<Unpacked, Error> {
-        let Filled { layer, active, ground, extracted: Extracted { implied, .. }, .. } = filled;
-        let roots = Arc::clone(&self.roots);
-        let inherited =
-            run_blocking(move || inherit(&implied, &ground, &roots).map(|()| ground)).await;
+        let Filled { layer, active, ground, extracted, .. } = filled;
+        let (bytes, roots) = (extracted.written_bytes, Arc::clone(&self.roots));
+        let inherit = move || inherit(&extracted.implied, &ground, &roots).map(|()| ground);
+        let inherited = run_blocking(inherit).await;
         match inherited {
-            Ok(ground) => self.commit_filled(&layer, active, ground).await,
+            Ok(ground) => commit(&layer, active, ground, bytes).await,
             Err(error) => {
                 active.remove().await;
                 Err(error)
             }
         }
     }
-
-    async fn commit_filled(
-        &self,
-        layer: &Layer,
-        active: ActiveSnapshot,
-        ground: Ground,
-    ) -> Result<Unpacked, Error> {
-        let outcome = active.commit(layer).await?;
-        if outcome == Unpacked::Done {
-            self.places.remember(&layer.identity, ground);
-        }
-        Ok(outcome)
-    }
 }
 
-impl Extraction {
-    /// Hands over the blob's next bytes; waits while the disk is behind. After a failure, bytes are
-    /// let go, and [`Extraction::finish`] says why.
-    pub(super) async fn write(&mut self, bytes: Bytes) {
-        let _ = self.extractor.send(bytes).await;
-    }
-
-    /// Says that the blob is complete, waits for the last file, and compares the diff ID.
-    ///
-    /// # Errors
-    /// [`Error::Extract`], [`Error::DiffId`]; the snapshot is removed then.
-    pub(super) async fn finish(self) -> Result<Filled, Error> {
-        let Self { layer, active, ground, extractor, is_apart } = self;
-        let checked = match extractor.finish().await {
-            Ok(extracted) => layer.check(extracted.diff_id).map(|()| extracted),
-            Err(error) => Err(error.into()),
-        };
-        match checked {
-            Ok(extracted) => Ok(Filled { layer, active, ground, extracted, is_apart }),
-            Err(error) => {
-                active.remove().await;
-                Err(error)
-            }
-        }
-    }
-
-    /// Gives up: the bytes were not the blob's.
-    pub(super) async fn abandon(self) {
-        // Its thread must have stopped writing before the directory goes.
-        self.extractor.abandon().await;
-        self.active.remove().await;
-    }
-}
-
-impl Filled {
-    /// Gives up: the bytes were not the blob's.
-    pub(super) async fn abandon(self) {
-        self.active.remove().await;
-    }
+/// Commits `active`, into whose `ground` so many bytes of files were written.
+async fn commit(
+    layer: &Layer,
+    active: ActiveSnapshot,
+    ground: Ground,
+    bytes: u64,
+) -> Result<Unpacked, Error> {
+    Ok(match active.commit(layer).await? {
+        Committed::Done => Unpacked { ground: Some(ground), bytes: Some(bytes) },
+        Committed::Exists => Unpacked::default(),
+    })
 }
 
 /// Completes directories that the layer does not describe from the layers below.
@@ -340,24 +279,4 @@ fn inherit(implied: &[ImpliedDirectory], ground: &Ground, roots: &Roots) -> Resu
         return Ok(());
     }
     Ok(extract::inherit(implied, ground::open_directory(&ground.upper)?, &ground.lowers, roots)?)
-}
-
-/// How the layer's media type says that it is packed.
-pub(super) fn compression(layer: &Layer) -> Result<Compression, Error> {
-    match layer.descriptor.kind() {
-        MediaKind::Layer { compression, .. } => Ok(compression),
-        _ => Err(Error::NotALayer {
-            layer: layer.descriptor.digest,
-            media_type: layer.descriptor.media_type.clone(),
-        }),
-    }
-}
-
-/// Runs file work where it may block.
-pub(super) async fn run_blocking<T, F>(work: F) -> Result<T, Error>
-where
-    T: Send + 'static,
-    F: FnOnce() -> Result<T, Error> + Send + 'static,
-{
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|stopped| Err(Error::Stopped(stopped)))
 }

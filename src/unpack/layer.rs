@@ -2,7 +2,7 @@
 
 use super::Error;
 use crate::containerd::Labels;
-use crate::oci::{Descriptor, DiffId, LayerIdentity};
+use crate::oci::{Compression, Descriptor, DiffId, LayerIdentity, MediaKind};
 
 /// One layer of an image, and where it belongs.
 #[derive(Debug, Clone)]
@@ -16,6 +16,17 @@ pub struct Layer {
 }
 
 impl Layer {
+    /// How its media type says that it is packed.
+    pub(super) fn compression(&self) -> Result<Compression, Error> {
+        match self.descriptor.kind() {
+            MediaKind::Layer { compression, .. } => Ok(compression),
+            _ => Err(Error::NotALayer {
+                layer: self.descriptor.digest,
+                media_type: self.descriptor.media_type.clone(),
+            }),
+        }
+    }
+
     /// Compares what the layer is, uncompressed, with what the image configuration says.
     pub(super) fn check(&self, actual: DiffId) -> Result<(), Error> {
         if actual == self.identity.diff_id {
@@ -27,13 +38,4 @@ impl Layer {
             actual,
         })
     }
-}
-
-/// The outcome of unpacking one layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unpacked {
-    /// The snapshot was made.
-    Done,
-    /// It was there already, or another client was quicker.
-    Exists,
 }

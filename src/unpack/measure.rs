@@ -4,7 +4,7 @@ use std::io::Read as _;
 
 use futures_util::StreamExt as _;
 
-use super::direct::{compression, run_blocking};
+use super::blocking::run_blocking;
 use super::extract::{ExtractError, queue};
 use super::inflate::Decoder;
 use super::room::Allowance;
@@ -26,7 +26,7 @@ pub(super) async fn take_of_limit(
     content: &ContentStore,
     allowance: &Allowance,
 ) -> Result<(), Error> {
-    let compression = compression(layer)?;
+    let compression = layer.compression()?;
     let (chunks, reader) = queue(QUEUED_CHUNKS);
     let allowance = allowance.clone();
     let measuring = tokio::spawn(run_blocking(move || {

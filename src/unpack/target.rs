@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::direct::{Extraction, Filled, compression, run_blocking};
+use super::blocking::run_blocking;
+use super::extraction::{Extraction, Filled};
 use super::held::Held;
 use super::{Error, Layer};
 
@@ -34,7 +35,7 @@ impl Target {
             Self::Extraction(extraction) => extraction.finish().await.map(Box::new),
             Self::Extracted(outcome) => outcome,
             Self::Memory(held) => {
-                let (compression, diff_id) = (compression(layer)?, layer.identity.diff_id);
+                let (compression, diff_id) = (layer.compression()?, layer.identity.diff_id);
                 return run_blocking(move || {
                     let is_proven = held.diff_id(compression) == Some(diff_id);
                     Ok((Self::Memory(held), is_proven))

@@ -8,9 +8,9 @@ use super::active::{ActiveSnapshot, ActiveSnapshots};
 use super::daemon::DaemonUnpacker;
 use super::direct::DirectUnpacker;
 use super::extract::ExtractError;
-use super::held::{Held, Memory};
+use super::held::Memory;
 use super::known::{Layers, Staged};
-use super::learnt::Learnt;
+use super::remarks::Remarks;
 use super::room::Allowance;
 use super::sink::LayerSink;
 use super::target::Target;
@@ -43,7 +43,6 @@ pub struct Unpacker {
     memory: Memory,
     sink: Arc<dyn Sink>,
     has_warned: AtomicBool,
-    learnt: Learnt,
 }
 
 impl Unpacker {
@@ -60,9 +59,15 @@ impl Unpacker {
         sink: Arc<dyn Sink>,
     ) -> Result<Self, Error> {
         let active = ActiveSnapshots::new(client.snapshots(snapshotter));
-        let learnt = Learnt::new(client, Arc::clone(&sink));
-        let direct =
-            DirectUnpacker::new(snapshotter, active.clone(), learnt.clone(), allowance.clone());
+        let remarks = Remarks::new(client, Arc::clone(&sink));
+        let layers = Arc::<Layers>::default();
+        let direct = DirectUnpacker::new(
+            snapshotter,
+            active.clone(),
+            Arc::clone(&layers),
+            remarks.clone(),
+            allowance.clone(),
+        );
         let direct = match (way, direct) {
             (Way::Daemon, _) => None,
             (_, Ok(direct)) => Some(direct),
@@ -74,12 +79,11 @@ impl Unpacker {
         };
         Ok(Self {
             content: client.content(),
-            daemon: DaemonUnpacker::new(client, active.clone(), learnt.clone(), allowance),
-            learnt,
+            daemon: DaemonUnpacker::new(client, active.clone(), remarks, allowance),
             active,
             direct,
             way,
-            layers: Arc::default(),
+            layers,
             memory: Memory::new(),
             sink,
             has_warned: AtomicBool::new(false),
@@ -88,7 +92,7 @@ impl Unpacker {
 
     /// Takes note that the snapshot of `chain_id` is there.
     pub fn know(&self, chain_id: ChainId) {
-        self.layers.commit(chain_id);
+        self.layers.know(chain_id);
     }
 
     /// Whether the snapshot of `chain_id` is known to be there.
@@ -99,7 +103,7 @@ impl Unpacker {
     /// How many bytes the layer of `chain_id` is, unpacked, if this run has unpacked it: those of its
     /// files by our way, those of its whole archive by containerd's.
     pub fn unpacked_bytes(&self, chain_id: &ChainId) -> Option<u64> {
-        self.learnt.bytes_of(chain_id)
+        self.layers.unpacked_bytes(chain_id)
     }
 
     /// Has the snapshotter provide `layer`, whose parent's snapshot is there, if it fetches layers by
@@ -178,8 +182,10 @@ impl Unpacker {
         }
         let staged = self.layers.take_staged(&chain_id);
         let outcome = match (&self.direct, staged) {
-            (Some(direct), Some(Staged::Filled(filled))) => direct.commit(*filled).await.map(drop),
-            (Some(direct), Some(Staged::Held(held))) => unpack_held(direct, layer, held).await,
+            (Some(direct), Some(Staged::Filled(filled))) => direct.commit(*filled).await,
+            (Some(direct), Some(Staged::Held(held))) => {
+                direct.unpack(layer, held.into_reader()).await
+            }
             (_, Some(Staged::Failed(error))) => Err(error),
             (_, Some(Staged::Prepared(active))) => {
                 return self.leave_to_daemon(layer, Some(active)).await;
@@ -187,7 +193,7 @@ impl Unpacker {
             _ => return self.leave_to_daemon(layer, None).await,
         };
         match outcome {
-            Ok(()) => self.know(chain_id),
+            Ok(unpacked) => self.layers.commit(&layer.identity, unpacked),
             Err(error) => {
                 self.fall_back(chain_id, error)?;
                 self.warn_of_fallback(&chain_id);
@@ -202,8 +208,8 @@ impl Unpacker {
         layer: &Layer,
         prepared: Option<ActiveSnapshot>,
     ) -> Result<(), Error> {
-        self.daemon.unpack(layer, prepared).await?;
-        self.know(layer.identity.chain_id);
+        let unpacked = self.daemon.unpack(layer, prepared).await?;
+        self.layers.commit(&layer.identity, unpacked);
         Ok(())
     }
 
@@ -245,8 +251,4 @@ impl Unpacker {
     fn parent_is_ready(&self, layer: &Layer) -> bool {
         layer.identity.parent.is_none_or(|parent| self.knows(&parent))
     }
-}
-
-async fn unpack_held(direct: &DirectUnpacker, layer: &Layer, held: Held) -> Result<(), Error> {
-    direct.unpack(layer, held.into_reader()).await.map(drop)
 }

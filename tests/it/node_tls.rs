@@ -4,7 +4,8 @@
 use std::fs;
 
 use crate::mirrors::{NAMED, hosts_directory, pull};
-use crate::support::cli::Outcome;
+use crate::support::certificates::OpensslKind;
+use crate::support::cli::{Outcome, Pullctl};
 use crate::support::image::Image;
 use crate::support::nginx::{Nginx, Tls};
 use crate::support::registry::Registry;
@@ -123,5 +124,39 @@ fn skip_verify_of_a_hosts_file_holds_for_its_host_alone_and_over_the_flag() {
             assert_eq!(outcome.code, Some(code), "{content}{flags:?}: {outcome:?}");
             assert_eq!(outcome.stderr.contains("certificate"), code != 0, "{content}: {outcome:?}");
         }
+    }
+}
+
+#[test]
+fn certificates_as_openssl_makes_them_are_trusted_where_go_trusts_them() {
+    let ec =
+        |curve: &'static str, digest| OpensslKind { key: curve, digest, is_own_authority: false };
+    let own = |key| OpensslKind { key, digest: "-sha256", is_own_authority: true };
+    let unverified = ["--skip-verify"];
+    for kind in [
+        ec("ec -pkeyopt ec_paramgen_curve:P-256", "-sha384"),
+        ec("ec -pkeyopt ec_paramgen_curve:P-256", "-sha512"),
+        ec("ec -pkeyopt ec_paramgen_curve:P-384", "-sha512"),
+        ec("ec -pkeyopt ec_paramgen_curve:P-521", "-sha256"),
+        OpensslKind { key: "rsa:3072", digest: "-sha512", is_own_authority: false },
+        own("rsa:2048"),
+        own("ec -pkeyopt ec_paramgen_curve:P-384"),
+    ] {
+        let secured = Secured::new(Tls { openssl: Some(kind), ..Tls::new(NAMED, Validity::Now) });
+        let server = format!("server = \"https://{NAMED}\"\nca = {:?}\n", secured.nginx.ca());
+        let named = hosts_directory(&server);
+        let directory = named.path().display().to_string();
+        for flags in [&["--hosts-dir", directory.as_str()][..], &unverified] {
+            let outcome = secured.pull(NAMED, flags);
+            assert_eq!(outcome.code, Some(0), "{kind:?}: {}", outcome.stderr);
+        }
+        // In the system's store, where the node's owner has put it, as well.
+        let resolve = format!("{NAMED}:{}", secured.nginx.authority());
+        let to = format!("oci:{}", named.path().join("layout").display());
+        let reference = format!("{NAMED}/{}", secured.image);
+        let flags = ["--ignore-containerd-config", "--to", &to, "--resolve", &resolve];
+        let pull = Pullctl::new().args(["pull", &reference]).args(flags);
+        let outcome = pull.env("SSL_CERT_FILE", secured.nginx.ca()).run();
+        assert_eq!(outcome.code, Some(0), "{kind:?}, the system's: {}", outcome.stderr);
     }
 }

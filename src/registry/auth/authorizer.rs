@@ -13,6 +13,7 @@ use super::grant::{Grant, Standing};
 use super::token::{self, Form, Token};
 use crate::config::{Credential, RegistryHost};
 use crate::registry::Fault;
+use crate::registry::http::authority::authority;
 use crate::registry::http::wire::Wire;
 use crate::sync::lock;
 
@@ -133,7 +134,7 @@ impl Authorizer {
         let fetched = token::fetch(wire, bearer, &scopes, login, form).await;
         let fetched = fetched.map_err(|fault| match fault {
             Fault::Challenge(_) => fault,
-            fault => Fault::Token { realm: authority(bearer), fault: Box::new(fault) },
+            fault => Fault::Token { realm: authority(&bearer.realm), fault: Box::new(fault) },
         })?;
         if login.is_some() && fetched.form == Form::Get {
             lock(&self.known).refuses_post = true;
@@ -149,13 +150,5 @@ fn basic_grant(login: Option<&Credential>) -> Grant {
             Grant { header: token::basic(username, password), standing: Standing::Claimed }
         }
         _ => Grant::default(),
-    }
-}
-
-fn authority(bearer: &Bearer) -> String {
-    let host = bearer.realm.host_str().unwrap_or_default();
-    match bearer.realm.port() {
-        Some(port) => format!("{host}:{port}"),
-        None => host.to_owned(),
     }
 }

@@ -1,6 +1,7 @@
 //! One host: connections, requests, redirects and what comes back.
 
 pub(super) mod arrival;
+pub(super) mod authority;
 pub(super) mod body;
 pub(super) mod client_error;
 pub(super) mod clients;

@@ -12,6 +12,7 @@ use url::Url;
 
 use crate::registry::error::{Error, SetupError};
 use crate::registry::fault::Fault;
+use crate::registry::http::authority::authority;
 use crate::registry::http::no_proxy::NoProxy;
 
 /// Schemes that a proxy may have.
@@ -52,14 +53,14 @@ pub struct ProxyChoice {
 pub fn proxy_of(url: &Url) -> Result<Option<ProxyChoice>, Error> {
     let proxies = Proxies::from_environment().map_err(Error::Environment)?;
     Ok(proxies.server(url).map(|server| ProxyChoice {
-        url: format!("{}://{}", server.url.scheme(), server.authority()),
+        url: format!("{}://{}", server.url.scheme(), authority(&server.url)),
         variable: server.variable.clone(),
     }))
 }
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Server").field(&self.authority()).field(&self.variable).finish()
+        f.debug_tuple("Server").field(&authority(&self.url)).field(&self.variable).finish()
     }
 }
 
@@ -81,15 +82,6 @@ impl Server {
             let _ = url.set_scheme("socks5h");
         }
         Ok(Self { url, variable })
-    }
-
-    /// `host[:port]`.
-    fn authority(&self) -> String {
-        let host = self.url.host_str().unwrap_or_default();
-        match self.url.port() {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_owned(),
-        }
     }
 }
 
@@ -137,7 +129,7 @@ impl Proxies {
 
     /// `host[:port]` of the proxy by which `url` is reached.
     pub(crate) fn authority(&self, url: &Url) -> Option<String> {
-        self.server(url).map(Server::authority)
+        self.server(url).map(|server| authority(&server.url))
     }
 }
 

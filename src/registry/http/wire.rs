@@ -16,6 +16,7 @@ use crate::registry::auth::Standing;
 use crate::registry::context::Context;
 use crate::registry::error::SetupError;
 use crate::registry::fault::{Fault, Phase, TlsFault};
+use crate::registry::http::authority::authority;
 use crate::registry::http::body;
 use crate::registry::http::clients::Clients;
 use crate::registry::http::exchange::{Answer, Exchange};
@@ -236,15 +237,6 @@ fn in_ascii(value: &[u8]) -> String {
 /// Headers that every request has of its own, so that a redirect keeps them.
 fn is_ours(name: &HeaderName) -> bool {
     [ACCEPT, ACCEPT_ENCODING, RANGE].contains(name)
-}
-
-/// `host[:port]` of a URL; never its user info.
-fn authority(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    match url.port() {
-        Some(port) => format!("{host}:{port}"),
-        None => host.to_owned(),
-    }
 }
 
 fn header_map<'a>(headers: impl IntoIterator<Item = &'a Header>) -> Result<HeaderMap, SetupError> {

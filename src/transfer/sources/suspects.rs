@@ -92,12 +92,8 @@ impl Suspects {
         self.repository.trust(&std::mem::take(&mut self.left_out));
     }
 
-    fn found(&self, host: &String) -> bool {
-        let others_left = self.repository.distrust(std::slice::from_ref(host));
-        if others_left {
-            tracing::debug!("{host} is left out: it gave wrong bytes");
-        }
-        others_left
+    fn found(&self, host: &str) -> bool {
+        self.repository.convict(host)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A private certificate authority for the tests' TLS servers.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 
@@ -11,6 +12,17 @@ pub(crate) enum Validity {
     Expired,
 }
 
+/// What `openssl req -x509` is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OpensslKind {
+    /// For `-newkey`: `rsa:4096`, `ec -pkeyopt ec_paramgen_curve:P-384`.
+    pub(crate) key: &'static str,
+    /// `-sha512`.
+    pub(crate) digest: &'static str,
+    /// As docker's own guide makes a registry's certificate.
+    pub(crate) is_own_authority: bool,
+}
+
 /// PEM files of one authority and one server certificate.
 pub(crate) struct Certificates {
     pub(crate) authority: PathBuf,
@@ -19,6 +31,43 @@ pub(crate) struct Certificates {
 }
 
 impl Certificates {
+    /// The same made by openssl, for keys (as `-newkey` has them) and digests that others do not make.
+    /// Without an authority of its own, the server is that itself.
+    pub(crate) fn by_openssl(directory: &Path, names: &[&str], kind: &OpensslKind) -> Self {
+        let file = |name: &str| directory.join(name);
+        let openssl = |arguments: &[&str]| {
+            let mut command = Command::new("openssl");
+            let made = command.args(arguments).current_dir(directory).output().expect("it runs");
+            assert!(made.status.success(), "{arguments:?}: {made:?}");
+        };
+        let key: Vec<&str> = kind.key.split(' ').collect();
+        let new = |name: &str, more: &[&str]| {
+            let (key_file, file) = (format!("{name}.key"), format!("{name}.crt"));
+            let subject = format!("/CN=test {name}");
+            let own = ["req", "-x509", "-nodes", "-days", "2", "-subj", &subject, "-newkey"];
+            let files = ["-keyout", &key_file, "-out", &file];
+            openssl(&[&own[..], &key, &files, &[kind.digest], more].concat());
+        };
+        let names: Vec<String> = names
+            .iter()
+            .map(|name| match name.parse::<std::net::IpAddr>() {
+                Ok(_) => format!("IP:{name}"),
+                Err(_) => format!("DNS:{name}"),
+            })
+            .collect();
+        let names = format!("subjectAltName={}", names.join(","));
+        if kind.is_own_authority {
+            new("server", &["-addext", &names]);
+            std::fs::copy(file("server.crt"), file("ca.crt")).expect("it is there");
+        } else {
+            new("ca", &[]);
+            let plain =
+                ["-addext", "basicConstraints=CA:FALSE", "-CA", "ca.crt", "-CAkey", "ca.key"];
+            new("server", &[&["-addext", &names], &plain[..]].concat());
+        }
+        Self { authority: file("ca.crt"), certificate: file("server.crt"), key: file("server.key") }
+    }
+
     /// Writes a new authority's certificate and one that it issued for `names` into `directory`.
     pub(crate) fn issue(directory: &Path, names: &[&str], validity: Validity) -> Self {
         let authority_key = KeyPair::generate().expect("a key can be made");

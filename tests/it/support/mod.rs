@@ -20,7 +20,7 @@ pub(crate) mod terminal;
 pub(crate) mod tree;
 pub(crate) mod walk;
 
-mod certificates;
+pub(crate) mod certificates;
 mod each_version;
 
 pub(crate) use certificates::Validity;

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde::Deserialize;
 
-use super::certificates::{Certificates, Validity};
+use super::certificates::{Certificates, OpensslKind, Validity};
 use super::faulty::dead_authority;
 use super::supervisor::{Supervised, fresh_directory};
 
@@ -31,6 +31,8 @@ pub(crate) struct Tls<'a> {
     pub(crate) protocols: &'a str,
     /// Whether clients have to show a certificate of the same authority.
     pub(crate) asks_for_certificate: bool,
+    /// The keys and signatures, where they are not the usual ones.
+    pub(crate) openssl: Option<OpensslKind>,
 }
 
 impl<'a> Tls<'a> {
@@ -41,6 +43,7 @@ impl<'a> Tls<'a> {
             http2: false,
             protocols: "TLSv1.2 TLSv1.3",
             asks_for_certificate: false,
+            openssl: None,
         }
     }
 }
@@ -96,8 +99,13 @@ impl Nginx {
     fn try_start(locations: &str, tls: Option<Tls<'_>>) -> Option<Self> {
         let directory = fresh_directory("nginx");
         let authority = dead_authority();
-        let certificates =
-            tls.map(|tls| Certificates::issue(&directory, &["127.0.0.1", tls.name], tls.validity));
+        let certificates = tls.map(|tls| {
+            let names = ["127.0.0.1", tls.name];
+            match &tls.openssl {
+                Some(kind) => Certificates::by_openssl(&directory, &names, kind),
+                None => Certificates::issue(&directory, &names, tls.validity),
+            }
+        });
         let (listen, files) = match tls.zip(certificates.as_ref()) {
             Some((tls, files)) => {
                 (if tls.http2 { " ssl http2" } else { " ssl" }, ssl_directives(tls, files))

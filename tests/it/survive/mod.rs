@@ -213,7 +213,8 @@ fn of_the_hosts_that_gave_a_wrong_blob_only_the_one_of_wrong_bytes_is_left_out()
     bed.mirror.after(good, &layers[1].blob.digest.to_string(), Fault::Status(404, Vec::new()));
     layers.iter().for_each(|layer| bed.damage_at_mirror(layer));
     let outcome = bed.pull(&["--concurrency", "1"]).succeeded();
-    outcome.says(&format!("{} is left out: it gave wrong bytes", bed.mirror_authority));
+    // Without -v too: who reads it knows which mirror to look at.
+    outcome.says(&format!("warning: {} is left out: it gave wrong bytes", bed.mirror_authority));
     let asked_of = |registry: &FaultyRegistry| {
         let digests = layers.iter().map(|layer| layer.blob.digest.to_string());
         digests.filter(|digest| !registry.requests_for(digest).is_empty()).count()
