@@ -189,6 +189,8 @@ pub struct TransferReport {
     pub reused_bytes: u64,
     /// Bytes that went out over the network for this image.
     pub sent_bytes: u64,
+    /// What the layers that were unpacked for this image are, unpacked, in bytes.
+    pub unpacked_bytes: u64,
     /// Wall-clock time, in milliseconds.
     #[serde(rename = "duration_ms", serialize_with = "milliseconds")]
     pub duration: Duration,

@@ -318,6 +318,7 @@ mod tests {
             fetched_bytes: 0,
             reused_bytes: 0,
             sent_bytes: 0,
+            unpacked_bytes: 0,
             duration: std::time::Duration::ZERO,
         };
         board.event(&Event::Finished(report));

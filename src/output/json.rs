@@ -163,6 +163,7 @@ mod tests {
                 fetched_bytes: 1,
                 reused_bytes: 0,
                 sent_bytes: 0,
+                unpacked_bytes: 0,
                 duration,
             }),
             Event::Failed { image: text(), diagnostic: Diagnostic::of(&Plain) },

@@ -151,6 +151,7 @@ mod tests {
             fetched_bytes: 4 << 20,
             reused_bytes: 1 << 20,
             sent_bytes: 0,
+            unpacked_bytes: 0,
             duration: Duration::from_secs(2),
         }
     }
@@ -211,6 +212,7 @@ mod tests {
                 "fetched_bytes": 4 << 20,
                 "reused_bytes": 1 << 20,
                 "sent_bytes": 0,
+                "unpacked_bytes": 0,
                 "duration_ms": 4000,
             })
         );

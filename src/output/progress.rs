@@ -203,6 +203,7 @@ mod tests {
             fetched_bytes: 60,
             reused_bytes: 40,
             sent_bytes: 0,
+            unpacked_bytes: 0,
             duration: Duration::from_secs(1),
         }));
     }

@@ -10,14 +10,9 @@ use crate::progress::{TransferReport, Verb};
 
 /// `docker.io/library/busybox:latest@sha256:… fetched 2.15 MiB, reused 0 B in 1.2 s (1.79 MiB/s)`.
 pub(super) fn finished(report: &TransferReport, verb: Verb) -> String {
-    let TransferReport { image, digest, fetched_bytes, reused_bytes, sent_bytes, duration } =
-        report;
-    let moved = Moved {
-        fetched_bytes: *fetched_bytes,
-        reused_bytes: *reused_bytes,
-        sent_bytes: *sent_bytes,
-    };
-    format!("{image} {digest} {}", moved.text(*duration, verb))
+    let mut moved = Moved::default();
+    moved.add(report);
+    format!("{} {} {}", report.image, report.digest, moved.text(report.duration, verb))
 }
 
 /// Bytes of one image or of several.
@@ -29,6 +24,8 @@ pub(super) struct Moved {
     pub(super) reused_bytes: u64,
     /// Bytes that went out over the network.
     pub(super) sent_bytes: u64,
+    /// What was unpacked of them, in bytes of files.
+    pub(super) unpacked_bytes: u64,
 }
 
 impl Moved {
@@ -36,11 +33,13 @@ impl Moved {
         self.fetched_bytes = self.fetched_bytes.saturating_add(report.fetched_bytes);
         self.reused_bytes = self.reused_bytes.saturating_add(report.reused_bytes);
         self.sent_bytes = self.sent_bytes.saturating_add(report.sent_bytes);
+        self.unpacked_bytes = self.unpacked_bytes.saturating_add(report.unpacked_bytes);
     }
 
-    /// `fetched 2.15 MiB, reused 0 B in 1.2 s (1.79 MiB/s)`; `sent` where something was.
+    /// `fetched 2.15 MiB, reused 0 B, unpacked 4.30 MiB in 1.2 s (1.79 MiB/s)`; `sent` and `unpacked`
+    /// where something was.
     fn text(&self, duration: Duration, verb: Verb) -> String {
-        let Self { fetched_bytes, reused_bytes, sent_bytes } = *self;
+        let Self { fetched_bytes, reused_bytes, sent_bytes, unpacked_bytes } = *self;
         let moved = fetched_bytes.max(sent_bytes);
         // Of an image that was there, the time says nothing about the network.
         let speed = units::speed(moved, duration).filter(|_| moved >= reused_bytes);
@@ -57,6 +56,9 @@ impl Moved {
             parts.push(format!("sent {}", units::bytes(sent_bytes)));
         }
         parts.push(format!("{reused} {}", units::bytes(reused_bytes)));
+        if unpacked_bytes > 0 {
+            parts.push(format!("unpacked {}", units::bytes(unpacked_bytes)));
+        }
         let speed = speed.map(|speed| format!(" ({speed})")).unwrap_or_default();
         format!("{} in {}{speed}", parts.join(", "), units::duration(duration))
     }
@@ -82,8 +84,8 @@ pub(super) struct Summary {
 /// As an event; how many are in place stands under `pulled`, `pushed`, ….
 impl Serialize for Summary {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Moved { fetched_bytes, reused_bytes, sent_bytes } = self.moved;
-        let mut members = serializer.serialize_struct("Summary", 8)?;
+        let Moved { fetched_bytes, reused_bytes, sent_bytes, unpacked_bytes } = self.moved;
+        let mut members = serializer.serialize_struct("Summary", 9)?;
         members.serialize_field("event", "summary")?;
         members.serialize_field("images", &self.images)?;
         members.serialize_field(self.verb.participle(), &self.done)?;
@@ -91,6 +93,7 @@ impl Serialize for Summary {
         members.serialize_field("fetched_bytes", &fetched_bytes)?;
         members.serialize_field("reused_bytes", &reused_bytes)?;
         members.serialize_field("sent_bytes", &sent_bytes)?;
+        members.serialize_field("unpacked_bytes", &unpacked_bytes)?;
         members.serialize_field("duration_ms", &self.duration_ms)?;
         members.end()
     }
@@ -117,7 +120,7 @@ mod tests {
     #[test]
     fn what_was_sent_is_told_and_what_was_there_has_no_rate() {
         let moved = |fetched_bytes, reused_bytes, sent_bytes| {
-            Moved { fetched_bytes, reused_bytes, sent_bytes }
+            Moved { fetched_bytes, reused_bytes, sent_bytes, ..Moved::default() }
                 .text(Duration::from_secs(2), Verb::Copy)
         };
         assert_eq!(moved(0, 0, 4 << 20), "sent 4.00 MiB, reused 0 B in 2.0 s (2.00 MiB/s)");
@@ -126,6 +129,14 @@ mod tests {
             "fetched 1.00 MiB, sent 1.00 MiB, reused 0 B in 2.0 s (512.00 KiB/s)"
         );
         assert_eq!(moved(500, 4 << 20, 0), "fetched 500 B, reused 4.00 MiB in 2.0 s");
+    }
+
+    #[test]
+    fn what_was_unpacked_is_told() {
+        let moved = Moved { fetched_bytes: 1 << 20, unpacked_bytes: 3 << 20, ..Moved::default() };
+        let text = moved.text(Duration::from_secs(1), Verb::Pull);
+        let expected = "fetched 1.00 MiB, reused 0 B, unpacked 3.00 MiB in 1.0 s (1.00 MiB/s)";
+        assert_eq!(text, expected);
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl Run {
         images.clone_from(&outline.plan.images);
         let tally = self.materialise(&outline.plan, &request.source).await?;
         self.sink.publish(&request.names, &outline.plan).await?;
-        Ok(outline.report(&tally))
+        Ok(outline.report(&tally, &*self.sink))
     }
 
     /// Finds out what the image consists of.
@@ -155,7 +155,7 @@ impl Run {
 
 impl Outline {
     /// What was done, when the image is in place: `tally` is of its layers.
-    pub(super) fn report(&self, tally: &Tally) -> TransferReport {
+    pub(super) fn report(&self, tally: &Tally, sink: &dyn Sink) -> TransferReport {
         let fetched_bytes = tally.fetched_bytes() + self.document_bytes;
         TransferReport {
             image: self.image.clone(),
@@ -163,6 +163,7 @@ impl Outline {
             fetched_bytes,
             reused_bytes: self.plan.total_bytes().saturating_sub(fetched_bytes),
             sent_bytes: 0,
+            unpacked_bytes: self.plan.images.iter().map(|image| sink.unpacked_bytes(image)).sum(),
             duration: self.started.elapsed(),
         }
     }

@@ -102,7 +102,7 @@ impl Run {
         }
         self.sink.finish().await.map_err(|error| (requests.len() - 1, error))?;
         for (outline, tally) in outlines.iter().zip(&tallies) {
-            self.progress.event(Event::Finished(outline.report(tally)));
+            self.progress.event(Event::Finished(outline.report(tally, &*self.sink)));
         }
         Ok(())
     }

@@ -56,6 +56,11 @@ pub trait Sink: Send + Sync {
         Ok(())
     }
 
+    /// What those of the image's layers that this run has unpacked are, in bytes.
+    fn unpacked_bytes(&self, _image: &Arc<PlatformImage>) -> u64 {
+        0
+    }
+
     /// Makes the image visible under its names, after all of it is in place.
     async fn publish(&self, names: &Names, plan: &Plan) -> Result<(), Error>;
 

@@ -157,7 +157,7 @@ each_version! {
         let rest: u64 = rest.iter().map(|blob| blob.bytes.len() as u64).sum();
         let (reference, digest) = (&stalled.reference, stalled.image.digest());
         let fetched = units::bytes(missing + rest);
-        let start = format!("{reference} {digest} fetched {fetched}, reused {there} in ");
+        let start = format!("{reference} {digest} fetched {fetched}, reused {there}, unpacked ");
         assert_eq!(left.lines.len(), 1, "the bars are still there: {left:#?}");
         assert!(left.lines[0].starts_with(&start), "{start}: {left:#?}");
         assert!(left.lines[0].ends_with("iB/s)"), "{left:#?}");

@@ -92,6 +92,10 @@ impl Sink for ContainerdSink {
         }
     }
 
+    fn unpacked_bytes(&self, image: &Arc<PlatformImage>) -> u64 {
+        self.unpacking.as_ref().map_or(0, |unpacking| unpacking.unpacked_bytes(&image.layers()))
+    }
+
     async fn publish(&self, names: &Names, plan: &Plan) -> Result<(), Error> {
         let naming = &self.naming;
         tokio::try_join!(naming.label_layers(plan), naming.put_documents(plan, names))?;

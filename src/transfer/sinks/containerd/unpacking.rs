@@ -63,6 +63,13 @@ impl Unpacking {
         self.unpacker.get_or_try_init(make).await
     }
 
+    /// What those of `layers` that this run has unpacked are, in bytes.
+    pub(super) fn unpacked_bytes(&self, layers: &[Layer]) -> u64 {
+        let Some(unpacker) = self.unpacker.get() else { return 0 };
+        let chain_ids = layers.iter().filter_map(|layer| Some(layer.identity()?.chain_id));
+        chain_ids.filter_map(|chain_id| unpacker.unpacked_bytes(&chain_id)).sum()
+    }
+
     /// How many layers from the base need neither their blob nor unpacking.
     pub(super) async fn ready_layers(&self, layers: &[Layer]) -> Result<usize, Error> {
         let committed = self.committed_layers(layers).await?;
