@@ -13,11 +13,9 @@ use super::directory::Directory;
 use super::index::{self, IndexEntry};
 use super::ingest::{self, Ingest};
 use super::layout::Layout;
-use super::names::{BLOBS, INGEST_DIRECTORY, LAYOUT_FILE, SHA256};
+use super::names::INGEST_DIRECTORY;
 use crate::oci::Descriptor;
-
-/// What [`LAYOUT_FILE`] holds.
-const LAYOUT_CONTENT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+use crate::oci::layout::{BLOBS, LAYOUT_CONTENT, LAYOUT_FILE, SHA256};
 
 /// What [`Layout::ingest`] found.
 #[derive(Debug)]

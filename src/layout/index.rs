@@ -6,19 +6,11 @@ use serde_json::{Map, Value, json};
 
 use super::Error;
 use super::directory::Directory;
-use super::names::LAYOUT_FILE;
+use crate::oci::layout::{FULL_NAME, INDEX_FILE, LAYOUT_FILE, REF_NAME};
 use crate::oci::{Descriptor, ManifestKind, MediaType};
-
-/// The layout's table of contents.
-const INDEX_FILE: &str = "index.json";
 
 /// Largest `index.json` read, in bytes (16 MiB): some thirty thousand images.
 const MAX_INDEX_BYTES: u64 = 16 << 20;
-
-/// What skopeo's `oci:DIR:NAME` and umoci's `--image DIR:NAME` look for.
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
-/// What `ctr images import` names the image.
-const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
 /// A named image of the layout, as pullctl writes it.
 #[derive(Debug, Clone)]
@@ -39,7 +31,7 @@ pub struct Entry {
 impl Entry {
     /// The whole reference, as containerd's tools and pullctl write it.
     pub fn full_name(&self) -> Option<&str> {
-        self.annotation(CONTAINERD_NAME)
+        self.annotation(FULL_NAME)
     }
 
     /// What skopeo and umoci go by: anything from a bare tag to a whole reference.
@@ -126,7 +118,7 @@ fn descriptor_json(entry: &IndexEntry) -> Value {
         "mediaType": entry.target.media_type,
         "digest": entry.target.digest,
         "size": entry.target.size,
-        "annotations": { REF_NAME: entry.name, CONTAINERD_NAME: entry.name },
+        "annotations": { REF_NAME: entry.name, FULL_NAME: entry.name },
     });
     if let Some(platform) = &entry.target.platform {
         descriptor["platform"] =

@@ -11,8 +11,8 @@ use super::blobs::Blobs;
 use super::blocking::run_blocking;
 use super::directory::Directory;
 use super::index::{self, Entry};
-use super::names::{BLOBS, LAYOUT_FILE, SHA256};
 use crate::oci::Descriptor;
+use crate::oci::layout::{BLOBS, LAYOUT_FILE, SHA256};
 
 /// Largest `oci-layout` read, in bytes (64 KiB); it has one member.
 const MAX_LAYOUT_FILE_BYTES: u64 = 64 * 1024;

@@ -7,7 +7,8 @@
 //! | `create` | a layout as a destination |
 //! | `blobs` | which blobs are whole, reading them |
 //! | `ingest` | one blob being written |
-//! | `index`, `names` | `index.json`; what the files are called |
+//! | `index` | `index.json` |
+//! | `names` | what is there besides what the specification says |
 //! | `directory` | files beneath the layout's directory, reached without following links |
 //!
 //! Owns the files and their atomicity. Knows neither registries nor what an image is made of. What

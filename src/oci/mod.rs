@@ -11,6 +11,7 @@ mod digest;
 mod document;
 mod error;
 mod json;
+pub mod layout;
 mod manifest;
 mod media_type;
 

@@ -11,20 +11,9 @@ use oci_distribution::manifest::OCI_IMAGE_INDEX_MEDIA_TYPE;
 use serde::Serialize;
 
 use super::error::Error;
+use crate::oci::layout::{FULL_NAME, INDEX_FILE, LAYOUT_CONTENT, LAYOUT_FILE, REF_NAME, blob_file};
 use crate::oci::{Compression, Descriptor, Index, MediaKind, MediaType};
 use crate::reference::Reference;
-
-/// The name by which skopeo, umoci and podman find an image.
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
-
-/// What `ctr images import` calls the image.
-const CONTAINERD_NAME: &str = "io.containerd.image.name";
-
-/// Marks a layout.
-const LAYOUT: (&str, &str) = ("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#);
-
-/// The layout's table of contents.
-const INDEX: &str = "index.json";
 
 /// Docker's table of contents.
 const MANIFEST: &str = "manifest.json";
@@ -80,8 +69,8 @@ impl Contents {
         Ok(match form {
             Form::Docker => Self { files: vec![docker], directories: &[] },
             Form::Oci => {
-                let layout = (LAYOUT.0, Bytes::from_static(LAYOUT.1.as_bytes()));
-                let index = (INDEX, index(images)?.into());
+                let layout = (LAYOUT_FILE, Bytes::from_static(LAYOUT_CONTENT.as_bytes()));
+                let index = (INDEX_FILE, index(images)?.into());
                 Self { files: vec![layout, index, docker], directories: &DIRECTORIES }
             }
         })
@@ -93,7 +82,7 @@ impl Form {
     pub fn path_of(self, blob: &Descriptor) -> Option<String> {
         let hex = blob.digest.hex();
         match (self, blob.kind()) {
-            (Self::Oci, _) => Some(format!("blobs/sha256/{hex}")),
+            (Self::Oci, _) => Some(blob_file(&blob.digest)),
             (Self::Docker, MediaKind::Layer { compression: Compression::None, .. }) => {
                 Some(format!("{hex}.tar"))
             }
@@ -117,7 +106,7 @@ fn index(images: &[NamedTarget<'_>]) -> Result<Vec<u8>, serde_json::Error> {
         // skopeo takes the first of two images with one tag: then both go by their whole names.
         let unique = bare_tag(image.name).filter(|tag| by_tag.get(tag) == Some(&1));
         let short = unique.map_or_else(|| full.clone(), str::to_owned);
-        let names = [(REF_NAME, short), (CONTAINERD_NAME, full)];
+        let names = [(REF_NAME, short), (FULL_NAME, full)];
         let mut entry = Descriptor::new(
             image.target.media_type.clone(),
             image.target.digest,
@@ -207,7 +196,7 @@ mod tests {
         let [index, _] =
             tables(&[("quay.io/a/b:1", "x"), ("busybox:1", "y"), ("quay.io/c:2", "z")]);
         assert_eq!(ref_names(&index), ["quay.io/a/b:1", "docker.io/library/busybox:1", "2"]);
-        assert_eq!(index["manifests"][2]["annotations"][CONTAINERD_NAME], "quay.io/c:2");
+        assert_eq!(index["manifests"][2]["annotations"][FULL_NAME], "quay.io/c:2");
     }
 
     #[test]
