@@ -2,12 +2,15 @@
 //!
 //! | part | owns |
 //! |---|---|
+//! | `held` | which blobs an archive has |
 //! | `writer` | an archive that is made: the same images, the same bytes |
 //!
 //! Knows neither registries nor daemons.
 
+mod held;
 mod writer;
 
+pub use held::held_blobs;
 pub use writer::{
     BlobWriter, Contents, Error as WriteError, Form, NamedTarget, Target, Wrapping, Writer,
 };

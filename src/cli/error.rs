@@ -87,6 +87,17 @@ pub enum Error {
         /// Those that it has.
         namespaces: Vec<String>,
     },
+    /// What the other side has can't be told.
+    #[error("{what} does not tell what to leave out")]
+    Held {
+        /// The file or the names.
+        what: String,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Names of images, where there is no daemon that has them.
+    #[error("--missing-from names images, which are looked up in containerd")]
+    HeldElsewhere,
     /// Ctrl-C or SIGTERM.
     #[error("interrupted")]
     Interrupted {
@@ -131,6 +142,8 @@ impl Diagnose for Error {
             | Self::PasswordTwice
             | Self::Server
             | Self::NoTerminal(_)
+            | Self::Held { .. }
+            | Self::HeldElsewhere
             | Self::Empty(_) => Failure::Usage,
             Self::Runtime(_) | Self::Password { .. } | Self::NotRead { .. } | Self::NoHome => {
                 Failure::Other
@@ -163,6 +176,12 @@ impl Diagnose for Error {
             Self::Password { .. } => "where no terminal is, use -u USER --password-stdin",
             Self::Server => "write the registry alone, and the user name with -u",
             Self::NoTerminal(_) => "use -u USER --password-stdin",
+            Self::Held { .. } => {
+                "write what pullctl images -o json prints there into a file, or name an archive that was loaded there, or images"
+            }
+            Self::HeldElsewhere => {
+                "name a file that pullctl images -o json has made, or an archive"
+            }
             Self::NoHome => "set $DOCKER_CONFIG to a directory",
             Self::NoNamespace { namespaces, .. } if namespaces.is_empty() => {
                 "it has none yet: the first pull makes one"

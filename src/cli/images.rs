@@ -67,6 +67,9 @@ pub(super) async fn run(args: &ImagesArgs, session: &Session<'_>) -> Result<(), 
     if args.output != ListForm::Table && !args.quiet {
         images::read_ages(&client, &mut images).await?;
     }
+    if args.output == ListForm::Json {
+        images::keep_present_blobs(&client, &mut images).await?;
+    }
     let list = List { images, now, is_wide: args.output == ListForm::Wide };
     let text = if args.quiet { list.identities() } else { document(&list, form) };
     if !text.is_empty() {
@@ -200,6 +203,8 @@ struct Entry<'a> {
     made: Option<String>,
     /// Those of `names` under which the kubelet finds nothing.
     unusable_names: Vec<&'a str>,
+    /// Its manifest, configuration and layers, as far as they are there.
+    blobs: &'a [Digest],
 }
 
 impl<'a> Entry<'a> {
@@ -219,6 +224,7 @@ impl<'a> Entry<'a> {
                 .map(|name| name.name.as_str())
                 .filter(|name| !is_found_by_kubelet(name))
                 .collect(),
+            blobs: &image.blobs,
         }
     }
 }
@@ -307,6 +313,7 @@ mod tests {
                     name(ID, false),
                 ],
                 size_bytes: Some(3 << 20),
+                blobs: vec![target],
                 made: Some("2026-10-24T00:00:00Z".parse().unwrap()),
                 tells_pins: true,
             },
@@ -314,6 +321,7 @@ mod tests {
                 id: None,
                 names: vec![name("broken", false)],
                 size_bytes: None,
+                blobs: Vec::new(),
                 made: None,
                 tells_pins: true,
             },

@@ -9,6 +9,7 @@
 //! | `session` | what a command works with, wired once: streams, daemon, registry, progress, signals |
 //! | `pull`, `save`, `images`, `rm`, `tag`, `login`, `logout`, `explain`, `completion` | one command each: its flags, and what it does |
 //! | `recipe` | the recipe as a command runs it: shown, ended by signals, its failures as one |
+//! | `held` | what the other side of an archive has already |
 //! | `foreign` | what the flags of other tools are called here |
 //! | `references` | images as typed and as listed in files |
 //! | `explanation` | what a pull would do, as a document |
@@ -22,6 +23,7 @@ pub mod explain;
 mod explanation;
 mod foreign;
 pub mod groups;
+mod held;
 pub mod images;
 pub mod login;
 pub mod logout;

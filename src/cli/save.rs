@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::{Arg, Args, Command, ValueEnum};
 
 use super::groups::{DownloadArgs, ImageArgs, Located, OutputArgs, RegistryArgs, TransportArgs};
+use super::held::Held;
 use super::recipe::{self, Work};
 use super::{Error, Session, references};
 use crate::archive::{Form, Target, Wrapping};
@@ -27,6 +28,9 @@ Examples:
 
   For k3s, on a machine without containerd:
     pullctl save --from registry --platform linux/arm64 -o app.tar.zst harbor.example.net/team/app:v1
+
+  What is new since the last stick:
+    pullctl save --missing-from last.tar -o new.tar -f images.txt
 
   Out of docker's own namespace:
     pullctl -n moby save -o app.tar team/app:v1
@@ -60,6 +64,12 @@ pub struct SaveArgs {
     /// Pack the archive as a whole [default: as FILE's name says, by .gz, .tgz, .zst or .tzst]
     #[arg(long, value_enum, value_name = "HOW")]
     pub compress: Option<Compress>,
+
+    /// Leave out the layers that the other side has: told by its `pullctl images -o json`, by an
+    /// archive that it has loaded, or by images that are here and there, as a list or with commas
+    /// between them. Can be repeated
+    #[arg(long, value_name = "FILE|REF,...")]
+    pub missing_from: Vec<String>,
 
     /// Where the images are, if not in containerd
     #[arg(long, value_enum, value_name = "WHERE")]
@@ -137,14 +147,20 @@ pub(super) async fn run(args: &SaveArgs, session: &Session<'_>) -> Result<(), Er
     };
     let sink = Arc::new(ArchiveSink::new(target, form, wrapping));
     let options = Options { verb: Verb::Save, is_stdout_taken, ..args.shown.options() };
+    let held = Held::read(&args.missing_from)?;
     match args.from {
-        None => from_containerd(args, options, sink, session).await,
-        Some(Origin::Registry) => from_registries(args, options, sink, session).await,
+        None => from_containerd(args, held, options, sink, session).await,
+        Some(Origin::Registry) if held.names_images() => Err(Error::HeldElsewhere),
+        Some(Origin::Registry) => {
+            sink.leave_out(held.blobs);
+            from_registries(args, options, sink, session).await
+        }
     }
 }
 
 async fn from_containerd(
     args: &SaveArgs,
+    held: Held,
     options: Options,
     sink: Arc<ArchiveSink>,
     session: &Session<'_>,
@@ -154,6 +170,7 @@ async fn from_containerd(
     let progress = session.progress(options);
     let work = async {
         let client = session.connect().await?;
+        sink.leave_out(held.all_blobs(&client).await?);
         let request = |reference: &Reference| {
             let (name, told) = (reference.to_string(), Arc::clone(&progress));
             let source =

@@ -25,6 +25,8 @@ pub struct StoredImage {
     pub names: Vec<Image>,
     /// Size of manifest, configuration and layers as stored, for the platform that runs here.
     pub size_bytes: Option<u64>,
+    /// Its manifest, configuration and layers, there or not, for the platform that runs here.
+    pub blobs: Vec<Digest>,
     /// When the image itself was made, as far as [`read_ages`] was told by its configuration.
     pub made: Option<Timestamp>,
     /// Whether the daemon's CRI tells the kubelet of pins.
@@ -88,6 +90,25 @@ pub async fn read_ages(client: &Client, images: &mut [StoredImage]) -> Result<()
     Ok(())
 }
 
+/// Leaves of each image's blobs those that are there: what was unpacked may be let go of.
+///
+/// # Errors
+/// When the daemon refuses.
+pub async fn keep_present_blobs(client: &Client, images: &mut [StoredImage]) -> Result<(), Error> {
+    let content = client.content();
+    let all: BTreeSet<Digest> = images.iter().flat_map(|image| image.blobs.clone()).collect();
+    let looks = all.into_iter().map(|digest| {
+        let content = content.clone();
+        async move { Ok::<_, Error>(content.info(&digest).await?.map(|_| digest)) }
+    });
+    let present: BTreeSet<Option<Digest>> =
+        stream::iter(looks).buffer_unordered(CONCURRENT_LOOKS).try_collect().await?;
+    for image in images {
+        image.blobs.retain(|digest| present.contains(&Some(*digest)));
+    }
+    Ok(())
+}
+
 async fn age(content: &ContentStore, config: Option<Digest>) -> Result<Option<Timestamp>, Error> {
     #[derive(Deserialize)]
     struct Made {
@@ -108,10 +129,11 @@ async fn age(content: &ContentStore, config: Option<Digest>) -> Result<Option<Ti
 }
 
 /// What a target's content tells.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Found {
     id: Digest,
     size_bytes: u64,
+    blobs: Vec<Digest>,
 }
 
 /// Two targets with one configuration are one image: an index that was pushed again, for instance.
@@ -122,12 +144,13 @@ fn group(
 ) -> Vec<StoredImage> {
     let mut images: BTreeMap<Digest, StoredImage> = BTreeMap::new();
     for name in names {
-        let found = found.get(&name.target.digest).copied().flatten();
+        let found = found.get(&name.target.digest).and_then(Option::as_ref);
         let key = found.map_or(name.target.digest, |found| found.id);
         let image = images.entry(key).or_insert_with(|| StoredImage {
             id: found.map(|found| found.id),
             names: Vec::new(),
             size_bytes: found.map(|found| found.size_bytes),
+            blobs: found.map(|found| found.blobs.clone()).unwrap_or_default(),
             made: None,
             tells_pins,
         });
@@ -158,6 +181,7 @@ async fn look(content: &ContentStore, target: Descriptor) -> Result<Option<Found
                 return Ok(Some(Found {
                     id: manifest.config.digest,
                     size_bytes: size(&candidate, &manifest),
+                    blobs: parts(&candidate, &manifest).map(|part| part.digest).collect(),
                 }));
             }
             Ok(ManifestKind::Index(index)) => {
@@ -171,6 +195,12 @@ async fn look(content: &ContentStore, target: Descriptor) -> Result<Option<Found
 }
 
 fn size(manifest: &Descriptor, content: &Manifest) -> u64 {
-    let parts = content.layers.iter().chain([manifest, &content.config]);
-    parts.fold(0, |sum: u64, part| sum.saturating_add(part.size))
+    parts(manifest, content).fold(0, |sum: u64, part| sum.saturating_add(part.size))
+}
+
+fn parts<'a>(
+    manifest: &'a Descriptor,
+    content: &'a Manifest,
+) -> impl Iterator<Item = &'a Descriptor> {
+    [manifest, &content.config].into_iter().chain(&content.layers)
 }

@@ -25,7 +25,7 @@ mod tag;
 
 pub use choose::{Candidate, Chosen, Entry, MAX_MANIFESTS, NoPlatform, PlatformChoice, choose};
 pub use error::Error;
-pub use inventory::{StoredImage, load, read_ages};
+pub use inventory::{StoredImage, keep_present_blobs, load, read_ages};
 pub use leftovers::{Leftover, end, leftovers};
 pub use lookup::{Match, lookup, not_found};
 pub use names::{NameKind, is_found_by_kubelet};

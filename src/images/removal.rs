@@ -100,7 +100,14 @@ mod tests {
         };
         let mut names: Vec<Image> = names.iter().map(name).collect();
         names.push(Image { name: id.to_string(), ..name(&"") });
-        StoredImage { id: Some(id), names, size_bytes: None, made: None, tells_pins: true }
+        StoredImage {
+            id: Some(id),
+            names,
+            size_bytes: None,
+            blobs: Vec::new(),
+            made: None,
+            tells_pins: true,
+        }
     }
 
     fn target() -> Digest {

@@ -11,7 +11,7 @@ pub(crate) const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("containerd", &[]),
     ("layout", &[]),
     ("tar", &[]),
-    ("archive", &[]),
+    ("archive", &["tar"]),
     ("unpack", &["containerd", "tar"]),
     ("images", &["containerd"]),
     ("transfer", &["config", "registry", "containerd", "layout", "archive", "unpack", "images"]),

@@ -49,6 +49,7 @@ mod pull_basics;
 mod resume;
 mod reuse;
 mod save;
+mod save_delta;
 mod save_faults;
 mod save_tools;
 mod secrets;

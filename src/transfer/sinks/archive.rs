@@ -28,12 +28,26 @@ pub struct ArchiveSink {
     writer: OnceCell<Writer>,
     /// Blobs that are in the archive.
     written: Arc<Mutex<HashSet<Digest>>>,
+    /// Blobs that who loads it has already.
+    held: OnceCell<HashSet<Digest>>,
 }
 
 impl ArchiveSink {
     /// A sink that writes to `target`. Nothing is written yet.
     pub fn new(target: Target, form: Form, wrapping: Wrapping) -> Self {
-        Self { target, form, wrapping, writer: OnceCell::new(), written: Arc::default() }
+        let (writer, held) = (OnceCell::new(), OnceCell::new());
+        Self { target, form, wrapping, writer, written: Arc::default(), held }
+    }
+
+    /// Leaves out the layers among `blobs`, which who loads the archive has already.
+    pub fn leave_out(&self, blobs: HashSet<Digest>) {
+        // Said once, before the run.
+        let _ = self.held.set(blobs);
+    }
+
+    fn has(&self, digest: &Digest) -> bool {
+        let is_held = self.held.get().is_some_and(|held| held.contains(digest));
+        is_held || lock(&self.written).contains(digest)
     }
 
     async fn writer(&self) -> Result<&Writer, Error> {
@@ -53,8 +67,7 @@ impl Sink for ArchiveSink {
     }
 
     fn needed(&self, layers: &[Descriptor]) -> Vec<Descriptor> {
-        let written = lock(&self.written);
-        layers.iter().filter(|layer| !written.contains(&layer.digest)).cloned().collect()
+        layers.iter().filter(|layer| !self.has(&layer.digest)).cloned().collect()
     }
 
     async fn announce(&self, images: &[Announced<'_>]) -> Result<(), Error> {
@@ -91,7 +104,7 @@ impl Sink for ArchiveSink {
 
     async fn open(&self, layer: &Layer) -> Result<Opened, Error> {
         let descriptor = layer.descriptor();
-        if lock(&self.written).contains(&descriptor.digest) {
+        if self.has(&descriptor.digest) {
             return Ok(Opened::Exists);
         }
         let (digest, media_type) = (descriptor.digest, descriptor.media_type.to_string());

@@ -1,0 +1,100 @@
+//! Which blobs an archive has, by the names of its entries: what another one may leave out, where this
+//! one is loaded already. Their bytes are not looked at.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Cursor, Read, Seek as _};
+
+use crate::oci::Digest;
+use crate::tar::{self, Archive};
+
+/// Most bytes read at a time (256 KiB): archives are passed over at the speed of the disk.
+const READ_BYTES: usize = 256 << 10;
+
+/// Bytes at the beginning of a file that tell what it is: a tar's header, one block.
+const MAGIC_BYTES: usize = 512;
+
+/// Where the blobs of a layout are.
+const BLOBS: &[u8] = b"blobs/sha256/";
+
+/// The blobs of the archive in `file`, which may be packed as a whole; `None` where it is no archive.
+///
+/// # Errors
+/// When it can't be read or is torn.
+pub fn held_blobs(mut file: File) -> Result<Option<HashSet<Digest>>, tar::Error> {
+    let mut magic = Vec::new();
+    file.by_ref().take(MAGIC_BYTES as u64).read_to_end(&mut magic).map_err(tar::Error::Read)?;
+    file.rewind().map_err(tar::Error::Read)?;
+    let archive: Box<dyn Read> = match magic.as_slice() {
+        [0x1f, 0x8b, ..] => Box::new(flate2::read::MultiGzDecoder::new(file)),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            Box::new(zstd::Decoder::new(file).map_err(tar::Error::Read)?)
+        }
+        header if is_tar(header) => Box::new(file),
+        _ => return Ok(None),
+    };
+    names(BufReader::with_capacity(READ_BYTES, archive)).map(Some)
+}
+
+fn is_tar(header: &[u8]) -> bool {
+    header.get(257..262) == Some(b"ustar")
+        || matches!(Archive::new(Cursor::new(header)).next_entry(), Ok(Some(_)))
+}
+
+fn names(archive: impl BufRead) -> Result<HashSet<Digest>, tar::Error> {
+    let mut archive = Archive::new(archive);
+    let mut held = HashSet::new();
+    while let Some(entry) = archive.next_entry()? {
+        let name = entry.name.strip_prefix(b"./").unwrap_or(&entry.name);
+        let hex = name.strip_prefix(BLOBS).and_then(|hex| str::from_utf8(hex).ok());
+        held.extend(hex.and_then(|hex| format!("sha256:{hex}").parse::<Digest>().ok()));
+    }
+    Ok(held)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn held(bytes: &[u8]) -> Result<Option<HashSet<Digest>>, tar::Error> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        file.rewind().unwrap();
+        held_blobs(file)
+    }
+
+    /// An archive with the blob `blob`.
+    fn archive(prefix: &str) -> Vec<u8> {
+        let mut tar = ::tar::Builder::new(Vec::new());
+        for name in ["index.json".to_owned(), format!("blobs/sha256/{}", Digest::of(b"blob").hex())]
+        {
+            let mut header = ::tar::Header::new_ustar();
+            header.set_size(4);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, format!("{prefix}{name}"), &b"blob"[..]).unwrap();
+        }
+        tar.into_inner().unwrap()
+    }
+
+    #[test]
+    fn blobs_are_known_by_name_however_the_archive_is_packed() {
+        let expected = HashSet::from([Digest::of(b"blob")]);
+        let bare = archive("");
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&bare).unwrap();
+        let zstd = zstd::encode_all(&bare[..], 1).unwrap();
+        for bytes in [bare, archive("./"), gzip.finish().unwrap(), zstd] {
+            assert_eq!(held(&bytes).unwrap(), Some(expected.clone()));
+        }
+    }
+
+    #[test]
+    fn what_is_no_archive_is_told_apart_from_a_torn_one() {
+        for text in ["", "busybox:1\n", "[]"] {
+            assert_eq!(held(text.as_bytes()).unwrap(), None, "{text}");
+        }
+        assert!(held(&archive("")[..1200]).is_err());
+    }
+}

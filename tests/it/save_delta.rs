@@ -1,0 +1,109 @@
+//! Archives without what the other side has already.
+
+use std::path::{Path, PathBuf};
+
+use crate::save::{entries, names_in, new_file, path, save};
+use crate::support::cli::Pullctl;
+use crate::support::containerd::{Containerd, KUBERNETES};
+use crate::support::faulty::FaultyRegistry;
+use crate::support::image::{Layer, Recipe};
+use crate::support::store::Store;
+use crate::support::{each_version, unique};
+
+/// Two images in containerd, the second a layer more than the first; the blobs of both layers.
+struct Pair {
+    names: [String; 2],
+    digests: [String; 2],
+    base: String,
+    top: String,
+    _registry: FaultyRegistry,
+}
+
+fn pair(daemon: &Containerd) -> Pair {
+    let registry = FaultyRegistry::start();
+    let base = Layer::noise(&unique("base"), 1 << 20);
+    let top = Layer::file("top", unique("top").as_bytes());
+    let images = [vec![base.clone()], vec![base.clone(), top.clone()]];
+    let images = images.map(|layers| Recipe::new(layers).build());
+    let names = images.each_ref().map(|image| registry.add_new(image));
+    for name in &names {
+        Pullctl::pull(daemon, name).run().succeeded();
+    }
+    let digests = images.each_ref().map(|image| image.digest());
+    let [base, top] = [base, top].map(|layer| path(layer.blob.digest));
+    Pair { names, digests, base, top, _registry: registry }
+}
+
+/// The second image without what `from` tells.
+fn delta(daemon: &Containerd, pair: &Pair, from: &str, archive: &Path) -> Vec<String> {
+    let saved = save(daemon, archive, &[&pair.names[1]]).args(["--missing-from", from]);
+    saved.run().succeeded();
+    entries(archive)
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+each_version! {
+    fn what_the_other_side_has_is_left_out(daemon) {
+        let pair = pair(daemon);
+        let (folder, archive) = new_file("delta.tar");
+        let loaded = folder.path().join("base.tar");
+        save(daemon, &loaded, &[&pair.names[0]]).run().succeeded();
+        let packed = folder.path().join("base.tar.zst");
+        save(daemon, &packed, &[&pair.names[0]]).run().succeeded();
+
+        let other = unique("other");
+        daemon.ctr(&other, &["images", "import", loaded.to_str().unwrap()]);
+        let listed = Pullctl::new().on(daemon).args(["-n", &other, "images", "-o", "json"]);
+        let listed = listed.run().succeeded().stdout;
+        let json = write(folder.path(), "list.json", &listed);
+        let names = write(folder.path(), "list", &format!("# there\n{}\n", pair.names[0]));
+        let told = [&loaded, &packed, &json, &names].map(|path| path.to_str().unwrap());
+        for from in told.into_iter().chain([pair.names[0].as_str()]) {
+            let names = delta(daemon, &pair, from, &archive);
+            assert!(!names.contains(&pair.base) && names.contains(&pair.top), "{from}: {names:?}");
+        }
+        // Where the rest is, it is an image.
+        daemon.ctr(&other, &["images", "import", archive.to_str().unwrap()]);
+        let images = Store::new(daemon, &other).images();
+        assert_eq!(images[&pair.names[1]].target, pair.digests[1]);
+    }
+}
+
+#[test]
+fn layers_that_are_left_out_need_not_be_here() {
+    let daemon = Containerd::private(crate::support::containerd::Version::V2_1);
+    let pair = pair(&daemon);
+    let (folder, archive) = new_file("delta.tar");
+    let loaded = folder.path().join("base.tar");
+    save(&daemon, &loaded, &[&pair.names[0]]).run().succeeded();
+    let digest = pair.base.replace("blobs/sha256/", "sha256:");
+    daemon.ctr(KUBERNETES, &["content", "rm", &digest]);
+    // What is not here is not told of as being here.
+    let listed = Pullctl::new().on(&daemon).args(["images", "-o", "json"]).run().succeeded();
+    assert!(!listed.stdout.contains(&digest));
+    save(&daemon, &archive, &[&pair.names[1]]).run().ended_with(3);
+    let names = delta(&daemon, &pair, loaded.to_str().unwrap(), &archive);
+    assert!(names.contains(&pair.top));
+}
+
+#[test]
+fn what_tells_nothing_of_the_other_side_is_refused() {
+    let (folder, archive) = new_file("delta.tar");
+    let old = write(folder.path(), "old.json", r#"[{"id":null,"names":[]}]"#);
+    let torn = write(folder.path(), "torn.tar", "");
+    std::fs::write(&torn, [&[0x1f, 0x8b][..], &[0; 600]].concat()).unwrap();
+    for (from, says) in [(&old, "older pullctl"), (&torn, "torn.tar")] {
+        let flags = ["--missing-from", from.to_str().unwrap(), "-o"];
+        let refused = Pullctl::new().args(["save", "busybox"]).args(flags).args([&archive]);
+        refused.run().ended_with(2).says(says).says("hint:");
+    }
+    let flags = ["save", "busybox", "--from", "registry", "--missing-from", "alpine", "-o"];
+    let refused = Pullctl::new().args(flags).args([&archive]).run();
+    refused.ended_with(2).says("--missing-from names images");
+    assert_eq!(names_in(folder.path()).len(), 2);
+}
