@@ -14,6 +14,7 @@ use crate::config::{
 };
 use crate::failure::Notice;
 use crate::output::{Options, ProgressMode};
+use crate::reference::DOCKER_HUB;
 use crate::registry::Policy;
 
 const LOGIN_EXAMPLES: &str = "\
@@ -32,7 +33,7 @@ $DOCKER_CONFIG/config.json or ~/.docker/config.json, or the credential helper na
 #[command(after_long_help = LOGIN_EXAMPLES)]
 pub struct LoginArgs {
     /// Registry to log in to, `HOST[:PORT]`
-    #[arg(value_name = "SERVER", default_value = DEFAULT_SERVER)]
+    #[arg(value_name = "SERVER", default_value = DOCKER_HUB)]
     pub server: String,
 
     /// User name; asked for when it is missing
@@ -63,9 +64,6 @@ pub struct LoginArgs {
     #[command(flatten)]
     pub transport: TransportArgs,
 }
-
-/// Docker Hub, as docker has it.
-pub(super) const DEFAULT_SERVER: &str = "docker.io";
 
 /// A password from the command line. `Debug` does not show it.
 #[derive(Debug, Clone)]

@@ -2,14 +2,15 @@
 
 use clap::Args;
 
-use super::login::{DEFAULT_SERVER, server, store};
+use super::login::{server, store};
 use super::{Error, Session};
+use crate::reference::DOCKER_HUB;
 
 /// `pullctl logout`.
 #[derive(Debug, Args)]
 pub struct LogoutArgs {
     /// Registry to log out of, `HOST[:PORT]`
-    #[arg(value_name = "SERVER", default_value = DEFAULT_SERVER)]
+    #[arg(value_name = "SERVER", default_value = DOCKER_HUB)]
     pub server: String,
 }
 

@@ -4,10 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 pub(crate) use crate::reference::split_port;
-use crate::reference::without_brackets;
-
-/// Docker Hub's host in references, in hosts directories and in `ns=`.
-pub(crate) const DOCKER_HUB: &str = "docker.io";
+use crate::reference::{DOCKER_HUB, without_brackets};
 
 /// The host that answers for Docker Hub.
 pub(crate) const DOCKER_HUB_REGISTRY: &str = "registry-1.docker.io";

@@ -39,6 +39,15 @@ pub struct Resource {
 }
 
 impl Resource {
+    /// The kind of a blob.
+    pub const CONTENT: &'static str = "content";
+
+    /// The kind of a blob that is being written.
+    pub const INGESTS: &'static str = "ingests";
+
+    /// What the kind of a snapshot begins with; its snapshotter's name follows.
+    pub const SNAPSHOTS: &'static str = "snapshots/";
+
     /// The resource of that kind and name.
     pub fn new(kind: impl Into<String>, name: impl Into<String>) -> Self {
         Self { kind: kind.into(), name: name.into() }

@@ -5,10 +5,6 @@ use jiff::Timestamp;
 
 use crate::containerd::{Client, Error, Lease, Resource};
 
-/// The kinds of resources by which a lease holds finished and unfinished blobs.
-const CONTENT: &str = "content";
-const INGESTS: &str = "ingests";
-
 /// What one ended run holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
@@ -66,13 +62,13 @@ async fn leftover(
     let content = client.content();
     for Resource { kind, name } in resources {
         let size = match kind.as_str() {
-            CONTENT => {
+            Resource::CONTENT => {
                 let Ok(digest) = name.parse() else { continue };
                 let Some(info) = content.info(&digest).await? else { continue };
                 leftover.blobs += 1;
                 info.size
             }
-            INGESTS => {
+            Resource::INGESTS => {
                 let Some(status) = content.status(name).await? else { continue };
                 leftover.unfinished += 1;
                 status.offset
@@ -98,7 +94,8 @@ pub async fn end(client: &Client, leftovers: &[Leftover]) -> Result<(), Error> {
     for (position, leftover) in leftovers.iter().enumerate() {
         match leases.resources(&leftover.lease).await {
             Ok(resources) => {
-                for ingest in resources.iter().filter(|resource| resource.kind == INGESTS) {
+                for ingest in resources.iter().filter(|resource| resource.kind == Resource::INGESTS)
+                {
                     content.abort(&ingest.name).await?;
                 }
             }

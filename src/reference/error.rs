@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::grammar::{DEFAULT_DOMAIN, OFFICIAL_NAMESPACE, Reference, parse, without_user_info};
+use super::grammar::{DOCKER_HUB, OFFICIAL_NAMESPACE, Reference, parse, without_user_info};
 use super::rule::{MAX_LENGTH, ReferenceRule};
 use crate::failure::{Diagnose, Failure};
 
@@ -76,7 +76,7 @@ impl Diagnose for ReferenceError {
             (_, Some(repaired)) => Some(format!("did you mean {repaired}?")),
             (ReferenceRule::BareIdentifier, None) => Some(format!(
                 "pull by name, or by digest as NAME@sha256:…; a repository of that name is \
-                 {DEFAULT_DOMAIN}/{OFFICIAL_NAMESPACE}/{}",
+                 {DOCKER_HUB}/{OFFICIAL_NAMESPACE}/{}",
                 self.input
             )),
             (ReferenceRule::Host(_) | ReferenceRule::Port(_), None) => {

@@ -7,9 +7,10 @@ use super::authority::split_port;
 use super::rule::{MAX_LENGTH, MAX_PATH_LENGTH, MAX_TAG_LENGTH, ReferenceRule};
 use crate::oci::Digest;
 
-pub(super) const DEFAULT_DOMAIN: &str = "docker.io";
+/// Docker Hub's host in references, which need not name it, in hosts directories and in `ns=`.
+pub const DOCKER_HUB: &str = "docker.io";
 /// Docker Hub's name before 2013, still found in the wild.
-const LEGACY_DEFAULT_DOMAIN: &str = "index.docker.io";
+const LEGACY_DOCKER_HUB: &str = "index.docker.io";
 /// Where Docker Hub keeps the images that have no owner in their name.
 pub(super) const OFFICIAL_NAMESPACE: &str = "library";
 const DEFAULT_TAG: &str = "latest";
@@ -82,7 +83,7 @@ pub(super) fn parse(text: &str) -> Result<Reference, ReferenceRule> {
 
     check_domain(domain)?;
     check_path(repository)?;
-    let path = if domain == DEFAULT_DOMAIN && !repository.contains('/') {
+    let path = if domain == DOCKER_HUB && !repository.contains('/') {
         format!("{OFFICIAL_NAMESPACE}/{repository}")
     } else {
         repository.to_owned()
@@ -141,13 +142,13 @@ fn is_like_digest(text: &str) -> bool {
 /// upper-case letter in it, or is `localhost`; a name without a slash has no host at all.
 fn split_domain(name: &str) -> (&str, &str) {
     let Some((first, rest)) = name.split_once('/') else {
-        return (DEFAULT_DOMAIN, name);
+        return (DOCKER_HUB, name);
     };
     match first {
-        LEGACY_DEFAULT_DOMAIN => (DEFAULT_DOMAIN, rest),
+        LEGACY_DOCKER_HUB => (DOCKER_HUB, rest),
         "localhost" => (first, rest),
         _ if first.contains(['.', ':']) || has_upper_case(first) => (first, rest),
-        _ => (DEFAULT_DOMAIN, name),
+        _ => (DOCKER_HUB, name),
     }
 }
 

@@ -13,6 +13,6 @@ mod tests;
 
 pub use authority::{split_port, without_brackets};
 pub use error::ReferenceError;
-pub use grammar::Reference;
 pub(crate) use grammar::without_user_info;
+pub use grammar::{DOCKER_HUB, Reference};
 pub use rule::ReferenceRule;

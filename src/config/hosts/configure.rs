@@ -1,6 +1,7 @@
 //! From a URL and settings to a host, by containerd's rules of https, http and `ns=`.
 
-use crate::config::authority::{DOCKER_HUB, DOCKER_HUB_REGISTRY, split_port};
+use crate::config::authority::{DOCKER_HUB_REGISTRY, split_port};
+use crate::reference::DOCKER_HUB;
 
 use super::defaults::{HostOptions, own_registry};
 use super::host::{Capabilities, RegistryHost, Source};

@@ -9,7 +9,8 @@
 //! | another host, port 80 | http | |
 //! | another host | https | verified |
 
-use crate::config::authority::{DOCKER_HUB, DOCKER_HUB_REGISTRY, is_loopback, split_port};
+use crate::config::authority::{DOCKER_HUB_REGISTRY, is_loopback, split_port};
+use crate::reference::DOCKER_HUB;
 use crate::reference::Reference;
 
 use super::host::{Capabilities, RegistryHost, Source};

@@ -5,9 +5,10 @@
 
 use http::Uri;
 
-use crate::config::authority::{DOCKER_HUB, DOCKER_HUB_REGISTRY};
+use crate::config::authority::DOCKER_HUB_REGISTRY;
 use crate::config::document::Setting;
 use crate::config::error::Error;
+use crate::reference::DOCKER_HUB;
 
 /// The API's path at a registry that does not override it.
 const API_PATH: &str = "/v2";

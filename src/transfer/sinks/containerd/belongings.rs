@@ -5,11 +5,6 @@ use std::collections::HashSet;
 use crate::containerd::{Resource, ingest_reference};
 use crate::transfer::sink::Outcome;
 
-/// The kinds of resources as leases call them. A snapshot's has its snapshotter's name behind it.
-pub(super) const CONTENT: &str = "content";
-pub(super) const INGESTS: &str = "ingests";
-pub(super) const SNAPSHOTS: &str = "snapshots/";
-
 /// What an image's pull may have written or found.
 #[derive(Debug, Default)]
 pub(super) struct Belongings {
@@ -38,9 +33,9 @@ impl Belongings {
     pub(super) fn contains(&self, resource: &Resource) -> bool {
         let Resource { kind, name } = resource;
         match kind.as_str() {
-            CONTENT => self.blobs.contains(name),
-            INGESTS => self.ingests.contains(name),
-            kind => kind.starts_with(SNAPSHOTS) && self.chains.contains(name),
+            Resource::CONTENT => self.blobs.contains(name),
+            Resource::INGESTS => self.ingests.contains(name),
+            kind => kind.starts_with(Resource::SNAPSHOTS) && self.chains.contains(name),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::belongings;
 use super::ingests::{ContainerdIngest, Labelled, SmallBlob};
 use super::lease::RunLease;
 use super::naming::source_labels;
@@ -57,7 +56,7 @@ impl LayerBlobs {
 
     /// Keeps a blob that is there for as long as the lease.
     async fn keep(&self, descriptor: &Descriptor) -> Result<(), Error> {
-        let blob = Resource::new(belongings::CONTENT, descriptor.digest.to_string());
+        let blob = Resource::new(Resource::CONTENT, descriptor.digest.to_string());
         Ok(self.lease.hold(blob).await?)
     }
 

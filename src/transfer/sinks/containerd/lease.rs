@@ -103,7 +103,7 @@ impl RunLease {
     async fn give_back(&self, outcome: &Outcome, held: &[Resource]) -> Result<(), Error> {
         let belongings = belongings::of(outcome);
         for ingest in held.iter().filter(|resource| belongings.contains(resource)) {
-            if ingest.kind == belongings::INGESTS {
+            if ingest.kind == Resource::INGESTS {
                 self.client.content().abort(&ingest.name).await?;
             }
         }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
-use super::belongings;
 use super::lease::RunLease;
 use crate::containerd::labels::{self, Labels};
 use crate::containerd::{self, Client, Resource};
@@ -160,7 +159,7 @@ impl Unpacking {
 
     /// Keeps a snapshot, which layers are about to be unpacked on, for as long as the lease.
     async fn keep(&self, chain_id: &ChainId) -> Result<(), Error> {
-        let kind = format!("{}{}", belongings::SNAPSHOTS, self.snapshotter());
+        let kind = format!("{}{}", Resource::SNAPSHOTS, self.snapshotter());
         self.lease.hold(Resource::new(kind, chain_id.to_string())).await?;
         self.unpacker().await?.know(*chain_id);
         Ok(())
