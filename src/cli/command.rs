@@ -11,6 +11,7 @@ use super::images::{self, ImagesArgs};
 use super::login::{self, LoginArgs};
 use super::logout::{self, LogoutArgs};
 use super::pull::{self, PullArgs};
+use super::push::{self, PushArgs};
 use super::rm::{self, RmArgs};
 use super::save::{self, SaveArgs};
 use super::tag::{self, TagArgs};
@@ -53,6 +54,8 @@ pub enum Command {
     Pull(Box<PullArgs>),
     /// Save images from containerd in an archive that other tools load, too
     Save(Box<SaveArgs>),
+    /// Push images from containerd to a registry
+    Push(Box<PushArgs>),
     /// List the images in containerd
     #[command(visible_alias = "ls")]
     Images(ImagesArgs),
@@ -104,6 +107,7 @@ impl Command {
         match self {
             Self::Pull(args) => args.transport.http_trace,
             Self::Save(args) => args.transport.http_trace,
+            Self::Push(args) => args.transport.http_trace,
             Self::Login(args) => args.transport.http_trace,
             Self::Images(_)
             | Self::Rm(_)
@@ -122,6 +126,7 @@ impl Command {
         match self {
             Self::Pull(args) => pull::run(args, session).await,
             Self::Save(args) => save::run(args, session).await,
+            Self::Push(args) => push::run(args, session).await,
             Self::Images(args) => images::run(args, session).await,
             Self::Rm(args) => rm::run(args, session).await,
             Self::Tag(args) => tag::run(args, session).await,

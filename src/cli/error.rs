@@ -36,6 +36,17 @@ pub enum Error {
     /// The lists named on the command line hold nothing.
     #[error("no image to pull: the lists are empty")]
     NoImages,
+    /// `--all-tags` with a tag.
+    #[error("{0} has a tag, and --all-tags means all of them")]
+    TagWithAllTags(String),
+    /// `--all-tags` of a repository of which containerd has none.
+    #[error("containerd's namespace {namespace} has no tag of {repository}")]
+    NoTags {
+        /// `harbor.example.net/team/app`.
+        repository: String,
+        /// Where it was looked for.
+        namespace: String,
+    },
     /// `-u` with images of several registries: a password must go to one of them only.
     #[error("-u is for the images of one registry, but there are images of {0} and {1}")]
     SeveralRegistries(String, String),
@@ -136,6 +147,7 @@ impl Diagnose for Error {
             Self::List { .. }
             | Self::ListLine { .. }
             | Self::NoImages
+            | Self::TagWithAllTags(_)
             | Self::SeveralRegistries(..)
             | Self::NoUser
             | Self::InputTwice
@@ -148,7 +160,7 @@ impl Diagnose for Error {
             Self::Runtime(_) | Self::Password { .. } | Self::NotRead { .. } | Self::NoHome => {
                 Failure::Other
             }
-            Self::NoNamespace { .. } => Failure::NotFound,
+            Self::NoNamespace { .. } | Self::NoTags { .. } => Failure::NotFound,
             Self::Interrupted { .. } => Failure::Interrupted,
             Self::AlreadyTold(failure) => *failure,
             Self::Store(error) => error.failure(),
@@ -168,6 +180,8 @@ impl Diagnose for Error {
             Self::SeveralRegistries(..) => {
                 "pull the images of each registry by a command of its own"
             }
+            Self::TagWithAllTags(_) => "leave the tag out, or --all-tags",
+            Self::NoTags { .. } => "look for its name among those that pullctl images lists",
             Self::NoUser => "write -u USER, or -u USER:PASSWORD",
             Self::InputTwice => {
                 "put the images into a file, or the login into a file for --auth-file"

@@ -29,6 +29,7 @@ pub mod login;
 pub mod logout;
 mod prompt;
 pub mod pull;
+mod push;
 mod recipe;
 mod references;
 pub mod rm;

@@ -144,6 +144,18 @@ pub(super) fn fits(key: &str, value: &str) -> bool {
     key.len() + value.len() <= MAX_LABEL_BYTES
 }
 
+/// The hosts, without ports, and repositories that a blob with these labels can be had from, by
+/// [`distribution_source`].
+pub fn origins(labels: &Labels) -> impl Iterator<Item = (String, String)> {
+    labels
+        .iter()
+        .filter_map(|(key, value)| Some((key.strip_prefix(DISTRIBUTION_SOURCE)?, value)))
+        .flat_map(|(host, value)| {
+            let repositories = value.split(',').filter(|repository| !repository.is_empty());
+            repositories.map(move |repository| (host.to_owned(), repository.to_owned()))
+        })
+}
+
 /// Whether `key` is a label of [`distribution_source`], whose values are sets.
 pub(super) fn is_distribution_source(key: &str) -> bool {
     key.starts_with(DISTRIBUTION_SOURCE)

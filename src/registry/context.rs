@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::config::Keychain;
 use crate::failure::{Failure, Notice};
@@ -107,8 +107,14 @@ impl Context {
                     Ok(()) = progress.changed() => None,
                 }
             };
-            if let Some(done) = self.within(phase, at_least, step).await? {
-                return Ok(done);
+            match self.within(phase, at_least, step).await {
+                Ok(Some(done)) => return Ok(done),
+                Ok(None) => {}
+                // Bytes are still to be taken: whoever takes them is the one that stalls.
+                Err(Fault::Stalled { after, .. }) if progress.has_changed().is_ok() => {
+                    return Err(Fault::Stalled { phase: Phase::Request, after });
+                }
+                Err(fault) => return Err(fault),
             }
         }
     }
@@ -139,25 +145,33 @@ impl Context {
         Fault::Deadline { limit: self.policy.timeout.unwrap_or_default(), after: None }
     }
 
-    /// Runs `operation`, by which `host` answers `request`, and tells of it while it does not.
+    /// Runs `operation`, by which `host` answers `request`, and tells of it while it does not, nor
+    /// takes anything of what is sent, which `progress` tells.
     pub(crate) async fn awaited<T>(
         &self,
         host: &str,
         request: &str,
+        mut progress: watch::Receiver<u64>,
         operation: impl Future<Output = T>,
     ) -> T {
-        let started = Instant::now();
+        let mut since = Instant::now();
         let mut operation = pin!(operation);
         let mut silence = FIRST_TOLD;
         loop {
-            if let Ok(answer) = timeout(silence, operation.as_mut()).await {
-                return answer;
+            tokio::select! {
+                biased;
+                answer = operation.as_mut() => return answer,
+                Ok(()) = progress.changed() => {
+                    (since, silence) = (Instant::now(), FIRST_TOLD);
+                    continue;
+                }
+                () = sleep(silence) => {}
             }
             silence = TOLD_EVERY;
             self.sink.event(Event::Waiting {
                 host: host.to_owned(),
                 request: request.to_owned(),
-                waited: started.elapsed(),
+                waited: since.elapsed(),
             });
         }
     }

@@ -18,6 +18,12 @@ pub enum Error {
         /// `resolve docker.io/library/busybox:latest`.
         what: String,
     },
+    /// The configuration allows no host to be pushed to.
+    #[error("cannot push to {name}: no configured host may be pushed to")]
+    NoPushHost {
+        /// `harbor.example.net/team/app`.
+        name: String,
+    },
     /// The environment can't be used.
     #[error("cannot use the environment's proxy settings")]
     Environment(#[source] SetupError),
@@ -133,7 +139,10 @@ impl Error {
             Self::AllHostsFailed { failures, .. } => {
                 failures.decisive().map(|failure| &failure.fault)
             }
-            Self::NoHost { .. } | Self::Setup { .. } | Self::Environment(_) => None,
+            Self::NoHost { .. }
+            | Self::NoPushHost { .. }
+            | Self::Setup { .. }
+            | Self::Environment(_) => None,
         }
     }
 }
@@ -150,6 +159,9 @@ impl Diagnose for Error {
         match self {
             Self::NoHost { .. } => {
                 Some("give one host in hosts.toml the capabilities pull and resolve".to_owned())
+            }
+            Self::NoPushHost { .. } => {
+                Some("give one host in hosts.toml the capability push".to_owned())
             }
             Self::Environment(_) => Some(
                 "write proxies as http://host:port, https://host:port or socks5://host:port".into(),

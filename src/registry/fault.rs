@@ -6,10 +6,13 @@ use http::StatusCode;
 
 use crate::failure::Failure;
 use crate::oci::Digest;
+use crate::registry::upload_fault::UploadFault;
 
 /// What is waited for while a request runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
+    /// That the host takes more of the request's body.
+    Request,
     /// The response's head.
     Response,
     /// The next bytes of its body.
@@ -19,6 +22,7 @@ pub enum Phase {
 impl Phase {
     fn awaited(self) -> &'static str {
         match self {
+            Self::Request => "byte was taken",
             Self::Response => "response",
             Self::Body => "data",
         }
@@ -203,6 +207,12 @@ pub enum Fault {
         /// The limit.
         limit: u64,
     },
+    /// Something that is said of uploads alone.
+    #[error(transparent)]
+    Upload(#[from] UploadFault),
+    /// The host asked for a new login, or sent elsewhere, when the bytes to send were spent.
+    #[error("the upload has to be begun anew")]
+    Spent,
     /// Bytes of this host failed verification earlier in this run.
     #[error("left out: content from it failed verification")]
     Distrusted,
@@ -266,6 +276,7 @@ impl Fault {
             | Self::Broken(_)
             | Self::Truncated
             | Self::Stalled { .. }
+            | Self::Spent
             | Self::TooSlow { .. } => true,
             Self::NameNotFound { temporary, .. } => *temporary,
             Self::Status { status, .. } => {
@@ -343,6 +354,7 @@ impl Fault {
             }
             Self::RateLimited { .. } => Failure::RateLimited,
             Self::Redirected { fault, .. } => fault.failure(),
+            Self::Upload(fault) => fault.failure(),
             Self::Token { fault, .. } => match fault.failure() {
                 Failure::NotFound => Failure::Authentication,
                 other => other,
@@ -371,6 +383,7 @@ impl Fault {
             | Self::Deadline { .. }
             | Self::TooSlow { .. }
             | Self::RedirectLoop(_)
+            | Self::Spent
             | Self::BadRedirect => Failure::Unreachable,
         }
     }

@@ -40,6 +40,8 @@ impl Fault {
             Self::Malformed(_) => check_for_changes(host),
             Self::Challenge(_) => ask_for_logins(host),
             Self::Distrusted => find_changes(host),
+            Self::Upload(fault) => fault.hint(host),
+            Self::Spent => format!("{host} sends uploads elsewhere: ask its operator where to"),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::oci::{Descriptor, Digest, MediaKind};
 use crate::progress::Sink;
 use crate::reference::Reference;
 use crate::registry::api::resolver::{self, Resolved};
+use crate::registry::api::upload::destination::Destination;
 use crate::registry::api::{manifest, referrers, tags};
 use crate::registry::ask::host::{Host, Hosts};
 use crate::registry::blob::location::Location;
@@ -97,7 +98,7 @@ fn connects_alike(a: &RegistryHost, b: &RegistryHost) -> bool {
         && a.http_fallback == b.http_fallback
 }
 
-/// One repository, read-only, at the hosts that have it.
+/// One repository at the hosts that have it.
 #[derive(Debug, Clone)]
 pub struct Repository {
     registry: Registry,
@@ -166,6 +167,14 @@ impl Repository {
     pub async fn referrers(&self, subject: Digest) -> Result<Vec<Descriptor>, Error> {
         let context = &self.registry.context;
         referrers::referrers(context, self.hosts()?, &self.reference, subject).await
+    }
+
+    /// Where images of the repository are pushed to. Nothing is sent.
+    ///
+    /// # Errors
+    /// [`Error::NoPushHost`], [`Error::Setup`].
+    pub fn destination(&self) -> Result<Destination, Error> {
+        Destination::new(&self.registry.context, self.hosts()?, &self.reference)
     }
 
     /// Opens a blob at byte `offset`, trying pull-capable hosts in order; a foreign layer's own

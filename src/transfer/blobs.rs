@@ -27,7 +27,8 @@ use crate::progress::{self, BlobKind, BlobState, Event};
 /// more only helps those with many mirrors.
 const ATTEMPTS_AT_A_BLOB: usize = 6;
 
-/// Times that a blob is opened again in a sink that has lost bytes of it, or its whole beginning.
+/// Times that a blob is opened again in a sink that has lost bytes of it, or its whole beginning,
+/// without having more of it than ever before.
 const REOPENINGS_OF_A_BLOB: usize = 4;
 
 /// How long no bytes come before those held back are put where a later run finds them (1 s): on a
@@ -237,14 +238,21 @@ impl Blobs {
         tally: &Tally,
     ) -> Result<(), Error> {
         let descriptor = layer.descriptor();
-        let (mut attempts, mut reopenings) = (0, 0);
+        let (mut attempts, mut reopenings, mut furthest) = (0, 0, 0);
+        if self.sink.adopt(layer, source).await? {
+            self.state(descriptor, BlobState::Exists, 0);
+            return Ok(());
+        }
         loop {
             let Opened::Ingest(ingest) = self.sink.open(layer).await? else {
                 self.state(descriptor, BlobState::Exists, 0);
                 return Ok(());
             };
             let resumed = ingest.offset();
-            self.state(descriptor, BlobState::Downloading, resumed);
+            if resumed > furthest {
+                (furthest, reopenings) = (resumed, 0);
+            }
+            self.state(descriptor, ingest.moving(), resumed);
             let (error, poured) =
                 match self.bring_in(descriptor, ahead.take(), source, ingest, tally).await {
                     Ok(()) => return Ok(()),

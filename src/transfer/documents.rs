@@ -42,6 +42,11 @@ impl Documents {
         self.fetched_bytes
     }
 
+    /// See [`Source::name`].
+    pub(super) fn source_name(&self) -> Option<String> {
+        self.source.name()
+    }
+
     /// An index or a manifest.
     pub(super) async fn manifest(&mut self, descriptor: &Descriptor) -> Result<Bytes, Error> {
         self.document(descriptor, DocumentKind::Manifest).await

@@ -101,6 +101,20 @@ pub enum Error {
         /// The store.
         place: String,
     },
+    /// The destination is named by a digest, and the image has another.
+    #[error("the image is {digest}, and is to be called {wanted}")]
+    OtherTarget {
+        /// What the name says.
+        wanted: Digest,
+        /// What the image is.
+        digest: Digest,
+    },
+    /// Bytes that do not hash to the blob's digest, before they are sent.
+    #[error("the bytes of the blob are not {0}")]
+    Mismatch(Digest),
+    /// A document could not be made.
+    #[error("cannot write an index: {0}")]
+    Unwritable(String),
     /// The sink has not all bytes that it was given: an upload's session ended, or its process came
     /// anew. Opening the blob again shows how many it has.
     #[error("bytes of the blob were lost on their way")]
@@ -137,14 +151,16 @@ impl Diagnose for Error {
             Self::NoImage { .. } | Self::NotAllThere { .. } | Self::Incomplete { .. } => {
                 Failure::NotFound
             }
+            Self::OtherTarget { .. } => Failure::Usage,
             Self::Manifest { .. }
             | Self::NotAnImage(_)
             | Self::IndexTooDeep(_)
             | Self::TooManyManifests(_)
             | Self::DocumentTooLarge { .. }
             | Self::WrongBlob { .. }
+            | Self::Mismatch(_)
             | Self::Damaged { .. } => Failure::Verification,
-            Self::Task(_) | Self::Closed => Failure::Other,
+            Self::Unwritable(_) | Self::Task(_) | Self::Closed => Failure::Other,
         }
     }
 
@@ -189,13 +205,16 @@ impl Diagnose for Error {
                     "pullctl pull --no-unpack {wanted} {name} brings them; or name a --platform that is there"
                 ))
             }
+            Self::OtherTarget { .. } => {
+                Some("name the destination by a tag, or leave the digest out".into())
+            }
             Self::NotAnImage(_) => {
                 Some("check the name and the tag: pull other things with the tool they are for".into())
             }
             Self::IndexTooDeep(_) | Self::TooManyManifests(_) => {
                 Some("pull the image that is wanted by its digest".into())
             }
-            Self::Task(_) | Self::Closed => None,
+            Self::Mismatch(_) | Self::Unwritable(_) | Self::Task(_) | Self::Closed => None,
         }
     }
 }

@@ -9,7 +9,7 @@
 //! | `planner`, `documents` | finding that out, from documents read where they are nearest |
 //! | `blobs`, `once`, `ahead` | layers' blobs, several at a time, each once a run, small ones before their turn |
 //! | `source`, `sources` | where images come from: registries, containerd, layouts |
-//! | `sink`, `sinks` | where they go: containerd, layouts, archives |
+//! | `sink`, `sinks` | where they go: containerd, layouts, archives, registries |
 //! | `error` | why an image did not get there |
 //!
 //! Knows nothing of terminals or files of settings.
@@ -38,6 +38,6 @@ pub use plan::{Document, Layer, Plan, PlatformImage};
 pub use request::{Names, Request};
 pub use run::run;
 pub use sink::{Announced, Ingest, Opened, Outcome, Sink};
-pub use sinks::{ArchiveSink, ContainerdSink, LayoutSink, UnpackOptions};
-pub use source::{BlobStream, DocumentKind, Resolved, Source};
+pub use sinks::{ArchiveSink, ContainerdSink, LayoutSink, RegistrySink, UnpackOptions};
+pub use source::{BlobStream, DocumentKind, Origin, Resolved, Source};
 pub use sources::{ContainerdSource, LayoutSource, RegistrySource};

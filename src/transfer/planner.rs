@@ -149,7 +149,7 @@ impl Planner<'_> {
                 Err(error) => return Err(error),
             }
         }
-        let name = self.names.reference.to_string();
+        let name = self.documents.source_name().unwrap_or_else(|| self.names.reference.to_string());
         match at {
             None => Ok(images),
             Some((digest, place)) if platforms.is_empty() => {

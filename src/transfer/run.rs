@@ -15,6 +15,7 @@ use super::request::{Names, Request};
 use super::sink::{Outcome, Sink};
 use super::source::{Resolved, Source};
 use crate::failure::{Diagnose as _, Diagnostic, Failure};
+use crate::oci::Digest;
 use crate::progress::{self, Event, TransferReport};
 
 /// Images worked on at one time. Each costs little beside its blobs, which have their own limit;
@@ -97,7 +98,21 @@ impl Run {
         images.clone_from(&outline.plan.images);
         let tally = self.materialise(&outline.plan, &request.source).await?;
         self.sink.publish(&request.names, &outline.plan).await?;
-        Ok(outline.report(&tally, &*self.sink))
+        Ok(self.report(request, &outline, &tally))
+    }
+
+    /// What was done, when the image is in place.
+    fn report(&self, request: &Request, outline: &Outline, tally: &Tally) -> TransferReport {
+        let report = outline.report(tally, &*self.sink);
+        let Some(sent_bytes) = self.sink.sent_bytes(&request.names) else { return report };
+        TransferReport {
+            digest: self.sink.target(&request.names, &outline.plan),
+            // From a store on this machine, nothing is fetched.
+            fetched_bytes: if request.source.is_remote() { report.fetched_bytes } else { 0 },
+            reused_bytes: outline.plan.total_bytes().saturating_sub(sent_bytes),
+            sent_bytes,
+            ..report
+        }
     }
 
     /// Finds out what the image consists of.
@@ -147,10 +162,36 @@ impl Run {
     async fn materialise(&self, plan: &Plan, source: &Arc<dyn Source>) -> Result<Tally, Error> {
         let tally = Tally::default();
         for image in &plan.images {
-            self.blobs.materialise(image, source, &tally).await?;
+            match self.blobs.materialise(image, source, &tally).await {
+                Ok(()) => {}
+                // Of which platforms is more than which blob.
+                Err(Error::Incomplete { digest, place }) => {
+                    return Err(not_all_there(plan, &**source, digest, place).await?);
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(tally)
     }
+}
+
+/// That `place` has not got the blob `digest`, nor others of the platforms that are named.
+async fn not_all_there(
+    plan: &Plan,
+    source: &dyn Source,
+    digest: Digest,
+    place: String,
+) -> Result<Error, Error> {
+    let mut platforms = Vec::new();
+    for image in &plan.images {
+        if !source.missing(&image.layers).await?.is_empty() {
+            platforms.push(image.platform.to_string());
+        }
+    }
+    Ok(match source.name() {
+        Some(name) if !platforms.is_empty() => Error::NotAllThere { name, platforms, place },
+        _ => Error::Incomplete { digest, place },
+    })
 }
 
 impl Outline {

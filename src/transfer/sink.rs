@@ -8,8 +8,10 @@ use bytes::Bytes;
 use super::error::Error;
 use super::plan::{Layer, Plan, PlatformImage};
 use super::request::Names;
+use super::source::Source;
 use crate::failure::Failure;
-use crate::oci::Descriptor;
+use crate::oci::{Descriptor, Digest};
+use crate::progress::BlobState;
 
 /// A place that keeps blobs and names images. It serves all images of a run, several at a time.
 #[async_trait]
@@ -42,6 +44,12 @@ pub trait Sink: Send + Sync {
     /// nothing any more. A place that can get layers by itself is asked to do so first.
     async fn prepare(&self, image: &Arc<PlatformImage>) -> Result<usize, Error>;
 
+    /// Tells whether the layer's blob is needed no more: because it is there, or because the place got
+    /// it by itself from where `source` says that it is as well.
+    async fn adopt(&self, _layer: &Layer, _source: &dyn Source) -> Result<bool, Error> {
+        Ok(false)
+    }
+
     /// Begins or continues the layer's blob; waits while another client writes it.
     async fn open(&self, layer: &Layer) -> Result<Opened, Error>;
 
@@ -67,6 +75,18 @@ pub trait Sink: Send + Sync {
     /// Makes all images of the run visible in a sequential sink; not called when one has failed.
     async fn finish(&self) -> Result<(), Error> {
         Ok(())
+    }
+
+    /// What the names then stand for: another document than at the source where that would point to
+    /// what is not there.
+    fn target(&self, _names: &Names, plan: &Plan) -> Digest {
+        plan.target.digest
+    }
+
+    /// Bytes that went out over the network so far for what is called so; `None` for a place on this
+    /// machine.
+    fn sent_bytes(&self, _names: &Names) -> Option<u64> {
+        None
     }
 
     /// Ends the run: lets go of what is complete, and keeps what a later run resumes.
@@ -107,6 +127,11 @@ pub enum Opened {
 pub trait Ingest: Send {
     /// Where the next byte goes; more than 0 when an earlier run left a beginning.
     fn offset(&self) -> u64;
+
+    /// What bytes do that are appended.
+    fn moving(&self) -> BlobState {
+        BlobState::Downloading
+    }
 
     /// Appends bytes.
     async fn write(&mut self, bytes: Bytes) -> Result<(), Error>;

@@ -49,6 +49,21 @@ pub trait Source: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Where else the blob can be had, as far as that is known without asking far away.
+    async fn origins(&self, _descriptor: &Descriptor) -> Vec<Origin> {
+        Vec::new()
+    }
+
+    /// What the image is called there, where that tells how to have it again.
+    fn name(&self) -> Option<String> {
+        None
+    }
+
+    /// Whether what comes from it comes over the network.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
     /// Takes note that what `resolved` points to could not be read for `error`, and tells whether
     /// resolving again may give another answer.
     fn doubt(&self, _resolved: &Resolved, _error: &Error) -> bool {
@@ -65,6 +80,15 @@ pub struct Resolved {
     pub place: String,
     /// Its bytes, size and digest checked, where they had to be read to know the descriptor.
     pub document: Option<Bytes>,
+}
+
+/// A repository that has a blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The registry's host, without port and brackets, as containerd's labels have it.
+    pub host: String,
+    /// The repository there.
+    pub repository: String,
 }
 
 /// How a document is asked for: registries keep them in two places.

@@ -46,6 +46,8 @@ mod odd_layers;
 mod platforms;
 mod progress;
 mod pull_basics;
+mod push;
+mod push_faults;
 mod resume;
 mod reuse;
 mod save;

@@ -8,6 +8,7 @@ mod output;
 mod place;
 mod registry;
 mod transport;
+mod upload;
 
 pub use download::DownloadArgs;
 pub(super) use global::DEFAULT_NAMESPACE;
@@ -19,3 +20,4 @@ pub use place::{PlaceArgs, UnpackWay};
 pub(super) use registry::Located;
 pub use registry::RegistryArgs;
 pub use transport::TransportArgs;
+pub use upload::UploadArgs;

@@ -92,7 +92,7 @@ fn what_makes_no_sense_is_refused_with_exit_code_2() {
         "save -o x a --from containerd",
         "save -o x a --compress xz",
         "completion tcsh",
-        "push a",
+        "build a",
     ] {
         let error = parse(line).expect_err(line);
         assert_eq!(error.exit_code(), 2, "{line}");

@@ -13,12 +13,11 @@ use crate::registry::auth::Action;
 use crate::registry::blob::ranges::ByteRange;
 use crate::registry::fault::Fault;
 use crate::registry::http::body;
-use crate::registry::http::clients::Lane;
 use crate::registry::http::envelope;
 use crate::registry::http::exchange::{Answer, Call};
 
 /// The manifest types that a pull understands, schema1 not among them.
-const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
+pub(crate) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.docker.distribution.manifest.v2+json, */*";
@@ -50,14 +49,10 @@ async fn send(
 ) -> Result<Answer, Fault> {
     host.endpoint()
         .send(&Call {
-            method,
-            path: &host.path(document),
-            target: None,
-            lane: Lane::Api,
             accept: Some(ACCEPT),
             range,
-            label: document,
             access: Some(&host.access(&Action::Pull)),
+            ..Call::new(method, &host.path(document), document)
         })
         .await
 }

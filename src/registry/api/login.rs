@@ -7,7 +7,6 @@ use crate::registry::auth::{Access, Standing};
 use crate::registry::error::{Error, HostFailure};
 use crate::registry::fault::Fault;
 use crate::registry::http::body;
-use crate::registry::http::clients::Lane;
 use crate::registry::http::exchange::Call;
 use crate::registry::place::SettingsPlace;
 use crate::registry::repository::Registry;
@@ -26,16 +25,7 @@ impl Registry {
         let endpoint = self.endpoint(host)?;
         let access = Access::login();
         let started = tokio::time::Instant::now();
-        let call = Call {
-            method: Method::GET,
-            path: PROBE,
-            target: None,
-            lane: Lane::Api,
-            accept: None,
-            range: None,
-            label: PROBE,
-            access: Some(&access),
-        };
+        let call = Call { access: Some(&access), ..Call::new(Method::GET, PROBE, PROBE) };
         let outcome = match endpoint.send(&call).await {
             // A portal that answers for everybody proves nothing.
             Ok(answer) if body::is_html(answer.response.headers()) => Err(Fault::Html),

@@ -1,5 +1,5 @@
 //! What is asked of a registry: a reference resolved, a manifest read, tags and referrers listed, a
-//! login proved.
+//! login proved, and what is brought to it.
 
 mod document;
 pub(super) mod login;
@@ -8,3 +8,4 @@ mod pages;
 pub(super) mod referrers;
 pub(super) mod resolver;
 pub(super) mod tags;
+pub(super) mod upload;

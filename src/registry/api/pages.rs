@@ -12,7 +12,6 @@ use crate::registry::ask::host::Host;
 use crate::registry::auth::Action;
 use crate::registry::fault::Fault;
 use crate::registry::http::body;
-use crate::registry::http::clients::Lane;
 use crate::registry::http::exchange::Call;
 
 /// Most pages of one list that are read; a hundred thousand tags fit in at the usual 1,000 a page.
@@ -53,16 +52,8 @@ pub(crate) async fn read(
 
 async fn page(host: &Host, label: &str, path: &str) -> Result<Page, Fault> {
     let endpoint = host.endpoint();
-    let call = Call {
-        method: Method::GET,
-        path,
-        target: None,
-        lane: Lane::Api,
-        accept: None,
-        range: None,
-        label,
-        access: Some(&host.access(&Action::Pull)),
-    };
+    let access = host.access(&Action::Pull);
+    let call = Call { access: Some(&access), ..Call::new(Method::GET, path, label) };
     let answer = endpoint.send(&call).await?;
     if answer.response.status() != StatusCode::OK {
         return Err(document::refusal(host, answer).await);

@@ -30,6 +30,8 @@ pub(crate) struct Health {
     usual: Mutex<Option<Duration>>,
     /// What it answers to HEAD is wrong where GET is right.
     head_misleads: AtomicBool,
+    /// It takes a blob as a whole only.
+    refuses_pieces: AtomicBool,
 }
 
 /// What is known of a host that could not be reached.
@@ -121,6 +123,16 @@ impl Health {
     /// HEAD was answered otherwise than GET. Returns whether that is news.
     pub(crate) fn distrust_head(&self) -> bool {
         !self.head_misleads.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether a blob is to be sent as a whole.
+    pub(crate) fn refuses_pieces(&self) -> bool {
+        self.refuses_pieces.load(Ordering::Relaxed)
+    }
+
+    /// A piece of a blob was refused for being one.
+    pub(crate) fn refuse_pieces(&self) {
+        self.refuses_pieces.store(true, Ordering::Relaxed);
     }
 
     /// A small answer came after `time`.

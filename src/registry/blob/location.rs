@@ -136,14 +136,11 @@ impl Location {
             Some(range) => format!("{request} bytes {range}"),
         };
         let call = |target| Call {
-            method: Method::GET,
-            path: &self.path,
             target,
             lane: Lane::Blob,
-            accept: None,
             range,
-            label: &label,
             access: self.access.as_deref(),
+            ..Call::new(Method::GET, &self.path, &label)
         };
         if let Some(target) = &known {
             let answer = self.endpoint.send(&call(Some(target))).await;

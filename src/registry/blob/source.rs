@@ -17,7 +17,7 @@ use crate::registry::context::Context;
 use crate::registry::fault::Fault;
 use crate::registry::http::body::{self, Decoder};
 use crate::registry::http::exchange::Answer;
-use crate::registry::http::wire::redirected;
+use crate::registry::http::redirect::redirected;
 
 /// One blob and all places that may have it.
 #[derive(Debug)]

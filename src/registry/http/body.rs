@@ -97,16 +97,29 @@ pub(crate) async fn drain(context: &Context, mut response: Response) {
 
 /// What a response that is no success means.
 pub(crate) async fn refusal(context: &Context, response: Response, standing: Standing) -> Fault {
-    let status = response.status();
-    let retry_after = retry_after(response.headers(), SystemTime::now());
+    refusal_and_codes(context, response, standing).await.0
+}
+
+/// The same with the codes that the distribution specification gives errors.
+pub(crate) async fn refusal_and_codes(
+    context: &Context,
+    response: Response,
+    standing: Standing,
+) -> (Fault, Vec<String>) {
+    let (status, headers) = (response.status(), response.headers().clone());
     let body = read_refusal(context, response).await;
-    let title = envelope::page_title(&body).filter(|title| !status.to_string().contains(title));
-    let is_page = envelope::is_page(&body);
+    (meaning(status, &headers, &body, standing), envelope::codes(&body))
+}
+
+fn meaning(status: StatusCode, headers: &HeaderMap, body: &[u8], standing: Standing) -> Fault {
+    let retry_after = retry_after(headers, SystemTime::now());
+    let title = envelope::page_title(body).filter(|title| !status.to_string().contains(title));
+    let is_page = envelope::is_page(body);
     // A 401 of a web server that asks for logins in a registry's place has a page as well.
     if is_page && status == StatusCode::FORBIDDEN {
         return Fault::Page { status, title };
     }
-    let reason = if is_page { title } else { envelope::reason(&body) };
+    let reason = if is_page { title } else { envelope::reason(body) };
     let with_login = standing.is_login();
     match status {
         StatusCode::NOT_FOUND => Fault::NotFound { reason },

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, RANGE};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use url::Url;
 
@@ -10,13 +10,12 @@ use crate::config::RegistryHost;
 use crate::registry::ask::health::Health;
 use crate::registry::auth::{self, Authorizer, Grant};
 use crate::registry::blob::pace::Pace;
-use crate::registry::blob::ranges::RangeSupport;
+use crate::registry::blob::ranges::{ByteRange, RangeSupport};
 use crate::registry::context::Context;
 use crate::registry::error::SetupError;
 use crate::registry::fault::Fault;
 use crate::registry::http::body;
 use crate::registry::http::exchange::{Answer, Call, Exchange};
-use crate::registry::http::payload::Payload;
 use crate::registry::http::wire::Wire;
 
 /// A host with its connections, tokens and health, shared by all repositories on it.
@@ -79,6 +78,16 @@ impl Endpoint {
         self.wire.is_own(url)
     }
 
+    /// See [`Wire::own_path`].
+    pub(crate) fn own_path(&self, url: &Url) -> Option<String> {
+        self.wire.own_path(url)
+    }
+
+    /// See [`Wire::url`].
+    pub(crate) fn url(&self, path: &str) -> Result<Url, Fault> {
+        self.wire.url(path)
+    }
+
     /// Sends `call`, logging in as the host asks, and returns its final response, whatever its
     /// status.
     ///
@@ -104,10 +113,12 @@ impl Endpoint {
         };
         let challenges = auth::challenges(answer.response.headers())?;
         match self.authorizer.answer(&self.wire, access, challenges, &grant).await? {
-            Some(better) => {
+            Some(better) if call.payload.is_whole() => {
                 body::drain(self.context(), answer.response).await;
                 self.send_as(call, &better).await
             }
+            // What streams is begun anew by whoever has it, with the login that is known now.
+            Some(_) => Err(Fault::Spent),
             None => Ok(answer),
         }
     }
@@ -121,7 +132,7 @@ impl Endpoint {
         // Requests that went out together all learn of it by failing, each by itself.
         let over_https = !self.wire.is_plain();
         let answer = match attempt().await {
-            Err(fault) if over_https && self.wire.falls_back(&fault) => {
+            Err(fault) if over_https && call.payload.is_whole() && self.wire.falls_back(&fault) => {
                 tracing::debug!(host = self.name(), %fault, "going on over plain HTTP");
                 self.wire.fall_back();
                 attempt().await
@@ -141,6 +152,8 @@ fn prepare<'a>(call: &Call<'a>, url: Url, mut headers: HeaderMap, grant: &Grant)
         (AUTHORIZATION, grant.header.clone()),
         (ACCEPT, call.accept.map(HeaderValue::from_static)),
         (RANGE, call.range.map(|range| range.header())),
+        (CONTENT_TYPE, call.content_type.and_then(|value| HeaderValue::from_str(value).ok())),
+        (CONTENT_RANGE, call.content_range.and_then(part)),
     ];
     for (name, value) in own {
         if let Some(value) = value {
@@ -149,6 +162,12 @@ fn prepare<'a>(call: &Call<'a>, url: Url, mut headers: HeaderMap, grant: &Grant)
     }
     // A range of an encoded body is useless, and decoding costs more than it saves.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let Call { method, lane, label, .. } = call.clone();
-    Exchange { method, url, headers, payload: Payload::None, lane, label }
+    let Call { method, lane, label, payload, .. } = call.clone();
+    Exchange { method, url, headers, payload, lane, label }
+}
+
+/// Which part of an upload a request carries, as the distribution specification writes it: without a
+/// unit and a total.
+fn part(range: ByteRange) -> Option<HeaderValue> {
+    HeaderValue::from_str(&range.to_string()).ok()
 }

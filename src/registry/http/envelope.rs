@@ -36,6 +36,15 @@ pub(crate) fn reason(body: &[u8]) -> Option<String> {
     shown(&words)
 }
 
+/// The codes of the specification's list of errors.
+pub(crate) fn codes(body: &[u8]) -> Vec<String> {
+    let Ok(Value::Object(members)) = serde_json::from_slice::<Value>(body) else {
+        return Vec::new();
+    };
+    let errors = members.get("errors").and_then(Value::as_array).into_iter().flatten();
+    errors.filter_map(|error| error.get("code")?.as_str().map(str::to_owned)).collect()
+}
+
 /// The words of one entry of the specification's list. Only the message is meant for people, but a
 /// bare code is better than nothing.
 fn message(error: &Value) -> Option<String> {

@@ -25,6 +25,31 @@ pub(crate) struct Call<'a> {
     pub(crate) label: &'a str,
     /// For the login; `None` asks anonymously.
     pub(crate) access: Option<&'a Access>,
+    /// What is sent along.
+    pub(crate) payload: Payload,
+    /// Its type.
+    pub(crate) content_type: Option<&'a str>,
+    /// Which part of a blob it is, where it is one.
+    pub(crate) content_range: Option<ByteRange>,
+}
+
+impl<'a> Call<'a> {
+    /// A small request without anything special.
+    pub(crate) fn new(method: Method, path: &'a str, label: &'a str) -> Self {
+        Self {
+            method,
+            path,
+            target: None,
+            lane: Lane::Api,
+            accept: None,
+            range: None,
+            label,
+            access: None,
+            payload: Payload::None,
+            content_type: None,
+            content_range: None,
+        }
+    }
 }
 
 /// A response and where it came from.

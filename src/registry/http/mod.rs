@@ -11,6 +11,7 @@ pub(super) mod exchange;
 mod no_proxy;
 pub(super) mod payload;
 pub(super) mod proxy;
+pub(super) mod redirect;
 pub(super) mod tls;
 pub(super) mod trace;
 pub(super) mod wire;

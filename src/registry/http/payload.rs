@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -9,6 +10,7 @@ use http::header::CONTENT_LENGTH;
 use reqwest::{Body, RequestBuilder};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::sync::lock;
 
@@ -19,6 +21,9 @@ pub(crate) const BLOT: &str = "***";
 /// progress.
 const PIECE: usize = 64 * 1024;
 
+/// How often it is told that a connection waits for bytes (250 ms): well below any stall timeout.
+const AWAITED: Duration = Duration::from_millis(250);
+
 /// A request's body. Cloning it is cheap.
 #[derive(Clone, Default)]
 pub(crate) enum Payload {
@@ -27,7 +32,6 @@ pub(crate) enum Payload {
     /// A form with a password or a token. Never shown.
     Secret(SecretString),
     /// Bytes in memory, which can be sent as often as it takes.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the uploads to come send them"))]
     Bytes(Bytes),
     /// Bytes as they come, which can be sent once.
     Stream(Stream),
@@ -54,13 +58,11 @@ impl fmt::Debug for Payload {
 
 impl Payload {
     /// Bytes as they come, `length` of them if that is known.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the uploads to come send them"))]
     pub(crate) fn stream(length: Option<u64>, frames: Frames) -> Self {
         Self::Stream(Stream { length, body: Arc::new(Mutex::new(Some(frames))) })
     }
 
     /// Whether it can be sent, or sent again.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the uploads to come send them"))]
     pub(crate) fn is_whole(&self) -> bool {
         match self {
             Self::None | Self::Secret(_) | Self::Bytes(_) => true,
@@ -108,12 +110,18 @@ impl Payload {
     }
 }
 
-/// `frames` as a body that tells `taken` of each one that is taken, and of the end.
+/// `frames` as a body that tells `taken` of each one that is taken, and of the end. While the
+/// connection waits for the next one, that is told as well: it is not the host that stalls then.
 fn counted(frames: Frames, taken: watch::Sender<u64>) -> Body {
     let counted = stream::unfold((frames, taken), |(mut frames, taken)| async move {
         use futures_util::StreamExt as _;
-        let next = frames.next().await;
-        taken.send_modify(|count| *count += 1);
+        let next = loop {
+            let next = timeout(AWAITED, frames.next()).await;
+            taken.send_modify(|count| *count += 1);
+            if let Ok(next) = next {
+                break next;
+            }
+        };
         next.map(|frame| (frame, (frames, taken)))
     });
     Body::wrap_stream(counted)

@@ -16,7 +16,7 @@ use crate::registry::http::payload::BLOT;
 pub const TARGET: &str = "pullctl::http";
 
 /// Query parameters that we write ourselves and that hold no secret.
-const PLAIN_PARAMETERS: [&str; 3] = ["ns", "scope", "service"];
+const PLAIN_PARAMETERS: [&str; 6] = ["ns", "scope", "service", "digest", "mount", "from"];
 
 /// Logs a request. Its body is never shown: it is a login or a blob.
 pub(crate) fn request(exchange: &Exchange<'_>) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, LOCATION, RANGE};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use reqwest::Response;
 use tokio::time::Instant;
@@ -20,6 +20,7 @@ use crate::registry::http::authority::authority;
 use crate::registry::http::body;
 use crate::registry::http::clients::Clients;
 use crate::registry::http::exchange::{Answer, Exchange};
+use crate::registry::http::redirect::{is_redirect, location, redirected};
 use crate::registry::http::{proxy, trace};
 
 /// Longest wait for a response because its connection may still be opened: systems give up sooner.
@@ -116,6 +117,15 @@ impl Wire {
         self.url("/").is_ok_and(|own| own.origin() == url.origin())
     }
 
+    /// Path and query of `url` if it is of this host, whatever its scheme: a registry behind a proxy
+    /// that ends TLS writes http.
+    pub(crate) fn own_path(&self, url: &Url) -> Option<String> {
+        let own = self.url("/").ok()?;
+        let is_own = url.origin() == own.origin() || authority(url) == authority(&own);
+        let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+        is_own.then(|| format!("{}{query}", url.path()))
+    }
+
     /// The URL of `path` at this host.
     pub(crate) fn url(&self, path: &str) -> Result<Url, Fault> {
         Url::parse(&format!("{}://{}{path}", self.scheme(), self.settings.authority))
@@ -141,6 +151,9 @@ impl Wire {
                     }
                 }
             }
+            if !exchange.payload.is_whole() {
+                return Err(Fault::Spent);
+            }
             body::drain(&self.context, response).await;
             exchange.url = next.clone();
             target = Some(next);
@@ -161,7 +174,7 @@ impl Wire {
         let dial_timeout = self.clients.dial_timeout;
         // The client itself ends a dial that takes too long; the margin lets it say so.
         let dialing = dial_timeout.min(LONGEST_DIAL) + DIAL_MARGIN;
-        let answered = self.context.awaited(&host, &request, builder.send());
+        let answered = self.context.awaited(&host, &request, taken.clone(), builder.send());
         let sent = self.context.within_progress(Phase::Response, dialing, taken, answered).await;
         let response = sent.and_then(|response| match (response, proxy) {
             (Ok(response), Some(proxy))
@@ -191,52 +204,9 @@ impl Wire {
     }
 }
 
-/// `fault`, blamed on where a redirect led.
-pub(crate) fn redirected(target: Option<&Url>, fault: Fault) -> Fault {
-    match target {
-        None => fault,
-        Some(target) => Fault::Redirected { target: authority(target), fault: Box::new(fault) },
-    }
-}
-
-fn is_redirect(status: StatusCode) -> bool {
-    matches!(
-        status,
-        StatusCode::MOVED_PERMANENTLY
-            | StatusCode::FOUND
-            | StatusCode::SEE_OTHER
-            | StatusCode::TEMPORARY_REDIRECT
-            | StatusCode::PERMANENT_REDIRECT
-    )
-}
-
-fn location(base: &Url, headers: &HeaderMap) -> Result<Url, Fault> {
-    headers
-        .get(LOCATION)
-        .map(|value| in_ascii(value.as_bytes()))
-        .and_then(|text| base.join(&text).ok())
-        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-        .ok_or(Fault::BadRedirect)
-}
-
-/// The text of a `Location`, which some servers fill with what is no ASCII: names as they are stored.
-fn in_ascii(value: &[u8]) -> String {
-    // URLs are read as UTF-8, and what is not ASCII in a path is escaped then.
-    std::str::from_utf8(value).map_or_else(
-        |_| {
-            let escape = |byte: &u8| match byte {
-                0..=0x7f => char::from(*byte).to_string(),
-                other => format!("%{other:02X}"),
-            };
-            value.iter().map(escape).collect()
-        },
-        str::to_owned,
-    )
-}
-
 /// Headers that every request has of its own, so that a redirect keeps them.
 fn is_ours(name: &HeaderName) -> bool {
-    [ACCEPT, ACCEPT_ENCODING, RANGE].contains(name)
+    [ACCEPT, ACCEPT_ENCODING, RANGE, CONTENT_TYPE, CONTENT_RANGE].contains(name)
 }
 
 fn header_map<'a>(headers: impl IntoIterator<Item = &'a Header>) -> Result<HeaderMap, SetupError> {
@@ -253,29 +223,4 @@ fn header_map<'a>(headers: impl IntoIterator<Item = &'a Header>) -> Result<Heade
         }
     }
     Ok(map)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_location_may_hold_what_is_no_ascii() {
-        let base: Url = "https://a.example/v2/x/blobs/y?ns=z".parse().unwrap();
-        for (value, expected) in [
-            (&b"https://b.example/c"[..], Some("https://b.example/c")),
-            (b"/d", Some("https://a.example/d")),
-            ("/sch\u{f6}n?n=\u{e4}".as_bytes(), Some("https://a.example/sch%C3%B6n?n=%C3%A4")),
-            (b"/sch\xf6n", Some("https://a.example/sch%F6n")),
-            ("https://b\u{fc}cher.example/".as_bytes(), Some("https://xn--bcher-kva.example/")),
-            (b"ftp://a.example/", None),
-            (b"https://", None),
-        ] {
-            let value = HeaderValue::from_bytes(value).unwrap();
-            let headers = HeaderMap::from_iter([(LOCATION, value)]);
-            let url = location(&base, &headers).ok();
-            assert_eq!(url.as_ref().map(Url::as_str), expected);
-        }
-        assert_eq!(location(&base, &HeaderMap::new()), Err(Fault::BadRedirect));
-    }
 }

@@ -5,6 +5,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::config::Keychain;
@@ -208,8 +209,9 @@ async fn the_failure_that_got_furthest_decides_and_all_are_listed() {
 async fn a_host_that_keeps_silent_is_told_of() {
     let bed = Bed::new(&NAMES[..1], Policy::default());
     let silent = sleep(Duration::from_secs(23));
-    bed.context.awaited("mirror.example", "HEAD manifests/v1", silent).await;
-    bed.context.awaited("mirror.example", "HEAD manifests/v1", sleep(Duration::from_secs(1))).await;
+    let (host, request) = ("mirror.example", "HEAD manifests/v1");
+    bed.context.awaited(host, request, watch::channel(0).1, silent).await;
+    bed.context.awaited(host, request, watch::channel(0).1, sleep(Duration::from_secs(1))).await;
     let waits = bed.record.waits();
     let seconds: Vec<u64> = waits.iter().map(|(.., seconds)| *seconds).collect();
     assert_eq!(seconds, [2, 12, 22]);

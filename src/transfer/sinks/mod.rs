@@ -3,7 +3,9 @@
 mod archive;
 mod containerd;
 mod layout;
+mod registry;
 
 pub use archive::ArchiveSink;
 pub use containerd::{ContainerdSink, UnpackOptions};
 pub use layout::LayoutSink;
+pub use registry::RegistrySink;

@@ -7,12 +7,12 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::stored::StoredBlob;
-use crate::containerd::{self, Client};
+use crate::containerd::{self, Client, labels};
 use crate::images;
 use crate::oci::{Descriptor, Digest, MAX_MANIFEST_BYTES};
 use crate::progress;
 use crate::transfer::error::Error;
-use crate::transfer::source::{BlobStream, DocumentKind, Resolved, Source};
+use crate::transfer::source::{BlobStream, DocumentKind, Origin, Resolved, Source};
 
 /// Blobs looked for side by side: each costs the daemon a short read.
 const CONCURRENT_LOOKS: usize = 16;
@@ -79,6 +79,18 @@ impl Source for ContainerdSource {
             }
         }
         Ok(missing)
+    }
+
+    fn name(&self) -> Option<String> {
+        Some(self.name.clone())
+    }
+
+    async fn origins(&self, descriptor: &Descriptor) -> Vec<Origin> {
+        let info = self.client.content().info(&descriptor.digest).await;
+        let labels = info.ok().flatten().map(|info| info.labels).unwrap_or_default();
+        let origins = labels::origins(&labels);
+        let origin = |(host, repository)| Origin { host, repository };
+        origins.map(origin).collect()
     }
 
     async fn blob(

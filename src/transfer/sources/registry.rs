@@ -7,10 +7,10 @@ use bytes::{Bytes, BytesMut};
 use super::suspects::Suspicions;
 use crate::config::RegistryHost;
 use crate::oci::{Descriptor, Digest};
-use crate::reference::Reference;
+use crate::reference::{Reference, split_port, without_brackets};
 use crate::registry::{self, Registry, Repository};
 use crate::transfer::error::Error;
-use crate::transfer::source::{BlobStream, DocumentKind, Resolved, Source};
+use crate::transfer::source::{BlobStream, DocumentKind, Origin, Resolved, Source};
 
 /// Times that a configuration whose bytes are wrong is asked for again, of other hosts.
 const CONFIG_ATTEMPTS: usize = 3;
@@ -19,6 +19,7 @@ const CONFIG_ATTEMPTS: usize = 3;
 #[derive(Debug)]
 pub struct RegistrySource {
     repository: Repository,
+    origin: Origin,
     suspicions: Suspicions,
 }
 
@@ -27,7 +28,9 @@ impl RegistrySource {
     pub fn new(registry: &Registry, hosts: Vec<RegistryHost>, reference: &Reference) -> Self {
         let repository = registry.repository(hosts, reference);
         let suspicions = Suspicions::new(&repository);
-        Self { repository, suspicions }
+        let host = without_brackets(split_port(reference.domain()).0).to_owned();
+        let origin = Origin { host, repository: reference.path().to_owned() };
+        Self { repository, origin, suspicions }
     }
 
     async fn config(&self, descriptor: &Descriptor) -> Result<Bytes, Error> {
@@ -83,6 +86,14 @@ impl Source for RegistrySource {
         let stream = self.repository.blob(descriptor, offset).await?;
         let (digest, suspicions) = (descriptor.digest, self.suspicions.clone());
         Ok(Box::new(RegistryBlob { digest, stream, suspicions }))
+    }
+
+    async fn origins(&self, _: &Descriptor) -> Vec<Origin> {
+        vec![self.origin.clone()]
+    }
+
+    fn is_remote(&self) -> bool {
+        true
     }
 
     fn doubt(&self, resolved: &Resolved, error: &Error) -> bool {

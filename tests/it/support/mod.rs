@@ -4,6 +4,7 @@
 pub(crate) mod cli;
 pub(crate) mod containerd;
 pub(crate) mod cri;
+pub(crate) mod cutter;
 pub(crate) mod fault_case;
 pub(crate) mod faulty;
 pub(crate) mod harbor;
@@ -11,6 +12,7 @@ pub(crate) mod image;
 pub(crate) mod left;
 pub(crate) mod nginx;
 pub(crate) mod pod;
+pub(crate) mod receiver;
 pub(crate) mod registry;
 pub(crate) mod secrets;
 pub(crate) mod soci;

@@ -282,7 +282,7 @@ impl Gate {
         changed.notify_all();
     }
 
-    fn pass(&self) {
+    pub(super) fn pass(&self) {
         let (state, changed) = &*self.state;
         let mut state = lock(state);
         state.reached = true;
