@@ -70,37 +70,50 @@ fn paths_are_known_from_other_words() {
     assert_eq!(found, [(1, "src/cli/mod.rs"), (1, "docs/b.md"), (6, "registry/hint.rs")]);
 }
 
-/// The tests that the rows of `text` name in their last column, by their last word: a function, or the
-/// module that they are in.
-fn named_tests(text: &str) -> Vec<(usize, &str)> {
+/// A row of the table of quirks: its file, and the last words of the tests that it names. Those are
+/// functions, or the modules that they are in.
+#[derive(Debug, PartialEq, Eq)]
+struct Quirk<'a> {
+    line: usize,
+    file: &'a str,
+    tests: Vec<&'a str>,
+}
+
+fn quirks(text: &str) -> Vec<Quirk<'_>> {
     let is_row = |line: &&str| line.starts_with('|') && !line.starts_with("|---");
     let rows = (1..).zip(text.lines()).filter(|(_, line)| is_row(line)).skip(1);
-    rows.flat_map(|(line, row)| {
-        let column = row.trim_end_matches(['|', ' ']).rsplit('|').next().unwrap_or_default();
-        let names = column.split('`').skip(1).step_by(2);
-        names.map(move |name| (line, name.rsplit("::").next().unwrap_or_default()))
+    rows.map(|(line, row)| {
+        let mut columns = row.trim_end_matches(['|', ' ']).rsplit('|');
+        let names = columns.next().unwrap_or_default().split('`').skip(1).step_by(2);
+        let tests = names.map(|name| name.rsplit("::").next().unwrap_or_default()).collect();
+        let file = columns.next().unwrap_or_default().trim_matches([' ', '`']);
+        Quirk { line, file, tests }
     })
     .collect()
 }
 
 #[test]
-fn each_test_of_a_quirk_exists() {
+fn each_quirk_names_its_file_and_its_tests() {
     let places = ["src", "tests"].map(|place| rust_files(&root().join(place)));
     let files: Vec<_> = places.into_iter().flatten().collect();
     let code: String = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
     let modules: Vec<_> = files.iter().filter_map(|file| file.file_stem()?.to_str()).collect();
     let text = fs::read_to_string(root().join("docs/quirks.md")).unwrap();
     let mut wrong = Vec::new();
-    for (line, name) in named_tests(&text) {
-        if !code.contains(&format!("fn {name}(")) && !modules.contains(&name) {
-            wrong.push(format!("docs/quirks.md:{line}: there is no test {name}"));
+    for Quirk { line, file, tests } in quirks(&text) {
+        if !root().join("src").join(file).is_file() {
+            wrong.push(format!("docs/quirks.md:{line}: there is no file src/{file}"));
         }
+        let exists = |test: &str| code.contains(&format!("fn {test}(")) || modules.contains(&test);
+        let missing = tests.into_iter().filter(|test| !exists(test));
+        wrong.extend(missing.map(|test| format!("docs/quirks.md:{line}: there is no test {test}")));
     }
     none(&wrong);
 }
 
 #[test]
-fn tests_are_read_from_the_last_column() {
-    let text = "Words.\n\n| quirk | test |\n|---|---|\n| `a` | `b::c`, `…::d` |\n| e | |\n";
-    assert_eq!(named_tests(text), [(5, "c"), (5, "d")]);
+fn file_and_tests_are_read_from_the_last_columns() {
+    let text =
+        "Words.\n\n| quirk | file | test |\n|---|---|---|\n| `a` | `b.rs` | `c::d`, `…::e` |\n";
+    assert_eq!(quirks(text), [Quirk { line: 5, file: "b.rs", tests: vec!["d", "e"] }]);
 }

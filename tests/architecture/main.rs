@@ -150,6 +150,17 @@ fn functions_are_short_enough_to_read() {
 }
 
 #[test]
+fn every_file_is_part_of_the_crate() {
+    let house = read(Tests::Read);
+    let own: BTreeSet<PathBuf> =
+        house.modules.values().map(|placed| root().join("src").join(&placed.file)).collect();
+    let main = root().join("src/main.rs");
+    let files = rust_files(&root().join("src")).into_iter().filter(|file| *file != main);
+    let lost = files.filter(|file| !own.contains(file)).map(|file| file.display().to_string());
+    none(&lost.collect::<Vec<_>>());
+}
+
+#[test]
 fn every_file_says_what_it_owns() {
     let silent: Vec<String> = rust_files(&root().join("src"))
         .into_iter()
