@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use super::completion::{self, CompletionArgs};
+use super::copy::{self, CopyArgs};
 use super::explain::{self, ExplainArgs};
 use super::groups::GlobalArgs;
 use super::images::{self, ImagesArgs};
@@ -56,6 +57,8 @@ pub enum Command {
     Save(Box<SaveArgs>),
     /// Push images from containerd to a registry
     Push(Box<PushArgs>),
+    /// Copy an image from one place to another: registries, containerd, OCI image layouts
+    Copy(Box<CopyArgs>),
     /// List the images in containerd
     #[command(visible_alias = "ls")]
     Images(ImagesArgs),
@@ -108,6 +111,7 @@ impl Command {
             Self::Pull(args) => args.transport.http_trace,
             Self::Save(args) => args.transport.http_trace,
             Self::Push(args) => args.transport.http_trace,
+            Self::Copy(args) => args.transport.http_trace,
             Self::Login(args) => args.transport.http_trace,
             Self::Images(_)
             | Self::Rm(_)
@@ -127,6 +131,7 @@ impl Command {
             Self::Pull(args) => pull::run(args, session).await,
             Self::Save(args) => save::run(args, session).await,
             Self::Push(args) => push::run(args, session).await,
+            Self::Copy(args) => copy::run(args, session).await,
             Self::Images(args) => images::run(args, session).await,
             Self::Rm(args) => rm::run(args, session).await,
             Self::Tag(args) => tag::run(args, session).await,

@@ -2,7 +2,7 @@
 //! errors of all the rooms below, which stand for themselves.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::StoreError;
 use crate::failure::{Diagnose, Failure};
@@ -36,6 +36,19 @@ pub enum Error {
     /// The lists named on the command line hold nothing.
     #[error("no image to pull: the lists are empty")]
     NoImages,
+    /// An image without a name, to a place that asks for one.
+    #[error("the image has no name that it could be called by there")]
+    NoDestinationName,
+    /// A layout without, or with several images that may be meant.
+    #[error("{}", not_one(place, tag.as_deref(), listed))]
+    NotOneImage {
+        /// The layout.
+        place: PathBuf,
+        /// What was asked for.
+        tag: Option<String>,
+        /// What there is.
+        listed: Vec<String>,
+    },
     /// `--all-tags` with a tag.
     #[error("{0} has a tag, and --all-tags means all of them")]
     TagWithAllTags(String),
@@ -141,6 +154,15 @@ pub enum Error {
     Output(#[from] output::Error),
 }
 
+fn not_one(place: &Path, tag: Option<&str>, listed: &[String]) -> String {
+    let place = place.display();
+    match tag {
+        Some(tag) => format!("{place} has no image {tag}, or several of that name"),
+        None if listed.is_empty() => format!("{place} has no image with a name"),
+        None => format!("{place} has several images"),
+    }
+}
+
 impl Diagnose for Error {
     fn failure(&self) -> Failure {
         match self {
@@ -148,6 +170,8 @@ impl Diagnose for Error {
             | Self::ListLine { .. }
             | Self::NoImages
             | Self::TagWithAllTags(_)
+            | Self::NoDestinationName
+            | Self::NotOneImage { tag: None, .. }
             | Self::SeveralRegistries(..)
             | Self::NoUser
             | Self::InputTwice
@@ -160,7 +184,9 @@ impl Diagnose for Error {
             Self::Runtime(_) | Self::Password { .. } | Self::NotRead { .. } | Self::NoHome => {
                 Failure::Other
             }
-            Self::NoNamespace { .. } | Self::NoTags { .. } => Failure::NotFound,
+            Self::NoNamespace { .. }
+            | Self::NoTags { .. }
+            | Self::NotOneImage { tag: Some(_), .. } => Failure::NotFound,
             Self::Interrupted { .. } => Failure::Interrupted,
             Self::AlreadyTold(failure) => *failure,
             Self::Store(error) => error.failure(),
@@ -179,6 +205,13 @@ impl Diagnose for Error {
             Self::NoImages => "put one reference on each line",
             Self::SeveralRegistries(..) => {
                 "pull the images of each registry by a command of its own"
+            }
+            Self::NoDestinationName => "write oci:DIR:TAG",
+            Self::NotOneImage { listed, .. } if listed.is_empty() => {
+                "copy or pull an image into it first"
+            }
+            Self::NotOneImage { listed, .. } => {
+                return Some(format!("write oci:DIR:TAG; it has {}", listed.join(", ")));
             }
             Self::TagWithAllTags(_) => "leave the tag out, or --all-tags",
             Self::NoTags { .. } => "look for its name among those that pullctl images lists",

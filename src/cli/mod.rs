@@ -7,17 +7,19 @@
 //! | `groups` | flags that commands have in common, and what they come to |
 //! | `values` | values of flags that have a form of their own |
 //! | `session` | what a command works with, wired once: streams, daemon, registry, progress, signals |
-//! | `pull`, `save`, `images`, `rm`, `tag`, `login`, `logout`, `explain`, `completion` | one command each: its flags, and what it does |
+//! | `pull`, `push`, `copy`, `save`, `images`, `rm`, `tag`, `login`, `logout`, `explain`, `completion` | one command each: its flags, and what it does |
 //! | `recipe` | the recipe as a command runs it: shown, ended by signals, its failures as one |
 //! | `held` | what the other side of an archive has already |
 //! | `foreign` | what the flags of other tools are called here |
 //! | `references` | images as typed and as listed in files |
+//! | `location` | where an image is or goes, as users of skopeo write it |
 //! | `explanation` | what a pull would do, as a document |
 //! | `prompt` | questions to somebody at the terminal |
 //! | `error` | why a command could not be carried out |
 
 pub mod command;
 pub mod completion;
+pub mod copy;
 mod error;
 pub mod explain;
 mod explanation;
@@ -25,11 +27,12 @@ mod foreign;
 pub mod groups;
 mod held;
 pub mod images;
+mod location;
 pub mod login;
 pub mod logout;
 mod prompt;
 pub mod pull;
-mod push;
+pub mod push;
 mod recipe;
 mod references;
 pub mod rm;

@@ -177,7 +177,7 @@ async fn requests(
 
 /// What the store calls the image: as it was typed, where it was put under a short name, or written
 /// out.
-async fn stored_name(
+pub(super) async fn stored_name(
     client: &Client,
     typed: &str,
     reference: &Reference,

@@ -33,8 +33,19 @@ impl Session<'_> {
     /// # Errors
     /// When there is no daemon, or it does not answer.
     pub(super) async fn connect(&self) -> Result<Client, containerd::Error> {
+        self.connect_to(None).await
+    }
+
+    /// The same daemon and another namespace.
+    ///
+    /// # Errors
+    /// When there is no daemon, or it does not answer.
+    pub(super) async fn connect_to(
+        &self,
+        namespace: Option<&str>,
+    ) -> Result<Client, containerd::Error> {
         let address = containerd::find_address(self.global.address())?;
-        Client::connect(&address, self.global.namespace()).await
+        Client::connect(&address, namespace.unwrap_or(self.global.namespace())).await
     }
 
     /// What `work` comes to; when that takes long, says that `whom` is waited for.

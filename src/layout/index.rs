@@ -17,6 +17,8 @@ const MAX_INDEX_BYTES: u64 = 16 << 20;
 pub struct IndexEntry {
     /// The whole reference, so that fifty images of one tag stay apart.
     pub name: String,
+    /// What skopeo and umoci find it by, where that is not its name.
+    pub tag: Option<String>,
     /// Index or manifest, complete in `blobs`.
     pub target: Descriptor,
 }
@@ -26,6 +28,12 @@ pub struct IndexEntry {
 pub struct Entry {
     /// Index or manifest, with its annotations.
     pub target: Descriptor,
+}
+
+impl IndexEntry {
+    fn reference_name(&self) -> &str {
+        self.tag.as_deref().unwrap_or(&self.name)
+    }
 }
 
 impl Entry {
@@ -95,7 +103,7 @@ fn holds(index: &Map<String, Value>, entry: &IndexEntry) -> bool {
 }
 
 fn is_named(present: &Value, entry: &IndexEntry) -> bool {
-    present["annotations"][REF_NAME] == entry.name.as_str()
+    present["annotations"][REF_NAME] == entry.reference_name()
 }
 
 fn read(root: &Directory) -> Result<Map<String, Value>, Error> {
@@ -118,7 +126,7 @@ fn descriptor_json(entry: &IndexEntry) -> Value {
         "mediaType": entry.target.media_type,
         "digest": entry.target.digest,
         "size": entry.target.size,
-        "annotations": { REF_NAME: entry.name, FULL_NAME: entry.name },
+        "annotations": { REF_NAME: entry.reference_name(), FULL_NAME: entry.name },
     });
     if let Some(platform) = &entry.target.platform {
         descriptor["platform"] =

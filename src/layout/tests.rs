@@ -97,7 +97,7 @@ async fn a_name_is_replaced_and_other_names_are_kept() {
     let layout = Layout::create(dir.path()).unwrap();
     for (name, content) in [("a:1", "x"), ("b:1", "y"), ("a:1", "z")] {
         let target = descriptor(content.as_bytes());
-        layout.publish(IndexEntry { name: name.into(), target }).await.unwrap();
+        layout.publish(IndexEntry { name: name.into(), tag: None, target }).await.unwrap();
     }
     let index: serde_json::Value =
         serde_json::from_slice(&fs::read(dir.path().join("index.json")).unwrap()).unwrap();
@@ -194,8 +194,9 @@ async fn directories_that_are_links_are_refused() {
 async fn a_name_that_is_as_it_should_be_takes_no_write() {
     let dir = tempfile::tempdir().unwrap();
     let (layout, target) = with_blob(dir.path(), b"x").await;
-    let publish =
-        |name: &str| layout.publish(IndexEntry { name: name.to_owned(), target: target.clone() });
+    let publish = |name: &str| {
+        layout.publish(IndexEntry { name: name.to_owned(), tag: None, target: target.clone() })
+    };
     publish("a:1").await.unwrap();
     publish("b:1").await.unwrap();
     let index = dir.path().join("index.json");
@@ -213,7 +214,7 @@ async fn a_layout_is_read_with_names_of_every_tool() {
     let (written, target) = with_blob(dir.path(), b"hello world").await;
     assert_eq!(Layout::open(dir.path()).unwrap().entries().await.unwrap(), []);
     written
-        .publish(IndexEntry { name: "quay.io/a:1".to_owned(), target: target.clone() })
+        .publish(IndexEntry { name: "quay.io/a:1".to_owned(), tag: None, target: target.clone() })
         .await
         .unwrap();
     let index = dir.path().join("index.json");

@@ -11,6 +11,7 @@ mod builders;
 mod calls;
 mod concurrency;
 mod content_store;
+mod copy;
 mod cri_headers;
 mod cri_sees_it;
 mod cri_settings;

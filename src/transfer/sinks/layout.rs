@@ -17,12 +17,20 @@ use crate::transfer::sink::{Ingest, Opened, Outcome, Sink};
 #[derive(Debug)]
 pub struct LayoutSink {
     layout: Layout,
+    /// What skopeo and umoci find the image by, where that is not its name.
+    tag: Option<String>,
 }
 
 impl LayoutSink {
     /// A sink that writes to `layout`.
     pub fn new(layout: Layout) -> Self {
-        Self { layout }
+        Self { layout, tag: None }
+    }
+
+    /// The same for one image, which skopeo and umoci find by `tag`.
+    #[must_use]
+    pub fn called(self, tag: Option<String>) -> Self {
+        Self { tag, ..self }
     }
 }
 
@@ -66,7 +74,7 @@ impl Sink for LayoutSink {
             }
         }
         let name = names.reference.to_string();
-        Ok(self.layout.publish(IndexEntry { name, target }).await?)
+        Ok(self.layout.publish(IndexEntry { name, tag: self.tag.clone(), target }).await?)
     }
 
     async fn close(&self, outcomes: &[Outcome]) -> Result<(), Error> {

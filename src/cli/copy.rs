@@ -1,0 +1,235 @@
+//! `pullctl copy`: an image from one place to another.
+
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::groups::{ImageArgs, Located, OutputArgs, RegistryArgs, TransportArgs, UploadArgs};
+use super::location::Location;
+use super::recipe::{self, Work};
+use super::{Error, Session};
+use crate::containerd::{self, Client};
+use crate::layout::Layout;
+use crate::output::{Options, Progress};
+use crate::platform::Platform;
+use crate::progress::{self, Verb};
+use crate::reference::Reference;
+use crate::registry::Registry;
+use crate::transfer::{
+    self, ContainerdSink, ContainerdSource, LayoutSink, LayoutSource, Names, RegistrySink,
+    RegistrySource, Request, Sink, Source, UnpackOptions,
+};
+use crate::unpack::Way;
+
+const COPY_EXAMPLES: &str = "\
+Examples:
+  From one registry to another, with all platforms and attestations:
+    pullctl copy --all-platforms docker.io/library/busybox:1.36 harbor.example.net/hub/busybox:1.36
+
+  What docker has built, to where Kubernetes looks:
+    pullctl copy containerd://moby/docker.io/team/app:v1 containerd://k8s.io/docker.io/team/app:v1
+
+  Into a directory, and from there into a registry that this machine reaches later:
+    pullctl copy quay.io/team/app:v1 oci:./app:v1
+    pullctl copy oci:./app:v1 harbor.example.net/team/app:v1
+
+A place is written REF or docker://REF (a registry), containerd:REF (the namespace of -n),
+containerd://NAMESPACE/REF, or oci:DIR[:TAG]. Blobs stream through memory; between repositories of
+one registry they are mounted.";
+
+/// What a copy that ended early leaves.
+const REPEAT: &str = "run the same command again: what has arrived is not copied again";
+
+/// `pullctl copy`.
+#[derive(Debug, Args)]
+#[command(after_long_help = COPY_EXAMPLES)]
+pub struct CopyArgs {
+    /// Where the image is
+    #[arg(value_name = "SRC")]
+    pub source: Location,
+
+    /// Where it goes
+    #[arg(value_name = "DST")]
+    pub destination: Location,
+
+    /// What to copy.
+    #[command(flatten)]
+    pub image: ImageArgs,
+    /// How registries are reached.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+    /// Read the password for -u from standard input
+    #[arg(long, requires = "user", help_heading = "Registry")]
+    pub password_stdin: bool,
+    /// How requests travel.
+    #[command(flatten)]
+    pub transport: TransportArgs,
+    /// How blobs are sent.
+    #[command(flatten)]
+    pub upload: UploadArgs,
+    /// What is shown.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Copies what `args` name.
+///
+/// # Errors
+/// [`Error::AlreadyTold`] when the image failed; everything else ends the run before it is begun.
+pub(super) async fn run(args: &CopyArgs, session: &Session<'_>) -> Result<(), Error> {
+    let piped = args.registry.piped_password(args.password_stdin, &[])?;
+    // What was read so far can't be given up: there signals end the process.
+    let mut signals = session.catch_signals(Some(REPEAT));
+    let from = signals.or(daemon_of(&args.source, session)).await??;
+    let to = signals.or(daemon_of(&args.destination, session)).await??;
+    let node = args.registry.node(from.as_ref().or(to.as_ref()))?;
+    let configured = node.containerd.as_ref().and_then(|config| config.snapshotter.clone());
+    let places = [&args.source, &args.destination];
+    let named: Vec<Reference> =
+        places.into_iter().filter_map(Location::in_registry).cloned().collect();
+    let (located, notices) = args.registry.locate(named.clone(), &node)?;
+    let keychain = signals.or(args.registry.keychain(named.iter(), node, piped)).await??;
+
+    let progress = session.progress(Options { verb: Verb::Copy, ..args.output.options() });
+    progress.warn(notices);
+    let work = async {
+        let registry =
+            session.registry(args.upload.policy(&args.transport), keychain, &progress)?;
+        let ends = Ends { registry, located, progress: Arc::clone(&progress) };
+        let (source, name) = ends.source(&args.source, from).await?;
+        let names = Names::new(destination_name(&args.destination, name)?);
+        let sink = ends.sink(&args.destination, to, &names, configured, session).await?;
+        let platforms = args.image.choice(Platform::host());
+        let images = vec![Request { source, names: Arc::new(names), platforms }];
+        Ok(Work { images, sink, concurrency: args.upload.concurrency, is_whole: false })
+    };
+    recipe::carry_out(work, &progress, &mut signals).await
+}
+
+/// The daemon, where `place` is in one.
+async fn daemon_of(
+    place: &Location,
+    session: &Session<'_>,
+) -> Result<Option<Client>, containerd::Error> {
+    match place {
+        Location::Containerd { namespace, .. } => {
+            session.connect_to(namespace.as_deref()).await.map(Some)
+        }
+        Location::Registry(_) | Location::Layout { .. } => Ok(None),
+    }
+}
+
+/// What the image is to be called at `place`, which is called `name` where it comes from.
+fn destination_name(place: &Location, name: Option<Reference>) -> Result<Reference, Error> {
+    match place {
+        Location::Registry(reference) | Location::Containerd { reference, .. } => {
+            Ok(reference.clone())
+        }
+        Location::Layout { tag, .. } => {
+            // A bare tag is no name.
+            let typed = tag.as_deref().filter(|tag| tag.contains('/'));
+            let typed = typed.and_then(|tag| tag.parse().ok());
+            typed.or(name).ok_or(Error::NoDestinationName)
+        }
+    }
+}
+
+/// What both ends of a copy are made with.
+struct Ends {
+    registry: Registry,
+    /// The hosts of those that are in registries.
+    located: Vec<Located>,
+    progress: Arc<Progress>,
+}
+
+impl Ends {
+    fn hosts(&self, reference: &Reference) -> Vec<crate::config::RegistryHost> {
+        let found = self.located.iter().find(|located| located.reference == *reference);
+        found.map(|located| located.hosts.clone()).unwrap_or_default()
+    }
+
+    fn told(&self) -> Arc<dyn progress::Sink> {
+        Arc::clone(&self.progress) as Arc<dyn progress::Sink>
+    }
+
+    /// The image at `place`, and the whole name that it has there.
+    async fn source(
+        &self,
+        place: &Location,
+        client: Option<Client>,
+    ) -> Result<(Arc<dyn Source>, Option<Reference>), Error> {
+        match (place, client) {
+            (Location::Registry(reference), _) => {
+                let hosts = self.hosts(reference);
+                let source = RegistrySource::new(&self.registry, hosts, reference);
+                Ok((Arc::new(source), Some(reference.clone())))
+            }
+            (Location::Containerd { name, reference, .. }, Some(client)) => {
+                let name = super::push::stored_name(&client, name, reference).await?;
+                let source = ContainerdSource::new(client, name, self.told());
+                Ok((Arc::new(source), Some(reference.clone())))
+            }
+            (Location::Layout { directory, tag }, _) => {
+                let layout = Layout::open(directory).map_err(transfer::Error::from)?;
+                let entries = layout.entries().await.map_err(transfer::Error::from)?;
+                let names = |entry: &crate::layout::Entry| {
+                    [entry.full_name(), entry.reference_name()].map(|name| name.map(str::to_owned))
+                };
+                let tagged = |entry: &&crate::layout::Entry| match tag {
+                    Some(tag) => entry.reference_name() == Some(tag),
+                    None => true,
+                };
+                let called = |entry: &&crate::layout::Entry| names(entry).contains(tag);
+                let mut meant: Vec<_> = entries.iter().filter(tagged).collect();
+                if meant.is_empty() {
+                    meant = entries.iter().filter(called).collect();
+                }
+                let [entry] = meant.as_slice() else {
+                    let listed =
+                        entries.iter().flat_map(|entry| names(entry).into_iter().flatten());
+                    let mut listed: Vec<String> = listed.collect();
+                    listed.dedup();
+                    let place = directory.clone();
+                    return Err(Error::NotOneImage { place, tag: tag.clone(), listed });
+                };
+                // A bare tag is no name.
+                let whole = names(entry).into_iter().flatten().find(|name| name.contains('/'));
+                let source = LayoutSource::new(layout, entry.target.clone(), self.told());
+                Ok((Arc::new(source), whole.and_then(|name| name.parse().ok())))
+            }
+            (Location::Containerd { .. }, None) => Err(transfer::Error::Closed.into()),
+        }
+    }
+
+    /// Where the image goes that is to be called so.
+    async fn sink(
+        &self,
+        place: &Location,
+        client: Option<Client>,
+        names: &Names,
+        configured: Option<String>,
+        session: &Session<'_>,
+    ) -> Result<Arc<dyn Sink>, Error> {
+        match (place, client) {
+            (Location::Registry(reference), _) => {
+                let repository = self.registry.repository(self.hosts(reference), reference);
+                let destination = repository.destination()?;
+                Ok(Arc::new(RegistrySink::new(destination, reference.domain())))
+            }
+            (Location::Containerd { .. }, Some(client)) => {
+                let unpack = UnpackOptions {
+                    snapshotter: session.snapshotter(&client, configured).await?,
+                    way: Way::Auto,
+                    max_bytes: None,
+                };
+                let images = [names.reference.to_string()];
+                Ok(Arc::new(ContainerdSink::new(client, Some(unpack), images, self.told())))
+            }
+            (Location::Layout { directory, tag }, _) => {
+                let layout = Layout::create(directory).map_err(transfer::Error::from)?;
+                Ok(Arc::new(LayoutSink::new(layout).called(tag.clone())))
+            }
+            (Location::Containerd { .. }, None) => Err(transfer::Error::Closed.into()),
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Images from anywhere to anywhere, and the same digest at the other end.
+
+use std::process::Command;
+
+use crate::support::cli::{Outcome, Pullctl};
+use crate::support::containerd::{Containerd, KUBERNETES, Version};
+use crate::support::cri::Cri;
+use crate::support::faulty::FaultyRegistry;
+use crate::support::image::{Family, Image, Layer, Recipe};
+use crate::support::receiver::Receiver;
+use crate::support::registry::Registry;
+use crate::support::store::Store;
+use crate::support::{each_version, unique};
+
+fn image() -> Image {
+    let layers = [200_000, 5 << 20].map(|size| Layer::noise(&unique("layer"), size));
+    Recipe::new(layers.to_vec()).build()
+}
+
+fn copy(arguments: &[&str]) -> Outcome {
+    Pullctl::new()
+        .args(["copy", "--plain-http", "--ignore-containerd-config"])
+        .args(arguments)
+        .run()
+}
+
+fn copy_on(daemon: &Containerd, arguments: &[&str]) -> Outcome {
+    Pullctl::new().on(daemon).args(["copy", "--plain-http"]).args(arguments).run()
+}
+
+#[test]
+fn an_index_is_copied_between_registries_with_attestations_and_streams_through_memory() {
+    let own = image();
+    let (attestation, entry) = own.attestation();
+    let arm = Recipe::new(vec![Layer::file("arm", b"arm")]).platform("linux/arm64/v8").build();
+    let entries = vec![own.entry(), arm.entry(), entry];
+    let index = Image::index_of(Family::Oci, entries, vec![own.clone(), arm, attestation]);
+    let (source, to) = (Registry::start(), Receiver::start());
+    let from = format!("docker://{}", source.push_new(&index));
+    let name = to.name();
+    copy(&["--all-platforms", &from, &name]).succeeded();
+    assert_eq!(to.digest_of(&name), Some(index.digest()));
+    for blob in &index.blobs {
+        assert!(to.blob(&blob.digest.to_string()).as_ref() == Some(&blob.bytes));
+    }
+    // Without the flag it is what this machine runs.
+    let name = to.name();
+    copy(&[&from, &name]).succeeded();
+    assert_eq!(to.digest_of(&name), Some(own.digest()));
+}
+
+#[test]
+fn a_copy_that_is_there_already_reads_and_sends_no_blob() {
+    let (image, source, to) = (image(), Registry::start(), Receiver::start());
+    let (from, name) = (source.push_new(&image), to.name());
+    copy(&[&from, &name]).succeeded();
+    let before = source.requests().len();
+    let again = copy(&["--progress", "json", &from, &name]).succeeded();
+    let asked = source.requests().split_off(before);
+    let layers = image.layers().iter().map(|layer| layer.digest.to_string());
+    let layers: Vec<String> = layers.collect();
+    assert!(!asked.iter().any(|line| layers.iter().any(|layer| line.contains(layer))), "{asked:?}");
+    let finished = again.events().into_iter().find(|event| event["event"] == "finished").unwrap();
+    assert_eq!(finished["sent_bytes"], 0);
+}
+
+#[test]
+fn between_repositories_of_one_registry_layers_are_mounted() {
+    let (image, registry) = (image(), Registry::start());
+    let from = registry.push_new(&image);
+    let to = format!("{}/{}:v1", registry.authority(), unique("team/copy"));
+    copy(&[&from, &to]).succeeded();
+    let asked = registry.requests();
+    let layers = image.layers().iter().map(|layer| layer.digest.to_string());
+    for layer in layers {
+        let of = asked
+            .iter()
+            .filter(|line| line.contains(&layer) || line.contains(&layer.replace(':', "%3A")));
+        assert!(
+            of.clone().all(|line| line.starts_with("HEAD ") || line.starts_with("POST ")),
+            "{asked:?}"
+        );
+    }
+    let sends = asked.iter().filter(|line| line.starts_with("PUT ") || line.starts_with("PATCH "));
+    assert_eq!(sends.count(), 2, "a configuration and a manifest");
+}
+
+#[test]
+fn a_layout_is_a_place_with_and_without_a_tag() {
+    let (image, source, to) = (image(), Registry::start(), Receiver::start());
+    let from = source.push_new(&image);
+    let folder = tempfile::tempdir().unwrap();
+    let layout = format!("oci:{}", folder.path().display());
+    copy(&[&from, &layout]).succeeded();
+    copy(&[&from, &format!("{layout}:v2")]).succeeded();
+    for (place, reference) in
+        [(format!("{layout}:v2"), "by tag"), (format!("{layout}:{from}"), "by name")]
+    {
+        let name = to.name();
+        copy(&[&place, &name]).succeeded();
+        assert_eq!(to.digest_of(&name), Some(image.digest()), "{reference}");
+    }
+    copy(&[&layout, &to.name()]).ended_with(2).says("several images").says("v2");
+    copy(&[&format!("{layout}:v3"), &to.name()]).ended_with(3).says("v3").says(&from);
+    let inspected = Command::new("skopeo")
+        .args(["inspect", "--format", "{{.Digest}}", &format!("{layout}:v2")])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&inspected.stdout).trim(), image.digest());
+}
+
+#[test]
+fn places_that_are_none_are_refused_with_what_can_be_written() {
+    for place in ["dir:/x", "https://quay.io/x", "oci:", "containerd://x"] {
+        copy(&[place, "quay.io/a/b:c"]).ended_with(2).says("containerd://NAMESPACE/REF");
+    }
+}
+
+#[test]
+fn a_large_layer_streams_through_little_memory() {
+    let image = Recipe::new(vec![Layer::noise(&unique("large"), 160 << 20)]).build();
+    let (source, to) = (Registry::start(), Registry::start());
+    let from = source.push_new(&image);
+    let name = format!("{}/team/large:v1", to.authority());
+    let copied = Pullctl::measured()
+        .args([
+            "copy",
+            "--plain-http",
+            "--ignore-containerd-config",
+            "--progress",
+            "none",
+            &from,
+            &name,
+        ])
+        .run()
+        .succeeded();
+    let peak = copied.peak_memory_bytes();
+    assert!(peak < 100 << 20, "{} MiB", peak >> 20);
+}
+
+each_version! {
+    fn an_image_moves_out_of_one_namespace_into_that_of_kubernetes(daemon) {
+        let (image, registry) = (image(), FaultyRegistry::start());
+        let name = registry.add_new(&image);
+        let namespace = unique("moby");
+        Pullctl::pull(daemon, &name).args(["-n", &namespace, "--no-unpack"]).run().succeeded();
+        registry.forget_requests();
+        let from = format!("containerd://{namespace}/{name}");
+        let to = format!("{}/{}:v1", registry.authority(), unique("team/app"));
+        copy_on(daemon, &[&from, &format!("containerd:{to}")]).succeeded();
+        assert_eq!(registry.requests(), []);
+        let store = Store::new(daemon, KUBERNETES);
+        assert_eq!(store.images()[&to].target, image.digest());
+        assert!(store.snapshots()[&image.chain_id()].committed);
+        assert!(Cri::new(daemon).image(&to).is_some());
+    }
+
+    fn an_image_goes_from_a_registry_into_containerd_and_on_to_another_registry(daemon) {
+        let (image, registry, to) = (image(), Registry::start(), Receiver::start());
+        let from = registry.push_new(&image);
+        let inside = format!("containerd://{KUBERNETES}/{from}");
+        copy_on(daemon, &[&from, &inside]).succeeded();
+        let name = to.name();
+        copy_on(daemon, &[&inside, &name]).succeeded();
+        assert_eq!(to.digest_of(&name), Some(image.digest()));
+    }
+}
+
+#[test]
+fn what_copy_takes_needs_a_daemon_only_where_one_is_named() {
+    let daemon = Containerd::shared(Version::V2_1);
+    let to = Receiver::start();
+    copy_on(daemon, &["containerd:no/such:image", &to.name()]).ended_with(3).says("no/such:image");
+    let nowhere = ["-a", "/no/such.sock", "containerd:a:b", &to.name()];
+    copy(&nowhere).ended_with(9);
+}
