@@ -9,6 +9,7 @@ use super::copy::{self, CopyArgs};
 use super::explain::{self, ExplainArgs};
 use super::groups::GlobalArgs;
 use super::images::{self, ImagesArgs};
+use super::load::{self, LoadArgs};
 use super::login::{self, LoginArgs};
 use super::logout::{self, LogoutArgs};
 use super::pull::{self, PullArgs};
@@ -59,6 +60,8 @@ pub enum Command {
     Push(Box<PushArgs>),
     /// Copy an image from one place to another: registries, containerd, OCI image layouts
     Copy(Box<CopyArgs>),
+    /// Load images from archives and OCI image layouts into containerd
+    Load(Box<LoadArgs>),
     /// List the images in containerd
     #[command(visible_alias = "ls")]
     Images(ImagesArgs),
@@ -113,7 +116,8 @@ impl Command {
             Self::Push(args) => args.transport.http_trace,
             Self::Copy(args) => args.transport.http_trace,
             Self::Login(args) => args.transport.http_trace,
-            Self::Images(_)
+            Self::Load(_)
+            | Self::Images(_)
             | Self::Rm(_)
             | Self::Tag(_)
             | Self::Logout(_)
@@ -132,6 +136,7 @@ impl Command {
             Self::Save(args) => save::run(args, session).await,
             Self::Push(args) => push::run(args, session).await,
             Self::Copy(args) => copy::run(args, session).await,
+            Self::Load(args) => load::run(args, session).await,
             Self::Images(args) => images::run(args, session).await,
             Self::Rm(args) => rm::run(args, session).await,
             Self::Tag(args) => tag::run(args, session).await,

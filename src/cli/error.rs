@@ -72,6 +72,15 @@ pub enum Error {
     /// `-u USER:PASSWORD` and `--password-stdin`.
     #[error("there is a password in -u and one to be read from standard input")]
     PasswordTwice,
+    /// Nothing was named, and nobody writes to standard input.
+    #[error("there is no archive: standard input is a terminal")]
+    NoArchive,
+    /// `-i -` more than once.
+    #[error("standard input can't be two archives")]
+    StandardInputTwice,
+    /// `--as` with several archives.
+    #[error("--as names the image of one archive, but there are several")]
+    SeveralArchives,
     /// The password can't be asked for.
     #[error("cannot read the password for {username}")]
     Password {
@@ -175,6 +184,9 @@ impl Diagnose for Error {
             | Self::SeveralRegistries(..)
             | Self::NoUser
             | Self::InputTwice
+            | Self::NoArchive
+            | Self::StandardInputTwice
+            | Self::SeveralArchives
             | Self::PasswordTwice
             | Self::Server
             | Self::NoTerminal(_)
@@ -220,6 +232,9 @@ impl Diagnose for Error {
                 "put the images into a file, or the login into a file for --auth-file"
             }
             Self::PasswordTwice => "write -u USER alone",
+            Self::NoArchive => "name one with -i FILE, or pipe one in",
+            Self::StandardInputTwice => "name the other one with -i FILE",
+            Self::SeveralArchives => "load each by a command of its own",
             Self::Password { .. } => "where no terminal is, use -u USER --password-stdin",
             Self::Server => "write the registry alone, and the user name with -u",
             Self::NoTerminal(_) => "use -u USER --password-stdin",

@@ -7,7 +7,7 @@
 //! | `groups` | flags that commands have in common, and what they come to |
 //! | `values` | values of flags that have a form of their own |
 //! | `session` | what a command works with, wired once: streams, daemon, registry, progress, signals |
-//! | `pull`, `push`, `copy`, `save`, `images`, `rm`, `tag`, `login`, `logout`, `explain`, `completion` | one command each: its flags, and what it does |
+//! | `pull`, `push`, `copy`, `save`, `load`, `images`, `rm`, `tag`, `login`, `logout`, `explain`, `completion` | one command each: its flags, and what it does |
 //! | `recipe` | the recipe as a command runs it: shown, ended by signals, its failures as one |
 //! | `held` | what the other side of an archive has already |
 //! | `foreign` | what the flags of other tools are called here |
@@ -27,6 +27,7 @@ mod foreign;
 pub mod groups;
 mod held;
 pub mod images;
+pub mod load;
 mod location;
 pub mod login;
 pub mod logout;

@@ -106,7 +106,7 @@ fn request(args: &PullArgs, image: &Located, registry: &Registry) -> Request {
     let Located { reference, hosts } = image;
     Request {
         source: Arc::new(RegistrySource::new(registry, hosts.clone(), reference)),
-        names: Arc::new(args.place.names(reference)),
+        names: Arc::new(args.place.store.names(reference)),
         platforms: args.image.choice(Platform::host()),
     }
 }

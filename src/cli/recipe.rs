@@ -46,7 +46,11 @@ pub(super) async fn carry_out(
 
 /// One failed image of one is its own kind of failure; some of several are a failed batch, unless
 /// all failed alike, or the rest is not there either because the images are a whole.
-fn batch_failure(failures: &[Failure], images: usize, is_whole: bool) -> Option<Failure> {
+pub(super) fn batch_failure(
+    failures: &[Failure],
+    images: usize,
+    is_whole: bool,
+) -> Option<Failure> {
     let first = *failures.first()?;
     let is_all = is_whole || failures.len() == images;
     let alike = is_all && failures.iter().all(|failure| *failure == first);

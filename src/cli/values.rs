@@ -10,6 +10,7 @@ use secrecy::SecretString;
 
 use crate::failure::Diagnose;
 use crate::platform::{Platform, PlatformError};
+use crate::reference::{Reference, ReferenceError};
 use crate::registry::AddressOverride;
 
 /// A label for the image's names: `key=value`.
@@ -183,6 +184,31 @@ pub fn address_override(text: &str) -> Result<AddressOverride, String> {
     Ok(AddressOverride { host: host.to_ascii_lowercase(), address, port })
 }
 
+/// A reference; what is refused is refused with a hint.
+///
+/// # Errors
+/// When it is none.
+pub fn reference(text: &str) -> Result<Reference, String> {
+    text.parse().map_err(|error: ReferenceError| match error.hint() {
+        Some(hint) => format!("{error}; {hint}"),
+        None => error.to_string(),
+    })
+}
+
+/// A repository, `docker.io/library/busybox`, without tag and digest.
+///
+/// # Errors
+/// When it is none.
+pub fn repository(text: &str) -> Result<String, String> {
+    let name = reference(text)?.name();
+    let has_more =
+        text.contains('@') || text.rsplit('/').next().is_some_and(|last| last.contains(':'));
+    match has_more {
+        true => Err(format!("a repository has neither tag nor digest: {name}")),
+        false => Ok(name),
+    }
+}
+
 /// A platform; what is refused is refused with a hint.
 ///
 /// # Errors
@@ -276,6 +302,16 @@ mod tests {
         assert_eq!(login.password.as_ref().map(|password| password.expose_secret()), Some("a:b"));
         assert!(!format!("{login:?}").contains("a:b"));
         assert!("me".parse::<Login>().unwrap().password.is_none());
+    }
+
+    #[test]
+    fn a_repository_has_neither_tag_nor_digest() {
+        assert_eq!(repository("busybox"), Ok("docker.io/library/busybox".to_owned()));
+        assert_eq!(repository("host:5000/a/b"), Ok("host:5000/a/b".to_owned()));
+        let digest = format!("a/b@sha256:{}", "0".repeat(64));
+        for text in ["", "a/b:1", "localhost:5000", &digest, "A/b c"] {
+            assert!(repository(text).is_err(), "{text}");
+        }
     }
 
     #[test]

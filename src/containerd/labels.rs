@@ -128,11 +128,14 @@ fn origin_layers(layers: &[Descriptor]) -> String {
     list
 }
 
-/// On every blob: the repository that it can be had from again. `None` when containerd would refuse
-/// the label because it is too long, as its own client does.
+/// On every blob: the repository that it can be had from again. `None` when that is unknown, or when
+/// containerd would refuse the label because it is too long, as its own client does.
 ///
 /// `existing` are the blob's labels so far: repositories accumulate, comma-joined and sorted.
 pub fn distribution_source(reference: &Reference, existing: &Labels) -> Option<(String, String)> {
+    if reference.is_nameless() {
+        return None;
+    }
     let key = format!("{DISTRIBUTION_SOURCE}{}", host_name(reference.domain()));
     let known = existing.get(&key).map_or("", String::as_str);
     let value = merge_sources(known, reference.path());
@@ -206,8 +209,12 @@ pub fn image_name(reference: &Reference, target: &Digest) -> String {
 }
 
 /// The names under which the CRI plugin stores an image: the one of [`image_name`],
-/// `repository@target`, and the configuration's digest, which the kubelet calls the image ID.
+/// `repository@target`, and the configuration's digest, which the kubelet calls the image ID. An image
+/// without a name has that one only.
 pub fn image_names(reference: &Reference, target: &Digest, config: &Digest) -> Vec<String> {
+    if reference.is_nameless() {
+        return vec![config.to_string()];
+    }
     let mut names = digest_names(reference, target);
     names.push(config.to_string());
     names
@@ -221,7 +228,10 @@ pub fn digest_names(reference: &Reference, target: &Digest) -> Vec<String> {
 }
 
 fn digest_name(reference: &Reference, target: &Digest) -> String {
-    format!("{}@{target}", reference.name())
+    match reference.is_nameless() {
+        true => target.to_string(),
+        false => format!("{}@{target}", reference.name()),
+    }
 }
 
 #[cfg(test)]
@@ -347,6 +357,15 @@ mod tests {
         for reference in [by_digest.clone(), format!("quay.io/a:v1@{target}")] {
             assert_eq!(names(&reference), [by_digest.clone(), config.to_string()]);
         }
+    }
+
+    #[test]
+    fn an_image_without_a_name_has_its_id_and_came_from_nowhere() {
+        let [target, config] = [b"target", b"config"].map(|content| Digest::of(content));
+        let nameless = Reference::nameless(target);
+        assert_eq!(image_names(&nameless, &target, &config), [config.to_string()]);
+        assert_eq!(image_name(&nameless, &target), target.to_string());
+        assert_eq!(distribution_source(&nameless, &Labels::new()), None);
     }
 
     #[test]

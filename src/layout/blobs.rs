@@ -54,6 +54,12 @@ impl Blobs {
         run_blocking(move || Ok(blobs.prove(&descriptor))).await.unwrap_or(false)
     }
 
+    /// Whether there is nothing at all by the blob's name.
+    pub(super) async fn lacks(&self, descriptor: &Descriptor) -> bool {
+        let (directory, name) = (self.directory.clone(), descriptor.digest.hex());
+        matches!(run_blocking(move || directory.file(&name)).await, Ok(None))
+    }
+
     /// As [`Blobs::holds`], for whoever may block.
     pub(super) fn prove(&self, descriptor: &Descriptor) -> bool {
         let Ok(Some(mut file)) = self.directory.file(&descriptor.digest.hex()) else {

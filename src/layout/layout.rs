@@ -71,6 +71,11 @@ impl Layout {
         self.blobs.holds(descriptor).await
     }
 
+    /// Whether there is nothing at all by the blob's name.
+    pub async fn lacks(&self, descriptor: &Descriptor) -> bool {
+        self.blobs.lacks(descriptor).await
+    }
+
     /// The small blob that `descriptor` names, verified.
     ///
     /// # Errors

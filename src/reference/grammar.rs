@@ -18,7 +18,8 @@ const DEFAULT_TAG: &str = "latest";
 /// A normalised reference: `docker.io/library/busybox:latest`.
 ///
 /// `Display` is the name under which containerd stores the image. With a digest it is
-/// `name@sha256:…`, whether or not a tag was written beside it; [`Reference::tag`] still tells it.
+/// `name@sha256:…`, whether or not a tag was written beside it; [`Reference::tag`] still tells it. An
+/// image that nobody gave a name has its digest alone, `sha256:…`, which no text is read as.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Reference {
     domain: String,
@@ -28,6 +29,16 @@ pub struct Reference {
 }
 
 impl Reference {
+    /// The image `digest`, which nobody gave a name.
+    pub fn nameless(digest: Digest) -> Self {
+        Self { domain: String::new(), path: String::new(), tag: None, digest: Some(digest) }
+    }
+
+    /// Whether there is but a digest.
+    pub fn is_nameless(&self) -> bool {
+        self.path.is_empty()
+    }
+
     /// Registry host with port, as written in the reference: `docker.io`, `[::1]:5000`.
     pub fn domain(&self) -> &str {
         &self.domain
@@ -56,6 +67,9 @@ impl Reference {
 
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let (true, Some(digest)) = (self.is_nameless(), self.digest) {
+            return digest.fmt(f);
+        }
         write!(f, "{}/{}", self.domain, self.path)?;
         match (self.digest, &self.tag) {
             (Some(digest), _) => write!(f, "@{digest}"),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::failure::{Diagnose, Failure};
-use crate::oci::DigestError;
+use crate::oci::{Digest, DigestError};
 
 const HEX: &str = "b5d6fe0712636ceb7430189de28819e195e8966372edfc2d9409d79402a0dc16";
 
@@ -223,4 +223,14 @@ fn agrees_with_an_independent_parser() {
         assert!(text.parse::<oci_distribution::Reference>().is_err(), "{text}");
         refused(text);
     }
+}
+
+#[test]
+fn an_image_without_a_name_is_its_digest_and_no_text_is_read_as_that() {
+    let digest = Digest::of(b"image");
+    let nameless = Reference::nameless(digest);
+    assert!(nameless.is_nameless() && nameless.digest() == Some(digest));
+    assert_eq!(nameless.to_string(), digest.to_string());
+    let read = digest.to_string().parse::<Reference>();
+    assert!(read.is_ok_and(|reference| !reference.is_nameless()));
 }

@@ -4,7 +4,7 @@
 //! sparse files. What is accepted is what Go's `archive/tar`, the daemon's reader, accepts, within
 //! the same bounds. Creates no files.
 
-use std::io::BufRead;
+use std::io::{BufRead, Seek};
 
 use super::entry::Entry;
 use super::error::{Error, Problem};
@@ -48,6 +48,17 @@ impl<R: BufRead> Archive<R> {
     /// entry's content begins.
     pub fn position(&self) -> u64 {
         self.input.offset()
+    }
+
+    /// How many bytes of the current entry's content are still to come, as they lie in the archive: a
+    /// sparse file's holes do not.
+    pub fn stored_bytes(&self) -> u64 {
+        self.content
+    }
+
+    /// Whether the current entry is a sparse file: its content does not lie in the archive in one piece.
+    pub fn is_sparse(&self) -> bool {
+        self.sparse.is_some()
     }
 
     /// The next entry; content of the last one that was not read is skipped. `None` at the end.
@@ -315,6 +326,18 @@ impl<R: BufRead> Archive<R> {
             return Err(self.input.problem(problem));
         }
         Ok(())
+    }
+}
+
+impl<R: BufRead + Seek> Archive<R> {
+    /// Passes over the current entry's content without reading it, be it there or not: the caller
+    /// knows how long the archive is.
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    pub fn seek_over_content(&mut self) -> Result<(), Error> {
+        self.sparse = None;
+        self.input.seek_over(std::mem::take(&mut self.content))
     }
 }
 

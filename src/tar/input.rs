@@ -1,6 +1,6 @@
 //! An archive's bytes on their way from a reader, counted, handed on without copies.
 
-use std::io::{BufRead, ErrorKind, Read as _};
+use std::io::{BufRead, Error as IoError, ErrorKind, Read as _, Seek};
 
 use super::error::{Error, Problem};
 
@@ -75,5 +75,16 @@ impl<R: BufRead> Input<R> {
 
     pub(super) fn into_reader(self) -> R {
         self.reader
+    }
+}
+
+impl<R: BufRead + Seek> Input<R> {
+    /// Passes over the next `amount` bytes, which may lie beyond the reader's end.
+    pub(super) fn seek_over(&mut self, amount: u64) -> Result<(), Error> {
+        let distance = i64::try_from(amount)
+            .map_err(|_| Error::Read(IoError::from(ErrorKind::InvalidInput)))?;
+        self.reader.seek_relative(distance).map_err(Error::Read)?;
+        self.offset = self.offset.saturating_add(amount);
+        Ok(())
     }
 }

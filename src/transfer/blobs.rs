@@ -112,7 +112,38 @@ impl Blobs {
         let done = tokio::try_join!(join_all(&mut downloads), settling);
         // Those that go on would tell of an image that has failed.
         downloads.shutdown().await;
-        done.map(drop)
+        match done {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.with_all_missing(error, missing, &**source).await),
+        }
+    }
+
+    /// Where a blob is not in the source, the error with all of them: whoever has to bring them wants
+    /// to know at once.
+    async fn with_all_missing(&self, error: Error, layers: &[Layer], source: &dyn Source) -> Error {
+        let Error::Incomplete { place, .. } = &error else { return error };
+        let mut digests = Vec::new();
+        for layer in layers {
+            let digest = layer.descriptor().digest;
+            if !digests.contains(&digest)
+                && source.lacks(layer.descriptor()).await
+                && self.is_missing(layer).await
+            {
+                digests.push(digest);
+            }
+        }
+        if digests.len() > 1 { Error::Lacking { digests, place: place.clone() } } else { error }
+    }
+
+    /// Whether the sink has not got the layer's blob.
+    async fn is_missing(&self, layer: &Layer) -> bool {
+        match self.sink.open(layer).await {
+            Ok(Opened::Ingest(ingest)) => {
+                ingest.suspend().await;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Brings the layers one after the other, base first, into a sink that wants them so. Small ones are
@@ -245,6 +276,7 @@ impl Blobs {
         }
         loop {
             let Opened::Ingest(ingest) = self.sink.open(layer).await? else {
+                tally.add(source.brought(descriptor));
                 self.state(descriptor, BlobState::Exists, 0);
                 return Ok(());
             };
@@ -314,6 +346,7 @@ impl Blobs {
         tally: &Tally,
     ) -> Result<Poured, Error> {
         if ingest.offset() == descriptor.size {
+            tally.add(source.brought(descriptor));
             return Ok(None);
         }
         if let Some(bytes) = descriptor.data().filter(|_| ingest.offset() == 0) {

@@ -57,6 +57,24 @@ impl Documents {
         self.document(descriptor, DocumentKind::Blob).await
     }
 
+    /// Whether the document is neither in the source nor anywhere near. See [`Source::lacks`].
+    pub(super) async fn lacks(&self, descriptor: &Descriptor) -> Result<bool, Error> {
+        if self.known.contains_key(&descriptor.digest) || descriptor.data().is_some() {
+            return Ok(false);
+        }
+        Ok(self.source.lacks(descriptor).await && self.sink.document(descriptor).await?.is_none())
+    }
+
+    /// Whether none of `blobs` is in the source.
+    pub(super) async fn lacks_all(&self, blobs: &[Descriptor]) -> bool {
+        for blob in blobs {
+            if !self.source.lacks(blob).await {
+                return false;
+            }
+        }
+        !blobs.is_empty()
+    }
+
     async fn document(
         &mut self,
         descriptor: &Descriptor,

@@ -1,5 +1,7 @@
 //! Why an image could not be pulled.
 
+use std::sync::Arc;
+
 use crate::failure::{Diagnose, Failure};
 use crate::images::{self, NoPlatform};
 use crate::oci::{Digest, ManifestError, MediaType};
@@ -26,6 +28,9 @@ pub enum Error {
     /// An archive that is written.
     #[error(transparent)]
     Written(#[from] archive::WriteError),
+    /// An archive that is read.
+    #[error(transparent)]
+    Archive(#[from] archive::ReadError),
     /// A document is not what it should be.
     #[error("cannot use {digest}")]
     Manifest {
@@ -115,10 +120,21 @@ pub enum Error {
     /// A document could not be made.
     #[error("cannot write an index: {0}")]
     Unwritable(String),
+    /// An image of which several blobs are not there.
+    #[error("{} blobs of the image are not in {place}\n{}", digests.len(), lines(digests))]
+    Lacking {
+        /// The blobs.
+        digests: Vec<Digest>,
+        /// The store.
+        place: String,
+    },
     /// The sink has not all bytes that it was given: an upload's session ended, or its process came
     /// anew. Opening the blob again shows how many it has.
     #[error("bytes of the blob were lost on their way")]
     Lost(#[source] Box<Error>),
+    /// What several images failed for.
+    #[error(transparent)]
+    Shared(Arc<Error>),
     /// A task ended without a result.
     #[error("a download task stopped")]
     Task(#[source] tokio::task::JoinError),
@@ -137,6 +153,10 @@ fn list(items: &[String]) -> String {
     if items.is_empty() { "nothing".to_owned() } else { items.join(", ") }
 }
 
+fn lines(digests: &[Digest]) -> String {
+    digests.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
 impl Diagnose for Error {
     fn failure(&self) -> Failure {
         match self {
@@ -146,11 +166,14 @@ impl Diagnose for Error {
             Self::Layout(error) => error.failure(),
             Self::Images(error) => error.failure(),
             Self::Written(error) => error.failure(),
+            Self::Archive(error) => error.failure(),
             Self::Lost(error) => error.failure(),
+            Self::Shared(error) => error.failure(),
             Self::NoPlatform { .. } => Failure::NoPlatform,
-            Self::NoImage { .. } | Self::NotAllThere { .. } | Self::Incomplete { .. } => {
-                Failure::NotFound
-            }
+            Self::NoImage { .. }
+            | Self::NotAllThere { .. }
+            | Self::Incomplete { .. }
+            | Self::Lacking { .. } => Failure::NotFound,
             Self::OtherTarget { .. } => Failure::Usage,
             Self::Manifest { .. }
             | Self::NotAnImage(_)
@@ -172,7 +195,9 @@ impl Diagnose for Error {
             Self::Layout(error) => error.hint(),
             Self::Images(error) => error.hint(),
             Self::Written(error) => error.hint(),
+            Self::Archive(error) => error.hint(),
             Self::Lost(error) => error.hint(),
+            Self::Shared(error) => error.hint(),
             Self::NoPlatform { available, .. } => available
                 .first()
                 .map(|first| format!("choose one of them, for instance --platform {first}")),
@@ -189,13 +214,13 @@ impl Diagnose for Error {
                 "a proxy or mirror between here and the registry alters or truncates data: try another mirror or network".into(),
             ),
             Self::Damaged { .. } => {
-                Some("the disk or a program has altered it: remove the image there and pull it again".into())
+                Some("the disk or a program has altered it: remove the image there, and pull or copy it again".into())
             }
             Self::NoImage { .. } => {
                 Some("look for its name among those that are there, for instance with pullctl images".into())
             }
-            Self::Incomplete { .. } => Some(
-                "pull the image again for the platforms that are wanted: what was unpacked or is for another machine may have no content".into(),
+            Self::Incomplete { .. } | Self::Lacking { .. } => Some(
+                "pull or save the image again for the platforms that are wanted: what was unpacked or is for another machine may have no content".into(),
             ),
             Self::NotAllThere { name, platforms, .. } => {
                 let wanted: Vec<_> =

@@ -38,6 +38,8 @@ pub use plan::{Document, Layer, Plan, PlatformImage};
 pub use request::{Names, Request};
 pub use run::run;
 pub use sink::{Announced, Ingest, Opened, Outcome, Sink};
-pub use sinks::{ArchiveSink, ContainerdSink, LayoutSink, RegistrySink, UnpackOptions};
+pub use sinks::{ArchiveSink, ContainerdSink, LayoutSink, RegistrySink, Staging, UnpackOptions};
 pub use source::{BlobStream, DocumentKind, Origin, Resolved, Source};
-pub use sources::{ContainerdSource, LayoutSource, RegistrySource};
+pub use sources::{
+    ArchiveSource, ContainerdSource, Intake, LayoutSource, PassingSource, RegistrySource,
+};

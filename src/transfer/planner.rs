@@ -39,7 +39,7 @@ pub(super) async fn build(
     };
     planner.explore(&target, 0).await?;
     let from_index = planner.candidates.first().is_some_and(|only| only.manifest != target);
-    let chosen = images::choose(&planner.candidates, platforms, from_index)?;
+    let chosen = planner.choose(platforms, from_index, progress).await?;
     let images = planner.images(chosen).await?;
     if !from_index {
         warn_of_platform(&images, platforms, progress);
@@ -106,10 +106,64 @@ impl Planner<'_> {
         for entry in &index.manifests {
             match Entry::of(entry) {
                 Entry::Candidate(platform) => self.admit(entry.clone(), platform)?,
+                Entry::Index | Entry::Unnamed if self.documents.lacks(entry).await? => {}
                 Entry::Index | Entry::Unnamed => Box::pin(self.explore(entry, depth + 1)).await?,
             }
         }
         Ok(())
+    }
+
+    /// The candidates that are wanted. What the source of an index lacks counts as not listed.
+    async fn choose(
+        &mut self,
+        platforms: &PlatformChoice,
+        from_index: bool,
+        progress: &dyn progress::Sink,
+    ) -> Result<Vec<Chosen>, Error> {
+        let mut left_out = Vec::new();
+        loop {
+            let chosen = images::choose(&self.candidates, platforms, from_index);
+            // Who is told what there is instead is told what can be had.
+            let considered = match &chosen {
+                Ok(chosen) => chosen.clone(),
+                Err(_) => (0..self.candidates.len())
+                    .map(|position| Chosen { position, unpack: true })
+                    .collect(),
+            };
+            match self.first_lacking(&considered, from_index).await? {
+                Some(position) => left_out.push(self.candidates.remove(position)),
+                None => {
+                    let chosen = chosen?;
+                    if matches!(platforms, PlatformChoice::All { .. }) {
+                        warn_of_left_out(&left_out, progress);
+                    }
+                    return Ok(chosen);
+                }
+            }
+        }
+    }
+
+    /// The first of `chosen` that the source lacks. One that nobody runs here is as good as missing when
+    /// none of its layers is there.
+    async fn first_lacking(
+        &mut self,
+        chosen: &[Chosen],
+        from_index: bool,
+    ) -> Result<Option<usize>, Error> {
+        for Chosen { position, unpack } in chosen.iter().filter(|_| from_index) {
+            let manifest = self.candidates[*position].manifest.clone();
+            if self.documents.lacks(&manifest).await? {
+                return Ok(Some(*position));
+            }
+            if !unpack
+                && let bytes = self.documents.manifest(&manifest).await?
+                && let ManifestKind::Manifest(image) = parse(&manifest, &bytes)?
+                && self.documents.lacks_all(&image.layers).await
+            {
+                return Ok(Some(*position));
+            }
+        }
+        Ok(None)
     }
 
     fn admit(&mut self, manifest: Descriptor, platform: Option<Platform>) -> Result<(), Error> {
@@ -220,6 +274,15 @@ fn identify(manifest: &Manifest, config: &[u8]) -> Result<(Platform, Vec<LayerId
     let config = ImageConfig::parse(config, manifest.layers.len())
         .map_err(|source| Error::Manifest { digest: manifest.config.digest, source })?;
     Ok((config.platform, LayerIdentity::of_layers(&config.diff_ids)))
+}
+
+fn warn_of_left_out(left_out: &[Candidate], progress: &dyn progress::Sink) {
+    let platforms = left_out.iter().filter_map(|candidate| candidate.platform.as_ref());
+    let platforms: Vec<_> = platforms.map(ToString::to_string).collect();
+    if !platforms.is_empty() {
+        let message = format!("left out, since its content is not there: {}", platforms.join(", "));
+        progress.event(Event::Warning(Notice::new("platform-left-out", message)));
+    }
 }
 
 fn warn_of_platform(

@@ -97,6 +97,7 @@ impl Run {
         let outline = self.outline(request, image).await?;
         images.clone_from(&outline.plan.images);
         let tally = self.materialise(&outline.plan, &request.source).await?;
+        request.source.whole().await?;
         self.sink.publish(&request.names, &outline.plan).await?;
         Ok(self.report(request, &outline, &tally))
     }

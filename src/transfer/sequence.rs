@@ -112,6 +112,7 @@ impl Run {
         for image in &outline.plan.images_as_listed() {
             self.blobs.bring_in_order(image, &*request.source, &tally).await?;
         }
+        request.source.whole().await?;
         self.sink.publish(&request.names, &outline.plan).await?;
         Ok(tally)
     }

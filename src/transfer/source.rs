@@ -64,6 +64,26 @@ pub trait Source: Send + Sync {
         false
     }
 
+    /// Whether the source surely has not got `descriptor`. Archives hold one platform of an index that
+    /// lists many, and are taken for what they hold; elsewhere what is listed should be there.
+    async fn lacks(&self, _descriptor: &Descriptor) -> bool {
+        false
+    }
+
+    /// Waits until the source is known to be whole, where it may break off behind what was taken of it:
+    /// then nothing of it is to be seen.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    async fn whole(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// How many bytes of the blob, which the sink has, it has because of this source.
+    fn brought(&self, _descriptor: &Descriptor) -> u64 {
+        0
+    }
+
     /// Takes note that what `resolved` points to could not be read for `error`, and tells whether
     /// resolving again may give another answer.
     fn doubt(&self, _resolved: &Resolved, _error: &Error) -> bool {

@@ -158,7 +158,7 @@ impl Unpacker {
             Some(target) => target,
             None => {
                 let Some(sink) = self.begin(layer).await? else { return Ok(()) };
-                let stored = self.content.reader(&layer.descriptor.digest, 0).await?;
+                let stored = self.content.nearest_reader(&layer.descriptor.digest, 0).await?;
                 sink.feed(stored).await?.into_target()
             }
         };

@@ -41,7 +41,7 @@ each_version! {
         Pullctl::new()
             .on(daemon)
             .args(["pull", "--plain-http", "-f", list.to_str().unwrap(), "-f", "-", argument])
-            .input(&format!("{piped}\n"))
+            .input(format!("{piped}\n"))
             .run()
             .succeeded();
         let images = Store::new(daemon, KUBERNETES).images();
@@ -117,7 +117,7 @@ each_version! {
         Pullctl::new()
             .on(daemon)
             .args(["pull", "-f", "-"])
-            .input(&format!("{good}\n\nUPPER/Case:x:y\n"))
+            .input(format!("{good}\n\nUPPER/Case:x:y\n"))
             .run()
             .ended_with(2)
             .says("3");

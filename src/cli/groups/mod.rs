@@ -7,6 +7,7 @@ mod image;
 mod output;
 mod place;
 mod registry;
+mod store;
 mod transport;
 mod upload;
 
@@ -16,8 +17,9 @@ pub use global::GlobalArgs;
 pub use hosts::HostsArgs;
 pub use image::ImageArgs;
 pub use output::OutputArgs;
-pub use place::{PlaceArgs, UnpackWay};
+pub use place::PlaceArgs;
 pub(super) use registry::Located;
 pub use registry::RegistryArgs;
+pub use store::{StoreArgs, UnpackWay};
 pub use transport::TransportArgs;
 pub use upload::UploadArgs;

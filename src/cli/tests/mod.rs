@@ -38,7 +38,7 @@ fn a_pull_needs_no_flag() {
     assert_eq!(args.download.stall_timeout, Duration::from_secs(30));
     assert_eq!(args.download.timeout, None);
     assert_eq!(args.output.progress, ProgressMode::Auto);
-    assert!(!args.place.pin);
+    assert!(!args.place.store.pin);
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn several_references_files_platforms_and_labels_add_up() {
     assert_eq!(args.file, [PathBuf::from("one"), PathBuf::from("-")]);
     let platforms: Vec<String> = args.image.platform.iter().map(Platform::to_string).collect();
     assert_eq!(platforms, ["linux/arm64", "linux/arm/v7"]);
-    assert_eq!(args.place.labels.len(), 2);
+    assert_eq!(args.place.store.labels.len(), 2);
     assert!(pull("pull -f list").references.is_empty());
 }
 

@@ -58,11 +58,21 @@ impl Ingest {
         reference: &str,
         expected: &Descriptor,
     ) -> Result<Self, Error> {
+        Self::open_as(store, reference, expected.size, Some(expected.digest)).await
+    }
+
+    /// Opens an ingest of `size` bytes that are to hash to `expected`, or to what is found out meanwhile.
+    pub(super) async fn open_as(
+        store: &ContentStore,
+        reference: &str,
+        size: u64,
+        expected: Option<Digest>,
+    ) -> Result<Self, Error> {
         let first = api::WriteContentRequest {
             action: api::WriteAction::Stat.into(),
             r#ref: reference.to_owned(),
-            total: signed(expected.size),
-            expected: expected.digest.to_string(),
+            total: signed(size),
+            expected: expected.map(|digest| digest.to_string()).unwrap_or_default(),
             ..Default::default()
         };
         let operation = format!("write {reference}");
@@ -70,13 +80,14 @@ impl Ingest {
         let mut ingest = Self {
             store: store.clone(),
             reference: reference.into(),
-            digest: expected.digest,
-            size: expected.size,
+            // Until it is told, errors are about the reference.
+            digest: expected.unwrap_or_else(|| Digest::of(reference.as_bytes())),
+            size,
             offset: u64::try_from(status.offset).unwrap_or(0),
             stream: Box::new(stream),
             way: Way::Messages { pending: Vec::new() },
         };
-        if ingest.offset > expected.size {
+        if ingest.offset > size {
             debug!(reference, ingest.offset, "an earlier download was too long, starting over");
             ingest.restart().await?;
         }
@@ -162,6 +173,15 @@ impl Ingest {
                 file.truncate().await.map_err(|error| self.io_error(&error))
             }
         }
+    }
+
+    /// Verifies and stores the blob, which is now known to be `digest`. See [`Self::commit`].
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub async fn commit_as(mut self, digest: Digest, labels: Labels) -> Result<(), Error> {
+        self.digest = digest;
+        self.commit(labels).await
     }
 
     /// Verifies and stores the blob with `labels`. That another client did it first is success too;

@@ -45,6 +45,15 @@ impl ContentStore {
             }
         }
     }
+
+    /// Opens an ingest of `size` bytes whose digest is not known yet: [`Ingest::commit_as`] tells it.
+    ///
+    /// # Errors
+    /// When the daemon refuses.
+    pub async fn ingest_unnamed(&self, size: u64) -> Result<Ingest, Error> {
+        let reference = format!("pullctl-{}-{:016x}", std::process::id(), fastrand::u64(..));
+        Ingest::open_as(self, &reference, size, None).await
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod layout;
 mod registry;
 
 pub use archive::ArchiveSink;
-pub use containerd::{ContainerdSink, UnpackOptions};
+pub(super) use containerd::StagedBlob;
+pub use containerd::{ContainerdSink, Staging, UnpackOptions};
 pub use layout::LayoutSink;
 pub use registry::RegistrySink;

@@ -64,4 +64,8 @@ impl Source for LayoutSource {
         let pieces = pieces.map(|piece| piece.map_err(Error::from));
         Ok(Box::new(StoredBlob { digest, pieces, place, progress }))
     }
+
+    async fn lacks(&self, descriptor: &Descriptor) -> bool {
+        self.layout.lacks(descriptor).await
+    }
 }

@@ -21,7 +21,7 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 /// A command line under construction.
 pub(crate) struct Pullctl {
     command: Command,
-    input: String,
+    input: Vec<u8>,
     home: TempDir,
 }
 
@@ -152,7 +152,7 @@ impl Pullctl {
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", home.path())
             .env("DOCKER_CONFIG", home.path().join("docker"));
-        Self { command, input: String::new(), home }
+        Self { command, input: Vec::new(), home }
     }
 
     /// `pullctl -a … pull --plain-http reference`, which leaves out the https try that loopback
@@ -186,8 +186,8 @@ impl Pullctl {
     }
 
     /// Standard input, which is empty otherwise.
-    pub(crate) fn input(mut self, text: &str) -> Self {
-        text.clone_into(&mut self.input);
+    pub(crate) fn input(mut self, content: impl AsRef<[u8]>) -> Self {
+        self.input = content.as_ref().to_vec();
         self
     }
 
@@ -214,7 +214,7 @@ impl Pullctl {
         let mut stdin = child.stdin.take().expect("stdin is piped");
         let input = self.input;
         // A command that does not read its input may leave it.
-        std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+        std::thread::spawn(move || stdin.write_all(&input));
         let stdout = collect(child.stdout.take().expect("stdout is piped"));
         let stderr = collect(child.stderr.take().expect("stderr is piped"));
         Running { child, started, stdout, stderr, home: self.home }

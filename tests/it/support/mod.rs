@@ -1,6 +1,7 @@
 //! The test bed: real daemons, real and faulty registries, images made from code, and the built
 //! binary. Knows the product only as a command, apart from its gRPC client crates.
 
+pub(crate) mod archive;
 pub(crate) mod cli;
 pub(crate) mod containerd;
 pub(crate) mod cri;

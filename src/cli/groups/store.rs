@@ -1,0 +1,90 @@
+//! What images become in containerd.
+
+use clap::{Args, ValueEnum};
+
+use crate::cli::Session;
+use crate::cli::values::{ByteCount, Label};
+use crate::containerd::Client;
+use crate::output::Progress;
+use crate::reference::Reference;
+use crate::transfer::{self, Names, UnpackOptions};
+use crate::unpack::Way;
+
+/// What images become in containerd.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Destination")]
+pub struct StoreArgs {
+    /// Keep the kubelet's image garbage collection away from the images
+    #[arg(long)]
+    pub pin: bool,
+
+    /// Label for the images' names in containerd. Can be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub labels: Vec<Label>,
+
+    /// Store the images without unpacking their layers
+    #[arg(long)]
+    pub no_unpack: bool,
+
+    /// Who unpacks the layers: pullctl while they come in, or containerd afterwards
+    #[arg(long, value_enum, value_name = "WAY", default_value_t, conflicts_with = "no_unpack")]
+    pub unpacker: UnpackWay,
+
+    /// Most that all images of the run may be, unpacked: 20GiB. A small blob can be a very large layer
+    /// [default: what is free]
+    #[arg(long, value_name = "SIZE", conflicts_with = "no_unpack")]
+    pub max_unpacked: Option<ByteCount>,
+}
+
+impl StoreArgs {
+    /// What an image is to be called there, and what is noted beside its names.
+    pub(in crate::cli) fn names(&self, reference: &Reference) -> Names {
+        let labels = self.labels.iter().map(|label| (label.key.clone(), label.value.clone()));
+        Names { reference: reference.clone(), pin: self.pin, labels: labels.collect() }
+    }
+
+    /// How layers become snapshots of `client`'s, if they do; warns where a pin is of no use. The
+    /// daemon's configuration names the snapshotter `configured`.
+    ///
+    /// # Errors
+    /// When the daemon has to be asked and refuses.
+    pub(in crate::cli) async fn unpacking(
+        &self,
+        client: &Client,
+        configured: Option<String>,
+        progress: &Progress,
+        session: &Session<'_>,
+    ) -> Result<Option<UnpackOptions>, transfer::Error> {
+        progress.warn(client.cri().pin_notice().filter(|_| self.pin));
+        Ok(match self.no_unpack {
+            true => None,
+            false => Some(UnpackOptions {
+                snapshotter: session.snapshotter(client, configured).await?,
+                way: self.unpacker.into(),
+                max_bytes: self.max_unpacked.map(|limit| limit.0),
+            }),
+        })
+    }
+}
+
+/// Who unpacks layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum UnpackWay {
+    /// pullctl where that is sound (as root, overlayfs, the daemon on this machine), else containerd
+    #[default]
+    Auto,
+    /// pullctl, or fail
+    Direct,
+    /// containerd
+    Daemon,
+}
+
+impl From<UnpackWay> for Way {
+    fn from(way: UnpackWay) -> Self {
+        match way {
+            UnpackWay::Auto => Self::Auto,
+            UnpackWay::Direct => Self::Direct,
+            UnpackWay::Daemon => Self::Daemon,
+        }
+    }
+}
