@@ -1,5 +1,7 @@
 //! Listing what is there, and removing it again.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::support::cli::{Outcome, Pullctl};
@@ -75,10 +77,13 @@ each_version! {
             let names = [reference.clone(), repo_digest, id];
             let created = names.iter().map(|name| times[&format!("image {name}")].created);
             let created = created.min().unwrap().to_string();
-            let parts = image.blobs.iter().chain([&image.root]);
-            let size: usize = parts.map(|blob| blob.bytes.len()).sum();
+            let parts = || image.blobs.iter().chain([&image.root]);
+            let size: usize = parts().map(|blob| blob.bytes.len()).sum();
+            let mut entry = entry.clone();
+            let blobs: BTreeSet<String> = serde_json::from_value(entry["blobs"].take()).unwrap();
+            assert_eq!(blobs, parts().map(|blob| blob.digest.to_string()).collect());
             assert_eq!(
-                *entry,
+                entry,
                 json!({
                     "id": image.config_digest(),
                     "names": names,
@@ -89,6 +94,7 @@ each_version! {
                     "pinned": is_pinned && daemon.version() != Version::V1_6,
                     "made": null,
                     "unusable_names": [],
+                    "blobs": null,
                 }),
             );
         }
