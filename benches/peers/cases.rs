@@ -22,6 +22,8 @@ pub(crate) struct Case {
     pub(crate) network: Network,
     /// The images are there already and are pulled again.
     pub(crate) again: bool,
+    /// The images are there already and are saved in an archive; its floor is `cp` of that.
+    pub(crate) save: bool,
     /// The layers are also taken through `curl | igzip -d | tar x`, which shows what the machine can.
     pub(crate) limit: bool,
     /// What no client gets around is also done by itself, which shows what is left to one.
@@ -36,6 +38,7 @@ impl Case {
             images,
             network: Network::Direct,
             again: false,
+            save: false,
             limit: false,
             floor: false,
         }
@@ -69,6 +72,15 @@ impl Case {
             },
             Self { floor: true, ..Self::new("tiny", "100 tiny layers", vec![tiny()]) },
             Self { again: true, ..Self::new("again", "a repeated pull", vec![one_layer()]) },
+            Self {
+                save: true,
+                floor: true,
+                ..Self::new(
+                    "save",
+                    "eight layers into an archive",
+                    vec![layers("eight", 8, 228, 80)],
+                )
+            },
             Self::new("capped", "200 MiB at 20 MB/s a connection", vec![one_layer()])
                 .over(Network::Capped),
             Self::new("far", "the same 50 ms away, redirected", vec![one_layer()])

@@ -69,6 +69,39 @@ impl Contestant {
     }
 }
 
+impl Contestant {
+    /// The command that saves `references` out of `namespace` in `archive`.
+    pub(crate) fn save_command(
+        self,
+        daemon: &Daemon,
+        namespace: &str,
+        references: &[String],
+        archive: &Path,
+        programs: &Programs,
+    ) -> Vec<String> {
+        let (socket, archive) =
+            (daemon.socket().display().to_string(), archive.display().to_string());
+        let ours = |program: &Path| {
+            let program = program.display().to_string();
+            let words =
+                [&program, "-a", &socket, "-n", namespace, "save", "--progress", "none", "-o"];
+            words.map(str::to_owned).to_vec()
+        };
+        let mut command = match self {
+            Self::Ctr => {
+                let mut command = daemon.ctr_command(namespace);
+                command.extend(["images", "export"].map(str::to_owned));
+                command
+            }
+            Self::Pullctl => ours(&programs.pullctl),
+            Self::Before => ours(programs.before.as_ref().unwrap_or(&programs.pullctl)),
+        };
+        command.push(archive);
+        command.extend(references.iter().cloned());
+        command
+    }
+}
+
 impl Programs {
     fn pull(&self, program: &Path, socket: &str, namespace: &str) -> Vec<String> {
         let program = program.display().to_string();

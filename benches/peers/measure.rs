@@ -16,6 +16,9 @@ use crate::publish::Published;
 use crate::results::Sample;
 use crate::support::unique;
 
+/// What an archive is called while it is there.
+const ARCHIVE: &str = "images.tar";
+
 /// A case on one daemon.
 pub(crate) struct Race<'a> {
     pub(crate) case: &'a Case,
@@ -34,14 +37,60 @@ impl Race<'_> {
             self.images.iter().map(|image| image.reference(self.front.authority())).collect();
         let command = contestant.command(self.daemon, &namespace, &references, self.programs);
         let home = self.scratch()?;
-        if self.case.again {
+        if self.case.again || self.case.save {
             process::run(&command, home.path())?;
         }
-        let sample = self.measure(&command, home.path());
+        let sample = match self.case.save {
+            true => self.save(contestant, &namespace, &references, home.path()),
+            false => self.measure(&command, home.path()),
+        };
         let checked = self.daemon.check(&namespace, &references);
         self.daemon.forget(&namespace)?;
         checked.map_err(|error| format!("{contestant}: {error}"))?;
         sample
+    }
+
+    /// Lets `contestant` save what is in `namespace`, from memory into memory: what was pulled just now
+    /// is in the page cache.
+    fn save(
+        &self,
+        contestant: Contestant,
+        namespace: &str,
+        references: &[String],
+        home: &Path,
+    ) -> Result<Sample, String> {
+        let archive = home.join(ARCHIVE);
+        let programs = self.programs;
+        let command =
+            contestant.save_command(self.daemon, namespace, references, &archive, programs);
+        let sample = self.measure(&command, home)?;
+        let length = std::fs::metadata(&archive).map_or(0, |found| found.len());
+        let layers: u64 =
+            self.images.iter().flat_map(|image| &image.layers).map(|(_, bytes)| bytes).sum();
+        match length > layers {
+            true => Ok(sample),
+            false => Err(format!("{contestant} saved {length} bytes of {layers}")),
+        }
+    }
+
+    /// How long `cp` of the archive takes that `save` makes.
+    fn copy(&self) -> Result<Duration, String> {
+        let namespace = unique("bench");
+        let references: Vec<String> =
+            self.images.iter().map(|image| image.reference(self.front.authority())).collect();
+        let home = self.scratch()?;
+        let ours = Contestant::Pullctl;
+        let pull = ours.command(self.daemon, &namespace, &references, self.programs);
+        process::run(&pull, home.path())?;
+        let archive = home.path().join(ARCHIVE);
+        let programs = self.programs;
+        let save = ours.save_command(self.daemon, &namespace, &references, &archive, programs);
+        process::run(&save, home.path())?;
+        self.daemon.forget(&namespace)?;
+        rustix::fs::sync();
+        let archive = archive.display().to_string();
+        let copy = ["cp".to_owned(), archive.clone(), format!("{archive}.copy")];
+        Ok(process::run(&copy, home.path())?.wall)
     }
 
     fn measure(&self, command: &[String], home: &Path) -> Result<Sample, String> {
@@ -84,6 +133,9 @@ impl Race<'_> {
 
     /// Does once what no client gets around, and less than any does.
     pub(crate) fn floor(&self) -> Result<Option<Duration>, String> {
+        if self.case.save {
+            return self.copy().map(Some);
+        }
         let folder = self.scratch()?;
         let elapsed =
             floor::measure(self.daemon, folder.path(), self.front.authority(), self.images);

@@ -11,7 +11,7 @@ use super::request::Request;
 use super::run::{IMAGES_AT_ONCE, Outline, Run};
 use super::sink::{Announced, Outcome};
 use crate::failure::{Diagnose as _, Diagnostic, Failure};
-use crate::progress::Event;
+use crate::progress::{Event, TransferReport};
 
 impl Run {
     /// Brings all images into the sink, or none. Of those that fail, it is told why; the others are
@@ -101,8 +101,12 @@ impl Run {
             tallies.push(moved.map_err(|error| (position, error))?);
         }
         self.sink.finish().await.map_err(|error| (requests.len() - 1, error))?;
-        for (outline, tally) in outlines.iter().zip(&tallies) {
-            self.progress.event(Event::Finished(outline.report(tally, &*self.sink)));
+        for ((Announced { names, plan }, outline), tally) in
+            announced.iter().zip(outlines).zip(&tallies)
+        {
+            let report = outline.report(tally, &*self.sink);
+            let report = TransferReport { digest: self.sink.target(names, plan), ..report };
+            self.progress.event(Event::Finished(report));
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use pullctl::oci::{Digest, Hasher};
 use serde_json::json;
 
 use crate::support::cli::Pullctl;
+use crate::support::containerd::{Containerd, Version};
 use crate::support::faulty::{Body, FaultyRegistry};
 use crate::support::image::{Blob, Image, Layer, OCI_LAYER, Recipe};
 use crate::support::{each_version, unique};
@@ -90,6 +91,24 @@ fn a_layer_of_5_gib_needs_less_than_100_mib() {
     let outcome = Pullctl::measured().args(["pull", "--plain-http", "--to", &to, &reference]);
     let outcome = outcome.run().succeeded();
     assert!(outcome.peak_memory_bytes() < LIMIT, "{} bytes", outcome.peak_memory_bytes());
+}
+
+#[test]
+fn saving_a_large_layer_needs_less_than_100_mib() {
+    let daemon = Containerd::shared(Version::V2_1);
+    let registry = FaultyRegistry::start();
+    let reference = serve_large(&registry, GIB);
+    let namespace = unique("memory");
+    let flags = ["-n", &namespace, "--no-unpack"];
+    Pullctl::pull(daemon, &reference).args(flags).run().succeeded();
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("large.tar");
+    for from in [&["-n", &namespace][..], &["--from", "registry", "--plain-http"]] {
+        let saved = Pullctl::measured().on(daemon).args(["save", "-o"]).args([&archive]);
+        let saved = saved.args(from).args([&reference]).run().succeeded();
+        assert!(saved.peak_memory_bytes() < LIMIT, "{} bytes", saved.peak_memory_bytes());
+        assert!(archive.metadata().unwrap().len() > GIB);
+    }
 }
 
 each_version! {

@@ -119,6 +119,10 @@ impl Sink for ArchiveSink {
         Ok(())
     }
 
+    fn target(&self, names: &Names, plan: &Plan) -> Digest {
+        Selection::of(names, plan).map_or(plan.target.digest, |selection| selection.target.digest)
+    }
+
     async fn finish(&self) -> Result<(), Error> {
         Ok(self.writer().await?.finish().await?)
     }

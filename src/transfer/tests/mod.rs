@@ -4,6 +4,7 @@ mod downloads;
 mod image;
 mod memory;
 mod plans;
+mod sequences;
 
 use std::sync::{Arc, Mutex};
 
