@@ -24,7 +24,7 @@ Examples:
     pullctl save -o /media/stick/images.tar nginx:1.27 redis:7 registry.k8s.io/pause:3.10
 
   Straight into another node's containerd:
-    pullctl save -o - registry.k8s.io/pause:3.10 | ssh NODE ctr -n k8s.io images import -
+    pullctl save -o - registry.k8s.io/pause:3.10 | ssh NODE pullctl load
 
   For k3s, on a machine without containerd:
     pullctl save --from registry --platform linux/arm64 -o app.tar.zst harbor.example.net/team/app:v1

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::save::{entries, names_in, new_file, path, save};
 use crate::support::cli::Pullctl;
-use crate::support::containerd::{Containerd, KUBERNETES};
+use crate::support::containerd::{Containerd, KUBERNETES, Version};
 use crate::support::faulty::FaultyRegistry;
 use crate::support::image::{Layer, Recipe};
 use crate::support::store::Store;
@@ -76,7 +76,7 @@ each_version! {
 
 #[test]
 fn layers_that_are_left_out_need_not_be_here() {
-    let daemon = Containerd::private(crate::support::containerd::Version::V2_1);
+    let daemon = Containerd::private(Version::V2_1);
     let pair = pair(&daemon);
     let (folder, archive) = new_file("delta.tar");
     let loaded = folder.path().join("base.tar");
@@ -89,6 +89,24 @@ fn layers_that_are_left_out_need_not_be_here() {
     save(&daemon, &archive, &[&pair.names[1]]).run().ended_with(3);
     let names = delta(&daemon, &pair, loaded.to_str().unwrap(), &archive);
     assert!(names.contains(&pair.top));
+}
+
+#[test]
+fn a_delta_is_loaded_where_the_rest_is_and_refused_elsewhere() {
+    let [here, there] = [Version::V2_1, Version::V1_7].map(Containerd::shared);
+    let pair = pair(here);
+    let (folder, archive) = new_file("delta.tar");
+    let base = folder.path().join("base.tar");
+    save(here, &base, &[&pair.names[0]]).run().succeeded();
+    delta(here, &pair, base.to_str().unwrap(), &archive);
+    let load = |archive: &Path| Pullctl::new().on(there).args(["load", "-i"]).args([archive]).run();
+    let images = || Store::new(there, KUBERNETES).images();
+    let digest = pair.base.replace("blobs/sha256/", "sha256:");
+    load(&archive).ended_with(3).says(&digest);
+    assert!(!images().contains_key(&pair.names[1]));
+    load(&base).succeeded();
+    load(&archive).succeeded();
+    assert_eq!(images()[&pair.names[1]].target, pair.digests[1]);
 }
 
 #[test]
