@@ -1,5 +1,6 @@
 //! `pullctl copy`: an image from one place to another.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use clap::Args;
@@ -10,14 +11,15 @@ use super::recipe::{self, Work};
 use super::{Error, Session};
 use crate::containerd::{self, Client};
 use crate::layout::Layout;
+use crate::oci::ManifestKind;
 use crate::output::{Options, Progress};
 use crate::platform::Platform;
 use crate::progress::{self, Verb};
 use crate::reference::Reference;
 use crate::registry::Registry;
 use crate::transfer::{
-    self, ContainerdSink, ContainerdSource, LayoutSink, LayoutSource, Names, RegistrySink,
-    RegistrySource, Request, Sink, Source, UnpackOptions,
+    self, ContainerdSink, ContainerdSource, LayoutSink, LayoutSource, Names, PlatformChoice,
+    RegistrySink, RegistrySource, Request, Sink, Source, UnpackOptions,
 };
 use crate::unpack::Way;
 
@@ -55,6 +57,11 @@ pub struct CopyArgs {
     /// What to copy.
     #[command(flatten)]
     pub image: ImageArgs,
+    /// What refers to the image as well, from registry to registry: signatures, SBOMs, and the tags of
+    /// cosign
+    #[arg(long, requires = "all_platforms", help_heading = "Image")]
+    pub referrers: bool,
+
     /// How registries are reached.
     #[command(flatten)]
     pub registry: RegistryArgs,
@@ -100,7 +107,10 @@ pub(super) async fn run(args: &CopyArgs, session: &Session<'_>) -> Result<(), Er
         let names = Names::new(destination_name(&args.destination, name)?);
         let sink = ends.sink(&args.destination, to, &names, configured, session).await?;
         let platforms = args.image.choice(Platform::host());
-        let images = vec![Request { source, names: Arc::new(names), platforms }];
+        let mut images = vec![Request { source, names: Arc::new(names), platforms }];
+        if args.referrers {
+            images.extend(ends.referrers(&args.source, &args.destination).await?);
+        }
         Ok(Work { images, sink, concurrency: args.upload.concurrency, is_whole: false })
     };
     recipe::carry_out(work, &progress, &mut signals).await
@@ -199,6 +209,47 @@ impl Ends {
             }
             (Location::Containerd { .. }, None) => Err(transfer::Error::Closed.into()),
         }
+    }
+
+    /// What refers to the image at `from`, to be brought to `to`.
+    async fn referrers(&self, from: &Location, to: &Location) -> Result<Vec<Request>, Error> {
+        let (Some(from), Some(to)) = (from.in_registry(), to.in_registry()) else {
+            return Err(Error::ReferrersElsewhere);
+        };
+        let repository = self.registry.repository(self.hosts(from), from);
+        let resolved = repository.resolve().await?;
+        let bytes = match resolved.body {
+            Some(bytes) => bytes,
+            None => repository.manifest(&resolved.descriptor).await?,
+        };
+        let mut subjects = vec![resolved.descriptor.digest];
+        if let Ok(ManifestKind::Index(index)) =
+            ManifestKind::parse(&resolved.descriptor.media_type, &bytes)
+        {
+            subjects.extend(index.manifests.iter().map(|entry| entry.digest));
+        }
+        let tags = repository.tags().await?;
+        let mut names = Vec::new();
+        for subject in subjects {
+            for referrer in repository.referrers(subject).await? {
+                names.push(format!("@{}", referrer.digest));
+            }
+            let stands_for = format!("{}.", subject.to_string().replace(':', "-"));
+            let cosigns = tags.iter().filter(|tag| tag.starts_with(&stands_for));
+            names.extend(cosigns.map(|tag| format!(":{tag}")));
+        }
+        let mut seen = HashSet::new();
+        names.retain(|name| seen.insert(name.clone()));
+        names.iter().map(|name| self.referrer(from, to, name)).collect()
+    }
+
+    /// `name`, `@sha256:…` or `:tag`, from one repository to the other.
+    fn referrer(&self, from: &Reference, to: &Reference, name: &str) -> Result<Request, Error> {
+        let source: Reference = format!("{}{name}", from.name()).parse()?;
+        let names = Names::new(format!("{}{name}", to.name()).parse()?);
+        let source = RegistrySource::new(&self.registry, self.hosts(from), &source);
+        let platforms = PlatformChoice::AsItIs;
+        Ok(Request { source: Arc::new(source), names: Arc::new(names), platforms })
     }
 
     /// Where the image goes that is to be called so.

@@ -36,6 +36,9 @@ pub enum Error {
     /// The lists named on the command line hold nothing.
     #[error("no image to pull: the lists are empty")]
     NoImages,
+    /// `--referrers` where one end is no registry.
+    #[error("--referrers is for copies from registry to registry")]
+    ReferrersElsewhere,
     /// An image without a name, to a place that asks for one.
     #[error("the image has no name that it could be called by there")]
     NoDestinationName,
@@ -180,6 +183,7 @@ impl Diagnose for Error {
             | Self::NoImages
             | Self::TagWithAllTags(_)
             | Self::NoDestinationName
+            | Self::ReferrersElsewhere
             | Self::NotOneImage { tag: None, .. }
             | Self::SeveralRegistries(..)
             | Self::NoUser
@@ -218,6 +222,7 @@ impl Diagnose for Error {
             Self::SeveralRegistries(..) => {
                 "pull the images of each registry by a command of its own"
             }
+            Self::ReferrersElsewhere => "leave --referrers out: other places list none",
             Self::NoDestinationName => "write oci:DIR:TAG",
             Self::NotOneImage { listed, .. } if listed.is_empty() => {
                 "copy or pull an image into it first"

@@ -22,6 +22,8 @@ pub enum PlatformChoice {
         /// This machine's platform.
         host: Platform,
     },
+    /// All of it, be it an image or not, and nothing of it looked into: a signature, an SBOM.
+    AsItIs,
 }
 
 /// A manifest that may be chosen.
@@ -114,6 +116,10 @@ pub fn choose(
                 .filter(|chosen| is_manifest(&candidates[chosen.position].manifest))
                 .collect();
             if all.is_empty() { Err(no_platform(candidates, host)) } else { Ok(all) }
+        }
+        PlatformChoice::AsItIs => {
+            let all = (0..candidates.len()).map(|position| Chosen { position, unpack: false });
+            Ok(all.filter(|chosen| is_manifest(&candidates[chosen.position].manifest)).collect())
         }
     }
 }

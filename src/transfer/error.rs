@@ -117,6 +117,9 @@ pub enum Error {
     /// Bytes that do not hash to the blob's digest, before they are sent.
     #[error("the bytes of the blob are not {0}")]
     Mismatch(Digest),
+    /// The tag that stands for a list of referrers stands for something else.
+    #[error("{0} is no list of what refers to an image")]
+    NoList(String),
     /// A document could not be made.
     #[error("cannot write an index: {0}")]
     Unwritable(String),
@@ -182,6 +185,7 @@ impl Diagnose for Error {
             | Self::DocumentTooLarge { .. }
             | Self::WrongBlob { .. }
             | Self::Mismatch(_)
+            | Self::NoList(_)
             | Self::Damaged { .. } => Failure::Verification,
             Self::Unwritable(_) | Self::Task(_) | Self::Closed => Failure::Other,
         }
@@ -239,7 +243,7 @@ impl Diagnose for Error {
             Self::IndexTooDeep(_) | Self::TooManyManifests(_) => {
                 Some("pull the image that is wanted by its digest".into())
             }
-            Self::Mismatch(_) | Self::Unwritable(_) | Self::Task(_) | Self::Closed => None,
+            Self::Mismatch(_) | Self::NoList(_) | Self::Unwritable(_) | Self::Task(_) | Self::Closed => None,
         }
     }
 }

@@ -36,6 +36,7 @@ pub(super) async fn build(
         kept: Vec::new(),
         candidates: Vec::new(),
         explored: HashSet::new(),
+        is_as_it_is: matches!(platforms, PlatformChoice::AsItIs),
     };
     planner.explore(&target, 0).await?;
     let from_index = planner.candidates.first().is_some_and(|only| only.manifest != target);
@@ -59,6 +60,8 @@ struct Planner<'a> {
     candidates: Vec<Candidate>,
     /// Documents that need not be looked into again.
     explored: HashSet<Digest>,
+    /// Whether it need be no image.
+    is_as_it_is: bool,
 }
 
 impl Planner<'_> {
@@ -79,7 +82,9 @@ impl Planner<'_> {
                 self.explore_index(descriptor, bytes, index, depth).await
             }
             // SBOMs and signatures stand in an index without a platform as images may.
-            ManifestKind::Manifest(manifest) if depth > 0 && !manifest.is_image() => {
+            ManifestKind::Manifest(manifest)
+                if self.is_as_it_is || depth > 0 && !manifest.is_image() =>
+            {
                 self.admit(descriptor.clone(), None)
             }
             // A single manifest has no index to say its platform: the configuration does.
@@ -295,6 +300,7 @@ fn warn_of_platform(
         PlatformChoice::Host(host) | PlatformChoice::All { host } => {
             (Matcher::default_for(host).best([&image.platform]).is_some(), host.to_string())
         }
+        PlatformChoice::AsItIs => return,
         PlatformChoice::Strict(wanted) => {
             let fits = |platform| Matcher::strict(platform).best([&image.platform]).is_some();
             let names: Vec<_> = wanted.iter().map(ToString::to_string).collect();

@@ -6,8 +6,8 @@ use crate::support::cli::{Outcome, Pullctl};
 use crate::support::containerd::{Containerd, KUBERNETES, Version};
 use crate::support::cri::Cri;
 use crate::support::faulty::FaultyRegistry;
-use crate::support::image::{Family, Image, Layer, Recipe};
-use crate::support::receiver::Receiver;
+use crate::support::image::{Blob, Family, Image, Layer, OCI_MANIFEST, Recipe};
+use crate::support::receiver::{Receiver, Trick};
 use crate::support::registry::Registry;
 use crate::support::store::Store;
 use crate::support::{each_version, unique};
@@ -173,4 +173,85 @@ fn what_copy_takes_needs_a_daemon_only_where_one_is_named() {
     copy_on(daemon, &["containerd:no/such:image", &to.name()]).ended_with(3).says("no/such:image");
     let nowhere = ["-a", "/no/such.sock", "containerd:a:b", &to.name()];
     copy(&nowhere).ended_with(9);
+}
+
+/// A signature or the like of `subject`, as OCI has it.
+fn referrer(subject: &Image, content: &str) -> Image {
+    let blob = Blob::new("application/vnd.example.sbom", content.as_bytes().to_vec());
+    let empty = Blob::new("application/vnd.oci.empty.v1+json", b"{}".to_vec());
+    let mut image = Image::small();
+    let manifest = serde_json::json!({
+        "schemaVersion": 2, "mediaType": OCI_MANIFEST,
+        "artifactType": "application/vnd.example.sbom",
+        "config": empty.descriptor(), "layers": [blob.descriptor()],
+        "subject": subject.root.descriptor(),
+        "annotations": { "org.example.of": content },
+    });
+    image.root = Blob::new(OCI_MANIFEST, serde_json::to_vec(&manifest).unwrap());
+    image.blobs = vec![empty, blob];
+    image
+}
+
+#[test]
+fn what_refers_to_an_image_comes_along_by_tag_where_the_registry_does_not_list_it() {
+    let subject = image();
+    let (source, to) = (Registry::start(), Registry::start());
+    let repository = unique("team/signed");
+    let from = source.push(&subject, &repository, "v1");
+    let stands_for = subject.digest().replace(':', "-");
+    let sboms = [referrer(&subject, "one"), referrer(&subject, "two")];
+    let entries = sboms.iter().map(|sbom| sbom.root.descriptor()).collect();
+    let list = Image::index_of(Family::Oci, entries, sboms.to_vec());
+    source.push(&list, &repository, &stands_for);
+    // What cosign makes has no subject, and a tag of its own.
+    source.push(&image(), &repository, &format!("{stands_for}.sig"));
+
+    let name = format!("{}/{repository}:v2", to.authority());
+    let copied = copy(&["--all-platforms", "--referrers", &from, &name]).succeeded();
+    assert!(copied.stderr.contains("4 of 4 images copied"), "{}", copied.stderr);
+    let raw = |reference: &str| {
+        let output = Command::new("skopeo")
+            .args(["inspect", "--raw", "--tls-verify=false", &format!("docker://{reference}")])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let listed = raw(&format!("{}/{repository}:{stands_for}", to.authority()));
+    let mut listed: Vec<(String, String)> = listed["manifests"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| {
+            let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+            (text(&entry["digest"]), text(&entry["artifactType"]))
+        })
+        .collect();
+    listed.sort();
+    let mut expected = sboms.map(|sbom| (sbom.digest(), "application/vnd.example.sbom".to_owned()));
+    expected.sort();
+    assert_eq!(listed, expected);
+    raw(&format!("{}/{repository}:{stands_for}.sig", to.authority()));
+
+    // A second time, nothing is listed twice.
+    copy(&["--all-platforms", "--referrers", &from, &name]).succeeded();
+    let again = raw(&format!("{}/{repository}:{stands_for}", to.authority()));
+    assert_eq!(again["manifests"].as_array().map(Vec::len), Some(2));
+    copy(&["--all-platforms", "--referrers", &from, "oci:/tmp/none:v1"]).ended_with(2);
+}
+
+#[test]
+fn a_registry_that_lists_referrers_itself_gets_no_tag_for_them() {
+    let subject = image();
+    let (source, to) = (Registry::start(), Receiver::start());
+    let repository = unique("team/signed");
+    let from = source.push(&subject, &repository, "v1");
+    let sbom = referrer(&subject, "one");
+    let list = Image::index_of(Family::Oci, vec![sbom.root.descriptor()], vec![sbom.clone()]);
+    source.push(&list, &repository, &subject.digest().replace(':', "-"));
+    to.always(&format!("PUT /v2/team/taken/manifests/{}", sbom.digest()), Trick::Lists);
+    let name = format!("{}/team/taken:v1", to.authority());
+    copy(&["--all-platforms", "--referrers", &from, &name]).succeeded();
+    assert!(to.manifests().iter().any(|manifest| manifest["artifactType"].is_string()));
+    assert!(to.requests_for("manifests/sha256-").is_empty());
 }

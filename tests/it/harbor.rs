@@ -8,9 +8,11 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use crate::support::cli::{Outcome, Pullctl};
-use crate::support::containerd::KUBERNETES;
+use crate::support::containerd::{Containerd, KUBERNETES, Version};
+use crate::support::faulty::FaultyRegistry;
 use crate::support::harbor::{ANN, Account, Harbor, NAME, ROBOT, STRANGER};
 use crate::support::image::{Image, Layer, Recipe};
+use crate::support::nginx::Access;
 use crate::support::registry::Registry;
 use crate::support::store::Store;
 use crate::support::{each_version, unique};
@@ -287,4 +289,42 @@ fn a_pull_through_cache_serves_what_it_has_when_its_upstream_is_down() {
     drop(upstream);
     pull();
     assert!(cache.requests().iter().filter(|line| line.contains("/blobs/")).count() >= 4);
+}
+
+#[test]
+fn a_member_pushes_and_who_may_only_pull_is_told_so() {
+    let daemon = Containerd::shared(Version::V2_1);
+    let layers = [200_000, 5 << 20].map(|size| Layer::noise(&unique("pushed"), size));
+    let image = Recipe::new(layers.to_vec()).build();
+    let name = FaultyRegistry::start().add_new(&image);
+    Pullctl::pull(daemon, &name).run().succeeded();
+    let harbor = Harbor::start();
+    let user = User::new(&harbor);
+    let run = |command: &str, arguments: &[&str]| {
+        user.run_on(Pullctl::new().on(daemon), command, arguments, "")
+    };
+    let there = format!("{NAME}/team/app:v1");
+    run("push", &[&name, &there]).ended_with(4).says("pullctl login harbor.example");
+    let robot = format!("{}:{}", ROBOT.name, ROBOT.password);
+    let refused = run("push", &["-u", &robot, &name, &there]).ended_with(4);
+    refused.says("push denied (401)").says("ask the project's owner for the right to push");
+
+    user.log_in(ANN).succeeded();
+    // The registry behind the proxy says http of its own uploads.
+    let pushed = run("push", &[&name, &there]).succeeded();
+    assert!(pushed.stdout.contains(&image.digest()), "{}", pushed.stdout);
+    user.pull(&there, &[]).succeeded();
+
+    // What another repository there has is mounted, for which the token says both.
+    run("pull", &[&there]).succeeded();
+    let before = harbor.requests().len();
+    run("push", &[&there, &format!("{NAME}/team/copy:v1")]).succeeded();
+    let asked = harbor.requests().split_off(before);
+    let sent = |request: &&Access| matches!(&*request.method, "PUT" | "PATCH");
+    let sent: Vec<&str> = asked.iter().filter(sent).map(|request| &*request.path).collect();
+    assert_eq!(sent.len(), 2, "a configuration and a manifest: {sent:?}");
+    let scopes = harbor.token_requests();
+    let both = |query: &str| query.contains("team%2Fcopy%3A") && query.contains("team%2Fapp%3A");
+    assert!(scopes.iter().any(|request| both(&request.query)), "{scopes:?}");
+    assert_secrets_went_where_they_belong(&harbor);
 }

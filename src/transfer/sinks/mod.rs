@@ -3,6 +3,7 @@
 mod archive;
 mod containerd;
 mod layout;
+mod referrers;
 mod registry;
 
 pub use archive::ArchiveSink;

@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
+use super::referrers;
 use crate::oci::{Descriptor, Digest, MediaKind};
 use crate::progress::{BlobKind, BlobState};
 use crate::reference::{split_port, without_brackets};
@@ -41,6 +42,8 @@ pub struct RegistrySink {
     uploads: Mutex<HashMap<Digest, Arc<AsyncMutex<Upload>>>>,
     /// Sessions of mounts that were refused, which take the bytes as any other.
     sessions: Mutex<HashMap<Digest, Session>>,
+    /// Held while an index of referrers is read and written.
+    listing: AsyncMutex<()>,
     /// By the image's name.
     sent: Mutex<HashMap<String, Arc<AtomicU64>>>,
 }
@@ -53,6 +56,7 @@ impl RegistrySink {
             host: without_brackets(split_port(domain).0).to_owned(),
             uploads: Mutex::default(),
             sessions: Mutex::default(),
+            listing: AsyncMutex::default(),
             sent: Mutex::default(),
         }
     }
@@ -93,14 +97,22 @@ impl RegistrySink {
         sent: &AtomicU64,
     ) -> Result<(), Error> {
         let descriptor = &document.descriptor;
-        if self.destination.manifest(name).await? == Some(descriptor.digest) {
+        let subject = referrers::subject(document);
+        // Of what refers to another, an earlier run may have brought no more than itself.
+        if subject.is_none() && self.destination.manifest(name).await? == Some(descriptor.digest) {
             return Ok(());
         }
         let has_urls = document.children.iter().any(|child| !child.urls.is_empty());
         let put = self.destination.put_manifest(name, descriptor, &document.bytes, has_urls);
-        put.await?;
+        let is_listed = put.await?;
         sent.fetch_add(descriptor.size, Ordering::Relaxed);
-        Ok(())
+        match subject {
+            Some(subject) if !is_listed => {
+                let _turn = self.listing.lock().await;
+                referrers::list(&self.destination, &subject, document).await
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -70,6 +70,8 @@ pub(crate) enum Trick {
     Location(String),
     /// Done, and the answer says that it keeps another digest.
     Misname,
+    /// Done, and the answer says that it lists what refers to the manifest's subject.
+    Lists,
 }
 
 /// What requests meet whose line contains `line`.
@@ -263,6 +265,7 @@ fn converse(state: &Mutex<State>, mut stream: TcpStream) -> io::Result<()> {
                 let usual = usual.map(|(_, value)| value.clone()).unwrap_or_default();
                 answer.header("Location", location.replace("UPLOAD", &usual))
             }
+            Some(Trick::Lists) => answer.header("OCI-Subject", "sha256:0"),
             Some(Trick::Misname) => {
                 answer.header("Docker-Content-Digest", Digest::of(b"another").to_string())
             }

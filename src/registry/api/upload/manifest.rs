@@ -14,6 +14,9 @@ use crate::registry::http::exchange::Call;
 use crate::registry::http::payload::Payload;
 use crate::registry::upload_fault::UploadFault;
 
+/// The header by which a registry says that it lists what refers to the manifest's subject.
+const SUBJECT: &str = "oci-subject";
+
 impl Destination {
     /// The digest of the manifest or index called `name`, a tag or a digest; `None` where there is none
     /// or the registry does not tell.
@@ -42,8 +45,25 @@ impl Destination {
         absent(document::refusal(&self.host, answer).await).map(|()| None)
     }
 
+    /// Reads the index called `tag`, where there is one.
+    ///
+    /// # Errors
+    /// When the host refuses or does not answer.
+    pub async fn read_tag(&self, tag: &str) -> Result<Option<Bytes>, Error> {
+        let what = format!("read {tag} of {}", self.name);
+        self.ask(what, &format!("manifests/{tag}"), || async {
+            match document::read_tag(&self.host, tag).await {
+                Ok(document) => Ok(Some(document.bytes)),
+                Err(Fault::NotFound { .. }) => Ok(None),
+                Err(fault) => Err(fault),
+            }
+        })
+        .await
+    }
+
     /// Brings the manifest or index `descriptor`, whose bytes these are, under `name`, a tag or its
-    /// digest. With `has_urls`, some of its layers are kept elsewhere.
+    /// digest. With `has_urls`, some of its layers are kept elsewhere. Tells whether the registry lists
+    /// it by itself among what refers to its subject.
     ///
     /// # Errors
     /// When the host refuses, does not answer, or says that it keeps something else.
@@ -53,7 +73,7 @@ impl Destination {
         descriptor: &Descriptor,
         bytes: &Bytes,
         has_urls: bool,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let label = format!("manifests/{name}");
         let what = format!("push {name} to {}", self.name);
         self.ask(what, &label, || self.put_at(&label, descriptor, bytes, has_urls)).await
@@ -65,7 +85,7 @@ impl Destination {
         descriptor: &Descriptor,
         bytes: &Bytes,
         has_urls: bool,
-    ) -> Result<(), Fault> {
+    ) -> Result<bool, Fault> {
         let path = self.host.path(label);
         let access = self.host.access(&Action::Push);
         let call = Call {
@@ -91,13 +111,13 @@ impl Destination {
             });
         }
         kept(&answer, descriptor.digest)?;
-        if status == StatusCode::ACCEPTED {
+        let lists = answer.response.headers().contains_key(SUBJECT);
+        if status == StatusCode::ACCEPTED
+            && self.manifest_at(label).await? != Some(descriptor.digest)
+        {
             let name = label.trim_start_matches("manifests/");
-            return match self.manifest_at(label).await? {
-                Some(digest) if digest == descriptor.digest => Ok(()),
-                _ => Err(UploadFault::NeverKept(format!("the manifest {name}")).into()),
-            };
+            return Err(UploadFault::NeverKept(format!("the manifest {name}")).into());
         }
-        Ok(())
+        Ok(lists)
     }
 }

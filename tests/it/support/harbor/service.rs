@@ -1,4 +1,4 @@
-//! Harbor's token service: who may pull what, as signed tokens. Like Harbor's own, it knows the GET
+//! Harbor's token service: who may pull and push what, as signed tokens. Like Harbor's own, it knows the GET
 //! form of the request alone, and gives whoever may not do what is asked for a token that allows
 //! nothing.
 
@@ -33,19 +33,25 @@ pub(crate) struct Account {
     pub(crate) name: &'static str,
     pub(crate) password: &'static str,
     project: Option<&'static str>,
+    /// Whether it may push to that.
+    pushes: bool,
 }
 
 /// Member of the project `team`.
 pub(crate) const ANN: Account =
-    Account { name: "ann", password: "Ann's hunter2: 100%", project: Some("team") };
+    Account { name: "ann", password: "Ann's hunter2: 100%", project: Some("team"), pushes: true };
 
 /// Robot of the project `team`.
-pub(crate) const ROBOT: Account =
-    Account { name: "robot$team+puller", password: "robot-hunter2", project: Some("team") };
+pub(crate) const ROBOT: Account = Account {
+    name: "robot$team+puller",
+    password: "robot-hunter2",
+    project: Some("team"),
+    pushes: false,
+};
 
 /// Has an account, and no project.
 pub(crate) const STRANGER: Account =
-    Account { name: "stranger", password: "strange-hunter2", project: None };
+    Account { name: "stranger", password: "strange-hunter2", project: None, pushes: false };
 
 impl Account {
     /// Base64 of `name:password`.
@@ -191,9 +197,16 @@ fn granted(account: Option<Account>, query: &str) -> Vec<Value> {
         .filter_map(|scope| {
             let (repository, actions) = scope.strip_prefix("repository:")?.rsplit_once(':')?;
             let (project, _) = repository.split_once('/')?;
-            let may = project == PUBLIC || Some(project) == own;
-            (may && actions == "pull")
-                .then(|| json!({ "type": "repository", "name": repository, "actions": ["pull"] }))
+            let is_own = Some(project) == own;
+            let pushes = is_own && account.is_some_and(|account| account.pushes);
+            let may = |action: &&str| match *action {
+                "pull" => is_own || project == PUBLIC,
+                "push" => pushes,
+                _ => false,
+            };
+            let actions: Vec<&str> = actions.split(',').filter(may).collect();
+            (!actions.is_empty())
+                .then(|| json!({ "type": "repository", "name": repository, "actions": actions }))
         })
         .collect()
 }
