@@ -1,6 +1,7 @@
 //! What holds for any bytes as a tar archive: it is read to its end or refused at a place within it,
 //! within the bounds on names, in steps forward alone. The fuzz target and a plain test share it.
 
+use pullctl::archive::{PassedArchive, Passing};
 use pullctl::tar::{Archive, Error};
 
 /// Longest content read of one entry, in bytes: a sparse file of a few bytes may have holes of exabytes.
@@ -8,6 +9,9 @@ const MAX_CONTENT: u64 = 1 << 20;
 
 /// Longest path that an archive may have.
 const MAX_PATH: usize = 4096;
+
+/// Longest piece of a file that comes by, in bytes: holes may make it longer than the archive.
+const PIECE: usize = 256 << 10;
 
 /// Why reading a content ended.
 enum Stop {
@@ -58,4 +62,27 @@ fn is_within(error: &Error, length: u64) -> Option<usize> {
         Error::Malformed { offset, .. } => assert!(*offset <= length, "{error}"),
     }
     None
+}
+
+/// Reads `input` as an archive of images that comes by; answers how many it lists, if it is one.
+pub(crate) fn lists_images(input: &[u8]) -> Option<usize> {
+    let mut passed = PassedArchive::new("input");
+    let mut is_broken = false;
+    let read = Passing::read(input, "input", |passing| {
+        let learnt = match passing {
+            Passing::Entry(entry) | Passing::Blob(entry, _) => passed.entry(&entry),
+            Passing::Document(entry, bytes) => passed.document(&entry, bytes).map(drop),
+            Passing::Bytes(bytes) => {
+                assert!(!bytes.is_empty() && bytes.len() <= input.len().max(PIECE));
+                Ok(())
+            }
+            Passing::End(_) => Ok(()),
+        };
+        is_broken = learnt.is_err();
+        !is_broken
+    });
+    if read.is_err() || is_broken {
+        return None;
+    }
+    passed.images().ok().map(|images| images.len())
 }

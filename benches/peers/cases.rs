@@ -12,6 +12,16 @@ const MIB: usize = 1 << 20;
 /// How many layers `tiny` has.
 const TINY_LAYERS: usize = 100;
 
+/// Where the contestants have the images from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Input {
+    Registry,
+    /// An archive in a file.
+    File,
+    /// The same out of `zstd -dc`.
+    Pipe,
+}
+
 /// One race.
 #[derive(Debug, Clone)]
 pub(crate) struct Case {
@@ -20,6 +30,7 @@ pub(crate) struct Case {
     pub(crate) title: &'static str,
     pub(crate) images: Vec<Recipe>,
     pub(crate) network: Network,
+    pub(crate) input: Input,
     /// The images are there already and are pulled again.
     pub(crate) again: bool,
     /// The images are there already and are saved in an archive; its floor is `cp` of that.
@@ -37,6 +48,7 @@ impl Case {
             title,
             images,
             network: Network::Direct,
+            input: Input::Registry,
             again: false,
             save: false,
             limit: false,
@@ -49,6 +61,11 @@ impl Case {
         self
     }
 
+    fn out_of(mut self, input: Input) -> Self {
+        self.input = input;
+        self
+    }
+
     /// All cases, in the order of the report.
     pub(crate) fn all() -> Vec<Self> {
         vec![
@@ -57,11 +74,7 @@ impl Case {
                 ..Self::new("one-layer", "one layer of 200 MiB, many files", vec![one_layer()])
             },
             Self::new("ten-layers", "ten layers of 100 MiB", vec![layers("ten", 10, 295, 5)]),
-            Self::new(
-                "eight-layers",
-                "eight layers, 750 MB of 1.9 GB",
-                vec![layers("eight", 8, 228, 80)],
-            ),
+            Self::new("eight-layers", "eight layers, 750 MB of 1.9 GB", vec![eight_layers()]),
             Self {
                 floor: true,
                 ..Self::new(
@@ -96,6 +109,10 @@ impl Case {
                 vec![layers("starved", 8, 12, 5)],
             )
             .over(Network::Starved),
+            Self::new("load", "the eight layers, loaded from an archive", vec![eight_layers()])
+                .out_of(Input::File),
+            Self::new("load-piped", "the same out of zstd -dc", vec![eight_layers()])
+                .out_of(Input::Pipe),
         ]
     }
 }
@@ -113,6 +130,10 @@ fn layers(name: &str, count: u64, mebibytes: usize, pictures: u32) -> Recipe {
     let seed = 0x1000 * mebibytes as u64;
     let trees = (0..count).map(|layer| usr(seed + layer, mebibytes * MIB, pictures));
     Recipe { repository: format!("bench/{name}"), layers: trees.collect() }
+}
+
+fn eight_layers() -> Recipe {
+    layers("eight", 8, 228, 80)
 }
 
 fn incompressible() -> Recipe {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::archive::Archive;
 use crate::daemon::Daemon;
 
 /// Pulls one image after the other, as a script of an admin does.
@@ -99,6 +100,28 @@ impl Contestant {
         command.push(archive);
         command.extend(references.iter().cloned());
         command
+    }
+
+    /// The command that loads the images of `archive` into `namespace`.
+    pub(crate) fn load_command(
+        self,
+        daemon: &Daemon,
+        namespace: &str,
+        archive: &Archive,
+        programs: &Programs,
+    ) -> Vec<String> {
+        let socket = daemon.socket().display().to_string();
+        let program = match self {
+            Self::Ctr => {
+                let command = daemon.ctr_command(namespace);
+                return archive.read_by(command, &["images", "import"]);
+            }
+            Self::Pullctl => &programs.pullctl,
+            Self::Before => programs.before.as_ref().unwrap_or(&programs.pullctl),
+        };
+        let program = program.display().to_string();
+        let words = [&program, "-a", &socket, "-n", namespace, "load", "--progress", "none"];
+        archive.read_by(words.map(str::to_owned).to_vec(), &["-i"])
     }
 }
 

@@ -14,6 +14,7 @@
 #[path = "../../tests/it/support/mod.rs"]
 mod support;
 
+mod archive;
 mod attic;
 mod cases;
 mod chart;
@@ -40,6 +41,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::archive::Archive;
 use crate::cases::Case;
 use crate::contestant::Contestant;
 use crate::daemon::Daemon;
@@ -95,7 +97,12 @@ fn measure(options: &Options, results: &mut Results, file: &Path) -> Result<(), 
         if busy_percent > BUSY {
             eprintln!("  the machine is {busy_percent:.0} % busy with something else");
         }
-        let outcome = Outcome { busy_percent, ..hold(&case, &images, &front, &daemons, options)? };
+        let references: Vec<String> =
+            images.iter().map(|image| image.reference(front.authority())).collect();
+        let programs = options.programs();
+        let archive = Archive::of(case.input, &references, &programs, origin.directory())?;
+        let held = hold(&case, &images, &front, archive.as_ref(), &daemons, options)?;
+        let outcome = Outcome { busy_percent, ..held };
         results.put(outcome);
         results.arrange(&Case::all());
         results.save(file).map_err(|error| format!("{}: {error}", file.display()))?;
@@ -108,13 +115,14 @@ fn hold(
     case: &Case,
     images: &[Published],
     front: &Front<'_>,
+    archive: Option<&Archive>,
     daemons: &[Daemon],
     options: &Options,
 ) -> Result<Outcome, String> {
     let mut duels = Vec::new();
     let programs = options.programs();
     for daemon in daemons {
-        let race = Race { case, images, front, daemon, programs: &programs };
+        let race = Race { case, images, front, daemon, programs: &programs, archive };
         let name = daemon.name()?;
         let date = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M").to_string();
         let mut duel = Duel { daemon: name, date, ..Duel::default() };

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::archive::Archive;
 use crate::cases::Case;
 use crate::contestant::{Contestant, Programs};
 use crate::daemon::Daemon;
@@ -26,6 +27,8 @@ pub(crate) struct Race<'a> {
     pub(crate) front: &'a Front<'a>,
     pub(crate) daemon: &'a Daemon,
     pub(crate) programs: &'a Programs,
+    /// Where the case loads what others pull.
+    pub(crate) archive: Option<&'a Archive>,
 }
 
 impl Race<'_> {
@@ -35,7 +38,11 @@ impl Race<'_> {
         let namespace = unique("bench");
         let references: Vec<String> =
             self.images.iter().map(|image| image.reference(self.front.authority())).collect();
-        let command = contestant.command(self.daemon, &namespace, &references, self.programs);
+        let (daemon, programs) = (self.daemon, self.programs);
+        let command = match self.archive {
+            Some(archive) => contestant.load_command(daemon, &namespace, archive, programs),
+            None => contestant.command(daemon, &namespace, &references, programs),
+        };
         let home = self.scratch()?;
         if self.case.again || self.case.save {
             process::run(&command, home.path())?;

@@ -1,4 +1,5 @@
-//! Any bytes as a tar archive: read to its end or refused, within the bounds, and nothing panics.
+//! Any bytes as a tar archive, and as one of images: read to its end or refused, within the bounds, and
+//! nothing panics.
 //!
 //! `cargo +nightly fuzz run archive`
 
@@ -11,4 +12,5 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
     any_archive::reads_within_bounds(input);
+    any_archive::lists_images(input);
 });

@@ -3,8 +3,10 @@
 #[path = "../../fuzz/any_archive.rs"]
 mod any_archive;
 
-use any_archive::reads_within_bounds;
+use any_archive::{lists_images, reads_within_bounds};
 
+use crate::support::archive::Archive as Images;
+use crate::support::image::Image;
 use crate::support::tree::{curious, curious_above};
 
 /// How often each seed is damaged anew.
@@ -22,9 +24,14 @@ fn long_names() -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-fn seeds() -> [(Vec<u8>, usize); 4] {
+/// An image in an archive.
+fn image() -> Vec<u8> {
+    Images::oci(&[(&Image::small(), "quay.io/a:1")]).build()
+}
+
+fn seeds() -> [(Vec<u8>, usize); 5] {
     let entries = |tar: &[u8]| tar::Archive::new(tar).entries().unwrap().count();
-    [curious().into_tar(), curious_above().into_tar(), long_names(), Vec::new()]
+    [curious().into_tar(), curious_above().into_tar(), long_names(), image(), Vec::new()]
         .map(|seed| (seed.clone(), entries(&seed)))
 }
 
@@ -33,6 +40,7 @@ fn archives_are_read_to_their_end() {
     for (number, (seed, entries)) in seeds().into_iter().enumerate() {
         assert_eq!(reads_within_bounds(&seed), Some(entries), "seed {number}");
     }
+    assert_eq!(lists_images(&image()), Some(1));
 }
 
 #[test]
@@ -48,6 +56,7 @@ fn damaged_archives_are_read_or_refused_within_bounds() {
             input.truncate(random.usize(..=input.len()).max(input.len() / 2));
             mend(&mut input);
             reads_within_bounds(&input);
+            lists_images(&input);
         }
     }
 }

@@ -131,6 +131,35 @@ each_version! {
         assert!(images.contains_key("quay.io/test/layout:v2"));
     }
 
+    fn what_is_saved_is_loaded_again(daemon) {
+        let folder = tempfile::tempdir().unwrap();
+        let (image, name) = (image(), format!("quay.io/test/{}:v1", unique("saved")));
+        let first = unique("first");
+        load(daemon, &first).input(Archive::oci(&[(&image, &name)]).build()).run().succeeded();
+        let save = |flags: &[&str], file: &Path| {
+            let command = Pullctl::new().on(daemon).args(["-n", &first, "save", "-o", text(file)]);
+            command.args(flags).args([&name]).run().succeeded();
+            std::fs::read(file).unwrap()
+        };
+        for (form, file) in [(&[][..], "a.tar"), (&["--compress", "zstd"], "a.tar.zst")] {
+            let path = folder.path().join(file);
+            let archive = save(form, &path);
+            let [from_file, streamed] = ["file", "streamed"].map(unique);
+            load(daemon, &from_file).args(["-i", text(&path)]).run().succeeded();
+            load(daemon, &streamed).input(archive).run().succeeded();
+            assert_same(daemon, &from_file, &first);
+            assert_same(daemon, &streamed, &first);
+        }
+        let path = folder.path().join("docker.tar");
+        let archive = save(&["--format", "docker"], &path);
+        let [from_file, streamed] = ["file", "streamed"].map(unique);
+        load(daemon, &from_file).args(["-i", text(&path)]).run().succeeded();
+        load(daemon, &streamed).input(archive).run().succeeded();
+        assert_same(daemon, &streamed, &from_file);
+        let snapshots = Store::new(daemon, &streamed).snapshots();
+        assert!(snapshots[&image.chain_id()].committed);
+    }
+
     fn several_archives_are_loaded_in_one_run_and_share_their_layers(daemon) {
         let folder = tempfile::tempdir().unwrap();
         let common = Layer::noise(&unique("common"), 3 << 20);
