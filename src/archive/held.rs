@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor, Read, Seek as _};
+use std::io::{BufRead, BufReader, Cursor, ErrorKind, Read, Seek as _};
 
 use crate::oci::Digest;
 use crate::tar::{self, Archive};
@@ -25,15 +25,15 @@ pub fn held_blobs(mut file: File) -> Result<Option<HashSet<Digest>>, tar::Error>
     let mut magic = Vec::new();
     file.by_ref().take(MAGIC_BYTES as u64).read_to_end(&mut magic).map_err(tar::Error::Read)?;
     file.rewind().map_err(tar::Error::Read)?;
-    let archive: Box<dyn Read> = match magic.as_slice() {
+    let packed: Box<dyn Read> = match magic.as_slice() {
         [0x1f, 0x8b, ..] => Box::new(flate2::read::MultiGzDecoder::new(file)),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => {
             Box::new(zstd::Decoder::new(file).map_err(tar::Error::Read)?)
         }
-        header if is_tar(header) => Box::new(file),
+        header if is_tar(header) => return names_by_seeking(file).map(Some),
         _ => return Ok(None),
     };
-    names(BufReader::with_capacity(READ_BYTES, archive)).map(Some)
+    names(BufReader::with_capacity(READ_BYTES, packed)).map(Some)
 }
 
 fn is_tar(header: &[u8]) -> bool {
@@ -45,11 +45,31 @@ fn names(archive: impl BufRead) -> Result<HashSet<Digest>, tar::Error> {
     let mut archive = Archive::new(archive);
     let mut held = HashSet::new();
     while let Some(entry) = archive.next_entry()? {
-        let name = entry.name.strip_prefix(b"./").unwrap_or(&entry.name);
-        let hex = name.strip_prefix(BLOBS).and_then(|hex| str::from_utf8(hex).ok());
-        held.extend(hex.and_then(|hex| format!("sha256:{hex}").parse::<Digest>().ok()));
+        held.extend(blob_at(&entry.name));
     }
     Ok(held)
+}
+
+/// The same of a bare tar, of which the contents need not be read.
+fn names_by_seeking(file: File) -> Result<HashSet<Digest>, tar::Error> {
+    let length = file.metadata().map_err(tar::Error::Read)?.len();
+    let mut archive = Archive::new(BufReader::new(file));
+    let mut held = HashSet::new();
+    while let Some(entry) = archive.next_entry()? {
+        held.extend(blob_at(&entry.name));
+        archive.seek_over_content()?;
+        // Beyond the end, nothing but a blob that is not whole can be.
+        if archive.position() > length {
+            return Err(tar::Error::Read(ErrorKind::UnexpectedEof.into()));
+        }
+    }
+    Ok(held)
+}
+
+fn blob_at(name: &[u8]) -> Option<Digest> {
+    let name = name.strip_prefix(b"./").unwrap_or(name);
+    let hex = str::from_utf8(name.strip_prefix(BLOBS)?).ok()?;
+    format!("sha256:{hex}").parse().ok()
 }
 
 #[cfg(test)]
@@ -95,6 +115,8 @@ mod tests {
         for text in ["", "busybox:1\n", "[]"] {
             assert_eq!(held(text.as_bytes()).unwrap(), None, "{text}");
         }
-        assert!(held(&archive("")[..1200]).is_err());
+        for length in [1200, 512 * 3 + 2] {
+            assert!(held(&archive("")[..length]).is_err(), "{length}");
+        }
     }
 }

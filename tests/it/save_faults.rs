@@ -150,14 +150,16 @@ fn a_stream_gets_the_archive_and_nothing_else() {
     Pullctl::pull(daemon(), &reference).run().succeeded();
     let (_folder, archive) = new_file("images.tar");
     save(daemon(), &archive, &[&reference]).run().succeeded();
-    let streamed = Command::new(env!("CARGO_BIN_EXE_pullctl"))
-        .arg("-a")
-        .arg(daemon().socket())
-        .args(["save", "-o", "-", &reference])
-        .output()
-        .unwrap();
-    assert!(streamed.stdout == std::fs::read(&archive).unwrap());
-    assert!(String::from_utf8_lossy(&streamed.stderr).contains(&reference));
+    for output in ["-", "/dev/stdout"] {
+        let streamed = Command::new(env!("CARGO_BIN_EXE_pullctl"))
+            .arg("-a")
+            .arg(daemon().socket())
+            .args(["save", "-o", output, &reference])
+            .output()
+            .unwrap();
+        assert!(streamed.stdout == std::fs::read(&archive).unwrap(), "{output}");
+        assert!(String::from_utf8_lossy(&streamed.stderr).contains(&reference));
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, IsTerminal as _, Seek as _, SeekFrom, Write};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempPath;
@@ -29,16 +29,17 @@ pub enum Target {
 }
 
 impl Target {
-    /// What `path`, as typed, stands for; `-` is standard output.
+    /// What `path`, as typed, stands for; `-` and other names of standard output are that.
     ///
     /// # Errors
     /// [`Error::Terminal`] for a terminal, which an archive would only confuse; [`Error::Directory`].
     pub fn of(path: &Path) -> Result<Self, Error> {
-        if path == Path::new(STANDARD_OUTPUT) {
+        let found = fs::metadata(path);
+        if path == Path::new(STANDARD_OUTPUT) || found.as_ref().is_ok_and(is_standard_output) {
             let terminal = io::stdout().is_terminal();
             return if terminal { Err(Error::Terminal) } else { Ok(Self::StandardOutput) };
         }
-        match fs::metadata(path) {
+        match found {
             Ok(found) if found.is_dir() => Err(Error::Directory(path.to_owned())),
             // What a link points to is replaced, and not the link.
             Ok(found) if found.is_file() => {
@@ -81,6 +82,12 @@ impl Target {
             }
         }
     }
+}
+
+/// Whether what was found is standard output, `/dev/stdout` for instance, where results must not go then.
+fn is_standard_output(found: &fs::Metadata) -> bool {
+    let stdout = rustix::fs::fstat(io::stdout());
+    stdout.is_ok_and(|stdout| stdout.st_dev == found.dev() && stdout.st_ino == found.ino())
 }
 
 /// A file beside `target`, whose name nobody can guess.
