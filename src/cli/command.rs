@@ -58,7 +58,7 @@ pub enum Command {
     Save(Box<SaveArgs>),
     /// Push images from containerd to a registry
     Push(Box<PushArgs>),
-    /// Copy an image from one place to another: registries, containerd, OCI image layouts
+    /// Copy an image from one place to another: registries, containerd, layouts, archives
     Copy(Box<CopyArgs>),
     /// Load images from archives and OCI image layouts into containerd
     Load(Box<LoadArgs>),

@@ -1,6 +1,7 @@
 //! `pullctl copy`: an image from one place to another.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
@@ -9,6 +10,7 @@ use super::groups::{ImageArgs, Located, OutputArgs, RegistryArgs, TransportArgs,
 use super::location::Location;
 use super::recipe::{self, Work};
 use super::{Error, Session};
+use crate::archive::{ArchiveImage, GivenName, Opened, Target, Wrapping};
 use crate::containerd::{self, Client};
 use crate::layout::Layout;
 use crate::oci::ManifestKind;
@@ -18,8 +20,8 @@ use crate::progress::{self, Verb};
 use crate::reference::Reference;
 use crate::registry::Registry;
 use crate::transfer::{
-    self, ContainerdSink, ContainerdSource, LayoutSink, LayoutSource, Names, PlatformChoice,
-    RegistrySink, RegistrySource, Request, Sink, Source, UnpackOptions,
+    self, ArchiveSink, ArchiveSource, ContainerdSink, ContainerdSource, LayoutSink, LayoutSource,
+    Names, PlatformChoice, RegistrySink, RegistrySource, Request, Sink, Source, UnpackOptions,
 };
 use crate::unpack::Way;
 
@@ -36,7 +38,8 @@ Examples:
     pullctl copy oci:./app:v1 harbor.example.net/team/app:v1
 
 A place is written REF or docker://REF (a registry), containerd:REF (the namespace of -n),
-containerd://NAMESPACE/REF, or oci:DIR[:TAG]. Blobs stream through memory; between repositories of
+containerd://NAMESPACE/REF, oci:DIR[:TAG], oci-archive:FILE[:REF] or
+docker-archive:FILE[:REF]. Blobs stream through memory; between repositories of
 one registry they are mounted.";
 
 /// What a copy that ended early leaves.
@@ -125,7 +128,7 @@ async fn daemon_of(
         Location::Containerd { namespace, .. } => {
             session.connect_to(namespace.as_deref()).await.map(Some)
         }
-        Location::Registry(_) | Location::Layout { .. } => Ok(None),
+        Location::Registry(_) | Location::Layout { .. } | Location::Archive { .. } => Ok(None),
     }
 }
 
@@ -135,7 +138,7 @@ fn destination_name(place: &Location, name: Option<Reference>) -> Result<Referen
         Location::Registry(reference) | Location::Containerd { reference, .. } => {
             Ok(reference.clone())
         }
-        Location::Layout { tag, .. } => {
+        Location::Layout { tag, .. } | Location::Archive { name: tag, .. } => {
             // A bare tag is no name.
             let typed = tag.as_deref().filter(|tag| tag.contains('/'));
             let typed = typed.and_then(|tag| tag.parse().ok());
@@ -207,8 +210,37 @@ impl Ends {
                 let source = LayoutSource::new(layout, entry.target.clone(), self.told());
                 Ok((Arc::new(source), whole.and_then(|name| name.parse().ok())))
             }
+            (Location::Archive { file, name, .. }, _) => self.archived(file, name.as_deref()),
             (Location::Containerd { .. }, None) => Err(transfer::Error::Closed.into()),
         }
+    }
+
+    /// The image of the archive `file` that `name` means, and the whole name that it has there.
+    fn archived(
+        &self,
+        file: &Path,
+        name: Option<&str>,
+    ) -> Result<(Arc<dyn Source>, Option<Reference>), Error> {
+        let opened = Opened::at(file).map_err(transfer::Error::from)?;
+        // What can be read once only is for `load`.
+        let Opened::File(archive) = opened else { return Err(Error::NoFile(file.to_owned())) };
+        let is_meant = |image: &&ArchiveImage| match name {
+            Some(name) => image.names.iter().any(|known| is_called(known, name)),
+            None => true,
+        };
+        let meant: Vec<&ArchiveImage> = archive.images().iter().filter(is_meant).collect();
+        let [image] = meant.as_slice() else {
+            let listed = archive.images().iter().flat_map(|image| &image.names);
+            let listed = listed.map(ToString::to_string).collect();
+            let (place, tag) = (file.to_owned(), name.map(str::to_owned));
+            return Err(Error::NotOneImage { place, tag, listed });
+        };
+        let full = image.names.iter().find_map(|name| match name {
+            GivenName::Full(name) => name.parse().ok(),
+            GivenName::Tag(_) => None,
+        });
+        let source = ArchiveSource::new(archive.clone(), image.target.clone(), self.told());
+        Ok((Arc::new(source), full))
     }
 
     /// What refers to the image at `from`, to be brought to `to`.
@@ -280,7 +312,22 @@ impl Ends {
                 let layout = Layout::create(directory).map_err(transfer::Error::from)?;
                 Ok(Arc::new(LayoutSink::new(layout).called(tag.clone())))
             }
+            (Location::Archive { file, form, .. }, _) => {
+                let target = Target::of(file).map_err(transfer::Error::from)?;
+                Ok(Arc::new(ArchiveSink::new(target, *form, Wrapping::None)))
+            }
             (Location::Containerd { .. }, None) => Err(transfer::Error::Closed.into()),
+        }
+    }
+}
+
+/// Whether `name` is what was typed: as it stands, or the same written out.
+fn is_called(name: &GivenName, typed: &str) -> bool {
+    let written_out = |text: &str| text.parse::<Reference>().ok();
+    match name {
+        GivenName::Tag(tag) => tag == typed,
+        GivenName::Full(full) => {
+            full == typed || written_out(full).is_some_and(|full| written_out(typed) == Some(full))
         }
     }
 }

@@ -36,6 +36,9 @@ pub enum Error {
     /// The lists named on the command line hold nothing.
     #[error("no image to pull: the lists are empty")]
     NoImages,
+    /// An archive that can be read once only.
+    #[error("{} is no file that can be read at any place", .0.display())]
+    NoFile(PathBuf),
     /// `--referrers` where one end is no registry.
     #[error("--referrers is for copies from registry to registry")]
     ReferrersElsewhere,
@@ -184,6 +187,7 @@ impl Diagnose for Error {
             | Self::TagWithAllTags(_)
             | Self::NoDestinationName
             | Self::ReferrersElsewhere
+            | Self::NoFile(_)
             | Self::NotOneImage { tag: None, .. }
             | Self::SeveralRegistries(..)
             | Self::NoUser
@@ -222,6 +226,7 @@ impl Diagnose for Error {
             Self::SeveralRegistries(..) => {
                 "pull the images of each registry by a command of its own"
             }
+            Self::NoFile(_) => "unpack it first, or bring it into containerd with pullctl load",
             Self::ReferrersElsewhere => "leave --referrers out: other places list none",
             Self::NoDestinationName => "write oci:DIR:TAG",
             Self::NotOneImage { listed, .. } if listed.is_empty() => {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::archive::Form;
 use crate::failure::Diagnose as _;
 use crate::reference::Reference;
 
@@ -27,18 +28,28 @@ pub enum Location {
         /// What the image is called there.
         tag: Option<String>,
     },
+    /// `oci-archive:FILE[:TAG]` or `docker-archive:FILE[:REF]`: one file.
+    Archive {
+        /// The file.
+        file: PathBuf,
+        /// How it is written; what is read tells by itself.
+        form: Form,
+        /// What the image is called there.
+        name: Option<String>,
+    },
 }
 
 /// What can be written.
 const FORMS: &str = "a place is written REF, docker://REF, containerd:REF, \
-                     containerd://NAMESPACE/REF or oci:DIR[:TAG]";
+                     containerd://NAMESPACE/REF, oci:DIR[:TAG], oci-archive:FILE[:REF] or \
+                     docker-archive:FILE[:REF]";
 
 impl Location {
     /// The reference, where it is in a registry.
     pub fn in_registry(&self) -> Option<&Reference> {
         match self {
             Self::Registry(reference) => Some(reference),
-            Self::Containerd { .. } | Self::Layout { .. } => None,
+            Self::Containerd { .. } | Self::Layout { .. } | Self::Archive { .. } => None,
         }
     }
 }
@@ -75,16 +86,14 @@ impl FromStr for Location {
             return containerd(None, name);
         }
         if let Some(rest) = text.strip_prefix("oci:") {
-            // As with skopeo, a directory's name holds no colon.
-            let (directory, tag) = match rest.split_once(':') {
-                Some((directory, tag)) => (directory, Some(tag)),
-                None => (rest, None),
-            };
-            if directory.is_empty() || tag.is_some_and(str::is_empty) {
-                return Err(FORMS.to_owned());
-            }
-            let (directory, tag) = (PathBuf::from(directory), tag.map(str::to_owned));
+            let (directory, tag) = named(rest)?;
             return Ok(Self::Layout { directory, tag });
+        }
+        for (prefix, form) in [("oci-archive:", Form::Oci), ("docker-archive:", Form::Docker)] {
+            if let Some(rest) = text.strip_prefix(prefix) {
+                let (file, name) = named(rest)?;
+                return Ok(Self::Archive { file, form, name });
+            }
         }
         // What other tools know and this one does not must not be taken for a host.
         let scheme = text.split_once(':').map(|(scheme, _)| scheme).unwrap_or_default();
@@ -95,6 +104,18 @@ impl FromStr for Location {
             return Err(FORMS.to_owned());
         }
         reference(text).map(Self::Registry)
+    }
+}
+
+/// A path, and what the image is called there. As with skopeo, the path holds no colon.
+fn named(text: &str) -> Result<(PathBuf, Option<String>), String> {
+    let (path, name) = match text.split_once(':') {
+        Some((path, name)) => (path, Some(name)),
+        None => (text, None),
+    };
+    match path.is_empty() || name.is_some_and(str::is_empty) {
+        true => Err(FORMS.to_owned()),
+        false => Ok((PathBuf::from(path), name.map(str::to_owned))),
     }
 }
 
@@ -114,6 +135,11 @@ mod tests {
             directory: PathBuf::from(directory),
             tag: tag.map(str::to_owned),
         };
+        let archive = |form, name: Option<&str>| Location::Archive {
+            file: PathBuf::from("a.tar"),
+            form,
+            name: name.map(str::to_owned),
+        };
         for (text, expected) in [
             ("busybox", Location::Registry(reference("docker.io/library/busybox:latest"))),
             ("docker://quay.io/a/b:c", Location::Registry(reference("quay.io/a/b:c"))),
@@ -123,6 +149,8 @@ mod tests {
             ("oci:./a", layout("./a", None)),
             ("oci:/a/b:v1", layout("/a/b", Some("v1"))),
             ("oci:a:quay.io/b:c", layout("a", Some("quay.io/b:c"))),
+            ("oci-archive:a.tar", archive(Form::Oci, None)),
+            ("docker-archive:a.tar:quay.io/b:c", archive(Form::Docker, Some("quay.io/b:c"))),
         ] {
             assert_eq!(text.parse(), Ok(expected), "{text}");
         }
@@ -137,7 +165,7 @@ mod tests {
             "oci:",
             "oci::v1",
             "oci:a:",
-            "oci-archive:a.tar",
+            "oci-archive:",
             "dir:a",
             "docker-daemon:a:b",
             "https://quay.io/a",

@@ -255,3 +255,36 @@ fn a_registry_that_lists_referrers_itself_gets_no_tag_for_them() {
     assert!(to.manifests().iter().any(|manifest| manifest["artifactType"].is_string()));
     assert!(to.requests_for("manifests/sha256-").is_empty());
 }
+
+#[test]
+fn an_archive_is_a_place_in_both_directions_and_both_forms() {
+    let (image, source, to) = (image(), Registry::start(), Receiver::start());
+    let from = source.push_new(&image);
+    let folder = tempfile::tempdir().unwrap();
+    for form in ["oci-archive", "docker-archive"] {
+        let file = folder.path().join(form);
+        let place = format!("{form}:{}", file.display());
+        copy(&[&from, &place]).succeeded();
+        for place in [place.clone(), format!("{place}:{from}")] {
+            let name = to.name();
+            copy(&[&place, &name]).succeeded();
+            let config = image.config_digest();
+            assert!(to.digest_of(&name).is_some() && to.blob(&config).is_some(), "{place}");
+            // What docker's form says of an image, its manifest is not among.
+            if form == "oci-archive" {
+                assert_eq!(to.digest_of(&name), Some(image.digest()));
+            }
+        }
+        copy(&[&format!("{place}:no/such:image"), &to.name()]).ended_with(3).says(&from);
+    }
+    let skopeo =
+        format!("docker-archive:{}:quay.io/team/app:v1", folder.path().join("s").display());
+    let copied = Command::new("skopeo")
+        .args(["copy", "--src-tls-verify=false", &format!("docker://{from}"), &skopeo])
+        .output()
+        .unwrap();
+    assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+    let name = to.name();
+    copy(&[&skopeo, &name]).succeeded();
+    assert!(to.blob(&image.config_digest()).is_some());
+}
