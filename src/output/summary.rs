@@ -49,10 +49,12 @@ impl Moved {
             _ => ("fetched", "reused"),
         };
         let mut parts = Vec::new();
-        if sent_bytes == 0 || fetched_bytes > 0 {
+        // A push whose blobs are all there sends none.
+        let sends = sent_bytes > 0 || verb == Verb::Push;
+        if !sends || fetched_bytes > 0 {
             parts.push(format!("{fetched} {}", units::bytes(fetched_bytes)));
         }
-        if sent_bytes > 0 {
+        if sends {
             parts.push(format!("sent {}", units::bytes(sent_bytes)));
         }
         parts.push(format!("{reused} {}", units::bytes(reused_bytes)));
@@ -129,6 +131,11 @@ mod tests {
             "fetched 1.00 MiB, sent 1.00 MiB, reused 0 B in 2.0 s (512.00 KiB/s)"
         );
         assert_eq!(moved(500, 4 << 20, 0), "fetched 500 B, reused 4.00 MiB in 2.0 s");
+        let again = Moved { reused_bytes: 500, ..Moved::default() };
+        assert_eq!(
+            again.text(Duration::from_secs(1), Verb::Push),
+            "sent 0 B, reused 500 B in 1.0 s"
+        );
     }
 
     #[test]

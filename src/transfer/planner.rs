@@ -160,9 +160,15 @@ impl Planner<'_> {
             if self.documents.lacks(&manifest).await? {
                 return Ok(Some(*position));
             }
-            if !unpack
-                && let bytes = self.documents.manifest(&manifest).await?
-                && let ManifestKind::Manifest(image) = parse(&manifest, &bytes)?
+            if *unpack {
+                continue;
+            }
+            let bytes = match self.documents.manifest(&manifest).await {
+                // Whoever reads them all names all of them.
+                Err(Error::Incomplete { .. }) => continue,
+                read => read?,
+            };
+            if let ManifestKind::Manifest(image) = parse(&manifest, &bytes)?
                 && self.documents.lacks_all(&image.layers).await
             {
                 return Ok(Some(*position));
