@@ -3,16 +3,14 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor, ErrorKind, Read, Seek as _};
+use std::io::{BufRead, BufReader, Cursor, ErrorKind, Read as _, Seek as _};
 
+use super::reader::Packing;
 use crate::oci::Digest;
 use crate::tar::{self, Archive};
 
-/// Most bytes read at a time (256 KiB): archives are passed over at the speed of the disk.
-const READ_BYTES: usize = 256 << 10;
-
-/// Bytes at the beginning of a file that tell what it is: a tar's header, one block.
-const MAGIC_BYTES: usize = 512;
+/// Bytes at the beginning of a file that tell whether it is a bare tar: its header, one block.
+const HEADER_BYTES: usize = 512;
 
 /// Where the blobs of a layout are.
 const BLOBS: &[u8] = b"blobs/sha256/";
@@ -22,18 +20,14 @@ const BLOBS: &[u8] = b"blobs/sha256/";
 /// # Errors
 /// When it can't be read or is torn.
 pub fn held_blobs(mut file: File) -> Result<Option<HashSet<Digest>>, tar::Error> {
-    let mut magic = Vec::new();
-    file.by_ref().take(MAGIC_BYTES as u64).read_to_end(&mut magic).map_err(tar::Error::Read)?;
+    let mut header = Vec::new();
+    file.by_ref().take(HEADER_BYTES as u64).read_to_end(&mut header).map_err(tar::Error::Read)?;
     file.rewind().map_err(tar::Error::Read)?;
-    let packed: Box<dyn Read> = match magic.as_slice() {
-        [0x1f, 0x8b, ..] => Box::new(flate2::read::MultiGzDecoder::new(file)),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            Box::new(zstd::Decoder::new(file).map_err(tar::Error::Read)?)
-        }
-        header if is_tar(header) => return names_by_seeking(file).map(Some),
-        _ => return Ok(None),
-    };
-    names(BufReader::with_capacity(READ_BYTES, packed)).map(Some)
+    match Packing::of(&header) {
+        Ok(Packing::Plain) if is_tar(&header) => names_by_seeking(file).map(Some),
+        Ok(Packing::Plain) | Err(_) => Ok(None),
+        Ok(packing) => names(packing.reader(file).map_err(tar::Error::Read)?).map(Some),
+    }
 }
 
 fn is_tar(header: &[u8]) -> bool {

@@ -18,7 +18,7 @@ pub struct Error {
 
 /// What is wrong with an archive.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Problem {
+pub(in crate::archive) enum Problem {
     #[error("cannot open it")]
     Open(#[source] io::Error),
     #[error("cannot read it")]

@@ -15,11 +15,9 @@ use super::entries::Entries;
 use super::error::{Error, Problem};
 use super::forms::understand;
 use super::images::{ArchiveImage, Files, FoundLayer, NamedLayer, Understood};
+use super::packing::MAGIC_BYTES;
 use crate::oci::{Digest, Hasher, layout};
 use crate::tar::{Archive, EntryName};
-
-/// Bytes that tell how a file of the archive is packed.
-const MAGIC_BYTES: usize = 6;
 
 /// An archive as it was found.
 pub enum Opened {

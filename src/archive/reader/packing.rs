@@ -7,7 +7,7 @@ use flate2::bufread::MultiGzDecoder;
 use super::error::{DecoderError, Problem};
 
 /// Bytes that tell how an archive is packed.
-const MAGIC_BYTES: u64 = 6;
+pub(super) const MAGIC_BYTES: usize = 6;
 
 /// Largest window of a zstd archive, as a power of two (128 MiB): what `zstd --long` takes, and what
 /// `zstd -d` accepts unasked. k3s and RKE2 publish their images with 32 MiB. There is one such window
@@ -33,7 +33,7 @@ impl Packing {
     ///
     /// # Errors
     /// [`Problem::OtherPacking`].
-    pub(super) fn of(magic: &[u8]) -> Result<Self, Problem> {
+    pub(in crate::archive) fn of(magic: &[u8]) -> Result<Self, Problem> {
         match *magic {
             [0x1f, 0x8b, 0x08, ..] => Ok(Self::Gzip),
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Ok(Self::Zstd),
@@ -49,21 +49,30 @@ impl Packing {
         mut source: impl Read + Send + 'static,
     ) -> Result<(Self, Box<dyn BufRead + Send>), Problem> {
         let mut magic = Vec::new();
-        source.by_ref().take(MAGIC_BYTES).read_to_end(&mut magic).map_err(Problem::Read)?;
+        source.by_ref().take(MAGIC_BYTES as u64).read_to_end(&mut magic).map_err(Problem::Read)?;
         let packing = Self::of(&magic)?;
-        let source = io::Cursor::new(magic).chain(source);
+        let tar = packing.reader(io::Cursor::new(magic).chain(source)).map_err(Problem::Read)?;
+        Ok((packing, tar))
+    }
+
+    /// The tar in `source`, which is packed in this way.
+    ///
+    /// # Errors
+    /// When the decoder can't be set up.
+    pub(in crate::archive) fn reader(
+        self,
+        source: impl Read + Send + 'static,
+    ) -> io::Result<Box<dyn BufRead + Send>> {
         let source = BufReader::with_capacity(BUFFER_BYTES, source);
-        let tar: Box<dyn BufRead + Send> = match packing {
+        Ok(match self {
             Self::Plain => Box::new(source),
             Self::Gzip => buffered(MultiGzDecoder::new(source)),
             Self::Zstd => {
-                let mut decoder =
-                    zstd::stream::read::Decoder::with_buffer(source).map_err(Problem::Read)?;
-                decoder.window_log_max(MAX_WINDOW_LOG).map_err(Problem::Read)?;
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(source)?;
+                decoder.window_log_max(MAX_WINDOW_LOG)?;
                 buffered(decoder)
             }
-        };
-        Ok((packing, tar))
+        })
     }
 }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::error::{Error, Problem};
 use super::images::MAX_INDEX_BYTES;
+use super::packing::MAGIC_BYTES;
 use super::{Packing, docker};
 use crate::oci::{Digest, Hasher, MAX_MANIFEST_BYTES, layout};
 use crate::tar::{self, Archive, Entry, EntryKind, EntryName};
@@ -23,9 +24,6 @@ const PIECE_BYTES: usize = 256 << 10;
 
 /// Where a tar header says that it is one.
 const TAR_MAGIC: Range<usize> = 257..262;
-
-/// Bytes that tell how a file is packed.
-const MAGIC_BYTES: usize = 6;
 
 /// The tables of contents, which are documents whatever they hold.
 const TABLES: [&str; 3] = [layout::INDEX_FILE, docker::MANIFEST_FILE, docker::REPOSITORIES_FILE];
