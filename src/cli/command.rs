@@ -111,10 +111,10 @@ impl Command {
     /// Whether the heads of requests and responses are to be shown.
     pub fn http_trace(&self) -> bool {
         match self {
-            Self::Pull(args) => args.transport.http_trace,
-            Self::Save(args) => args.transport.http_trace,
-            Self::Push(args) => args.transport.http_trace,
-            Self::Copy(args) => args.transport.http_trace,
+            Self::Pull(args) => args.access.transport.http_trace,
+            Self::Save(args) => args.access.transport.http_trace,
+            Self::Push(args) => args.access.transport.http_trace,
+            Self::Copy(args) => args.access.transport.http_trace,
             Self::Login(args) => args.transport.http_trace,
             Self::Load(_)
             | Self::Images(_)

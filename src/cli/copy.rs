@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::groups::{ImageArgs, Located, OutputArgs, RegistryArgs, TransportArgs, UploadArgs};
+use super::groups::{AccessArgs, ImageArgs, Located, OutputArgs, UploadArgs};
 use super::location::Location;
 use super::recipe::{self, Work};
 use super::{Error, Session};
 use crate::archive::{ArchiveImage, GivenName, Opened, Target, Wrapping};
 use crate::containerd::{self, Client};
-use crate::layout::Layout;
+use crate::layout::{Entry, Layout};
 use crate::oci::ManifestKind;
 use crate::output::{Options, Progress};
 use crate::platform::Platform;
@@ -65,15 +65,9 @@ pub struct CopyArgs {
     #[arg(long, requires = "all_platforms", help_heading = "Image")]
     pub referrers: bool,
 
-    /// How registries are reached.
+    /// How registries are reached, as whom, and how requests travel.
     #[command(flatten)]
-    pub registry: RegistryArgs,
-    /// Read the password for -u from standard input
-    #[arg(long, requires = "user", help_heading = "Registry")]
-    pub password_stdin: bool,
-    /// How requests travel.
-    #[command(flatten)]
-    pub transport: TransportArgs,
+    pub access: AccessArgs,
     /// How blobs are sent.
     #[command(flatten)]
     pub upload: UploadArgs,
@@ -87,24 +81,24 @@ pub struct CopyArgs {
 /// # Errors
 /// [`Error::AlreadyTold`] when the image failed; everything else ends the run before it is begun.
 pub(super) async fn run(args: &CopyArgs, session: &Session<'_>) -> Result<(), Error> {
-    let piped = args.registry.piped_password(args.password_stdin, &[])?;
+    let piped = args.access.piped_password(&[])?;
     // What was read so far can't be given up: there signals end the process.
     let mut signals = session.catch_signals(Some(REPEAT));
     let from = signals.or(daemon_of(&args.source, session)).await??;
     let to = signals.or(daemon_of(&args.destination, session)).await??;
-    let node = args.registry.node(from.as_ref().or(to.as_ref()))?;
+    let node = args.access.registry.node(from.as_ref().or(to.as_ref()))?;
     let configured = node.containerd.as_ref().and_then(|config| config.snapshotter.clone());
     let places = [&args.source, &args.destination];
     let named: Vec<Reference> =
         places.into_iter().filter_map(Location::in_registry).cloned().collect();
-    let (located, notices) = args.registry.locate(named.clone(), &node)?;
-    let keychain = signals.or(args.registry.keychain(named.iter(), node, piped)).await??;
+    let (located, notices) = args.access.registry.locate(named.clone(), &node)?;
+    let keychain = signals.or(args.access.registry.keychain(named.iter(), node, piped)).await??;
 
     let progress = session.progress(Options { verb: Verb::Copy, ..args.output.options() });
     progress.warn(notices);
     let work = async {
         let registry =
-            session.registry(args.upload.policy(&args.transport), keychain, &progress)?;
+            session.registry(args.upload.policy(&args.access.transport), keychain, &progress)?;
         let ends = Ends { registry, located, progress: Arc::clone(&progress) };
         let (source, name) = ends.source(&args.source, from).await?;
         let names = Names::new(destination_name(&args.destination, name)?);
@@ -182,37 +176,43 @@ impl Ends {
                 let source = ContainerdSource::new(client, name, self.told());
                 Ok((Arc::new(source), Some(reference.clone())))
             }
-            (Location::Layout { directory, tag }, _) => {
-                let layout = Layout::open(directory).map_err(transfer::Error::from)?;
-                let entries = layout.entries().await.map_err(transfer::Error::from)?;
-                let names = |entry: &crate::layout::Entry| {
-                    [entry.full_name(), entry.reference_name()].map(|name| name.map(str::to_owned))
-                };
-                let tagged = |entry: &&crate::layout::Entry| match tag {
-                    Some(tag) => entry.reference_name() == Some(tag),
-                    None => true,
-                };
-                let called = |entry: &&crate::layout::Entry| names(entry).contains(tag);
-                let mut meant: Vec<_> = entries.iter().filter(tagged).collect();
-                if meant.is_empty() {
-                    meant = entries.iter().filter(called).collect();
-                }
-                let [entry] = meant.as_slice() else {
-                    let listed =
-                        entries.iter().flat_map(|entry| names(entry).into_iter().flatten());
-                    let mut listed: Vec<String> = listed.collect();
-                    listed.dedup();
-                    let place = directory.clone();
-                    return Err(Error::NotOneImage { place, tag: tag.clone(), listed });
-                };
-                // A bare tag is no name.
-                let whole = names(entry).into_iter().flatten().find(|name| name.contains('/'));
-                let source = LayoutSource::new(layout, entry.target.clone(), self.told());
-                Ok((Arc::new(source), whole.and_then(|name| name.parse().ok())))
-            }
+            (Location::Layout { directory, tag }, _) => self.laid_out(directory, tag).await,
             (Location::Archive { file, name, .. }, _) => self.archived(file, name.as_deref()),
             (Location::Containerd { .. }, None) => Err(transfer::Error::Closed.into()),
         }
+    }
+
+    /// The image of the layout in `directory` that `tag` means, and the whole name that it has there.
+    async fn laid_out(
+        &self,
+        directory: &Path,
+        tag: &Option<String>,
+    ) -> Result<(Arc<dyn Source>, Option<Reference>), Error> {
+        let layout = Layout::open(directory).map_err(transfer::Error::from)?;
+        let entries = layout.entries().await.map_err(transfer::Error::from)?;
+        let names = |entry: &Entry| {
+            [entry.full_name(), entry.reference_name()].map(|name| name.map(str::to_owned))
+        };
+        let tagged = |entry: &&Entry| match tag {
+            Some(tag) => entry.reference_name() == Some(tag),
+            None => true,
+        };
+        let called = |entry: &&Entry| names(entry).contains(tag);
+        let mut meant: Vec<_> = entries.iter().filter(tagged).collect();
+        if meant.is_empty() {
+            meant = entries.iter().filter(called).collect();
+        }
+        let [entry] = meant.as_slice() else {
+            let listed = entries.iter().flat_map(|entry| names(entry).into_iter().flatten());
+            let mut listed: Vec<String> = listed.collect();
+            listed.dedup();
+            let place = directory.to_owned();
+            return Err(Error::NotOneImage { place, tag: tag.clone(), listed });
+        };
+        // A bare tag is no name.
+        let whole = names(entry).into_iter().flatten().find(|name| name.contains('/'));
+        let source = LayoutSource::new(layout, entry.target.clone(), self.told());
+        Ok((Arc::new(source), whole.and_then(|name| name.parse().ok())))
     }
 
     /// The image of the archive `file` that `name` means, and the whole name that it has there.
@@ -295,9 +295,8 @@ impl Ends {
     ) -> Result<Arc<dyn Sink>, Error> {
         match (place, client) {
             (Location::Registry(reference), _) => {
-                let repository = self.registry.repository(self.hosts(reference), reference);
-                let destination = repository.destination()?;
-                Ok(Arc::new(RegistrySink::new(destination, reference.domain())))
+                let hosts = self.hosts(reference);
+                Ok(Arc::new(RegistrySink::new(&self.registry, hosts, reference)?))
             }
             (Location::Containerd { .. }, Some(client)) => {
                 let unpack = UnpackOptions {

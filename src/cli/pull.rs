@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::groups::{
-    DownloadArgs, ImageArgs, Located, OutputArgs, PlaceArgs, RegistryArgs, TransportArgs,
-};
+use super::groups::{AccessArgs, DownloadArgs, ImageArgs, Located, OutputArgs, PlaceArgs};
 use super::recipe::{self, Work};
 use super::{Error, Session, references};
 use crate::platform::Platform;
@@ -56,15 +54,9 @@ pub struct PullArgs {
     /// Where it goes.
     #[command(flatten)]
     pub place: PlaceArgs,
-    /// How registries are reached.
+    /// How registries are reached, as whom, and how requests travel.
     #[command(flatten)]
-    pub registry: RegistryArgs,
-    /// Read the password for -u from standard input
-    #[arg(long, requires = "user", help_heading = "Registry")]
-    pub password_stdin: bool,
-    /// How requests travel.
-    #[command(flatten)]
-    pub transport: TransportArgs,
+    pub access: AccessArgs,
     /// How blobs are fetched.
     #[command(flatten)]
     pub download: DownloadArgs,
@@ -78,22 +70,22 @@ pub struct PullArgs {
 /// # Errors
 /// [`Error::AlreadyTold`] when images failed; everything else ends the run before the first image.
 pub(super) async fn run(args: &PullArgs, session: &Session<'_>) -> Result<(), Error> {
-    let piped = args.registry.piped_password(args.password_stdin, &args.file)?;
+    let piped = args.access.piped_password(&args.file)?;
     let references = references::read(&args.references, &args.file)?;
     // What was read so far can't be given up: there signals end the process.
     let mut signals = session.catch_signals(Some(GOES_ON));
     let place = signals.or(args.place.find(session)).await?;
-    let node = args.registry.node(place.daemon())?;
-    let (images, notices) = args.registry.locate(references, &node)?;
+    let node = args.access.registry.node(place.daemon())?;
+    let (images, notices) = args.access.registry.locate(references, &node)?;
     let configured = node.containerd.as_ref().and_then(|config| config.snapshotter.clone());
     let named = images.iter().map(|image| &image.reference);
-    let keychain = signals.or(args.registry.keychain(named.clone(), node, piped)).await??;
+    let keychain = signals.or(args.access.registry.keychain(named.clone(), node, piped)).await??;
 
     let progress = session.progress(args.output.options());
     progress.warn(notices);
     let work = async {
         let sink = place.sink(named, configured, &progress, session).await?;
-        let policy = args.download.policy(&args.transport);
+        let policy = args.download.policy(&args.access.transport);
         let registry = session.registry(policy, keychain, &progress)?;
         let images = images.iter().map(|image| request(args, image, &registry)).collect();
         Ok(Work { images, sink, concurrency: args.download.concurrency, is_whole: false })

@@ -4,17 +4,15 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::groups::{ImageArgs, OutputArgs, RegistryArgs, TransportArgs, UploadArgs};
+use super::groups::{AccessArgs, ImageArgs, OutputArgs, UploadArgs};
 use super::recipe::{self, Work};
 use super::{Error, Session};
-use crate::config::RegistryHost;
 use crate::containerd::{self, Client};
 use crate::output::{Options, Progress};
 use crate::platform::Platform;
 use crate::progress::{Sink, Verb};
 use crate::reference::Reference;
-use crate::registry::Registry;
-use crate::transfer::{self, ContainerdSource, Names, PlatformChoice, RegistrySink, Request};
+use crate::transfer::{ContainerdSource, Names, PlatformChoice, RegistrySink, Request};
 
 const PUSH_EXAMPLES: &str = "\
 Examples:
@@ -58,15 +56,9 @@ pub struct PushArgs {
     /// What to push.
     #[command(flatten)]
     pub image: ImageArgs,
-    /// How the registry is reached.
+    /// How registries are reached, as whom, and how requests travel.
     #[command(flatten)]
-    pub registry: RegistryArgs,
-    /// Read the password for -u from standard input
-    #[arg(long, requires = "user", help_heading = "Registry")]
-    pub password_stdin: bool,
-    /// How requests travel.
-    #[command(flatten)]
-    pub transport: TransportArgs,
+    pub access: AccessArgs,
     /// How blobs are sent.
     #[command(flatten)]
     pub upload: UploadArgs,
@@ -83,36 +75,26 @@ pub(super) async fn run(args: &PushArgs, session: &Session<'_>) -> Result<(), Er
     let source: Reference = args.reference.parse()?;
     let destination = args.destination.as_deref().map_or(Ok(source.clone()), str::parse)?;
     check_tags(args, &source, &destination)?;
-    let piped = args.registry.piped_password(args.password_stdin, &[])?;
+    let piped = args.access.piped_password(&[])?;
     // What was read so far can't be given up: there signals end the process.
     let mut signals = session.catch_signals(Some(REPEAT));
     let client = signals.or(session.connect()).await??;
-    let node = args.registry.node(Some(&client))?;
-    let (located, notices) = args.registry.locate(vec![destination.clone()], &node)?;
+    let node = args.access.registry.node(Some(&client))?;
+    let (located, notices) = args.access.registry.locate(vec![destination.clone()], &node)?;
     let named = std::iter::once(&destination);
-    let keychain = signals.or(args.registry.keychain(named, node, piped)).await??;
+    let keychain = signals.or(args.access.registry.keychain(named, node, piped)).await??;
 
     let progress = session.progress(Options { verb: Verb::Push, ..args.output.options() });
     progress.warn(notices);
     let work = async {
         let registry =
-            session.registry(args.upload.policy(&args.transport), keychain, &progress)?;
+            session.registry(args.upload.policy(&args.access.transport), keychain, &progress)?;
         let hosts = located.into_iter().next().map(|located| located.hosts).unwrap_or_default();
-        let sink = repository(&registry, hosts, &destination)?;
+        let sink = Arc::new(RegistrySink::new(&registry, hosts, &destination)?);
         let images = requests(args, &client, &source, &destination, &progress).await?;
         Ok(Work { images, sink, concurrency: args.upload.concurrency, is_whole: false })
     };
     recipe::carry_out(work, &progress, &mut signals).await
-}
-
-/// The sink that brings images to `destination`.
-fn repository(
-    registry: &Registry,
-    hosts: Vec<RegistryHost>,
-    destination: &Reference,
-) -> Result<Arc<dyn transfer::Sink>, transfer::Error> {
-    let repository = registry.repository(hosts, destination).destination()?;
-    Ok(Arc::new(RegistrySink::new(repository, destination.domain())))
 }
 
 /// With `--all-tags`, names are repositories.

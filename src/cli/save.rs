@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::{Arg, Args, Command, ValueEnum};
 
-use super::groups::{DownloadArgs, ImageArgs, Located, OutputArgs, RegistryArgs, TransportArgs};
+use super::groups::{AccessArgs, DownloadArgs, ImageArgs, Located, OutputArgs};
 use super::held::Held;
 use super::recipe::{self, Work};
 use super::{Error, Session, references};
@@ -78,15 +78,9 @@ pub struct SaveArgs {
     /// What to save.
     #[command(flatten)]
     pub image: ImageArgs,
-    /// How registries are reached.
+    /// How registries are reached, as whom, and how requests travel.
     #[command(flatten)]
-    pub registry: RegistryArgs,
-    /// Read the password for -u from standard input
-    #[arg(long, requires = "user", help_heading = "Registry")]
-    pub password_stdin: bool,
-    /// How requests travel.
-    #[command(flatten)]
-    pub transport: TransportArgs,
+    pub access: AccessArgs,
     /// How blobs are fetched.
     #[command(flatten)]
     pub download: DownloadArgs,
@@ -189,17 +183,17 @@ async fn from_registries(
     sink: Arc<ArchiveSink>,
     session: &Session<'_>,
 ) -> Result<(), Error> {
-    let piped = args.registry.piped_password(args.password_stdin, &args.file)?;
+    let piped = args.access.piped_password(&args.file)?;
     let references = references::read(&args.references, &args.file)?;
     let mut signals = session.catch_signals(None);
-    let node = args.registry.node(None)?;
-    let (images, notices) = args.registry.locate(references, &node)?;
+    let node = args.access.registry.node(None)?;
+    let (images, notices) = args.access.registry.locate(references, &node)?;
     let named = images.iter().map(|image| &image.reference);
-    let keychain = signals.or(args.registry.keychain(named, node, piped)).await??;
+    let keychain = signals.or(args.access.registry.keychain(named, node, piped)).await??;
     let progress = session.progress(options);
     progress.warn(notices);
     let work = async {
-        let policy = args.download.policy(&args.transport);
+        let policy = args.download.policy(&args.access.transport);
         let registry = session.registry(policy, keychain, &progress)?;
         let images = images.iter().map(|Located { reference, hosts }| {
             let source = RegistrySource::new(&registry, hosts.clone(), reference);

@@ -1,5 +1,6 @@
 //! Flags that commands have in common: a group a file, with what its flags come to.
 
+mod access;
 mod download;
 mod global;
 mod hosts;
@@ -11,6 +12,7 @@ mod store;
 mod transport;
 mod upload;
 
+pub use access::AccessArgs;
 pub use download::DownloadArgs;
 pub(super) use global::DEFAULT_NAMESPACE;
 pub use global::GlobalArgs;

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use super::HostsArgs;
 use crate::cli::values::Login;
-use crate::cli::{Error, prompt, references};
+use crate::cli::{Error, prompt};
 use crate::config::{
     self, Credential, Environment, Generation, HostOptions, Keychain, NodeConfig, RegistryHost,
 };
@@ -106,29 +106,8 @@ impl RegistryArgs {
         self.has_typed_password().then(|| notice.with_hint("use -u USER --password-stdin"))
     }
 
-    fn has_typed_password(&self) -> bool {
+    pub(super) fn has_typed_password(&self) -> bool {
         self.user.as_ref().is_some_and(|login| login.password.is_some())
-    }
-
-    /// The password that `--password-stdin` stands for, where lists of images are read from `files`.
-    ///
-    /// # Errors
-    /// When standard input can't be read, is a list of images, or there is a password already.
-    pub(in crate::cli) fn piped_password(
-        &self,
-        is_piped: bool,
-        files: &[PathBuf],
-    ) -> Result<Option<SecretString>, Error> {
-        if !is_piped {
-            return Ok(None);
-        }
-        if files.iter().any(|path| references::is_standard_input(path)) {
-            return Err(Error::InputTwice);
-        }
-        if self.has_typed_password() {
-            return Err(Error::PasswordTwice);
-        }
-        prompt::piped_password().map(Some)
     }
 
     /// Who to be towards registries: `-u` counts for the images' own registry, which must be one; the

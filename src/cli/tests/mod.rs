@@ -170,11 +170,11 @@ fn usage_does_not_take_a_variable_for_something_required() {
 
 #[test]
 fn insecure_registry_is_a_name_for_skip_verify() {
-    assert!(pull("pull --insecure-registry a").registry.skip_verify);
+    assert!(pull("pull --insecure-registry a").access.registry.skip_verify);
 }
 
 #[test]
 fn a_password_can_come_by_standard_input_for_a_user_only() {
-    assert!(pull("pull -u ann --password-stdin a").password_stdin);
+    assert!(pull("pull -u ann --password-stdin a").access.password_stdin);
     assert_eq!(parse("pull --password-stdin a").unwrap_err().exit_code(), 2);
 }

@@ -11,10 +11,11 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use super::referrers;
+use crate::config::RegistryHost;
 use crate::oci::{Descriptor, Digest, MediaKind};
 use crate::progress::{BlobKind, BlobState};
-use crate::reference::{split_port, without_brackets};
-use crate::registry::{self, Begun, Destination, Session, Stopped, Upload};
+use crate::reference::{Reference, split_port, without_brackets};
+use crate::registry::{self, Begun, Destination, Registry, Session, Stopped, Upload};
 use crate::sync::lock;
 use crate::transfer::error::Error;
 use crate::transfer::plan::{Document, Layer, Plan, PlatformImage};
@@ -49,16 +50,23 @@ pub struct RegistrySink {
 }
 
 impl RegistrySink {
-    /// A sink that pushes to `destination`, a repository at the registry called `domain`.
-    pub fn new(destination: Destination, domain: &str) -> Self {
-        Self {
-            destination,
-            host: without_brackets(split_port(domain).0).to_owned(),
+    /// A sink that pushes to the repository of `reference`, by the one of `hosts` that takes pushes.
+    ///
+    /// # Errors
+    /// As [`registry::Repository::destination`].
+    pub fn new(
+        registry: &Registry,
+        hosts: Vec<RegistryHost>,
+        reference: &Reference,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            destination: registry.repository(hosts, reference).destination()?,
+            host: without_brackets(split_port(reference.domain()).0).to_owned(),
             uploads: Mutex::default(),
             sessions: Mutex::default(),
             listing: AsyncMutex::default(),
             sent: Mutex::default(),
-        }
+        })
     }
 
     fn sent_for(&self, names: &Names) -> Arc<AtomicU64> {
