@@ -7,7 +7,7 @@ use super::memory::{Act, MemorySink, MemorySource};
 use super::{host, request, transfer};
 use crate::failure::Failure;
 use crate::oci::Digest;
-use crate::progress::Event;
+use crate::progress::{BlobState, Event};
 
 fn digest(content: &str) -> Digest {
     Digest::of(content.as_bytes())
@@ -46,6 +46,25 @@ async fn layers_are_settled_from_the_base_up_and_the_names_come_last() {
     let total: usize =
         image(&["a long first layer", "second", "third"]).blobs.iter().map(bytes::Bytes::len).sum();
     assert_eq!(fetched, Some((total as u64, 0)));
+}
+
+#[tokio::test]
+async fn a_layer_that_comes_before_those_below_it_is_said_to_wait_for_them() {
+    let base = "a base that takes many more pieces than what lies on it";
+    let source = Arc::new(MemorySource::new(&image(&[base, "upper"])));
+    let ran = transfer(&[request(&source, "app", host())], &Arc::default()).await;
+    assert_eq!(ran.failures, []);
+    let states_of = |content: &str| -> Vec<BlobState> {
+        let wanted = digest(content);
+        let states = ran.events.iter().filter_map(|event| match event {
+            Event::Blob { digest, state, .. } if *digest == wanted => Some(*state),
+            _ => None,
+        });
+        states.collect()
+    };
+    use BlobState::{AwaitingLowerLayers, Done, Downloading, Verifying, Waiting};
+    assert_eq!(states_of(base), [Waiting, Downloading, Verifying, Done]);
+    assert_eq!(states_of("upper"), [Waiting, Downloading, Verifying, AwaitingLowerLayers, Done]);
 }
 
 #[tokio::test]
