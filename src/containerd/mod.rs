@@ -6,7 +6,7 @@
 //! | `address` | which socket |
 //! | `channel`, `client` | the connection; namespace and lease of every call, and noticing a daemon that is gone |
 //! | `blobs` | content: looking, reading, writing with resume and verification |
-//! | `images`, `leases`, `namespaces`, `snapshots`, `diff`, `introspection` with `plugin`, `cri` | one service each |
+//! | `images`, `leases`, `namespaces`, `snapshots` with `snapshot_list`, `containers`, `diff`, `introspection` with `plugin`, `cri` | one service each |
 //! | `services` | the way to them |
 //! | `labels` | the names by which containerd's garbage collector, the kubelet and other tools find things |
 //!
@@ -17,6 +17,7 @@ mod address;
 mod blobs;
 mod channel;
 mod client;
+mod containers;
 mod cri;
 mod diff;
 mod error;
@@ -28,11 +29,13 @@ mod namespaces;
 mod owner;
 mod plugin;
 mod services;
+mod snapshot_list;
 mod snapshots;
 
 pub use address::find_address;
 pub use blobs::{ContentStore, Info, Ingest, IngestStatus, Opened, ingest_reference};
 pub use client::Client;
+pub use containers::Container;
 pub use cri::{Cri, CriStatus};
 pub use diff::Diff;
 pub use error::{Error, Reply};

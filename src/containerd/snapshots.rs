@@ -122,7 +122,11 @@ impl Snapshots {
         Self { client, snapshotter: snapshotter.to_owned() }
     }
 
-    fn service(&self) -> SnapshotsClient<Service> {
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn service(&self) -> SnapshotsClient<Service> {
         SnapshotsClient::new(self.client.service())
     }
 
@@ -301,7 +305,7 @@ impl From<Mount> for types::Mount {
     }
 }
 
-fn from_wire(info: api::Info) -> Result<SnapshotInfo, String> {
+pub(super) fn from_wire(info: api::Info) -> Result<SnapshotInfo, String> {
     let kind = match info.kind() {
         api::Kind::View => SnapshotKind::View,
         api::Kind::Active => SnapshotKind::Active,
