@@ -1,4 +1,4 @@
-//! Where this user's logins are, by the environment.
+//! Where this user's logins and the node's files are, by the environment.
 
 use std::env;
 use std::ffi::OsString;
@@ -19,6 +19,8 @@ pub struct Environment {
     pub podman_directory: Option<PathBuf>,
     /// `XDG_CONFIG_HOME`, where podman looks after that.
     pub config_home: Option<PathBuf>,
+    /// `PULLCTL_NODE_ROOT`: where the node's root directory is, for one that runs in a container.
+    pub node_root: Option<PathBuf>,
 }
 
 impl Environment {
@@ -36,7 +38,13 @@ impl Environment {
             registry_auth_file: path("REGISTRY_AUTH_FILE").map(PathBuf::from),
             podman_directory,
             config_home: path("XDG_CONFIG_HOME").map(PathBuf::from),
+            node_root: path("PULLCTL_NODE_ROOT").map(PathBuf::from),
         }
+    }
+
+    /// The directory below which the kubelet's files and `/proc` are looked for.
+    pub fn node_root(&self) -> PathBuf {
+        self.node_root.clone().unwrap_or_else(|| "/".into())
     }
 
     /// Docker's `config.json`, whether it exists or not; `None` without a home.

@@ -12,9 +12,11 @@ mod environment;
 pub mod error;
 pub mod hosts;
 pub mod keychain;
+pub mod kubelet;
 mod named_file;
 mod node;
 mod warning;
+mod yaml;
 
 pub use authority::{RegistryKey, authority_in};
 pub use containerd::{ContainerdConfig, Generation};
@@ -27,5 +29,6 @@ pub use hosts::{
     Rewrite, Source, defaults, own_registry,
 };
 pub use keychain::{Keychain, Login};
+pub use kubelet::Kubelet;
 pub use node::{Locations, NodeConfig};
 pub use warning::WarningKind;

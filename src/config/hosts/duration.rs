@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 /// What a Go duration looks like, for error messages.
-pub(super) const EXPECTED: &str = "a duration with a unit such as \"3s\", \"500ms\" or \"1m30s\"";
+pub(in crate::config) const EXPECTED: &str =
+    "a duration with a unit such as \"3s\", \"500ms\" or \"1m30s\"";
 
 const UNITS: [(&str, f64); 8] = [
     ("ns", 1e-9),
@@ -20,7 +21,7 @@ const UNITS: [(&str, f64); 8] = [
 ];
 
 /// Parses a duration after <https://pkg.go.dev/time#ParseDuration>; a negative one is none.
-pub(super) fn parse(text: &str) -> Option<Duration> {
+pub(in crate::config) fn parse(text: &str) -> Option<Duration> {
     let mut rest = text.strip_prefix('+').unwrap_or(text);
     if rest == "0" {
         return Some(Duration::ZERO);

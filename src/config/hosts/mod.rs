@@ -8,7 +8,7 @@ mod certificates;
 mod configure;
 mod defaults;
 mod directory;
-mod duration;
+pub(super) mod duration;
 mod host;
 mod load;
 mod rewrite;
