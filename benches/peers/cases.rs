@@ -12,14 +12,35 @@ const MIB: usize = 1 << 20;
 /// How many layers `tiny` has.
 const TINY_LAYERS: usize = 100;
 
-/// Where the contestants have the images from.
+/// What is done with the images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Act {
+    Pull,
+    /// They are there already and are pulled again.
+    PullAgain,
+    /// They are there already and are saved in an archive; the floor is `cp` of that.
+    Save,
+    Load(Input),
+    /// From the daemon, or from a layout where there is none, to an empty registry.
+    Push,
+    /// The same where all of it is at the registry already.
+    PushAgain,
+    /// From one registry to an empty one, without a daemon.
+    Copy,
+    /// From one namespace of the daemon, which has them unpacked, to another one; the floor is `cp -a`
+    /// of the layers' files.
+    CopyNamespaces,
+}
+
+/// What images are loaded from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Input {
-    Registry,
     /// An archive in a file.
     File,
     /// The same out of `zstd -dc`.
     Pipe,
+    /// One archive of all images; one an image for who takes one at a time.
+    Files,
 }
 
 /// One race.
@@ -30,11 +51,7 @@ pub(crate) struct Case {
     pub(crate) title: &'static str,
     pub(crate) images: Vec<Recipe>,
     pub(crate) network: Network,
-    pub(crate) input: Input,
-    /// The images are there already and are pulled again.
-    pub(crate) again: bool,
-    /// The images are there already and are saved in an archive; its floor is `cp` of that.
-    pub(crate) save: bool,
+    pub(crate) act: Act,
     /// The layers are also taken through `curl | igzip -d | tar x`, which shows what the machine can.
     pub(crate) limit: bool,
     /// What no client gets around is also done by itself, which shows what is left to one.
@@ -48,9 +65,7 @@ impl Case {
             title,
             images,
             network: Network::Direct,
-            input: Input::Registry,
-            again: false,
-            save: false,
+            act: Act::Pull,
             limit: false,
             floor: false,
         }
@@ -61,8 +76,8 @@ impl Case {
         self
     }
 
-    fn out_of(mut self, input: Input) -> Self {
-        self.input = input;
+    fn by(mut self, act: Act) -> Self {
+        self.act = act;
         self
     }
 
@@ -84,15 +99,11 @@ impl Case {
                 )
             },
             Self { floor: true, ..Self::new("tiny", "100 tiny layers", vec![tiny()]) },
-            Self { again: true, ..Self::new("again", "a repeated pull", vec![one_layer()]) },
+            Self::new("again", "a repeated pull", vec![one_layer()]).by(Act::PullAgain),
             Self {
-                save: true,
+                act: Act::Save,
                 floor: true,
-                ..Self::new(
-                    "save",
-                    "eight layers into an archive",
-                    vec![layers("eight", 8, 228, 80)],
-                )
+                ..Self::new("save", "eight layers into an archive", vec![eight_layers()])
             },
             Self::new("capped", "200 MiB at 20 MB/s a connection", vec![one_layer()])
                 .over(Network::Capped),
@@ -110,9 +121,25 @@ impl Case {
             )
             .over(Network::Starved),
             Self::new("load", "the eight layers, loaded from an archive", vec![eight_layers()])
-                .out_of(Input::File),
+                .by(Act::Load(Input::File)),
             Self::new("load-piped", "the same out of zstd -dc", vec![eight_layers()])
-                .out_of(Input::Pipe),
+                .by(Act::Load(Input::Pipe)),
+            Self::new("fifty-load", "50 images that share layers, loaded", fleet())
+                .by(Act::Load(Input::Files)),
+            Self::new("push", "eight layers to an empty registry", vec![eight_layers()])
+                .by(Act::Push),
+            Self::new("push-again", "a repeated push", vec![eight_layers()]).by(Act::PushAgain),
+            Self::new("copy", "eight layers from registry to registry", vec![eight_layers()])
+                .by(Act::Copy),
+            Self {
+                act: Act::CopyNamespaces,
+                floor: true,
+                ..Self::new(
+                    "copy-namespaces",
+                    "eight layers to another namespace",
+                    vec![eight_layers()],
+                )
+            },
         ]
     }
 }

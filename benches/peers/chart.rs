@@ -1,9 +1,9 @@
 //! The results as a bar chart that is readable on light and dark pages: per case, the time of each
-//! ctr and of pullctl, as parts of the slowest.
+//! other client and of pullctl, as parts of the slowest.
 
 use std::fmt::Write;
 
-use crate::results::{Outcome, Results, wall};
+use crate::results::{NO_DAEMON, Outcome, Results, wall};
 
 const WIDTH: u32 = 760;
 const LEFT: u32 = 110;
@@ -59,25 +59,33 @@ pub(crate) fn svg(results: &Results) -> String {
         y += GAP;
     }
     let mut head = String::new();
-    text(&mut head, "title", 8, 18, "start", "Seconds until an image is pulled and unpacked");
+    text(&mut head, "title", 8, 18, "start", "Seconds until an image is where it is to be");
     text(&mut head, "small", 8, 33, "start", &results.machine);
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{y}\" \
          viewBox=\"0 0 {WIDTH} {y}\" role=\"img\">\n\
-         <title>Time to pull, ctr beside pullctl</title>\n\
+         <title>Time to move images, others beside pullctl</title>\n\
          <style>\n{STYLE}</style>\n{head}{body}</svg>\n"
     )
 }
 
 /// Each daemon's ctr, and pullctl on the last daemon that is as it was installed.
 fn bars(outcome: &Outcome) -> Vec<Bar> {
-    let peers = outcome.duels.iter().filter_map(|duel| {
-        let label = format!("ctr {}", duel.daemon);
-        Some(Bar { label, seconds: wall(&duel.ctr)?, ours: false })
+    let peers = outcome.duels.iter().flat_map(|duel| {
+        duel.peers().map(|(name, seconds)| {
+            let label = match name {
+                "ctr" => format!("ctr {}", duel.daemon),
+                name => name.to_owned(),
+            };
+            Bar { label, seconds, ours: false }
+        })
     });
     let plain = outcome.duels.iter().rfind(|duel| !duel.daemon.contains("tuned"));
     let ours = plain.and_then(|duel| {
-        let label = format!("pullctl on {}", duel.daemon);
+        let label = match &*duel.daemon {
+            NO_DAEMON => "pullctl".to_owned(),
+            daemon => format!("pullctl on {daemon}"),
+        };
         Some(Bar { label, seconds: wall(&duel.pullctl)?, ours: true })
     });
     peers.chain(ours).collect()

@@ -1,10 +1,11 @@
-//! Who races: the command lines of ctr, pullctl and an earlier pullctl.
+//! Who races: the command lines of ctr, skopeo, crane, pullctl and an earlier pullctl.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::archive::Archive;
+use crate::archive::Files;
+use crate::cases::Act;
 use crate::daemon::Daemon;
 
 /// Pulls one image after the other, as a script of an admin does.
@@ -16,11 +17,21 @@ for reference; do
 done
 "#;
 
-/// A program that pulls.
+/// Takes an image out of one namespace and puts it into another.
+const THROUGH_A_PIPE: &str = r#"
+"$1" --address "$2" --namespace "$3" images export - "$5" |
+    "$1" --address "$2" --namespace "$4" images import -
+"#;
+
+/// A program that moves images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Contestant {
-    /// `ctr images pull` of the daemon's own release.
+    /// `ctr images` of the daemon's own release.
     Ctr,
+    /// Without a daemon.
+    Skopeo,
+    /// The same, where it is at hand.
+    Crane,
     Pullctl,
     /// Another build of pullctl.
     Before,
@@ -32,24 +43,59 @@ pub(crate) struct Programs {
     pub(crate) pullctl: PathBuf,
     /// What [`Contestant::Before`] runs, where one was given.
     pub(crate) before: Option<PathBuf>,
-    /// Further arguments for both builds of pullctl.
+    /// Further arguments for both builds of pullctl, when they pull.
     pub(crate) arguments: Vec<String>,
 }
 
-impl Contestant {
-    pub(crate) const ALL: [Self; 3] = [Self::Ctr, Self::Pullctl, Self::Before];
-    pub(crate) const DEFAULT: [Self; 2] = [Self::Ctr, Self::Pullctl];
+/// What a run is about.
+pub(crate) struct Task<'a> {
+    pub(crate) daemon: &'a Daemon,
+    pub(crate) namespace: &'a str,
+    /// The images where they come from.
+    pub(crate) references: &'a [String],
+    pub(crate) files: Option<&'a Files>,
+    pub(crate) programs: &'a Programs,
+}
 
-    /// The command that pulls `references` into `namespace`.
-    pub(crate) fn command(
-        self,
-        daemon: &Daemon,
-        namespace: &str,
-        references: &[String],
-        programs: &Programs,
-    ) -> Vec<String> {
-        let socket = daemon.socket().display().to_string();
-        let mut command: Vec<String> = match self {
+impl Contestant {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Ctr, Self::Skopeo, Self::Crane, Self::Pullctl, Self::Before];
+    pub(crate) const DEFAULT: [Self; 4] = [Self::Ctr, Self::Skopeo, Self::Crane, Self::Pullctl];
+
+    /// Whether it takes part in that; who needs no daemon does so beside one of them, which `is_there`
+    /// tells.
+    pub(crate) fn enters(self, act: Act, is_there: bool) -> bool {
+        match self {
+            Self::Ctr => act != Act::Copy,
+            Self::Skopeo => is_there && matches!(act, Act::Push | Act::PushAgain | Act::Copy),
+            Self::Crane => is_there && act == Act::Copy && is_at_hand("crane"),
+            Self::Pullctl | Self::Before => true,
+        }
+    }
+
+    /// The program, where it is pullctl.
+    fn pullctl(self, programs: &Programs) -> &Path {
+        match self {
+            Self::Before => programs.before.as_ref().unwrap_or(&programs.pullctl),
+            _ => &programs.pullctl,
+        }
+    }
+
+    /// pullctl with the flags that every command takes, and `words`.
+    fn ours(self, task: &Task<'_>, words: &[&str]) -> Vec<String> {
+        let program = self.pullctl(task.programs).display().to_string();
+        let socket = task.daemon.socket().display().to_string();
+        let mut command =
+            [&program, "-a", &socket, "-n", task.namespace].map(str::to_owned).to_vec();
+        command.extend(words.iter().map(|word| (*word).to_owned()));
+        command.extend(["--progress", "none"].map(str::to_owned));
+        command
+    }
+
+    /// The command that pulls the images into the namespace.
+    pub(crate) fn pull(self, task: &Task<'_>) -> Vec<String> {
+        let Task { daemon, namespace, references, .. } = *task;
+        let mut command = match self {
             Self::Ctr if references.len() == 1 => {
                 let mut command = daemon.ctr_command(namespace);
                 command.extend(["images", "pull", "--plain-http"].map(str::to_owned));
@@ -57,88 +103,111 @@ impl Contestant {
             }
             Self::Ctr => {
                 let ctr = daemon.ctr_program().display().to_string();
+                let socket = daemon.socket().display().to_string();
                 ["sh", "-ec", LOOP, "sh", &ctr, &socket, namespace].map(str::to_owned).to_vec()
             }
-            Self::Pullctl => programs.pull(&programs.pullctl, &socket, namespace),
-            Self::Before => {
-                let program = programs.before.as_ref().unwrap_or(&programs.pullctl);
-                programs.pull(program, &socket, namespace)
-            }
-        };
-        command.extend(references.iter().cloned());
-        command
-    }
-}
-
-impl Contestant {
-    /// The command that saves `references` out of `namespace` in `archive`.
-    pub(crate) fn save_command(
-        self,
-        daemon: &Daemon,
-        namespace: &str,
-        references: &[String],
-        archive: &Path,
-        programs: &Programs,
-    ) -> Vec<String> {
-        let (socket, archive) =
-            (daemon.socket().display().to_string(), archive.display().to_string());
-        let ours = |program: &Path| {
-            let program = program.display().to_string();
-            let words =
-                [&program, "-a", &socket, "-n", namespace, "save", "--progress", "none", "-o"];
-            words.map(str::to_owned).to_vec()
-        };
-        let mut command = match self {
-            Self::Ctr => {
-                let mut command = daemon.ctr_command(namespace);
-                command.extend(["images", "export"].map(str::to_owned));
+            _ => {
+                let mut command = self.ours(task, &["pull", "--plain-http"]);
+                command.extend(task.programs.arguments.iter().cloned());
                 command
             }
-            Self::Pullctl => ours(&programs.pullctl),
-            Self::Before => ours(programs.before.as_ref().unwrap_or(&programs.pullctl)),
         };
-        command.push(archive);
         command.extend(references.iter().cloned());
         command
     }
 
-    /// The command that loads the images of `archive` into `namespace`.
-    pub(crate) fn load_command(
-        self,
-        daemon: &Daemon,
-        namespace: &str,
-        archive: &Archive,
-        programs: &Programs,
-    ) -> Vec<String> {
-        let socket = daemon.socket().display().to_string();
-        let program = match self {
+    /// The command that saves the images out of the namespace in `archive`.
+    pub(crate) fn save(self, task: &Task<'_>, archive: &Path) -> Vec<String> {
+        let archive = archive.display().to_string();
+        let mut command = match self {
             Self::Ctr => {
-                let command = daemon.ctr_command(namespace);
-                return archive.read_by(command, &["images", "import"]);
+                let mut command = task.daemon.ctr_command(task.namespace);
+                command.extend(["images", "export", &archive].map(str::to_owned));
+                command
             }
-            Self::Pullctl => &programs.pullctl,
-            Self::Before => programs.before.as_ref().unwrap_or(&programs.pullctl),
+            _ => self.ours(task, &["save", "-o", &archive]),
         };
-        let program = program.display().to_string();
-        let words = [&program, "-a", &socket, "-n", namespace, "load", "--progress", "none"];
-        archive.read_by(words.map(str::to_owned).to_vec(), &["-i"])
+        command.extend(task.references.iter().cloned());
+        command
+    }
+
+    /// The command that loads the images of the archive into the namespace.
+    pub(crate) fn load(self, task: &Task<'_>, files: &Files) -> Vec<String> {
+        if self != Self::Ctr {
+            return files.read_by(self.ours(task, &["load"]), &["-i"]);
+        }
+        let (ctr, socket) = (task.daemon.ctr_program(), task.daemon.socket());
+        let (ctr, socket) = (ctr.display().to_string(), socket.display().to_string());
+        files.one_by_one(&ctr, &socket, task.namespace).unwrap_or_else(|| {
+            files.read_by(task.daemon.ctr_command(task.namespace), &["images", "import"])
+        })
+    }
+
+    /// The command that pushes the image as `target`.
+    pub(crate) fn push(self, task: &Task<'_>, target: &str) -> Vec<String> {
+        let reference = task.references.first().map_or("", String::as_str);
+        match self {
+            Self::Ctr => {
+                let mut command = task.daemon.ctr_command(task.namespace);
+                let words = ["images", "push", "--plain-http", target, reference];
+                command.extend(words.map(str::to_owned));
+                command
+            }
+            Self::Skopeo | Self::Crane => {
+                let layout = task.files.map(Files::layout).unwrap_or_default();
+                let target = format!("docker://{target}");
+                let words = ["skopeo", "copy", "--dest-tls-verify=false", &layout, &target];
+                words.map(str::to_owned).to_vec()
+            }
+            _ => self.ours(task, &["push", "--plain-http", reference, target]),
+        }
+    }
+
+    /// The command that copies the image from its registry to `target`.
+    pub(crate) fn copy(self, task: &Task<'_>, target: &str) -> Vec<String> {
+        let reference = task.references.first().map_or("", String::as_str);
+        let (from, to) = (format!("docker://{reference}"), format!("docker://{target}"));
+        let words = match self {
+            Self::Crane => vec!["crane", "copy", "--insecure", reference, target],
+            Self::Skopeo => {
+                let http = ["--src-tls-verify=false", "--dest-tls-verify=false"];
+                vec!["skopeo", "copy", http[0], http[1], &from, &to]
+            }
+            _ => return self.ours(task, &["copy", "--plain-http", &from, &to]),
+        };
+        words.into_iter().map(str::to_owned).collect()
+    }
+
+    /// The command that copies the image from the namespace to `other`.
+    pub(crate) fn copy_to_namespace(self, task: &Task<'_>, other: &str) -> Vec<String> {
+        let Task { daemon, namespace, .. } = *task;
+        let reference = task.references.first().map_or("", String::as_str);
+        if self == Self::Ctr {
+            let ctr = daemon.ctr_program().display().to_string();
+            let socket = daemon.socket().display().to_string();
+            let shell = ["bash", "-o", "pipefail", "-ec", THROUGH_A_PIPE, "copy"];
+            let given = [&ctr, &socket, namespace, other, reference];
+            return shell.into_iter().chain(given).map(str::to_owned).collect();
+        }
+        let [from, to] =
+            [namespace, other].map(|namespace| format!("containerd://{namespace}/{reference}"));
+        self.ours(task, &["copy", &from, &to])
     }
 }
 
-impl Programs {
-    fn pull(&self, program: &Path, socket: &str, namespace: &str) -> Vec<String> {
-        let program = program.display().to_string();
-        let words = [&program, "-a", socket, "-n", namespace, "pull", "--plain-http"];
-        let quiet = ["--progress", "none"];
-        let words = words.into_iter().chain(quiet).map(str::to_owned);
-        words.chain(self.arguments.iter().cloned()).collect()
-    }
+/// Whether the program is on the `PATH` that contestants have.
+fn is_at_hand(program: &str) -> bool {
+    ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+        .iter()
+        .any(|folder| Path::new(folder).join(program).exists())
 }
 
 impl fmt::Display for Contestant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Ctr => "ctr",
+            Self::Skopeo => "skopeo",
+            Self::Crane => "crane",
             Self::Pullctl => "pullctl",
             Self::Before => "before",
         })
@@ -150,6 +219,6 @@ impl FromStr for Contestant {
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         let found = Self::ALL.into_iter().find(|contestant| contestant.to_string() == name);
-        found.ok_or_else(|| "there are ctr, pullctl and before".to_owned())
+        found.ok_or_else(|| "there are ctr, skopeo, crane, pullctl and before".to_owned())
     }
 }

@@ -183,21 +183,28 @@ impl Daemon {
         Ok(())
     }
 
-    /// Removes everything in `namespace`, and waits until none of it is left in the daemon's
+    /// The folder of the snapshots of all namespaces.
+    pub(crate) fn snapshots(&self) -> PathBuf {
+        let snapshotter = "root/io.containerd.snapshotter.v1.overlayfs/snapshots";
+        self.supervised.directory().join(snapshotter)
+    }
+
+    /// Removes everything in `namespaces`, and waits until none of it is left in the daemon's
     /// folders.
-    pub(crate) fn forget(&self, namespace: &str) -> Result<(), String> {
-        let root = self.supervised.directory().join("root");
-        let snapshots = root.join("io.containerd.snapshotter.v1.overlayfs/snapshots");
+    pub(crate) fn forget(&self, namespaces: &[&str]) -> Result<(), String> {
+        let (root, snapshots) = (self.supervised.directory().join("root"), self.snapshots());
         // The daemon then has nothing to delete but its records.
         self.attic.take(&snapshots)?;
-        let leases = self.ctr(namespace, &["leases", "ls", "-q"])?;
-        for lease in leases.lines() {
-            self.ctr(namespace, &["leases", "rm", "--sync", lease])?;
-        }
-        let images = self.ctr(namespace, &["images", "ls", "-q"])?;
-        let images: Vec<&str> = images.lines().collect();
-        if !images.is_empty() {
-            self.ctr(namespace, &[&["images", "rm", "--sync"], images.as_slice()].concat())?;
+        for namespace in namespaces {
+            let leases = self.ctr(namespace, &["leases", "ls", "-q"])?;
+            for lease in leases.lines() {
+                self.ctr(namespace, &["leases", "rm", "--sync", lease])?;
+            }
+            let images = self.ctr(namespace, &["images", "ls", "-q"])?;
+            let images: Vec<&str> = images.lines().collect();
+            if !images.is_empty() {
+                self.ctr(namespace, &[&["images", "rm", "--sync"], images.as_slice()].concat())?;
+            }
         }
         let content = root.join("io.containerd.content.v1.content");
         let folders = [content.join("blobs/sha256"), content.join("ingest"), snapshots];

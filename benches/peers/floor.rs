@@ -89,7 +89,7 @@ pub(crate) fn measure(
 ) -> Result<Option<Duration>, String> {
     let namespace = unique("bench");
     let elapsed = block_on(pull(daemon, &namespace, folder, authority, images));
-    let forgotten = daemon.forget(&namespace);
+    let forgotten = daemon.forget(&[&namespace]);
     let elapsed = elapsed.map_err(|error| error.to_string())?;
     forgotten.map(|()| elapsed)
 }

@@ -1,5 +1,5 @@
-//! `make bench`: pullctl beside `ctr` of each containerd, in turn, on one machine, from one registry,
-//! into an empty daemon each time. What each case is and what limits it: `benches/README.md`.
+//! `make bench`: pullctl beside `ctr` of each containerd, skopeo and crane, in turn, on one machine,
+//! from one registry, into an empty daemon or registry each time. What each case is and what limits it: `benches/README.md`.
 //!
 //! Everything started and written here is gone when it ends, by Ctrl-C too, apart from
 //! `results.json`, `results.svg` and the folder given with `--store`.
@@ -41,9 +41,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::archive::Archive;
-use crate::cases::Case;
-use crate::contestant::Contestant;
+use crate::archive::Files;
+use crate::cases::{Act, Case};
 use crate::daemon::Daemon;
 use crate::measure::Race;
 use crate::network::Front;
@@ -51,7 +50,7 @@ use crate::options::Options;
 use crate::origin::Origin;
 use crate::process::Ticks;
 use crate::publish::{Published, Publisher};
-use crate::results::{Duel, Outcome, Results, wall};
+use crate::results::{Duel, NO_DAEMON, Outcome, Results, wall};
 
 /// From this share of its processors' time on, what others do, on the machine or beside it, spoils what
 /// is measured.
@@ -100,8 +99,8 @@ fn measure(options: &Options, results: &mut Results, file: &Path) -> Result<(), 
         let references: Vec<String> =
             images.iter().map(|image| image.reference(front.authority())).collect();
         let programs = options.programs();
-        let archive = Archive::of(case.input, &references, &programs, origin.directory())?;
-        let held = hold(&case, &images, &front, archive.as_ref(), &daemons, options)?;
+        let files = Files::of(case.act, &references, &programs, origin.directory())?;
+        let held = hold(&case, &images, &front, files.as_ref(), &daemons, options)?;
         let outcome = Outcome { busy_percent, ..held };
         results.put(outcome);
         results.arrange(&Case::all());
@@ -110,25 +109,31 @@ fn measure(options: &Options, results: &mut Results, file: &Path) -> Result<(), 
     Ok(())
 }
 
-/// One case on each daemon, the contestants in turn.
+/// One case on each daemon, the contestants in turn. Those that need no daemon run beside the last.
 fn hold(
     case: &Case,
     images: &[Published],
     front: &Front<'_>,
-    archive: Option<&Archive>,
+    files: Option<&Files>,
     daemons: &[Daemon],
     options: &Options,
 ) -> Result<Outcome, String> {
     let mut duels = Vec::new();
     let programs = options.programs();
-    for daemon in daemons {
-        let race = Race { case, images, front, daemon, programs: &programs, archive };
-        let name = daemon.name()?;
+    for (position, daemon) in daemons.iter().enumerate() {
+        let is_last = position + 1 == daemons.len();
+        let name = match case.act {
+            Act::Copy if !is_last => continue,
+            Act::Copy => NO_DAEMON.to_owned(),
+            _ => daemon.name()?,
+        };
+        let race = Race { case, images, front, daemon, programs: &programs, files };
         let date = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M").to_string();
         let mut duel = Duel { daemon: name, date, ..Duel::default() };
         let before = Ticks::now();
         // Neither is always the one that finds the other's traces.
         let mut order = options.contestants();
+        order.retain(|contestant| contestant.enters(case.act, is_last));
         for _ in 0..options.pairs {
             make_room(daemons)?;
             if case.floor {
@@ -139,25 +144,12 @@ fn hold(
             }
             for contestant in &order {
                 let sample = race.run(*contestant)?;
-                match contestant {
-                    Contestant::Ctr => duel.ctr.push(sample),
-                    Contestant::Pullctl => duel.pullctl.push(sample),
-                    Contestant::Before => duel.before.push(sample),
-                }
+                duel.runs_of(*contestant).push(sample);
             }
             order.reverse();
         }
-        let seconds = |samples| wall(samples).unwrap_or(f64::NAN);
-        let (peer, ours) = (seconds(&duel.ctr), seconds(&duel.pullctl));
-        eprintln!("  containerd {}: ctr {peer:.3} s, pullctl {ours:.3} s", duel.daemon);
-        if let Some(gain) = duel.gain() {
-            eprintln!("  against the build before: {gain:.2} times as fast");
-        }
-        let stolen_percent = before.stolen_percent();
-        if stolen_percent > BUSY {
-            eprintln!("  other tenants took {stolen_percent:.0} % of the processors: run it again");
-        }
-        duel.stolen_percent = Some(stolen_percent);
+        duel.stolen_percent = Some(before.stolen_percent());
+        tell(&duel);
         duels.push(duel);
     }
     Ok(Outcome {
@@ -167,6 +159,21 @@ fn hold(
         layer_bytes: distinct_bytes(images),
         duels,
     })
+}
+
+/// Says what a duel came to.
+fn tell(duel: &Duel) {
+    let peers = duel.peers().map(|(name, seconds)| format!("{name} {seconds:.3} s, "));
+    let peers: String = peers.collect();
+    let ours = wall(&duel.pullctl).unwrap_or(f64::NAN);
+    eprintln!("  containerd {}: {peers}pullctl {ours:.3} s", duel.daemon);
+    if let Some(gain) = duel.gain() {
+        eprintln!("  against the build before: {gain:.2} times as fast");
+    }
+    let stolen_percent = duel.stolen_percent.unwrap_or_default();
+    if stolen_percent > BUSY {
+        eprintln!("  other tenants took {stolen_percent:.0} % of the processors: run it again");
+    }
 }
 
 fn make_room(daemons: &[Daemon]) -> Result<(), String> {

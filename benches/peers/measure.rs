@@ -6,16 +6,18 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::archive::Archive;
-use crate::cases::Case;
-use crate::contestant::{Contestant, Programs};
+use crate::archive::Files;
+use crate::cases::{Act, Case};
+use crate::contestant::{Contestant, Programs, Task};
 use crate::daemon::Daemon;
 use crate::floor;
 use crate::network::Front;
+use crate::origin::Origin;
 use crate::process;
 use crate::publish::Published;
 use crate::results::Sample;
 use crate::support::unique;
+use crate::traffic::Traffic;
 
 /// What an archive is called while it is there.
 const ARCHIVE: &str = "images.tar";
@@ -27,50 +29,104 @@ pub(crate) struct Race<'a> {
     pub(crate) front: &'a Front<'a>,
     pub(crate) daemon: &'a Daemon,
     pub(crate) programs: &'a Programs,
-    /// Where the case loads what others pull.
-    pub(crate) archive: Option<&'a Archive>,
+    /// Where the case takes from files what others pull.
+    pub(crate) files: Option<&'a Files>,
 }
 
 impl Race<'_> {
-    /// Lets `contestant` pull once into a daemon that has nothing of it (or all of it, where the
-    /// case says so), and makes the daemon forget it.
+    /// Lets `contestant` do once what the case is about, in a daemon that has nothing of it (or all
+    /// of it, where the case says so), and makes the daemon forget it.
     pub(crate) fn run(&self, contestant: Contestant) -> Result<Sample, String> {
-        let namespace = unique("bench");
-        let references: Vec<String> =
-            self.images.iter().map(|image| image.reference(self.front.authority())).collect();
-        let (daemon, programs) = (self.daemon, self.programs);
-        let command = match self.archive {
-            Some(archive) => contestant.load_command(daemon, &namespace, archive, programs),
-            None => contestant.command(daemon, &namespace, &references, programs),
+        let (namespace, references, home) = (unique("bench"), self.references(), self.scratch()?);
+        let other = unique("bench-other");
+        let task = self.task(&namespace, &references);
+        let sample = self.act(contestant, &task, &other, home.path());
+        let (there, used): (_, &[&str]) = match self.case.act {
+            Act::Copy => (None, &[]),
+            Act::CopyNamespaces => (Some(&other), &[&namespace, &other]),
+            _ => (Some(&namespace), &[&namespace]),
         };
-        let home = self.scratch()?;
-        if self.case.again || self.case.save {
-            process::run(&command, home.path())?;
-        }
-        let sample = match self.case.save {
-            true => self.save(contestant, &namespace, &references, home.path()),
-            false => self.measure(&command, home.path()),
+        let checked = match there {
+            Some(namespace) if sample.is_ok() => self.daemon.check(namespace, &references),
+            _ => Ok(()),
         };
-        let checked = self.daemon.check(&namespace, &references);
-        self.daemon.forget(&namespace)?;
+        self.daemon.forget(used)?;
         checked.map_err(|error| format!("{contestant}: {error}"))?;
         sample
     }
 
-    /// Lets `contestant` save what is in `namespace`, from memory into memory: what was pulled just now
-    /// is in the page cache.
-    fn save(
+    fn act(
         &self,
         contestant: Contestant,
-        namespace: &str,
-        references: &[String],
+        task: &Task<'_>,
+        other: &str,
         home: &Path,
     ) -> Result<Sample, String> {
+        let pull = contestant.pull(task);
+        match (self.case.act, self.files) {
+            (Act::Pull, _) => self.measure(&pull, home, || self.front.traffic()),
+            (Act::Load(_), Some(files)) => {
+                let load = contestant.load(task, files);
+                self.measure(&load, home, || self.front.traffic())
+            }
+            (Act::PullAgain, _) => {
+                process::run(&pull, home)?;
+                self.measure(&pull, home, || self.front.traffic())
+            }
+            (Act::Save, _) => {
+                process::run(&pull, home)?;
+                self.save(contestant, task, home)
+            }
+            (Act::CopyNamespaces, _) => {
+                self.fill(task, home)?;
+                let copy = contestant.copy_to_namespace(task, other);
+                self.measure(&copy, home, || self.front.traffic())
+            }
+            (Act::Push | Act::PushAgain, _) => {
+                self.fill(task, home)?;
+                self.send(home, |target| contestant.push(task, target))
+            }
+            (Act::Copy, _) => self.send(home, |target| contestant.copy(task, target)),
+            (Act::Load(_), None) => Err("there is no archive".to_owned()),
+        }
+    }
+
+    /// Has the images in the namespace, put there by pullctl, whoever goes on with them.
+    fn fill(&self, task: &Task<'_>, home: &Path) -> Result<(), String> {
+        process::run(&Contestant::Pullctl.pull(task), home).map(drop)
+    }
+
+    /// Measures what `command` takes to bring the image to an empty registry, or to one that has it
+    /// already. Its requests are those that count.
+    fn send(&self, home: &Path, command: impl Fn(&str) -> Vec<String>) -> Result<Sample, String> {
+        let target = Origin::start(None);
+        let [image] = self.images else { return Err("one image is sent".to_owned()) };
+        let command = command(&image.reference(target.authority()));
+        if self.case.act == Act::PushAgain {
+            process::run(&command, home)?;
+        }
+        let sample = self.measure(&command, home, || target.traffic())?;
+        match image.is_at(target.authority()) {
+            true => Ok(sample),
+            false => Err(format!("not all of it came: {}", command.join(" "))),
+        }
+    }
+
+    fn references(&self) -> Vec<String> {
+        self.images.iter().map(|image| image.reference(self.front.authority())).collect()
+    }
+
+    fn task<'a>(&'a self, namespace: &'a str, references: &'a [String]) -> Task<'a> {
+        let Self { daemon, files, programs, .. } = *self;
+        Task { daemon, namespace, references, files, programs }
+    }
+
+    /// Lets `contestant` save what is in the namespace, from memory into memory: what was pulled just
+    /// now is in the page cache.
+    fn save(&self, contestant: Contestant, task: &Task<'_>, home: &Path) -> Result<Sample, String> {
         let archive = home.join(ARCHIVE);
-        let programs = self.programs;
-        let command =
-            contestant.save_command(self.daemon, namespace, references, &archive, programs);
-        let sample = self.measure(&command, home)?;
+        let command = contestant.save(task, &archive);
+        let sample = self.measure(&command, home, || self.front.traffic())?;
         let length = std::fs::metadata(&archive).map_or(0, |found| found.len());
         let layers: u64 =
             self.images.iter().flat_map(|image| &image.layers).map(|(_, bytes)| bytes).sum();
@@ -82,31 +138,48 @@ impl Race<'_> {
 
     /// How long `cp` of the archive takes that `save` makes.
     fn copy(&self) -> Result<Duration, String> {
-        let namespace = unique("bench");
-        let references: Vec<String> =
-            self.images.iter().map(|image| image.reference(self.front.authority())).collect();
-        let home = self.scratch()?;
-        let ours = Contestant::Pullctl;
-        let pull = ours.command(self.daemon, &namespace, &references, self.programs);
-        process::run(&pull, home.path())?;
+        let (namespace, references, home) = (unique("bench"), self.references(), self.scratch()?);
+        let task = self.task(&namespace, &references);
+        self.fill(&task, home.path())?;
         let archive = home.path().join(ARCHIVE);
-        let programs = self.programs;
-        let save = ours.save_command(self.daemon, &namespace, &references, &archive, programs);
-        process::run(&save, home.path())?;
-        self.daemon.forget(&namespace)?;
+        process::run(&Contestant::Pullctl.save(&task, &archive), home.path())?;
+        self.daemon.forget(&[&namespace])?;
         rustix::fs::sync();
         let archive = archive.display().to_string();
         let copy = ["cp".to_owned(), archive.clone(), format!("{archive}.copy")];
         Ok(process::run(&copy, home.path())?.wall)
     }
 
-    fn measure(&self, command: &[String], home: &Path) -> Result<Sample, String> {
+    /// How long `cp -a` of the layers' files takes, as many layers at a time as there are processors.
+    fn copy_files(&self) -> Result<Duration, String> {
+        let (namespace, references, home) = (unique("bench"), self.references(), self.scratch()?);
+        self.fill(&self.task(&namespace, &references), home.path())?;
+        let target = self.scratch()?;
+        rustix::fs::sync();
+        let script =
+            r#"printf '%s\0' "$1"/* | xargs -0 -n 1 -P "$(nproc)" cp -a --reflink=never -t "$2""#;
+        let (from, to) = (self.daemon.snapshots(), target.path());
+        let given = [&from, to].map(|path| path.display().to_string());
+        let shell = ["bash", "-c", script, "copy"].map(str::to_owned);
+        let copied = process::run(&[&shell[..], &given[..]].concat(), home.path());
+        self.daemon.forget(&[&namespace])?;
+        self.daemon.attic().take(target.path())?;
+        Ok(copied?.wall)
+    }
+
+    /// Runs `command`; `seen` is what the server that counts has seen so far.
+    fn measure(
+        &self,
+        command: &[String],
+        home: &Path,
+        seen: impl Fn() -> Traffic,
+    ) -> Result<Sample, String> {
         let daemon = self.daemon.process;
         // What earlier runs wrote and removed is not this one's business.
         rustix::fs::sync();
         self.front.begin();
         daemon.forget_peak().map_err(|error| format!("clear_refs: {error}"))?;
-        let (cpu, traffic) = (daemon.cpu(), self.front.traffic());
+        let (cpu, traffic) = (daemon.cpu(), seen());
         let costs = process::run(command, home)?;
         Ok(Sample {
             wall_seconds: costs.wall.as_secs_f64(),
@@ -114,7 +187,7 @@ impl Race<'_> {
             daemon_cpu_seconds: daemon.cpu().saturating_sub(cpu).as_secs_f64(),
             client_peak_bytes: costs.peak_bytes,
             daemon_peak_bytes: daemon.peak_bytes(),
-            traffic: self.front.traffic() - traffic,
+            traffic: seen() - traffic,
         })
     }
 
@@ -140,8 +213,10 @@ impl Race<'_> {
 
     /// Does once what no client gets around, and less than any does.
     pub(crate) fn floor(&self) -> Result<Option<Duration>, String> {
-        if self.case.save {
-            return self.copy().map(Some);
+        match self.case.act {
+            Act::Save => return self.copy().map(Some),
+            Act::CopyNamespaces => return self.copy_files().map(Some),
+            _ => {}
         }
         let folder = self.scratch()?;
         let elapsed =

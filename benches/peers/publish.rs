@@ -13,7 +13,7 @@ use ureq::{Agent, Body};
 use crate::content::Tree;
 use crate::layer::Layer;
 use crate::origin::Origin;
-use crate::support::image::{DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST};
+use crate::support::image::{DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST, OCI_MANIFEST};
 
 /// Layers packed at once.
 const PACKERS: usize = 2;
@@ -49,6 +49,14 @@ impl Published {
     /// Where its manifest is to be had, by the tag.
     pub(crate) fn manifest_url(&self, authority: &str) -> String {
         manifest_url(authority, &self.repository)
+    }
+
+    /// Whether all of it is at `authority`, its manifest as whoever brought it has written it.
+    pub(crate) fn is_at(&self, authority: &str) -> bool {
+        let manifest = ureq::head(self.manifest_url(authority));
+        let manifest = manifest.header("accept", format!("{DOCKER_MANIFEST}, {OCI_MANIFEST}"));
+        let has_blob = |digest: &str| ureq::head(self.blob_url(authority, digest)).call().is_ok();
+        manifest.call().is_ok() && self.layers.iter().all(|(digest, _)| has_blob(digest))
     }
 
     /// Where one of its blobs is to be had.

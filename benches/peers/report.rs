@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::results::{Duel, Outcome, Results, Sample, median, wall};
+use crate::results::{Duel, NO_DAEMON, Outcome, Results, Sample, median, wall};
 
 const MIB: f64 = 1_048_576.0;
 
@@ -23,7 +23,7 @@ fn times(text: &mut String, results: &Results) {
         }
     }
     daemons.sort_unstable();
-    line(text, ["case".to_owned()].into_iter().chain(daemons.iter().map(|d| format!("ctr {d}"))));
+    line(text, ["case".to_owned()].into_iter().chain(daemons.iter().map(|d| peer(d))));
     line(text, std::iter::repeat_n("---".to_owned(), daemons.len() + 1));
     for outcome in &results.outcomes {
         let cells = daemons.iter().map(|daemon| {
@@ -35,18 +35,27 @@ fn times(text: &mut String, results: &Results) {
     text.push('\n');
 }
 
+/// Whom pullctl is compared to on a daemon.
+fn peer(daemon: &str) -> String {
+    if daemon == NO_DAEMON { "skopeo, crane".to_owned() } else { format!("ctr {daemon}") }
+}
+
+/// Each peer's time and how many times faster pullctl is, with pullctl's own time behind the arrow.
 fn time(duel: &Duel) -> String {
-    let seconds = |samples: &[Sample]| wall(samples).map(|wall| format!("{wall:.2}"));
-    let (peer, ours) = (seconds(&duel.ctr), seconds(&duel.pullctl));
-    let faster = duel.speedup().map(|times| format!(", **{times:.2}×**"));
+    let Some(ours) = wall(&duel.pullctl) else { return "–".to_owned() };
+    let peers: Vec<(&str, f64)> = duel.peers().collect();
     let gain = duel.gain().map(|times| format!(", {times:.2}× the build before"));
-    let peer = peer.unwrap_or_else(|| "–".to_owned());
-    format!(
-        "{peer} → {} s{}{}",
-        ours.unwrap_or_else(|| "–".to_owned()),
-        faster.unwrap_or_default(),
-        gain.unwrap_or_default()
-    )
+    let gain = gain.unwrap_or_default();
+    match peers[..] {
+        [] => format!("– → {ours:.2} s{gain}"),
+        [("ctr", peer)] => format!("{peer:.2} → {ours:.2} s, **{:.2}×**{gain}", peer / ours),
+        _ => {
+            let times =
+                |(name, peer): &(&str, f64)| format!("{name} {peer:.2} s, **{:.2}×**", peer / ours);
+            let peers: Vec<String> = peers.iter().map(times).collect();
+            format!("{} → {ours:.2} s{gain}", peers.join("; "))
+        }
+    }
 }
 
 /// What the same layers cost without a client that checks and keeps them, and how much longer than

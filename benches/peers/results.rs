@@ -7,7 +7,11 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::cases::Case;
+use crate::contestant::Contestant;
 use crate::traffic::Traffic;
+
+/// What stands for the daemon where none takes part.
+pub(crate) const NO_DAEMON: &str = "none";
 
 /// One run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -38,6 +42,11 @@ pub(crate) struct Duel {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) limit_seconds: Vec<f64>,
     pub(crate) ctr: Vec<Sample>,
+    /// Clients without a daemon, where the case has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) skopeo: Vec<Sample>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) crane: Vec<Sample>,
     pub(crate) pullctl: Vec<Sample>,
     /// Another build of pullctl, where one was given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -102,10 +111,21 @@ impl Results {
 }
 
 impl Duel {
-    /// How many times faster pullctl was, by the medians; `None` unless both ran.
-    pub(crate) fn speedup(&self) -> Option<f64> {
-        let (peer, ours) = (wall(&self.ctr)?, wall(&self.pullctl)?);
-        Some(peer / ours)
+    /// The runs of `contestant`.
+    pub(crate) fn runs_of(&mut self, contestant: Contestant) -> &mut Vec<Sample> {
+        match contestant {
+            Contestant::Ctr => &mut self.ctr,
+            Contestant::Skopeo => &mut self.skopeo,
+            Contestant::Crane => &mut self.crane,
+            Contestant::Pullctl => &mut self.pullctl,
+            Contestant::Before => &mut self.before,
+        }
+    }
+
+    /// Those beside pullctl that ran, with the median of their times in seconds.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        let peers = [("ctr", &self.ctr), ("skopeo", &self.skopeo), ("crane", &self.crane)];
+        peers.into_iter().filter_map(|(name, samples)| Some((name, wall(samples)?)))
     }
 
     /// How many times faster pullctl was than the build before, by the median of the pairs' ratios;
