@@ -40,7 +40,8 @@ Examples:
 A place is written REF or docker://REF (a registry), containerd:REF (the namespace of -n),
 containerd://NAMESPACE/REF, oci:DIR[:TAG], oci-archive:FILE[:REF] or
 docker-archive:FILE[:REF]. Blobs stream through memory; between repositories of
-one registry they are mounted.";
+one registry they are mounted. Between namespaces of one containerd they are
+shared, and files of layers are copied rather than unpacked once more.";
 
 /// What a copy that ended early leaves.
 const REPEAT: &str = "run the same command again: what has arrived is not copied again";
@@ -99,7 +100,8 @@ pub(super) async fn run(args: &CopyArgs, session: &Session<'_>) -> Result<(), Er
     let work = async {
         let registry =
             session.registry(args.upload.policy(&args.access.transport), keychain, &progress)?;
-        let ends = Ends { registry, located, progress: Arc::clone(&progress) };
+        let beside = from.clone();
+        let ends = Ends { registry, located, beside, progress: Arc::clone(&progress) };
         let (source, name) = ends.source(&args.source, from).await?;
         let names = Names::new(destination_name(&args.destination, name)?);
         let sink = ends.sink(&args.destination, to, &names, configured, session).await?;
@@ -146,6 +148,8 @@ struct Ends {
     registry: Registry,
     /// The hosts of those that are in registries.
     located: Vec<Located>,
+    /// The namespace that the image comes from, if it is in one.
+    beside: Option<Client>,
     progress: Arc<Progress>,
 }
 
@@ -303,6 +307,7 @@ impl Ends {
                     snapshotter: session.snapshotter(&client, configured).await?,
                     way: Way::Auto,
                     max_bytes: None,
+                    beside: self.beside.clone(),
                 };
                 let images = [names.reference.to_string()];
                 Ok(Arc::new(ContainerdSink::new(client, Some(unpack), images, self.told())))

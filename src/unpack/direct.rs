@@ -15,8 +15,8 @@ use tracing::debug;
 
 use super::active::{ActiveSnapshot, ActiveSnapshots};
 use super::blocking::run_blocking;
-use super::extract::{self, ExtractOptions, Extractor, ImpliedDirectory, Roots, Whiteouts};
-use super::extraction::{Extraction, Filled};
+use super::extract::{self, ExtractOptions, Extractor, Halt, ImpliedDirectory, Roots, Whiteouts};
+use super::extraction::{Extraction, Files, Filled};
 use super::ground::{self, Ground};
 use super::known::{Layers, Unpacked};
 use super::remarks::Remarks;
@@ -78,14 +78,8 @@ impl DirectUnpacker {
         layer: &Layer,
         parent_is_ready: bool,
     ) -> Result<Option<Extraction>, Error> {
-        let is_apart = !parent_is_ready && layer.identity.parent.is_some();
-        let active = if is_apart {
-            self.active.apart(layer).await?
-        } else {
-            match self.active.on_parent(layer).await? {
-                Some(active) => active,
-                None => return Ok(None),
-            }
+        let Some((active, is_apart)) = self.prepare(layer, parent_is_ready).await? else {
+            return Ok(None);
         };
         match self.start(layer, &active).await {
             Ok((ground, extractor)) => {
@@ -96,6 +90,62 @@ impl DirectUnpacker {
                 Err(error)
             }
         }
+    }
+
+    /// A snapshot to be filled, and whether it is apart; `None` when the layer's own is there already.
+    async fn prepare(
+        &self,
+        layer: &Layer,
+        parent_is_ready: bool,
+    ) -> Result<Option<(ActiveSnapshot, bool)>, Error> {
+        if !parent_is_ready && layer.identity.parent.is_some() {
+            return Ok(Some((self.active.apart(layer).await?, true)));
+        }
+        Ok(self.active.on_parent(layer).await?.map(|active| (active, false)))
+    }
+
+    /// Fills the snapshot of `layer` with the files of `twin`, where the same layer lies unpacked;
+    /// `None` when its snapshot is there already. With `parent_is_ready`, the layer below is committed.
+    ///
+    /// # Errors
+    /// As [`Self::begin`], or [`Error::Extract`] when the files can't be copied.
+    pub(super) async fn copy(
+        &self,
+        layer: &Layer,
+        parent_is_ready: bool,
+        twin: PathBuf,
+    ) -> Result<Option<Filled>, Error> {
+        let Some((active, is_apart)) = self.prepare(layer, parent_is_ready).await? else {
+            return Ok(None);
+        };
+        match self.copy_files(&active, twin).await {
+            Ok((ground, bytes)) => {
+                let files = Files { bytes, ..Files::default() };
+                Ok(Some(Filled { layer: layer.clone(), active, ground, files, is_apart }))
+            }
+            Err(error) => {
+                active.remove().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn copy_files(
+        &self,
+        active: &ActiveSnapshot,
+        twin: PathBuf,
+    ) -> Result<(Ground, u64), Error> {
+        let ground = self.ground(active).await?;
+        let allowance = self.allowance.clone();
+        let unwanted = HaltOnDrop::default();
+        let halt = unwanted.0.clone();
+        run_blocking(move || {
+            let from = ground::open_directory(&twin)?;
+            let to = ground::open_directory(&ground.upper)?;
+            let bytes = extract::copy_tree(from, to, allowance, halt)?;
+            Ok((ground, bytes))
+        })
+        .await
     }
 
     async fn start(
@@ -163,8 +213,9 @@ impl DirectUnpacker {
         });
         let (extracted, ground) = extracting.await?;
         layer.check(extracted.diff_id)?;
-        self.remarks.extracted(layer, &extracted);
-        Ok((ground, extracted.written_bytes))
+        let files = Files::from(extracted);
+        self.remarks.extracted(layer, &files);
+        Ok((ground, files.bytes))
     }
 
     /// Commits the layer under its chain ID. The parent must be committed.
@@ -173,7 +224,7 @@ impl DirectUnpacker {
     /// The daemon's, or [`Error::Extract`] when the files can't be moved into place. Nothing is left
     /// of the attempt then.
     pub(super) async fn commit(&self, filled: Filled) -> Result<Unpacked, Error> {
-        self.remarks.extracted(&filled.layer, &filled.extracted);
+        self.remarks.extracted(&filled.layer, &filled.files);
         if !filled.is_apart {
             return self.commit_completed(filled).await;
         }
@@ -198,7 +249,7 @@ impl DirectUnpacker {
         let parent = filled.layer.identity.parent?;
         let lowers = self.layers.directories_down_from(parent);
         // Who looks for nothing there need not know them.
-        lowers.or_else(|| filled.extracted.implied.is_empty().then(Vec::new))
+        lowers.or_else(|| filled.files.implied.is_empty().then(Vec::new))
     }
 
     /// Whether the daemon puts a snapshot on its parent when it is committed, asked once.
@@ -221,7 +272,7 @@ impl DirectUnpacker {
         let moved = match Ground::of(&active.mounts) {
             Ok(ground) => {
                 let from = filled.ground.upper.clone();
-                let implied = filled.extracted.implied.clone();
+                let implied = filled.files.implied.clone();
                 let roots = Arc::clone(&self.roots);
                 run_blocking(move || {
                     extract::move_tree(
@@ -236,7 +287,7 @@ impl DirectUnpacker {
             Err(unsound) => Err(unsound.into()),
         };
         match moved {
-            Ok(ground) => commit(layer, active, ground, filled.extracted.written_bytes).await,
+            Ok(ground) => commit(layer, active, ground, filled.files.bytes).await,
             Err(error) => {
                 active.remove().await;
                 Err(error)
@@ -246,9 +297,9 @@ impl DirectUnpacker {
 
     /// Commits the snapshot that the layer was extracted to.
     async fn commit_completed(&self, filled: Filled) -> Result<Unpacked, Error> {
-        let Filled { layer, active, ground, extracted, .. } = filled;
-        let (bytes, roots) = (extracted.written_bytes, Arc::clone(&self.roots));
-        let inherit = move || inherit(&extracted.implied, &ground, &roots).map(|()| ground);
+        let Filled { layer, active, ground, files, .. } = filled;
+        let (bytes, roots) = (files.bytes, Arc::clone(&self.roots));
+        let inherit = move || inherit(&files.implied, &ground, &roots).map(|()| ground);
         let inherited = run_blocking(inherit).await;
         match inherited {
             Ok(ground) => commit(&layer, active, ground, bytes).await,
@@ -257,6 +308,16 @@ impl DirectUnpacker {
                 Err(error)
             }
         }
+    }
+}
+
+/// Ends a copy that nobody waits for any more.
+#[derive(Default)]
+struct HaltOnDrop(Halt);
+
+impl Drop for HaltOnDrop {
+    fn drop(&mut self) {
+        self.0.set();
     }
 }
 

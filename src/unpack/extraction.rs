@@ -3,9 +3,10 @@
 use bytes::Bytes;
 
 use super::active::ActiveSnapshot;
-use super::extract::{Extracted, Extractor};
+use super::extract::{Extracted, Extractor, ImpliedDirectory};
 use super::ground::Ground;
 use super::{Error, Layer};
+use crate::tar::EntryName;
 
 /// A layer being extracted while its blob comes in.
 #[derive(Debug)]
@@ -18,14 +19,32 @@ pub(super) struct Extraction {
     pub(super) is_apart: bool,
 }
 
-/// A layer that is extracted in full, and is the one that the image configuration names.
+/// A layer whose files are all there, and which is the one that the image configuration names.
 #[derive(Debug)]
 pub(super) struct Filled {
     pub(super) layer: Layer,
     pub(super) active: ActiveSnapshot,
     pub(super) ground: Ground,
-    pub(super) extracted: Extracted,
+    pub(super) files: Files,
     pub(super) is_apart: bool,
+}
+
+/// What is to be known of the files that a layer was made.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    /// What they are together, holes included.
+    pub(super) bytes: u64,
+    /// The first sparse file in old GNU tar's way, which containerd would have refused.
+    pub(super) old_sparse: Option<EntryName>,
+    /// Directories that are completed when the layers below are there.
+    pub(super) implied: Vec<ImpliedDirectory>,
+}
+
+impl From<Extracted> for Files {
+    fn from(extracted: Extracted) -> Self {
+        let Extracted { written_bytes: bytes, old_sparse, implied, .. } = extracted;
+        Self { bytes, old_sparse, implied }
+    }
 }
 
 impl Extraction {
@@ -46,7 +65,9 @@ impl Extraction {
             Err(error) => Err(error.into()),
         };
         match checked {
-            Ok(extracted) => Ok(Filled { layer, active, ground, extracted, is_apart }),
+            Ok(extracted) => {
+                Ok(Filled { layer, active, ground, files: extracted.into(), is_apart })
+            }
             Err(error) => {
                 active.remove().await;
                 Err(error)

@@ -49,13 +49,8 @@ impl Ground {
     /// Reads the directories out of a snapshot's mounts.
     pub(super) fn of(mounts: &[Mount]) -> Result<Self, Unsound> {
         let unfamiliar = || Unsound::Mounts(format!("{mounts:?}"));
-        let [mount] = mounts else { return Err(unfamiliar()) };
-        let is_foreign =
-            |option: &String| FOREIGN_OPTIONS.iter().any(|foreign| option.starts_with(foreign));
-        if mount.options.iter().any(is_foreign) {
-            return Err(unfamiliar());
-        }
-        let option = |name: &str| mount.options.iter().find_map(|option| option.strip_prefix(name));
+        let mount = familiar(mounts)?;
+        let option = |name| option(mount, name);
         match mount.kind.as_str() {
             "bind" => Ok(Self { upper: PathBuf::from(&mount.source), lowers: Vec::new() }),
             "overlay" => {
@@ -65,6 +60,21 @@ impl Ground {
                     upper: PathBuf::from(upper),
                     lowers: lowers.split(':').map(PathBuf::from).collect(),
                 })
+            }
+            _ => Err(unfamiliar()),
+        }
+    }
+
+    /// Reads out of the mounts of a snapshot that is for looking only where the layers lie that it
+    /// shows, topmost first.
+    pub(super) fn layers_of(view: &[Mount]) -> Result<Vec<PathBuf>, Unsound> {
+        let unfamiliar = || Unsound::Mounts(format!("{view:?}"));
+        let mount = familiar(view)?;
+        match mount.kind.as_str() {
+            "bind" => Ok(vec![PathBuf::from(&mount.source)]),
+            "overlay" if option(mount, "upperdir=").is_none() => {
+                let lowers = option(mount, "lowerdir=").ok_or_else(unfamiliar)?;
+                Ok(lowers.split(':').map(PathBuf::from).collect())
             }
             _ => Err(unfamiliar()),
         }
@@ -103,6 +113,20 @@ impl Ground {
     }
 }
 
+/// The one mount of a snapshot whose files are what a container sees.
+fn familiar(mounts: &[Mount]) -> Result<&Mount, Unsound> {
+    let is_foreign =
+        |option: &String| FOREIGN_OPTIONS.iter().any(|foreign| option.starts_with(foreign));
+    match mounts {
+        [mount] if !mount.options.iter().any(is_foreign) => Ok(mount),
+        _ => Err(Unsound::Mounts(format!("{mounts:?}"))),
+    }
+}
+
+fn option<'a>(mount: &'a Mount, name: &str) -> Option<&'a str> {
+    mount.options.iter().find_map(|option| option.strip_prefix(name))
+}
+
 /// Opens a directory for what works beneath it by descriptor.
 pub(super) fn open_directory(path: &Path) -> Result<std::os::fd::OwnedFd, Unsound> {
     use rustix::fs::{Mode, OFlags};
@@ -133,6 +157,17 @@ mod tests {
         let stacked = Ground::of(&[mount("overlay", "overlay", &options)]).unwrap();
         assert_eq!(stacked.upper, Path::new("/s/3/fs"));
         assert_eq!(stacked.lowers, [Path::new("/s/2/fs"), Path::new("/s/1/fs")]);
+    }
+
+    #[test]
+    fn reads_where_layers_lie_out_of_a_view() {
+        let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
+        let one = Ground::layers_of(&[mount("bind", "/s/1/fs", &["ro", "rbind"])]).unwrap();
+        assert_eq!(one, paths(&["/s/1/fs"]));
+        let stacked = mount("overlay", "overlay", &["index=off", "lowerdir=/s/2/fs:/s/1/fs"]);
+        assert_eq!(Ground::layers_of(&[stacked]).unwrap(), paths(&["/s/2/fs", "/s/1/fs"]));
+        let active = ["upperdir=/s/3/fs", "lowerdir=/s/2/fs:/s/1/fs"];
+        assert!(Ground::layers_of(&[mount("overlay", "overlay", &active)]).is_err());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::oci::{Compression, Descriptor, DiffId, Hasher};
 /// Largest blob, in bytes, that waits in memory for the layers below instead of being extracted apart
 /// (256 KiB), where it would have to move then. That saves two of the daemon's transactions and the
 /// move, which cost more than extracting so little.
-const MAX_HELD_BLOB: u64 = 256 * 1024;
+pub(super) const MAX_HELD_BLOB: u64 = 256 * 1024;
 
 /// Most bytes of blobs that wait in memory (8 MiB), whatever the number of layers.
 const MAX_HELD_BYTES: usize = 8 * 1024 * 1024;

@@ -10,6 +10,7 @@
 //! | `remarks` | what is to be said of layers that others would not unpack |
 //! | `room` | whether a file system is full, and how much of it may be taken |
 //! | `measure` | how much a layer is, unpacked, where the user bounds that and containerd unpacks |
+//! | `twins` | layers that another namespace has unpacked, to be copied |
 //! | `unpacker` | the choice between them |
 //! | `sink`, `target` | a layer's blob on its way in, and where its bytes go |
 //! | `known`, `held` | what is known of each layer in a run; those that wait in memory for those below |
@@ -35,6 +36,7 @@ mod remarks;
 mod room;
 mod sink;
 mod target;
+mod twins;
 mod unpacker;
 mod unsound;
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Layer;
 use super::error::OLD_SPARSE_HINT;
-use super::extract::Extracted;
+use super::extraction::Files;
 use crate::containerd::Client;
 use crate::failure::Notice;
 use crate::oci::{Compression, MediaKind};
@@ -32,9 +32,9 @@ impl Remarks {
     }
 
     /// Says what there is to be said of a layer that was extracted by us.
-    pub(super) fn extracted(&self, layer: &Layer, extracted: &Extracted) {
+    pub(super) fn extracted(&self, layer: &Layer, files: &Files) {
         self.unpacked(layer);
-        let Some(entry) = &extracted.old_sparse else { return };
+        let Some(entry) = &files.old_sparse else { return };
         let message = format!(
             "layer {} holds {entry} as a sparse file in old GNU tar's way, which no containerd \
              unpacks: pulls by the kubelet and by ctr fail",

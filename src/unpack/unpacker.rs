@@ -1,6 +1,7 @@
 //! The seam behind which layers become snapshots: chooses between our way and containerd's, and keeps
 //! what was extracted until the layers below it are there.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,12 +9,13 @@ use super::active::{ActiveSnapshot, ActiveSnapshots};
 use super::daemon::DaemonUnpacker;
 use super::direct::DirectUnpacker;
 use super::extract::ExtractError;
-use super::held::Memory;
+use super::held::{MAX_HELD_BLOB, Memory};
 use super::known::{Layers, Staged};
 use super::remarks::Remarks;
 use super::room::Allowance;
 use super::sink::LayerSink;
 use super::target::Target;
+use super::twins::Twins;
 use super::{Error, Layer};
 use crate::containerd::{Client, ContentStore};
 use crate::failure::{Diagnose as _, Failure, Notice};
@@ -39,6 +41,8 @@ pub struct Unpacker {
     daemon: DaemonUnpacker,
     direct: Option<DirectUnpacker>,
     way: Way,
+    /// What another namespace has unpacked.
+    twins: Option<Twins>,
     layers: Arc<Layers>,
     memory: Memory,
     sink: Arc<dyn Sink>,
@@ -82,12 +86,28 @@ impl Unpacker {
             daemon: DaemonUnpacker::new(client, active.clone(), remarks, allowance),
             active,
             direct,
+            twins: None,
             way,
             layers,
             memory: Memory::new(),
             sink,
             has_warned: AtomicBool::new(false),
         })
+    }
+
+    /// The same, which takes the files of layers that the namespace of `other`, of the same daemon, has
+    /// unpacked in the `snapshotter` of that name, rather than inflating them once more.
+    #[must_use]
+    pub fn beside(self, other: &Client, snapshotter: &str) -> Self {
+        let twins = self.direct.is_some().then(|| Twins::new(other, snapshotter));
+        Self { twins, ..self }
+    }
+
+    /// Looks which layers of an image, base first, lie unpacked elsewhere.
+    pub async fn look_for_twins(&self, chain: &[ChainId]) {
+        if let Some(twins) = &self.twins {
+            twins.look(chain).await;
+        }
     }
 
     /// Takes note that the snapshot of `chain_id` is there.
@@ -132,6 +152,9 @@ impl Unpacker {
         let Some(direct) = self.direct.as_ref().filter(|_| !self.layers.is_ready(&chain_id)) else {
             return Ok(None);
         };
+        if self.twin_of(layer).is_some() {
+            return Ok(None);
+        }
         let parent_is_ready = self.parent_is_ready(layer);
         let must_move = !parent_is_ready && !direct.can_rebase().await;
         if must_move && let Some(held) = self.memory.room_for(&layer.descriptor) {
@@ -157,6 +180,9 @@ impl Unpacker {
         let target = match self.layers.take_arrived(&chain_id) {
             Some(target) => target,
             None => {
+                if self.take_twin(layer).await? {
+                    return Ok(());
+                }
                 let Some(sink) = self.begin(layer).await? else { return Ok(()) };
                 let stored = self.content.nearest_reader(&layer.descriptor.digest, 0).await?;
                 sink.feed(stored).await?.into_target()
@@ -168,6 +194,32 @@ impl Unpacker {
                 Ok(())
             }
             Err(error) => self.fall_back(chain_id, error),
+        }
+    }
+
+    /// Where the layer's files lie unpacked. One whose blob is small is as quick to extract.
+    fn twin_of(&self, layer: &Layer) -> Option<PathBuf> {
+        let is_small = layer.descriptor.size <= MAX_HELD_BLOB;
+        self.twins.as_ref().filter(|_| !is_small)?.directory(&layer.identity.chain_id)
+    }
+
+    /// Takes the layer's files from where they lie unpacked; `false` where they have to be extracted.
+    async fn take_twin(&self, layer: &Layer) -> Result<bool, Error> {
+        let chain_id = layer.identity.chain_id;
+        let direct = self.direct.as_ref().filter(|_| !self.layers.is_ready(&chain_id));
+        let (Some(direct), Some(twin)) = (direct, self.twin_of(layer)) else { return Ok(false) };
+        match direct.copy(layer, self.parent_is_ready(layer), twin).await {
+            Ok(filled) => {
+                let staged = filled.map(|filled| Staged::Filled(Box::new(filled)));
+                staged.into_iter().for_each(|staged| self.layers.stage(chain_id, staged));
+                Ok(true)
+            }
+            Err(error) if error.failure() == Failure::DiskFull => Err(error),
+            Err(error) => {
+                tracing::debug!(%chain_id, %error, "extracted anew");
+                self.twins.iter().for_each(|twins| twins.forget(&chain_id));
+                Ok(false)
+            }
         }
     }
 
@@ -218,6 +270,9 @@ impl Unpacker {
         // Their threads end when their senders are gone.
         self.layers.clear();
         self.active.remove_left().await;
+        if let Some(twins) = &self.twins {
+            twins.close().await;
+        }
     }
 
     /// Takes note that our way failed for a layer, unless that settles the matter.

@@ -12,6 +12,7 @@ mod calls;
 mod concurrency;
 mod content_store;
 mod copy;
+mod copy_namespaces;
 mod cri_headers;
 mod cri_sees_it;
 mod cri_settings;

@@ -80,8 +80,12 @@ fn load(directory: &Path, daemon: &Containerd, namespace: &str, name: &str) -> S
         let layout = Layout::open(directory).unwrap();
         let entry = layout.entries().await.unwrap().remove(0);
         let source = LayoutSource::new(layout, entry.target, nobody());
-        let unpack =
-            UnpackOptions { snapshotter: "overlayfs".to_owned(), way: Way::Auto, max_bytes: None };
+        let unpack = UnpackOptions {
+            snapshotter: "overlayfs".to_owned(),
+            way: Way::Auto,
+            max_bytes: None,
+            beside: None,
+        };
         let client = client(daemon, namespace).await;
         let sink = ContainerdSink::new(client, Some(unpack), [name.to_owned()], nobody());
         transfer(source, sink, name).await

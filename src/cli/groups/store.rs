@@ -62,6 +62,7 @@ impl StoreArgs {
                 snapshotter: session.snapshotter(client, configured).await?,
                 way: self.unpacker.into(),
                 max_bytes: self.max_unpacked.map(|limit| limit.0),
+                beside: None,
             }),
         })
     }

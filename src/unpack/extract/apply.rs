@@ -127,7 +127,7 @@ impl Applier {
         // Piece by piece: what a header says of the size need not be true.
         archive.read_content(|piece| {
             let allowed = self.allowance.take(piece.len() as u64, &file);
-            allowed.map_err(|reason| ExtractError::exhausted(entry, reason))?;
+            allowed.map_err(|reason| ExtractError::exhausted(&entry.name, reason))?;
             write_all(&file, piece).map_err(failed("write", entry))
         })?;
         attributes::set_on_open(&file, entry, &place.parent, self.defaults, true)?;

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::failure::{Diagnose, Failure, is_disk_full};
-use crate::tar::{self, Entry, EntryName, Problem};
+use crate::tar::{self, EntryName, Problem};
 use crate::unpack::inflate::Format;
 use crate::unpack::room::Exhausted;
 
@@ -92,10 +92,10 @@ impl ExtractError {
     }
 
     /// That `entry` is more than may be written.
-    pub(crate) fn exhausted(entry: &Entry, reason: Exhausted) -> Self {
+    pub(crate) fn exhausted(entry: &[u8], reason: Exhausted) -> Self {
         match reason {
             Exhausted::Limit(limit_bytes) => Self::Limit { limit_bytes },
-            Exhausted::Room => Self::Room { entry: EntryName::new(&entry.name) },
+            Exhausted::Room => Self::Room { entry: EntryName::new(entry) },
         }
     }
 

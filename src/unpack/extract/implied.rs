@@ -197,7 +197,8 @@ fn inherited_times(stat: &Stat, target: &Directory) -> rustix::io::Result<Timest
     })
 }
 
-fn nanoseconds(value: impl TryInto<i64>) -> i64 {
+/// The fraction of a second, as `stat` has it, as other calls want it.
+pub(super) fn nanoseconds(value: impl TryInto<i64>) -> i64 {
     value.try_into().unwrap_or_default()
 }
 

@@ -10,11 +10,14 @@
 //! | `path`, `open`, `tree`, `removal` | directories beneath the root, by descriptor |
 //! | `apply`, `attributes`, `whiteout`, `implied` | entries into files |
 //! | `relocate` | an extracted layer to another directory |
+//! | `copying`, `content`, `xattrs` | a layer that lies extracted elsewhere, into files of its own |
 //! | `worker` | the threads and the handle |
 
 mod apply;
 mod attributes;
 mod chunks;
+mod content;
+mod copying;
 mod error;
 mod implied;
 mod open;
@@ -28,8 +31,11 @@ mod tests;
 mod tree;
 mod whiteout;
 mod worker;
+mod xattrs;
 
 pub(super) use chunks::queue;
+pub use content::Halt;
+pub use copying::copy_tree;
 pub(super) use error::ATTRIBUTE_HINT;
 pub use error::ExtractError;
 pub use implied::{ImpliedDirectory, Roots, inherit};

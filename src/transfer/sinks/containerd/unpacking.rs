@@ -23,6 +23,8 @@ pub struct UnpackOptions {
     pub way: unpack::Way,
     /// Most bytes that all layers of the run may be, unpacked; without it, what is free.
     pub max_bytes: Option<u64>,
+    /// Another namespace of the same daemon, which may have the layers unpacked.
+    pub beside: Option<Client>,
 }
 
 /// The snapshots of a run.
@@ -53,11 +55,15 @@ impl Unpacking {
     }
 
     async fn unpacker(&self) -> Result<&Unpacker, Error> {
-        let UnpackOptions { snapshotter, way, max_bytes } = &self.options;
+        let UnpackOptions { snapshotter, way, max_bytes, beside } = &self.options;
         let make = async || {
             let client = self.lease.client().await?;
             let (allowance, progress) = (Allowance::new(*max_bytes), Arc::clone(&self.progress));
-            Ok(Unpacker::new(client, snapshotter, *way, allowance, progress)?)
+            let unpacker = Unpacker::new(client, snapshotter, *way, allowance, progress)?;
+            Ok(match beside {
+                Some(other) => unpacker.beside(other, snapshotter),
+                None => unpacker,
+            })
         };
         self.unpacker.get_or_try_init(make).await
     }
@@ -72,6 +78,11 @@ impl Unpacking {
     /// How many layers from the base need neither their blob nor unpacking.
     pub(super) async fn ready_layers(&self, layers: &[Layer]) -> Result<usize, Error> {
         let committed = self.committed_layers(layers).await?;
+        if committed < layers.len() && self.options.beside.is_some() {
+            let chain: Vec<ChainId> =
+                layers.iter().map_while(|layer| Some(layer.identity()?.chain_id)).collect();
+            self.unpacker().await?.look_for_twins(&chain).await;
+        }
         Ok(committed + self.provided_layers(&layers[committed..]).await?)
     }
 

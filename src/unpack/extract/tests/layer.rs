@@ -139,7 +139,7 @@ pub(super) fn header_block(path: &str, fields: &Fields<'_>, size: usize) -> Vec<
 
 /// What a test compares of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Node {
+pub(in crate::unpack::extract) struct Node {
     pub(super) mode: u32,
     pub(super) owner: (u32, u32),
     pub(super) modified: (i64, i64),
@@ -149,7 +149,7 @@ pub(super) struct Node {
 }
 
 /// Everything beneath `root`, by relative path; the root itself is `""`.
-pub(super) fn listing(root: &Path) -> BTreeMap<String, Node> {
+pub(in crate::unpack::extract) fn listing(root: &Path) -> BTreeMap<String, Node> {
     let mut nodes = BTreeMap::new();
     let mut pending = vec![root.to_owned()];
     while let Some(path) = pending.pop() {
@@ -180,6 +180,6 @@ pub(super) fn listing(root: &Path) -> BTreeMap<String, Node> {
 }
 
 /// Whether this process may make devices and give files away.
-pub(super) fn is_root() -> bool {
+pub(in crate::unpack::extract) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }

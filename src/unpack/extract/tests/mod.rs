@@ -3,7 +3,7 @@
 mod equality;
 mod formats;
 mod hostile;
-mod layer;
+pub(super) mod layer;
 mod limits;
 mod placement;
 mod threads;
