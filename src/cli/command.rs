@@ -73,7 +73,7 @@ pub enum Command {
     Login(Box<LoginArgs>),
     /// Forget the login for a registry
     Logout(LogoutArgs),
-    /// Show what a pull would ask, and why, without asking it
+    /// Show what a pull would ask, and why; with --probe, what it would find
     Explain(Box<ExplainArgs>),
     /// Print a completion script for a shell
     Completion(CompletionArgs),
@@ -116,12 +116,12 @@ impl Command {
             Self::Push(args) => args.access.transport.http_trace,
             Self::Copy(args) => args.access.transport.http_trace,
             Self::Login(args) => args.transport.http_trace,
+            Self::Explain(args) => args.probe.http_trace,
             Self::Load(_)
             | Self::Images(_)
             | Self::Rm(_)
             | Self::Tag(_)
             | Self::Logout(_)
-            | Self::Explain(_)
             | Self::Completion(_) => false,
         }
     }

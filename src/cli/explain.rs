@@ -1,4 +1,4 @@
-//! `pullctl explain`: says what a pull would do. Asks no registry.
+//! `pullctl explain`: says what a pull would do. Asks no registry, unless it is to probe them.
 
 use std::sync::Arc;
 
@@ -6,17 +6,19 @@ use clap::{Args, ValueEnum};
 use secrecy::SecretString;
 
 use super::explanation::{Containerd, Explanation, HostExplanation, Refusal};
-use super::groups::RegistryArgs;
+use super::groups::{ProbeArgs, RegistryArgs};
 use super::values::platform;
-use super::{Error, Session};
+use super::{Error, Session, prompt};
 use crate::config::{Credential, Keychain, NodeConfig, RegistryHost};
 use crate::containerd::{Client, Error as Unreachable};
 use crate::failure::{Diagnose as _, Notice};
+use crate::images::{PlatformChoice, entry_for};
+use crate::oci::Descriptor;
 use crate::output::{Form, document};
 use crate::platform::Platform;
 use crate::progress::{Event, Sink};
 use crate::reference::Reference;
-use crate::registry::{Policy, ProxyChoice, Registry, proxy_of};
+use crate::registry::{Probe, ProxyChoice, Registry, Repository, proxy_of};
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:
@@ -26,7 +28,10 @@ Examples:
   With settings that are not in place yet:
     pullctl explain --hosts-dir ./certs.d busybox
 
-No registry is asked.";
+  Why does it fail: every host, step by step, and the one thing to change:
+    pullctl explain --probe registry.example/team/app:1
+
+Without --probe no registry is asked. With it the exit code is that of the pull.";
 
 /// `pullctl explain`.
 #[derive(Debug, Args)]
@@ -47,6 +52,14 @@ pub struct ExplainArgs {
     /// How registries are reached.
     #[command(flatten)]
     pub registry: RegistryArgs,
+
+    /// Read the password for -u from standard input
+    #[arg(long, requires_all = ["user", "probe"], help_heading = "Registry")]
+    pub password_stdin: bool,
+
+    /// Whether they are asked.
+    #[command(flatten)]
+    pub probe: ProbeArgs,
 }
 
 /// Forms of an explanation.
@@ -69,7 +82,13 @@ pub(super) async fn run(args: &ExplainArgs, session: &Session<'_>) -> Result<(),
         ExplainForm::Json => Form::JsonLine,
     };
     match explain(args, session).await {
-        Ok(explanation) => Ok(session.printer.out(&document(&explanation, form))?),
+        Ok(explanation) => {
+            session.printer.out(&document(&explanation, form))?;
+            match explanation.failure() {
+                None => Ok(()),
+                Some(failure) => Err(Error::AlreadyTold(failure)),
+            }
+        }
         Err(error) if form == Form::Text => Err(error),
         Err(error) => {
             session.printer.out(&document(&Refusal::of(&error), form))?;
@@ -97,9 +116,16 @@ async fn explain(args: &ExplainArgs, session: &Session<'_>) -> Result<Explanatio
         }
         None => None,
     };
-    let keychain = Arc::new(node.with_logins(typed_login(args, &reference)));
-    let registry = Registry::new(Policy::default(), Arc::clone(&keychain), Arc::new(Nobody))?;
-    registry.repository(found.hosts.clone(), &reference).check()?;
+    let keychain = Arc::new(match args.probe.probe {
+        true => {
+            args.registry.keychain([&reference].into_iter(), node, piped_password(args)?).await?
+        }
+        false => node.with_logins(typed_login(args, &reference)),
+    });
+    let policy = args.probe.policy();
+    let registry = Registry::new(policy, Arc::clone(&keychain), Arc::new(Nobody))?;
+    let repository = registry.repository(found.hosts.clone(), &reference);
+    repository.check()?;
     let mut hosts = Vec::new();
     for host in &found.hosts {
         let login = keychain.find(host, &host.repository(&reference)).await;
@@ -107,7 +133,37 @@ async fn explain(args: &ExplainArgs, session: &Session<'_>) -> Result<Explanatio
         hosts.push(HostExplanation::of(host, &reference, proxy, login));
     }
     let platform = args.platform.clone().unwrap_or_else(Platform::host);
-    Ok(Explanation::new(&args.reference, &reference, &platform, hosts, containerd, warnings))
+    let probe = match args.probe.probe {
+        true => Some(probe(args, &repository, session).await?),
+        false => None,
+    };
+    let explanation =
+        Explanation::new(&args.reference, &reference, &platform, hosts, containerd, warnings);
+    Ok(explanation.with_probe(probe))
+}
+
+/// Asks all hosts, for the platform that a pull would choose.
+async fn probe(
+    args: &ExplainArgs,
+    repository: &Repository,
+    session: &Session<'_>,
+) -> Result<Probe, Error> {
+    let choice = match &args.platform {
+        Some(platform) => PlatformChoice::Strict(vec![platform.clone()]),
+        None => PlatformChoice::Host(Platform::host()),
+    };
+    let choose =
+        |entries: &[Descriptor]| entry_for(entries, &choice).map_err(|error| error.to_string());
+    Ok(session.patiently("the registries", repository.probe(&choose)).await?)
+}
+
+/// The password that `--password-stdin` stands for.
+fn piped_password(args: &ExplainArgs) -> Result<Option<SecretString>, Error> {
+    match args.password_stdin {
+        true if args.registry.has_typed_password() => Err(Error::PasswordTwice),
+        true => prompt::piped_password().map(Some),
+        false => Ok(None),
+    }
 }
 
 /// The proxy by which `host` would be asked.

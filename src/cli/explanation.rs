@@ -6,12 +6,12 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::Error;
+use super::{Error, probed};
 use crate::config::{Capabilities, Login, RegistryHost, Source};
-use crate::failure::{Diagnose as _, Diagnostic, Notice};
+use crate::failure::{Diagnose as _, Diagnostic, Failure, Notice};
 use crate::platform::Platform;
 use crate::reference::Reference;
-use crate::registry::{self, ProxyChoice};
+use crate::registry::{self, Probe, ProxyChoice};
 
 /// Stands for a header's value that may be a secret.
 const BLOTTED: &str = "…";
@@ -28,6 +28,9 @@ pub(super) struct Explanation {
     hosts: Vec<HostExplanation>,
     containerd: Option<Containerd>,
     warnings: Vec<Notice>,
+    /// What was found, where the hosts were asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probe: Option<Probe>,
 }
 
 #[derive(Debug, Serialize)]
@@ -105,7 +108,17 @@ impl Explanation {
             tag: reference.tag().map(str::to_owned),
             digest: reference.digest().map(|digest| digest.to_string()),
         };
-        Self { reference, platform: platform.to_string(), hosts, containerd, warnings }
+        Self { reference, platform: platform.to_string(), hosts, containerd, warnings, probe: None }
+    }
+
+    /// The same with what was found at the hosts that may be pulled from.
+    pub(super) fn with_probe(self, probe: Option<Probe>) -> Self {
+        Self { probe, ..self }
+    }
+
+    /// What kind of failure a pull would end with, as far as was looked.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        self.probe.as_ref()?.verdict.failure
     }
 }
 
@@ -198,10 +211,14 @@ impl fmt::Display for Explanation {
         let tag = tag.as_ref().map(|tag| format!(":{tag}")).unwrap_or_default();
         let digest = digest.as_ref().map(|digest| format!("@{digest}")).unwrap_or_default();
         writeln!(f, "{name}{tag}{digest} for {}", self.platform)?;
+        let mut probed = self.probe.iter().flat_map(|probe| &probe.hosts);
         for (index, host) in self.hosts.iter().enumerate() {
             writeln!(f, "\n{}. {}", index + 1, host.url)?;
             for (label, text) in host.details() {
                 writeln!(f, "   {label:<8}{text}")?;
+            }
+            if let Some(report) = host.may_pull.then(|| probed.next()).flatten() {
+                probed::write_host(f, report)?;
             }
         }
         match &self.containerd {
@@ -220,6 +237,10 @@ impl fmt::Display for Explanation {
             if let Some(hint) = &warning.hint {
                 write!(f, "\n  {hint}")?;
             }
+        }
+        if let Some(probe) = &self.probe {
+            writeln!(f)?;
+            probed::write_verdict(f, &probe.verdict)?;
         }
         Ok(())
     }

@@ -14,6 +14,7 @@
 //! | `references` | images as typed and as listed in files |
 //! | `location` | where an image is or goes, as users of skopeo write it |
 //! | `explanation` | what a pull would do, as a document |
+//! | `probed` | what a probe found, as lines |
 //! | `prompt` | questions to somebody at the terminal |
 //! | `error` | why a command could not be carried out |
 
@@ -31,6 +32,7 @@ pub mod load;
 mod location;
 pub mod login;
 pub mod logout;
+mod probed;
 mod prompt;
 pub mod pull;
 pub mod push;

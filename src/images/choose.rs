@@ -1,5 +1,7 @@
 //! Which entries of an index are wanted: one choice for what is transferred and what is listed.
 
+use std::fmt;
+
 use crate::oci::{Descriptor, MediaKind};
 use crate::platform::{Matcher, Platform};
 
@@ -78,6 +80,16 @@ pub struct NoPlatform {
     pub available: Vec<String>,
 }
 
+impl fmt::Display for NoPlatform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no image for {}", self.wanted)?;
+        match self.available.is_empty() {
+            true => Ok(()),
+            false => write!(f, "; there are {}", self.available.join(", ")),
+        }
+    }
+}
+
 /// The candidates wanted, the one that runs here first. With `from_index` they are an index's.
 ///
 /// # Errors
@@ -121,6 +133,34 @@ pub fn choose(
             let all = (0..candidates.len()).map(|position| Chosen { position, unpack: false });
             Ok(all.filter(|chosen| is_manifest(&candidates[chosen.position].manifest)).collect())
         }
+    }
+}
+
+/// The one of an index's `entries` to look at for `choice`: the first that is chosen, or else one that
+/// does not tell its platform, or an index.
+///
+/// # Errors
+/// [`NoPlatform`].
+pub fn entry_for(
+    entries: &[Descriptor],
+    choice: &PlatformChoice,
+) -> Result<Descriptor, NoPlatform> {
+    let candidate = |entry: &Descriptor| match Entry::of(entry) {
+        Entry::Candidate(platform) => Some(Candidate { manifest: entry.clone(), platform }),
+        Entry::Index | Entry::Unnamed => None,
+    };
+    let candidates: Vec<_> = entries.iter().take(MAX_MANIFESTS).filter_map(candidate).collect();
+    let untold = || entries.iter().find(|entry| candidate(entry).is_none()).cloned();
+    match choose(&candidates, choice, true) {
+        Ok(chosen) => {
+            let first = chosen.first().and_then(|chosen| candidates.get(chosen.position));
+            let first = first.map(|candidate| candidate.manifest.clone());
+            first.or_else(untold).ok_or_else(|| NoPlatform {
+                wanted: "any platform".to_owned(),
+                available: Vec::new(),
+            })
+        }
+        Err(none) => untold().ok_or(none),
     }
 }
 

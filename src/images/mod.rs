@@ -23,7 +23,9 @@ mod names;
 mod removal;
 mod tag;
 
-pub use choose::{Candidate, Chosen, Entry, MAX_MANIFESTS, NoPlatform, PlatformChoice, choose};
+pub use choose::{
+    Candidate, Chosen, Entry, MAX_MANIFESTS, NoPlatform, PlatformChoice, choose, entry_for,
+};
 pub use error::Error;
 pub use inventory::{StoredImage, keep_present_blobs, load, read_ages};
 pub use leftovers::{Leftover, end, leftovers};

@@ -23,7 +23,7 @@ impl Fault {
             Self::Redirected { target, fault } => behind_redirect(fault, host, target, place),
             Self::RedirectLoop(_) | Self::BadRedirect => ask_for_content(host),
             Self::Html | Self::Page { .. } | Self::NoManifest(_) => check_for_portal(host),
-            Self::Truncated | Self::Broken(_) => go_on(host),
+            Self::Truncated | Self::Broken(_) => go_on(host, place),
             Self::TooSlow { .. } => "lower --min-speed, or use a mirror".to_owned(),
             Self::Status { status, reason, .. } => {
                 ask_for_reason(*status, reason.as_deref(), host, place)
@@ -69,7 +69,7 @@ impl TlsFault {
             Self::Outdated(_) => format!(
                 "update {host}, or put a proxy before it that offers TLS 1.2 with AES-GCM or TLS 1.3; --skip-verify does not help"
             ),
-            Self::PlainHttp => format!("{host} speaks plain HTTP: try --plain-http"),
+            Self::PlainHttp => place.of_plain_http(host),
             Self::ClientCertificate(_) => {
                 format!("put a client certificate into {}", place.of_client(host))
             }
@@ -112,7 +112,7 @@ fn log_in_rightly(host: &str, with_login: bool) -> String {
 fn get_the_right(host: &str, with_login: bool) -> String {
     if with_login {
         return format!(
-            "the login for {host} may not read this repository: ask its owner for the right to pull, or check the name"
+            "the login for {host} may not read this repository: ask its owner for the right to pull, log in as somebody who has it (pullctl login {host}), or check the name"
         );
     }
     format!("log in with pullctl login {host}")
@@ -127,7 +127,10 @@ fn slow_down(retry_after: Option<Duration>) -> String {
 }
 
 fn check_spelling(host: &str) -> String {
-    format!("check the spelling of {host} and this machine's DNS")
+    let name = crate::reference::split_port(host).0;
+    format!(
+        "check the spelling of {name} and this machine's DNS, or write its address into /etc/hosts (ADDRESS {name})"
+    )
 }
 
 fn check_network(host: &str) -> String {
@@ -150,9 +153,13 @@ fn check_for_portal(host: &str) -> String {
     )
 }
 
-fn go_on(host: &str) -> String {
+fn go_on(host: &str, place: &SettingsPlace) -> String {
+    let otherwise = match place.existing() {
+        Some(file) => format!("take {host} out of {}", file.display()),
+        None => "use a mirror".to_owned(),
+    };
     format!(
-        "{host}, or a proxy before it, cuts transfers short; run the command again to go on where it stopped, or use a mirror"
+        "{host}, or a proxy before it, cuts transfers short; run the command again to go on where it stopped, or {otherwise}"
     )
 }
 

@@ -10,6 +10,7 @@
 //! | `blob` | a blob's bytes in order, over any failure and several connections, within bounds |
 //! | `http` | one host: connections, TLS, proxies, redirects, bodies, and all of it in the log |
 //! | `auth` | challenges, tokens, who to be |
+//! | `probe` | all hosts of an image looked at, step by step |
 //! | `fault`, `upload_fault`, `error` | what one host did wrong; what the operation came to |
 //! | `hint`, `place` | what can be done about it; where the settings of a host stand |
 //!
@@ -28,6 +29,7 @@ mod hint;
 mod http;
 mod place;
 mod policy;
+mod probe;
 mod repository;
 #[cfg(test)]
 mod testing;
@@ -36,6 +38,7 @@ mod tests;
 mod upload_fault;
 
 pub use self::http::proxy::{ProxyChoice, proxy_of};
+pub use self::http::tls::facts::{CertificateFacts, certificate_file};
 pub use self::http::trace::TARGET as HTTP_TRACE_TARGET;
 pub use api::resolver::Resolved;
 pub use api::upload::destination::Destination;
@@ -46,5 +49,6 @@ pub use blob::stream::BlobStream;
 pub use error::{Error, HostFailures, SetupError};
 pub use fault::{Fault, Phase, TlsFault};
 pub use policy::{AddressOverride, Policy};
+pub use probe::{Chooser, HostReport, Probe, Step, StepKind, Verdict};
 pub use repository::{Registry, Repository};
 pub use upload_fault::UploadFault;

@@ -50,6 +50,32 @@ impl SettingsPlace {
         }
     }
 
+    /// How it is made known that `host` speaks plain HTTP, for pulls of ours and for the kubelet's.
+    pub(crate) fn of_plain_http(&self, host: &str) -> String {
+        let says = format!("{host} speaks plain HTTP: try --plain-http, or write");
+        match self {
+            Self::HostsToml(file) => {
+                format!("{says} server = \"http://{host}\" into {}", file.display())
+            }
+            Self::Certificates(directory) => {
+                let file = directory.join("hosts.toml");
+                format!("{says} server = \"http://{host}\" into {}", file.display())
+            }
+            Self::ContainerdConfig(file) => {
+                let endpoint = format!("\"http://{host}\"");
+                format!("{says} {endpoint} as its endpoint into {}", file.display())
+            }
+        }
+    }
+
+    /// The file of its settings, if there is one.
+    pub(crate) fn existing(&self) -> Option<&Path> {
+        match self {
+            Self::HostsToml(file) | Self::ContainerdConfig(file) if file.is_file() => Some(file),
+            _ => None,
+        }
+    }
+
     /// Where to put the certificate that `host` asks clients for.
     pub(crate) fn of_client(&self, host: &str) -> String {
         match self {

@@ -248,7 +248,12 @@ impl Repository {
         another_left
     }
 
-    fn hosts(&self) -> Result<&Hosts, Error> {
+    /// What its hosts are asked for.
+    pub(super) fn reference(&self) -> &Reference {
+        &self.reference
+    }
+
+    pub(super) fn hosts(&self) -> Result<&Hosts, Error> {
         self.hosts.as_ref().map_err(Clone::clone)
     }
 

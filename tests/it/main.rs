@@ -20,6 +20,7 @@ mod differential;
 mod exit_codes;
 mod explain;
 mod explain_hosts;
+mod explain_probe;
 mod faults_blobs;
 mod faults_daemon;
 mod faults_documents;

@@ -106,7 +106,7 @@ impl RegistryArgs {
         self.has_typed_password().then(|| notice.with_hint("use -u USER --password-stdin"))
     }
 
-    pub(super) fn has_typed_password(&self) -> bool {
+    pub(in crate::cli) fn has_typed_password(&self) -> bool {
         self.user.as_ref().is_some_and(|login| login.password.is_some())
     }
 

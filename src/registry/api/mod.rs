@@ -1,7 +1,7 @@
 //! What is asked of a registry: a reference resolved, a manifest read, tags and referrers listed, a
 //! login proved, and what is brought to it.
 
-mod document;
+pub(super) mod document;
 pub(super) mod login;
 pub(super) mod manifest;
 mod pages;

@@ -74,7 +74,13 @@ impl Host {
         self.settings.ns.is_some()
     }
 
-    fn may(&self, capability: Capability) -> bool {
+    /// Its name in logins and tokens.
+    pub(crate) fn repository(&self) -> &str {
+        &self.repository
+    }
+
+    /// Whether it may be asked for what needs `capability`.
+    pub(crate) fn may(&self, capability: Capability) -> bool {
         let capabilities = self.settings.capabilities;
         // A tag that resolves where nothing may be pulled is of no use; an upload reads nothing.
         let pulls = capability == Capability::Push || capabilities.has(Capability::Pull);

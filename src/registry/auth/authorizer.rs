@@ -41,7 +41,7 @@ impl Authorizer {
     pub(crate) async fn grant(&self, wire: &Wire, access: &Access) -> Result<Grant, Fault> {
         let login = self.login(wire, access).await;
         if let Some(Credential::RegistryToken(token)) = &login {
-            return Ok(Grant { header: token::bearer(token), standing: Standing::Claimed });
+            return Ok(Grant::of_token(token));
         }
         let (challenge, certain) = {
             let known = lock(&self.known);
@@ -51,7 +51,7 @@ impl Authorizer {
         };
         match challenge {
             None => Ok(Grant::default()),
-            Some(Challenge::Basic) => Ok(basic_grant(login.as_ref())),
+            Some(Challenge::Basic) => Ok(Grant::of_basic(login.as_ref())),
             Some(Challenge::Bearer(bearer)) => {
                 match self.token(wire, access, &bearer, login.as_ref(), None).await {
                     Err(fault) if !certain && !fault.is_retryable() => Ok(Grant::default()),
@@ -82,7 +82,7 @@ impl Authorizer {
         let Some(challenge) = wanted else { return Ok(None) };
         self.remember(access, &challenge);
         let grant = match &challenge {
-            Challenge::Basic => basic_grant(login.as_ref()),
+            Challenge::Basic => Grant::of_basic(login.as_ref()),
             Challenge::Bearer(bearer) => {
                 let refused = refused.header.as_ref();
                 self.token(wire, access, bearer, login.as_ref(), refused).await?
@@ -141,14 +141,5 @@ impl Authorizer {
         }
         let header = slot.insert(fetched.token).header().cloned();
         Ok(Grant { header, standing })
-    }
-}
-
-fn basic_grant(login: Option<&Credential>) -> Grant {
-    match login {
-        Some(Credential::Basic { username, password }) => {
-            Grant { header: token::basic(username, password), standing: Standing::Claimed }
-        }
-        _ => Grant::default(),
     }
 }

@@ -12,5 +12,6 @@ mod token;
 pub(crate) use access::Access;
 pub use access::Action;
 pub(crate) use authorizer::Authorizer;
-pub(crate) use challenge::challenges;
+pub(crate) use challenge::{Bearer, Challenge, challenges};
 pub(crate) use grant::{Grant, Standing};
+pub(crate) use token::once as token_once;

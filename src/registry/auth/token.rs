@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use url::form_urlencoded;
 
 use super::challenge::Bearer;
-use super::grant::Standing;
+use super::grant::{Grant, Standing};
 use crate::config::Credential;
 use crate::registry::Fault;
 use crate::registry::http::body;
@@ -103,6 +103,23 @@ fn sensitive(text: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
+impl Grant {
+    /// The login that is a token itself, and is sent from the first request on.
+    pub(crate) fn of_token(token: &SecretString) -> Self {
+        Self { header: bearer(token), standing: Standing::Claimed }
+    }
+
+    /// What a host gets that asks for a user name and a password.
+    pub(crate) fn of_basic(login: Option<&Credential>) -> Self {
+        match login {
+            Some(Credential::Basic { username, password }) => {
+                Self { header: basic(username, password), standing: Standing::Claimed }
+            }
+            _ => Self::default(),
+        }
+    }
+}
+
 /// How a token endpoint wants to be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -172,6 +189,46 @@ pub(crate) async fn fetch(
     }
     let body = body::read_bounded(wire.context(), answer, MAX_TOKEN_BODY).await?;
     Ok(Fetched { token: Token::read(&body)?, form: taken })
+}
+
+/// A token fetched to be looked at: what to send with it, and what it says that it is good for; `None`
+/// where it does not say.
+///
+/// # Errors
+/// As [`fetch`].
+pub(crate) async fn once(
+    wire: &Wire,
+    bearer: &Bearer,
+    scopes: &[&str],
+    credential: Option<&Credential>,
+) -> Result<(Grant, Option<Vec<String>>), Fault> {
+    let Token { header, .. } = fetch(wire, bearer, scopes, credential, Form::Post).await?.token;
+    let allows = header.to_str().ok().and_then(allows);
+    let standing = if credential.is_some() { Standing::Proved } else { Standing::Anonymous };
+    Ok((Grant { header: Some(header), standing }, allows))
+}
+
+/// What the token of `Bearer HEAD.CLAIMS.SIGNATURE` names as its `access`: `repository:a/b:pull`. See
+/// <https://distribution.github.io/distribution/spec/auth/jwt/>.
+fn allows(header: &str) -> Option<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Claims {
+        access: Option<Vec<Resource>>,
+    }
+    #[derive(Deserialize)]
+    struct Resource {
+        r#type: String,
+        name: String,
+        actions: Option<Vec<String>>,
+    }
+    let encoding = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let claims = encoding.decode(header.split('.').nth(1)?.trim_end_matches('=')).ok()?;
+    let claims: Claims = serde_json::from_slice(&claims).ok()?;
+    let granted = |resource: Resource| {
+        let actions = resource.actions.unwrap_or_default().join(",");
+        format!("{}:{}:{actions}", resource.r#type, resource.name)
+    };
+    Some(claims.access.unwrap_or_default().into_iter().map(granted).collect())
 }
 
 /// Whether a refused POST says that the endpoint knows GET only. A 403 or 500 is an answer.
@@ -247,6 +304,27 @@ mod tests {
         assert!(token.header().is_some());
         tokio::time::advance(Duration::from_secs(2)).await;
         assert!(token.header().is_none());
+    }
+
+    #[test]
+    fn a_tokens_own_words_say_what_it_is_good_for() {
+        let encoded = |claims: &str| {
+            let encoding = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+            format!("Bearer x.{}.y", encoding.encode(claims))
+        };
+        let access = r#"{"access":[{"type":"repository","name":"a/b","actions":["pull","push"]},
+            {"type":"repository","name":"c","actions":null}]}"#;
+        for (header, expected) in [
+            (encoded(access), Some(vec!["repository:a/b:pull,push", "repository:c:"])),
+            (encoded(r#"{"access":[]}"#), Some(vec![])),
+            (encoded("{}"), Some(vec![])),
+            (encoded("[1]"), None),
+            ("Bearer opaque".to_owned(), None),
+            ("Bearer a.!!.c".to_owned(), None),
+        ] {
+            let expected = expected.map(|all| all.into_iter().map(str::to_owned).collect());
+            assert_eq!(allows(&header), expected, "{header}");
+        }
     }
 
     #[tokio::test]

@@ -47,7 +47,8 @@ fn deeper<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError +
 }
 
 impl TlsFault {
-    fn read(error: &rustls::Error) -> Self {
+    /// Reads the kind of fault off an error of TLS.
+    pub(crate) fn read(error: &rustls::Error) -> Self {
         use rustls::{AlertDescription, CertificateError as Certificate, Error};
         match error {
             Error::InvalidCertificate(certificate) => match certificate {

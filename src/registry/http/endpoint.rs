@@ -123,7 +123,16 @@ impl Endpoint {
         }
     }
 
-    async fn send_as(&self, call: &Call<'_>, grant: &Grant) -> Result<Answer, Fault> {
+    /// The host at the other end, for who asks without [`Endpoint::send`].
+    pub(crate) fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
+    /// Sends `call` with `grant` and returns its final response, whatever its status.
+    ///
+    /// # Errors
+    /// A [`Fault`] when there is no response.
+    pub(crate) async fn send_as(&self, call: &Call<'_>, grant: &Grant) -> Result<Answer, Fault> {
         let attempt = async || {
             let url = self.wire.url(call.path)?;
             let headers = self.wire.request_headers().clone();

@@ -52,10 +52,20 @@ pub struct ProxyChoice {
 /// [`Error::Environment`] when a variable holds no proxy URL.
 pub fn proxy_of(url: &Url) -> Result<Option<ProxyChoice>, Error> {
     let proxies = Proxies::from_environment().map_err(Error::Environment)?;
-    Ok(proxies.server(url).map(|server| ProxyChoice {
-        url: format!("{}://{}", server.url.scheme(), authority(&server.url)),
-        variable: server.variable.clone(),
-    }))
+    Ok(proxies.server(url).map(Server::choice))
+}
+
+/// Why a proxy is asked, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// A variable names one.
+    Set,
+    /// None does.
+    Unset,
+    /// `NO_PROXY` has the host in it.
+    Excluded,
+    /// It is this machine, which is never asked by a proxy.
+    Here,
 }
 
 impl fmt::Debug for Server {
@@ -65,6 +75,12 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
+    /// As it may be shown.
+    fn choice(&self) -> ProxyChoice {
+        let url = format!("{}://{}", self.url.scheme(), authority(&self.url));
+        ProxyChoice { url, variable: self.variable.clone() }
+    }
+
     fn parse(text: &str, variable: String) -> Result<Self, SetupError> {
         let parsed = Url::parse(text).ok().filter(|url| SCHEMES.contains(&url.scheme()));
         // `proxy.example:3128`, as Go and curl take it; that is a URL of its own kind as well.
@@ -118,6 +134,27 @@ impl Proxies {
         let Rules { https, http, all, excluded } = &*self.0;
         let own = if url.scheme() == "https" { https } else { http };
         own.as_ref().or(all.as_ref()).filter(|_| !excluded.holds_for(url))
+    }
+
+    /// The proxy by which `url` is reached, or why there is none.
+    pub(crate) fn explained(&self, url: &Url) -> (Option<ProxyChoice>, Reason) {
+        let Rules { https, http, all, excluded } = &*self.0;
+        let own = if url.scheme() == "https" { https } else { http };
+        let reason = if own.as_ref().or(all.as_ref()).is_none() {
+            Reason::Unset
+        } else if NoProxy::default().holds_for(url) {
+            Reason::Here
+        } else if excluded.holds_for(url) {
+            Reason::Excluded
+        } else {
+            Reason::Set
+        };
+        (self.server(url).map(Server::choice), reason)
+    }
+
+    /// The URL of the proxy by which `url` is reached, which may hold a login.
+    pub(crate) fn url(&self, url: &Url) -> Option<&Url> {
+        self.server(url).map(|server| &server.url)
     }
 
     /// Gives them to `builder`, in place of the client's own reading of the environment.

@@ -84,6 +84,11 @@ impl Wire {
         }
     }
 
+    /// Longest wait for a connection.
+    pub(crate) fn dial_timeout(&self) -> Duration {
+        self.clients.dial_timeout
+    }
+
     /// Whether it is known to speak no TLS.
     pub(crate) fn is_plain(&self) -> bool {
         self.plain.load(Ordering::Relaxed)

@@ -3,12 +3,12 @@
 
 use rustls_pki_types::SignatureVerificationAlgorithm;
 
-const SEQUENCE: u8 = 0x30;
+pub(super) const SEQUENCE: u8 = 0x30;
 const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
 const OCTET_STRING: u8 = 0x04;
 const BOOLEAN: u8 = 0x01;
-const OBJECT_IDENTIFIER: u8 = 0x06;
+pub(super) const OBJECT_IDENTIFIER: u8 = 0x06;
 /// `[0]` before the version, `[3]` before the extensions.
 const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
@@ -16,6 +16,7 @@ const EXTENSIONS: u8 = 0xa3;
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
 const NAME_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x1e];
 const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x25];
+const ALTERNATIVE_NAMES: &[u8] = &[0x55, 0x1d, 0x11];
 /// `id-kp-serverAuth` and `anyExtendedKeyUsage`.
 const SERVER_USAGES: [&[u8]; 2] = [&[0x2b, 6, 1, 5, 5, 7, 3, 1], &[0x55, 0x1d, 0x25, 0]];
 
@@ -27,6 +28,7 @@ pub(super) struct Certificate<'a> {
     signature_algorithm: &'a [u8],
     signature: &'a [u8],
     pub(super) issuer: &'a [u8],
+    pub(super) validity: &'a [u8],
     pub(super) subject: &'a [u8],
     /// Its key with the tag, and without.
     pub(super) key_info: &'a [u8],
@@ -46,7 +48,7 @@ impl<'a> Certificate<'a> {
         inner.take(INTEGER)?;
         inner.take(SEQUENCE)?;
         let issuer = inner.take(SEQUENCE)?;
-        let _validity = inner.take(SEQUENCE)?;
+        let validity = inner.take(SEQUENCE)?;
         let subject = inner.take(SEQUENCE)?;
         let (key_info, key) = inner.element(SEQUENCE)?;
         while !inner.is_at(EXTENSIONS) && inner.any().is_some() {}
@@ -60,6 +62,7 @@ impl<'a> Certificate<'a> {
             signature_algorithm,
             signature,
             issuer,
+            validity,
             subject,
             key_info,
             key,
@@ -113,6 +116,11 @@ impl<'a> Certificate<'a> {
         })
     }
 
+    /// The list of names that it is for, beside its subject.
+    pub(super) fn alternative_names(&self) -> Option<&'a [u8]> {
+        Reader(self.extension(ALTERNATIVE_NAMES)?).take(SEQUENCE)
+    }
+
     fn extension(&self, wanted: &[u8]) -> Option<&'a [u8]> {
         let mut extensions = Reader(self.extensions);
         std::iter::from_fn(|| extensions.take(SEQUENCE)).find_map(|extension| {
@@ -147,7 +155,7 @@ fn bits(content: &[u8]) -> Option<&[u8]> {
 
 /// DER, element by element. What is wrong ends the reading.
 #[derive(Clone, Copy)]
-struct Reader<'a>(&'a [u8]);
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
     fn is_at(&self, tag: u8) -> bool {
@@ -155,7 +163,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next element: its tag, all of it, and its content.
-    fn any(&mut self) -> Option<(u8, &'a [u8], &'a [u8])> {
+    pub(super) fn any(&mut self) -> Option<(u8, &'a [u8], &'a [u8])> {
         let (tag, rest) = self.0.split_first()?;
         let (first, rest) = rest.split_first()?;
         let (length, rest) = if *first < 0x80 {
@@ -183,7 +191,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The content of the next element, which must be of this kind.
-    fn take(&mut self, tag: u8) -> Option<&'a [u8]> {
+    pub(super) fn take(&mut self, tag: u8) -> Option<&'a [u8]> {
         self.element(tag).map(|(_, content)| content.0)
     }
 

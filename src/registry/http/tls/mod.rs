@@ -2,7 +2,9 @@
 
 mod algorithms;
 mod certificate;
+pub(crate) mod facts;
 mod files;
+pub(crate) mod recorded;
 mod trust;
 
 use std::sync::Arc;
@@ -24,12 +26,20 @@ use trust::Trusted;
 /// # Errors
 /// [`SetupError`] naming the file that is missing or unusable.
 pub(crate) fn client_config(host: &RegistryHost) -> Result<ClientConfig, SetupError> {
+    watched_config(host, |verifier| verifier)
+}
+
+/// The same, where `watch` may stand between the handshake and the one who decides.
+fn watched_config(
+    host: &RegistryHost,
+    watch: impl FnOnce(Arc<dyn ServerCertVerifier>) -> Arc<dyn ServerCertVerifier>,
+) -> Result<ClientConfig, SetupError> {
     let provider = Arc::new(algorithms::provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| SetupError(format!("TLS can't be set up: {error}")))?;
     let trusted = if host.skip_verify { None } else { Some(Trusted::by(host)?) };
-    let verifier = Arc::new(Verifier { provider, trusted });
+    let verifier = watch(Arc::new(Verifier { provider, trusted }));
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
     // TLS offers one certificate to a server; further pairs are for other servers in docker's
     // layout, and which one fits is known only to the server.
