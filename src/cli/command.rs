@@ -12,6 +12,7 @@ use super::images::{self, ImagesArgs};
 use super::load::{self, LoadArgs};
 use super::login::{self, LoginArgs};
 use super::logout::{self, LogoutArgs};
+use super::pin::{self, Change, PinArgs};
 use super::pull::{self, PullArgs};
 use super::push::{self, PushArgs};
 use super::rm::{self, RmArgs};
@@ -67,6 +68,10 @@ pub enum Command {
     Images(ImagesArgs),
     /// Remove images from containerd, under all their names
     Rm(RmArgs),
+    /// Keep the kubelet's image garbage collection away from images in containerd
+    Pin(PinArgs),
+    /// Let the kubelet's image garbage collection remove images that were pinned
+    Unpin(PinArgs),
     /// Give an image in containerd further names
     Tag(TagArgs),
     /// Log in to a registry, and store the login where docker does
@@ -120,6 +125,8 @@ impl Command {
             Self::Load(_)
             | Self::Images(_)
             | Self::Rm(_)
+            | Self::Pin(_)
+            | Self::Unpin(_)
             | Self::Tag(_)
             | Self::Logout(_)
             | Self::Completion(_) => false,
@@ -139,6 +146,8 @@ impl Command {
             Self::Load(args) => load::run(args, session).await,
             Self::Images(args) => images::run(args, session).await,
             Self::Rm(args) => rm::run(args, session).await,
+            Self::Pin(args) => pin::run(args, Change::Pin, session).await,
+            Self::Unpin(args) => pin::run(args, Change::Unpin, session).await,
             Self::Tag(args) => tag::run(args, session).await,
             Self::Login(args) => login::run(args, session).await,
             Self::Logout(args) => logout::run(args, session).await,

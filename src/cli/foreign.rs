@@ -28,7 +28,8 @@ const FLAGS: &[(&[&str], &str)] = &[
     ),
     (&["--max-concurrent-downloads", "--jobs"], "--concurrency N blobs are fetched at a time"),
     (&["--format", "--json"], "-o json prints JSON"),
-    (&["--force", "--sync"], "rm asks nothing, and waits until the room is free"),
+    (&["--sync"], "rm waits until the room is free"),
+    (&["--prune"], "rm --unused removes what no container uses"),
     (&["--debug"], "-v shows what is asked, -vv everything"),
     (&["--host", "--runtime-endpoint", "--image-endpoint"], "containerd's socket is -a PATH"),
 ];
@@ -63,7 +64,7 @@ mod tests {
             ("images --all", "images lists all"),
             ("login --user ann x", "--username USER"),
             ("pull --username ann x", "-u USER"),
-            ("rm --force x", "rm asks nothing"),
+            ("rm --prune", "rm --unused"),
             ("images --format json", "-o json"),
         ] {
             let arguments = std::iter::once("pullctl").chain(line.split(' '));

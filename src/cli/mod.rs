@@ -7,9 +7,10 @@
 //! | `groups` | flags that commands have in common, and what they come to |
 //! | `values` | values of flags that have a form of their own |
 //! | `session` | what a command works with, wired once: streams, daemon, registry, progress, signals |
-//! | `pull`, `push`, `copy`, `save`, `load`, `images`, `rm`, `tag`, `login`, `logout`, `explain`, `completion` | one command each: its flags, and what it does |
+//! | `pull`, `push`, `copy`, `save`, `load`, `images`, `rm`, `pin`, `tag`, `login`, `logout`, `explain`, `completion` | one command each: its flags, and what it does |
 //! | `recipe` | the recipe as a command runs it: shown, ended by signals, its failures as one |
 //! | `held` | what the other side of an archive has already |
+//! | `sandbox` | the image that pods' sandboxes are made of |
 //! | `foreign` | what the flags of other tools are called here |
 //! | `references` | images as typed and as listed in files |
 //! | `location` | where an image is or goes, as users of skopeo write it |
@@ -32,6 +33,7 @@ pub mod load;
 mod location;
 pub mod login;
 pub mod logout;
+pub mod pin;
 mod probed;
 mod prompt;
 pub mod pull;
@@ -39,6 +41,7 @@ pub mod push;
 mod recipe;
 mod references;
 pub mod rm;
+mod sandbox;
 pub mod save;
 mod session;
 pub mod tag;

@@ -155,6 +155,18 @@ impl Client {
         Self { scope, ..self.clone() }
     }
 
+    /// The same daemon, another namespace, and no lease.
+    ///
+    /// # Errors
+    /// [`Error::Namespace`].
+    pub fn in_namespace(&self, namespace: &str) -> Result<Self, Error> {
+        if !is_identifier(namespace) {
+            return Err(Error::Namespace(namespace.to_owned()));
+        }
+        let scope = Scope { namespace: namespace.into(), lease: None };
+        Ok(Self { scope, ..self.clone() })
+    }
+
     /// The same daemon, namespace and lease, with every byte going over the socket even where the
     /// daemon's files are at hand.
     pub fn over_socket_only(&self) -> Self {

@@ -15,6 +15,13 @@ use crate::failure::Notice;
 /// The release from which on the CRI plugin reports pins.
 const PINS_SINCE: Release = (1, 7);
 
+/// The tags of the image of pods' sandboxes, by the release from which on it is the default.
+const SANDBOX_IMAGES: [(Release, &str); 4] =
+    [((1, 6), "3.6"), ((1, 7), "3.8"), ((2, 0), "3.10"), ((2, 2), "3.10.1")];
+
+/// The first release of which the default is not known.
+const SANDBOX_IMAGES_UNTIL: Release = (2, 3);
+
 /// What of the CRI plugin's live configuration matters to a pull. Which members are known depends
 /// on the daemon's version.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,6 +43,10 @@ impl Cri {
         Self { client }
     }
 
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Whether the CRI plugin reports pins to the kubelet: containerd 1.6's keeps the label and never
     /// does.
     pub fn reports_pins(&self) -> bool {
@@ -53,6 +64,14 @@ impl Cri {
             )
         };
         (!self.reports_pins()).then(notice)
+    }
+
+    /// The image of pods' sandboxes where nobody says another one, as far as it is known of this release.
+    pub fn default_sandbox_image(&self) -> Option<String> {
+        let (_, tag) =
+            SANDBOX_IMAGES.iter().rev().find(|(release, _)| self.client.is_at_least(*release))?;
+        let is_known = self.client.is_before(SANDBOX_IMAGES_UNTIL);
+        is_known.then(|| format!("registry.k8s.io/pause:{tag}"))
     }
 
     /// What the CRI plugin says about itself; `None` when the daemon has none, as with
@@ -104,7 +123,7 @@ fn snapshotter_at(directory: &str, plugins: &[&Plugin]) -> Option<String> {
 }
 
 /// Without the plugin, its service is unknown to the daemon.
-fn is_absent(error: &Error) -> bool {
+pub(super) fn is_absent(error: &Error) -> bool {
     error.reply().is_some_and(|reply| reply.code == Code::Unimplemented)
 }
 

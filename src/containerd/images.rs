@@ -99,6 +99,37 @@ impl Images {
         last
     }
 
+    /// Gives `image` the label `key`, or takes it from it; its other labels and what it stands for stay as
+    /// they are by now.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] without such an image; when the daemon refuses.
+    pub async fn set_label(
+        &self,
+        image: &Image,
+        key: &str,
+        value: Option<&str>,
+    ) -> Result<(), Error> {
+        let Image { name, target, .. } = image;
+        // A label that is nothing is removed.
+        let label = (key.to_owned(), value.unwrap_or_default().to_owned());
+        let image = api::Image {
+            name: name.clone(),
+            labels: [label].into(),
+            // Not written, since the mask names the label alone, but a daemon looks into it.
+            target: Some(to_wire(target)),
+            created_at: None,
+            updated_at: None,
+        };
+        let update = api::UpdateImageRequest {
+            image: Some(image),
+            update_mask: Some(FieldMask { paths: vec![format!("labels.{key}")] }),
+            source_date_epoch: None,
+        };
+        let operation = format!("label image {name}");
+        self.client.call(operation, self.service().update(update)).await.map(drop)
+    }
+
     /// Deletes `name`; whether it existed. With `sync` the garbage collector runs before this
     /// returns.
     ///

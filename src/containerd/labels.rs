@@ -22,6 +22,7 @@ pub const CRI_IMAGE: (&str, &str) = ("io.cri-containerd.image", "managed");
 pub const PINNED: (&str, &str) = ("io.cri-containerd.pinned", "pinned");
 
 const GC_CONTENT: &str = "containerd.io/gc.ref.content.";
+const GC_ROOT: &str = "containerd.io/gc.root";
 const GC_SNAPSHOT: &str = "containerd.io/gc.ref.snapshot.";
 const DISTRIBUTION_SOURCE: &str = "containerd.io/distribution.source.";
 
@@ -73,6 +74,33 @@ fn gc_kind(child: &Descriptor) -> &'static str {
 /// On an image's configuration: keeps the snapshot `chain` of `snapshotter` as long as the image.
 pub fn gc_snapshot(snapshotter: &str, chain: &ChainId) -> (String, String) {
     (format!("{GC_SNAPSHOT}{snapshotter}"), chain.to_string())
+}
+
+/// The blobs that one with these labels keeps.
+pub fn kept_content(labels: &Labels) -> impl Iterator<Item = Digest> {
+    // `.content.l.0`, `.content/any`, or `.content` alone.
+    let prefix = GC_CONTENT.trim_end_matches('.');
+    labels
+        .iter()
+        .filter(move |(key, _)| {
+            key.strip_prefix(prefix)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '/']))
+        })
+        .filter_map(|(_, value)| value.parse().ok())
+}
+
+/// The snapshots that a blob with these labels keeps: snapshotter and key.
+pub fn kept_snapshots(labels: &Labels) -> impl Iterator<Item = (&str, &str)> {
+    labels.iter().filter_map(|(key, value)| {
+        let name = key.strip_prefix(GC_SNAPSHOT)?;
+        // Several of one snapshotter have something behind its name.
+        Some((name.split('/').next().unwrap_or(name), value.as_str()))
+    })
+}
+
+/// Whether these are the labels of something that is kept for its own sake.
+pub fn is_root(labels: &Labels) -> bool {
+    labels.contains_key(GC_ROOT)
 }
 
 /// On a layer: its diff ID.

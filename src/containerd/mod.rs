@@ -6,7 +6,7 @@
 //! | `address` | which socket |
 //! | `channel`, `client` | the connection; namespace and lease of every call, and noticing a daemon that is gone |
 //! | `blobs` | content: looking, reading, writing with resume and verification |
-//! | `images`, `leases`, `namespaces`, `snapshots` with `snapshot_list`, `containers`, `diff`, `introspection` with `plugin`, `cri` | one service each |
+//! | `images`, `leases`, `namespaces`, `snapshots` with `snapshot_list`, `containers`, `diff`, `introspection` with `plugin`, `cri` with `cri_images` | one service each |
 //! | `services` | the way to them |
 //! | `labels` | the names by which containerd's garbage collector, the kubelet and other tools find things |
 //!
@@ -19,6 +19,7 @@ mod channel;
 mod client;
 mod containers;
 mod cri;
+mod cri_images;
 mod diff;
 mod error;
 mod images;
@@ -37,6 +38,7 @@ pub use blobs::{ContentStore, Info, Ingest, IngestStatus, Opened, ingest_referen
 pub use client::Client;
 pub use containers::Container;
 pub use cri::{Cri, CriStatus};
+pub use cri_images::SeenImage;
 pub use diff::Diff;
 pub use error::{Error, Reply};
 pub use images::{Image, Images};

@@ -25,6 +25,9 @@ pub enum Error {
         /// Of the image.
         digest: Digest,
     },
+    /// Images that somebody wants to keep.
+    #[error("{} {} pinned: nothing was removed", .0.join(", "), if .0.len() == 1 { "is" } else { "are" })]
+    Pinned(Vec<String>),
     /// The beginning of several IDs.
     #[error("{0} is the beginning of several images' IDs")]
     Ambiguous(String),
@@ -37,7 +40,7 @@ impl Diagnose for Error {
     fn failure(&self) -> Failure {
         match self {
             Self::NotFound { .. } => Failure::NotFound,
-            Self::Ambiguous(_) | Self::OtherDigest { .. } => Failure::Usage,
+            Self::Ambiguous(_) | Self::OtherDigest { .. } | Self::Pinned(_) => Failure::Usage,
             Self::Containerd(error) => error.failure(),
         }
     }
@@ -56,6 +59,9 @@ impl Diagnose for Error {
             }),
             Self::OtherDigest { .. } => {
                 Some("give it a tag, or a name without a digest".to_owned())
+            }
+            Self::Pinned(names) => {
+                Some(format!("pullctl unpin {}, or rm --force", names.join(" ")))
             }
             Self::Ambiguous(_) => Some("write more of its digits".to_owned()),
             Self::Containerd(error) => error.hint(),

@@ -9,6 +9,9 @@
 //! | `lookup` | an image by what was typed |
 //! | `tag` | further names for an image |
 //! | `leftovers` | what ended pulls hold, and ending that |
+//! | `pins` | keeping the kubelet's garbage collection away from an image |
+//! | `stock` | all that a namespace holds, and what of it goes with names |
+//! | `unused` | which images nobody uses |
 //! | `removal` | what goes when an image is removed |
 //! | `error` | why that did not work |
 //!
@@ -20,8 +23,11 @@ mod inventory;
 mod leftovers;
 mod lookup;
 mod names;
+mod pins;
 mod removal;
+mod stock;
 mod tag;
+mod unused;
 
 pub use choose::{
     Candidate, Chosen, Entry, MAX_MANIFESTS, NoPlatform, PlatformChoice, choose, entry_for,
@@ -31,5 +37,8 @@ pub use inventory::{StoredImage, keep_present_blobs, load, read_ages};
 pub use leftovers::{Leftover, end, leftovers};
 pub use lookup::{Match, lookup, not_found};
 pub use names::{NameKind, is_found_by_kubelet};
+pub use pins::{pin, unpin};
 pub use removal::Doomed;
+pub use stock::{Freed, Stock};
 pub use tag::tag;
+pub use unused::{Unused, Users};

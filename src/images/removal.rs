@@ -12,7 +12,7 @@ use super::Error;
 use super::inventory::StoredImage;
 use super::lookup::lookup;
 use super::names::{NameKind, all_names, left_over, same_in_repository};
-use crate::containerd::Client;
+use crate::containerd::{Client, Image, labels};
 use crate::reference::without_user_info;
 
 /// What is to be removed.
@@ -45,13 +45,52 @@ impl Doomed {
         Ok(doomed)
     }
 
+    /// All names of `images`.
+    pub fn all_of<'a>(images: impl IntoIterator<Item = &'a StoredImage>) -> Self {
+        let names = images.into_iter().flat_map(|image| all_names(&image.names)).collect();
+        Self { names, missing: Vec::new() }
+    }
+
+    /// The names that go.
+    pub fn names(&self) -> &BTreeSet<String> {
+        &self.names
+    }
+
+    /// Refuses to take pinned names of `images` away.
+    ///
+    /// # Errors
+    /// [`Error::Pinned`] with those of them that people ask for.
+    pub fn spare_pinned(&self, images: &[StoredImage]) -> Result<(), Error> {
+        let is_doomed = |name: &&Image| self.names.contains(&name.name);
+        let mut pinned = Vec::new();
+        for image in images {
+            let doomed = image.names.iter().filter(is_doomed);
+            let mut doomed = doomed.filter(|name| labels::is_pinned(&name.labels));
+            // The first is that of the best kind.
+            pinned.extend(doomed.next().map(|name| name.name.clone()));
+        }
+        if pinned.is_empty() { Ok(()) } else { Err(Error::Pinned(pinned)) }
+    }
+
+    /// That something was asked for which is not there, if so.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn check_missing(&self, client: &Client) -> Result<(), Error> {
+        if self.missing.is_empty() {
+            return Ok(());
+        }
+        let (namespace, missing) = (client.namespace().to_owned(), self.missing.clone());
+        Err(Error::NotFound { namespace, missing, elsewhere: Vec::new() })
+    }
+
     /// Removes them one after the other, and hands each that went to `gone`. What exists is removed
     /// even when something else that was asked for does not exist.
     ///
     /// # Errors
     /// [`Error::NotFound`] after everything else was removed; when the daemon refuses or `gone` does.
     pub async fn remove<E: From<Error>>(
-        self,
+        &self,
         client: &Client,
         mut gone: impl FnMut(&str) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -65,11 +104,7 @@ impl Doomed {
                 gone(name)?;
             }
         }
-        if self.missing.is_empty() {
-            return Ok(());
-        }
-        let namespace = client.namespace().to_owned();
-        Err(Error::NotFound { namespace, missing: self.missing, elsewhere: Vec::new() }.into())
+        Ok(self.check_missing(client)?)
     }
 }
 
@@ -85,7 +120,7 @@ fn find(images: &[StoredImage], text: &str) -> Result<Option<Vec<String>>, Error
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::containerd::{Image, Labels};
+    use crate::containerd::Labels;
     use crate::oci::{Descriptor, Digest, MediaType};
 
     fn image(id: &str, names: &[&str]) -> StoredImage {

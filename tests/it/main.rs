@@ -77,3 +77,4 @@ mod together;
 mod transfers;
 mod transport;
 mod unreachable;
+mod unused;

@@ -49,7 +49,7 @@ impl ContentStore {
         &self.client
     }
 
-    fn service(&self) -> ContentClient<Service> {
+    pub(super) fn service(&self) -> ContentClient<Service> {
         ContentClient::new(self.client.service()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `content` | which blobs there are, their labels, reading them |
+//! | `content` with `content_list` | which blobs there are, their labels, reading them |
 //! | `open`, `turn` | opening an ingest, after whoever writes the same blob |
 //! | `ingest` | one blob being written |
 //! | `write_stream`, `content_file` with `appender` | the ways that its bytes take: gRPC, or the daemon's own file |
@@ -14,6 +14,7 @@ mod appender;
 pub(super) mod blob_file;
 mod content;
 mod content_file;
+mod content_list;
 mod ingest;
 pub(super) mod labelling;
 mod open;
