@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help setup build demo test test-newer bench lint clean-parts
+.PHONY: help setup build image demo test test-newer bench lint clean-parts
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' Makefile | expand -t 20
@@ -12,6 +12,9 @@ setup: ## install Debian packages and containerd 1.6, 1.7 and 2.1 (quick when do
 
 build: setup ## build the release binary
 	$(CARGO) build --release --locked
+
+image: build ## make target/pullctl-image.tar, a container image of pullctl
+	@scripts/image target/release/pullctl target/pullctl-image.tar
 
 demo: build ## pull an image into a containerd of its own and look at it
 	@scripts/demo

@@ -7,6 +7,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use super::completion::{self, CompletionArgs};
 use super::copy::{self, CopyArgs};
 use super::explain::{self, ExplainArgs};
+use super::generate::{self, GenerateArgs};
 use super::groups::GlobalArgs;
 use super::images::{self, ImagesArgs};
 use super::load::{self, LoadArgs};
@@ -17,6 +18,7 @@ use super::pull::{self, PullArgs};
 use super::push::{self, PushArgs};
 use super::rm::{self, RmArgs};
 use super::save::{self, SaveArgs};
+use super::status::{self, StatusArgs};
 use super::tag::{self, TagArgs};
 use super::{Error, Session, foreign};
 
@@ -80,6 +82,10 @@ pub enum Command {
     Logout(LogoutArgs),
     /// Show what a pull would ask, and why; with --probe, what it would find
     Explain(Box<ExplainArgs>),
+    /// Tell what the last round of a seeding did; for probes and monitoring
+    Status(StatusArgs),
+    /// Write what runs pullctl on a cluster's nodes, and manual pages
+    Generate(Box<GenerateArgs>),
     /// Print a completion script for a shell
     Completion(CompletionArgs),
 }
@@ -129,6 +135,8 @@ impl Command {
             | Self::Unpin(_)
             | Self::Tag(_)
             | Self::Logout(_)
+            | Self::Status(_)
+            | Self::Generate(_)
             | Self::Completion(_) => false,
         }
     }
@@ -152,6 +160,8 @@ impl Command {
             Self::Login(args) => login::run(args, session).await,
             Self::Logout(args) => logout::run(args, session).await,
             Self::Explain(args) => explain::run(args, session).await,
+            Self::Status(args) => status::run(args, session),
+            Self::Generate(args) => generate::run(args, Cli::command(), session),
             Self::Completion(args) => completion::run(args, Cli::command(), session),
         }
     }

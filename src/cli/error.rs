@@ -4,6 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::seeding_error::SeedingError;
 use crate::config::StoreError;
 use crate::failure::{Diagnose, Failure};
 use crate::reference::ReferenceError;
@@ -146,6 +147,9 @@ pub enum Error {
     /// What went wrong has been shown already, image by image or as a document.
     #[error("failed")]
     AlreadyTold(Failure),
+    /// A node could not be seeded again and again.
+    #[error(transparent)]
+    Seeding(#[from] SeedingError),
     /// What was typed is no reference.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
@@ -210,6 +214,7 @@ impl Diagnose for Error {
             Self::Interrupted { .. } => Failure::Interrupted,
             Self::AlreadyTold(failure) => *failure,
             Self::Store(error) => error.failure(),
+            Self::Seeding(error) => error.failure(),
             Self::Reference(error) => error.failure(),
             Self::Config(error) => error.failure(),
             Self::Registry(error) => error.failure(),
@@ -269,6 +274,7 @@ impl Diagnose for Error {
             | Self::Empty(_)
             | Self::AlreadyTold(_) => return None,
             Self::Store(error) => return error.hint(),
+            Self::Seeding(error) => return error.hint(),
             Self::Reference(error) => return error.hint(),
             Self::Config(error) => return error.hint(),
             Self::Registry(error) => return error.hint(),

@@ -7,8 +7,10 @@
 //! | `groups` | flags that commands have in common, and what they come to |
 //! | `values` | values of flags that have a form of their own |
 //! | `session` | what a command works with, wired once: streams, daemon, registry, progress, signals |
-//! | `pull`, `push`, `copy`, `save`, `load`, `images`, `rm`, `pin`, `tag`, `login`, `logout`, `explain`, `completion` | one command each: its flags, and what it does |
+//! | `pull`, `push`, `copy`, `save`, `load`, `images`, `rm`, `pin`, `tag`, `status`, `generate`, `login`, `logout`, `explain`, `completion` | one command each: its flags, and what it does |
 //! | `recipe` | the recipe as a command runs it: shown, ended by signals, its failures as one |
+//! | `rounds` | doing the same again and again, and keeping note of it |
+//! | `seeding_error` | why that, or what `generate` writes, did not work |
 //! | `held` | what the other side of an archive has already |
 //! | `sandbox` | the image that pods' sandboxes are made of |
 //! | `foreign` | what the flags of other tools are called here |
@@ -26,6 +28,7 @@ mod error;
 pub mod explain;
 mod explanation;
 mod foreign;
+pub mod generate;
 pub mod groups;
 mod held;
 pub mod images;
@@ -41,9 +44,12 @@ pub mod push;
 mod recipe;
 mod references;
 pub mod rm;
+mod rounds;
 mod sandbox;
 pub mod save;
+mod seeding_error;
 mod session;
+pub mod status;
 pub mod tag;
 #[cfg(test)]
 mod tests;
@@ -62,6 +68,7 @@ use crate::output::{self, Printer};
 use crate::registry;
 pub use command::Cli;
 pub use error::Error;
+pub use seeding_error::SeedingError;
 use session::Session;
 
 /// Longest wait for threads that still write a file when the process ends. What they write is
@@ -74,7 +81,7 @@ pub fn main() -> ExitCode {
     let printer = Printer::standard();
     let traced = cli.command.http_trace().then_some(registry::HTTP_TRACE_TARGET);
     output::start_logs(&printer, cli.global.verbose, traced);
-    let session = Session { global: &cli.global, printer: &printer };
+    let session = Session { global: &cli.global, printer: &printer, observer: None };
     let outcome = runtime().map_err(Error::Runtime).and_then(|runtime| {
         let outcome = runtime.block_on(cli.command.run(&session));
         runtime.shutdown_timeout(SHUTDOWN);

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::groups::{AccessArgs, DownloadArgs, ImageArgs, Located, OutputArgs, PlaceArgs};
+use super::groups::{
+    AccessArgs, DownloadArgs, ImageArgs, Located, OutputArgs, PlaceArgs, RoundsArgs,
+};
 use super::recipe::{self, Work};
-use super::{Error, Session, references};
+use super::{Error, SeedingError, Session, references, rounds};
 use crate::platform::Platform;
 use crate::registry::Registry;
 use crate::transfer::{RegistrySource, Request};
@@ -60,16 +62,35 @@ pub struct PullArgs {
     /// How blobs are fetched.
     #[command(flatten)]
     pub download: DownloadArgs,
+    /// How often, and who is told.
+    #[command(flatten)]
+    pub rounds: RoundsArgs,
     /// What is shown.
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
-/// Pulls all images named by `args`.
+/// Pulls all images named by `args`, as often as they say.
 ///
 /// # Errors
 /// [`Error::AlreadyTold`] when images failed; everything else ends the run before the first image.
 pub(super) async fn run(args: &PullArgs, session: &Session<'_>) -> Result<(), Error> {
+    if args.rounds.interval.is_some() && args.reads_standard_input() {
+        return Err(SeedingError::InputInRounds.into());
+    }
+    rounds::run(&args.rounds, session, async |session| once(args, session).await).await
+}
+
+impl PullArgs {
+    /// Whether anything is read that can't be read a second time.
+    fn reads_standard_input(&self) -> bool {
+        let lists = self.file.iter().any(|path| references::is_standard_input(path));
+        lists || self.access.password_stdin
+    }
+}
+
+/// Pulls them once.
+async fn once(args: &PullArgs, session: &Session<'_>) -> Result<(), Error> {
     let piped = args.access.piped_password(&args.file)?;
     let references = references::read(&args.references, &args.file)?;
     // What was read so far can't be given up: there signals end the process.

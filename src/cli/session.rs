@@ -25,6 +25,8 @@ pub(super) struct Session<'a> {
     pub(super) global: &'a GlobalArgs,
     /// Standard output and standard error.
     pub(super) printer: &'a Printer,
+    /// Who takes the run's events beside what shows them.
+    pub(super) observer: Option<Arc<dyn Sink>>,
 }
 
 impl Session<'_> {
@@ -87,7 +89,8 @@ impl Session<'_> {
 
     /// Starts to show a run.
     pub(super) fn progress(&self, options: Options) -> Arc<Progress> {
-        Progress::start(self.printer, &Options { verbosity: self.global.verbose, ..options })
+        let options = Options { verbosity: self.global.verbose, ..options };
+        Progress::start(self.printer, &options, self.observer.clone())
     }
 
     /// Access to registries, within `policy`, as whom `keychain` says.

@@ -55,6 +55,28 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// All kinds, in the order of their exit codes.
+    const ALL: [Self; 13] = [
+        Self::Other,
+        Self::Usage,
+        Self::NotFound,
+        Self::Authentication,
+        Self::Unreachable,
+        Self::RateLimited,
+        Self::Verification,
+        Self::NoPlatform,
+        Self::Containerd,
+        Self::DiskFull,
+        Self::Batch,
+        Self::Configuration,
+        Self::Interrupted,
+    ];
+
+    /// The kind that ends a process with `code`.
+    pub fn of_exit_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|failure| failure.exit_code() == code)
+    }
+
     /// The process's exit code for this kind.
     pub fn exit_code(self) -> u8 {
         self as u8

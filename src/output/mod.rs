@@ -11,6 +11,7 @@
 //! | `board`, `waits` | what is known of every blob, and who has not answered, for those that draw |
 //! | `screen`, `canvas`, `echo` | the terminal that bars are drawn on |
 //! | `document`, `table`, `units` | results as text or JSON, in columns, and what is in them |
+//! | `tally`, `status` | what a round of seeding came to, and the files that tell of it |
 //! | `logs`, `mode` | log lines; what is shown of all that |
 //!
 //! What is done, and why it failed, is decided elsewhere; here it is only shown.
@@ -30,8 +31,10 @@ mod printer;
 mod progress;
 mod renderer;
 mod screen;
+mod status;
 mod summary;
 mod table;
+mod tally;
 pub mod units;
 mod waits;
 
@@ -40,4 +43,6 @@ pub use logs::start_logs;
 pub use mode::{Options, ProgressMode};
 pub use printer::{Error, Printer};
 pub use progress::Progress;
+pub use status::Status;
 pub use table::table;
+pub use tally::Tally;

@@ -24,6 +24,7 @@ const TICK: Duration = Duration::from_millis(100);
 ///
 /// [`Progress::finish`] must be called before anything else is written and before the process ends.
 pub struct Progress {
+    observer: Option<Arc<dyn Sink>>,
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<Result<(), Error>>>>,
 }
@@ -56,8 +57,12 @@ impl Queue {
 }
 
 impl Progress {
-    /// Starts to show a run.
-    pub fn start(printer: &Printer, options: &Options) -> Arc<Self> {
+    /// Starts to show a run, whose events `observer` takes too.
+    pub fn start(
+        printer: &Printer,
+        options: &Options,
+        observer: Option<Arc<dyn Sink>>,
+    ) -> Arc<Self> {
         let now = Instant::now();
         let mode = options.mode();
         let style = match mode {
@@ -76,10 +81,14 @@ impl Progress {
         };
         let remarks = mode != ProgressMode::Json;
         let ledger = Ledger::new(printer.clone(), style, remarks, options.verb, now);
-        Self::render(renderer, ledger.aside(options.is_stdout_taken))
+        Self::render(renderer, ledger.aside(options.is_stdout_taken), observer)
     }
 
-    fn render(renderer: Box<dyn Renderer>, ledger: Ledger) -> Arc<Self> {
+    fn render(
+        renderer: Box<dyn Renderer>,
+        ledger: Ledger,
+        observer: Option<Arc<dyn Sink>>,
+    ) -> Arc<Self> {
         let shared = Arc::new(Shared::default());
         let queue = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
@@ -88,7 +97,7 @@ impl Progress {
         if let Err(error) = &thread {
             tracing::warn!(%error, "progress and results can't be shown");
         }
-        Arc::new(Self { shared, thread: Mutex::new(thread.ok()) })
+        Arc::new(Self { observer, shared, thread: Mutex::new(thread.ok()) })
     }
 
     /// Shows what should be known of what is about to be done.
@@ -111,6 +120,9 @@ impl Progress {
 
 impl Sink for Progress {
     fn event(&self, event: Event) {
+        if let Some(observer) = &self.observer {
+            observer.event(event.clone());
+        }
         let mut queue = self.shared.lock();
         if !queue.moved.count(&event) {
             queue.push(event);
@@ -213,6 +225,7 @@ mod tests {
         let progress = Progress::start(
             &printer,
             &Options { progress, quiet, verbosity, ..Options::default() },
+            None,
         );
         pull(progress.as_ref());
         progress.finish().unwrap();
@@ -276,7 +289,7 @@ mod tests {
     #[test]
     fn finishing_twice_is_harmless() {
         let (printer, ..) = captured::printer();
-        let progress = Progress::start(&printer, &Options::default());
+        let progress = Progress::start(&printer, &Options::default(), None);
         assert!(progress.finish().is_ok());
         assert!(progress.finish().is_ok());
     }

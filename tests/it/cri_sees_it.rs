@@ -20,22 +20,6 @@ fn busybox(command: &[&str]) -> Image {
         .build()
 }
 
-/// A daemon that starts pods from the image `sandbox`. Test machines often may not protect processes
-/// from the kernel's OOM killer, hence the other setting.
-fn with_sandbox_image(version: Version, sandbox: &str) -> Containerd {
-    let settings = match version {
-        Version::V1_6 | Version::V1_7 => format!(
-            "[plugins.'io.containerd.grpc.v1.cri']\n\
-             sandbox_image = '{sandbox}'\nrestrict_oom_score_adj = true\n"
-        ),
-        Version::V2_1 | Version::Newer => format!(
-            "[plugins.'io.containerd.cri.v1.images'.pinned_images]\nsandbox = '{sandbox}'\n\
-             [plugins.'io.containerd.cri.v1.runtime']\nrestrict_oom_score_adj = true\n"
-        ),
-    };
-    Containerd::configured(version, &settings)
-}
-
 each_version! {
     fn the_kubelet_finds_the_image_by_tag_by_repo_digest_and_by_id(daemon) {
         let registry = Registry::start();
@@ -95,7 +79,7 @@ fn a_pod_that_may_pull_nothing_runs() {
         let registry = FaultyRegistry::start();
         let [sandbox, app] = [busybox(&["/bin/sleep", "100000"]), busybox(&["/bin/sh"])];
         let references = [&sandbox, &app].map(|image| registry.add_new(image));
-        let daemon = &with_sandbox_image(version, &references[0]);
+        let daemon = &Containerd::starting_pods_from(version, &references[0]);
         Pullctl::pull(daemon, &references[0]).args([&references[1]]).run().succeeded();
         let snapshots = Store::new(daemon, KUBERNETES).snapshots();
         for image in [&sandbox, &app] {

@@ -63,6 +63,8 @@ mod save_delta;
 mod save_faults;
 mod save_tools;
 mod secrets;
+mod seeding;
+mod seeding_pods;
 mod silent_daemon;
 mod six_commands;
 mod snapshots;

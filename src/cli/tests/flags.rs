@@ -23,15 +23,23 @@ fn document() -> String {
     let mut text = HEAD.to_owned();
     text.push_str("\n## Every command\n\n");
     text.push_str(&table(definition.get_arguments().filter(|argument| is_told(argument))));
-    for command in definition.get_subcommands() {
-        if command.get_name() != "help" {
-            text.push_str(&section(command));
-        }
-    }
+    sections(&definition, "pullctl", &mut text);
     text
 }
 
-fn section(command: &Command) -> String {
+/// Those of `parent`'s commands, and of theirs.
+fn sections(parent: &Command, called: &str, text: &mut String) {
+    for command in parent.get_subcommands().filter(|command| command.get_name() != "help") {
+        let called = format!("{called} {}", command.get_name());
+        if !command.has_subcommands() {
+            text.push_str(&section(command, &called));
+        }
+        sections(command, &called, text);
+    }
+}
+
+/// The section of `command`, which is called by `called`.
+fn section(command: &Command, called: &str) -> String {
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
     let names: Vec<String> = command
         .get_positionals()
@@ -42,7 +50,7 @@ fn section(command: &Command) -> String {
             if argument.is_required_set() { name } else { format!("[{name}]") }
         })
         .collect();
-    let usage = [vec![format!("pullctl {}", command.get_name())], names].concat().join(" ");
+    let usage = [vec![called.to_owned()], names].concat().join(" ");
     let mut text = format!("\n## `{usage}`\n\n{about}");
     for alias in command.get_visible_aliases() {
         text.push_str(&format!("; also `pullctl {alias}`"));

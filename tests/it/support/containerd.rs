@@ -152,6 +152,22 @@ impl Containerd {
         directory.join("config.toml")
     }
 
+    /// A daemon that starts pods from the image `sandbox`. Test machines often may not protect processes
+    /// from the kernel's OOM killer, hence the other setting.
+    pub(crate) fn starting_pods_from(version: Version, sandbox: &str) -> Self {
+        let settings = match version {
+            Version::V1_6 | Version::V1_7 => format!(
+                "[plugins.'io.containerd.grpc.v1.cri']\n\
+                 sandbox_image = '{sandbox}'\nrestrict_oom_score_adj = true\n"
+            ),
+            Version::V2_1 | Version::Newer => format!(
+                "[plugins.'io.containerd.cri.v1.images'.pinned_images]\nsandbox = '{sandbox}'\n\
+                 [plugins.'io.containerd.cri.v1.runtime']\nrestrict_oom_score_adj = true\n"
+            ),
+        };
+        Self::configured(version, &settings)
+    }
+
     /// Where the daemon keeps content and snapshots.
     pub(crate) fn root(&self) -> PathBuf {
         self.daemon.directory().join("root")

@@ -11,6 +11,7 @@ pub(crate) mod faulty;
 pub(crate) mod harbor;
 pub(crate) mod image;
 pub(crate) mod left;
+pub(crate) mod manifest;
 pub(crate) mod nginx;
 pub(crate) mod pod;
 pub(crate) mod receiver;

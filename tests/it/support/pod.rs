@@ -7,9 +7,10 @@ use containerd_client::tonic::transport::Channel;
 use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
 use k8s_cri::v1::{
     ContainerConfig, ContainerMetadata, ContainerState, ContainerStatusRequest,
-    CreateContainerRequest, ImageSpec, LinuxPodSandboxConfig, LinuxSandboxSecurityContext,
-    NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxMetadata, RemovePodSandboxRequest,
-    RunPodSandboxRequest, StartContainerRequest, StopPodSandboxRequest,
+    CreateContainerRequest, ExecSyncRequest, ImageSpec, LinuxPodSandboxConfig,
+    LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption, PodSandboxConfig,
+    PodSandboxMetadata, RemovePodSandboxRequest, RunPodSandboxRequest, StartContainerRequest,
+    StopContainerRequest, StopPodSandboxRequest,
 };
 
 use super::block_on;
@@ -68,22 +69,9 @@ impl<'a> Pod<'a> {
             metadata: Some(ContainerMetadata { name: super::unique("container"), attempt: 0 }),
             image: Some(ImageSpec { image: image.to_owned(), ..ImageSpec::default() }),
             command: command.iter().map(|&word| word.to_owned()).collect(),
-            log_path: LOG.to_owned(),
             ..ContainerConfig::default()
         };
-        let request = CreateContainerRequest {
-            pod_sandbox_id: self.id.clone(),
-            config: Some(config),
-            sandbox_config: Some(self.config.clone()),
-        };
-        let id = block_on(async {
-            let mut runtime = runtime(self.daemon).await;
-            let created = runtime.create_container(request).await;
-            let id = created.expect("the container is created").into_inner().container_id;
-            let start = StartContainerRequest { container_id: id.clone() };
-            runtime.start_container(start).await.expect("the container starts");
-            id
-        });
+        let id = self.start(config);
         let code = self.daemon.wait_until("the container's end", || self.exit_code(&id));
         assert_eq!(code, 0, "of {command:?}");
         // The CRI may tell the end before its log is written.
@@ -94,7 +82,49 @@ impl<'a> Pod<'a> {
         })
     }
 
-    fn exit_code(&self, container: &str) -> Option<i32> {
+    /// Creates and starts a container, whose output goes into the pod's log.
+    pub(crate) fn start(&self, config: ContainerConfig) -> String {
+        let request = CreateContainerRequest {
+            pod_sandbox_id: self.id.clone(),
+            config: Some(ContainerConfig { log_path: LOG.to_owned(), ..config }),
+            sandbox_config: Some(self.config.clone()),
+        };
+        block_on(async {
+            let mut runtime = runtime(self.daemon).await;
+            let created = runtime.create_container(request).await;
+            let id = created.expect("the container is created").into_inner().container_id;
+            let start = StartContainerRequest { container_id: id.clone() };
+            runtime.start_container(start).await.expect("the container starts");
+            id
+        })
+    }
+
+    /// Runs a command in a container, as an exec probe does: its exit code.
+    pub(crate) fn exec(&self, container: &str, command: &[String]) -> i32 {
+        let request = ExecSyncRequest {
+            container_id: container.to_owned(),
+            cmd: command.to_vec(),
+            timeout: 10,
+        };
+        let answer = block_on(async { runtime(self.daemon).await.exec_sync(request).await });
+        answer.expect("the command can be run").into_inner().exit_code
+    }
+
+    /// Ends a container by its signal and answers its exit code.
+    pub(crate) fn stop(&self, container: &str) -> i32 {
+        let request = StopContainerRequest { container_id: container.to_owned(), timeout: 30 };
+        let answer = block_on(async { runtime(self.daemon).await.stop_container(request).await });
+        answer.expect("the container ends");
+        self.exit_code(container).expect("it has ended")
+    }
+
+    /// What the containers have written so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.logs.join(LOG)).unwrap_or_default()
+    }
+
+    /// The exit code of a container that has ended.
+    pub(crate) fn exit_code(&self, container: &str) -> Option<i32> {
         let container_id = container.to_owned();
         let request = ContainerStatusRequest { container_id, verbose: false };
         let answer = block_on(async { runtime(self.daemon).await.container_status(request).await });

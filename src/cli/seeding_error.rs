@@ -1,0 +1,56 @@
+//! Why a node could not be seeded, or nobody told of it.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::failure::{Diagnose, Failure, is_disk_full};
+
+/// Why a node could not be seeded, or nobody told of it.
+#[derive(Debug, thiserror::Error)]
+pub enum SeedingError {
+    /// A list that no ConfigMap takes.
+    #[error("the list of images has {0} bytes, and a ConfigMap takes a million")]
+    LongForConfigMap(usize),
+    /// A file of ours can't be written.
+    #[error("cannot write {}", path.display())]
+    NotNoted {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Nobody has noted how seeding went, or not there.
+    #[error("cannot read the status {}", path.display())]
+    NoStatus {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Standard input can't be read twice.
+    #[error("standard input can't be read again in the next round")]
+    InputInRounds,
+}
+
+impl Diagnose for SeedingError {
+    fn failure(&self) -> Failure {
+        match self {
+            Self::LongForConfigMap(_) | Self::InputInRounds => Failure::Usage,
+            Self::NotNoted { source, .. } if is_disk_full(source) => Failure::DiskFull,
+            Self::NoStatus { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Failure::NotFound
+            }
+            Self::NotNoted { .. } | Self::NoStatus { .. } => Failure::Other,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::LongForConfigMap(_) => "make two seedings of it, with a --name each",
+            Self::NotNoted { .. } => "name a file in a directory that can be written",
+            Self::NoStatus { .. } => "name the file that pullctl pull --status-file keeps",
+            Self::InputInRounds => "put the images into a file",
+        };
+        Some(hint.to_owned())
+    }
+}

@@ -1,0 +1,137 @@
+//! The pods that `pullctl generate` describes, run by the CRI of each daemon: they seed the node that
+//! they run on.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, PodSpec};
+use serde_json::json;
+
+use crate::support::cli::Pullctl;
+use crate::support::containerd::{Containerd, KUBERNETES, Version};
+use crate::support::cri::Cri;
+use crate::support::image::{Family, Image, Layer, Recipe};
+use crate::support::manifest;
+use crate::support::pod::Pod;
+use crate::support::registry::Registry;
+use crate::support::store::Store;
+
+/// The name by which the pods have pullctl's image.
+const PULLCTL: &str = "localhost/pullctl:test";
+
+/// pullctl's own image, made once for all tests as `make image` makes it.
+fn pullctl_image() -> &'static PathBuf {
+    static ARCHIVE: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
+    let (_, archive) = ARCHIVE.get_or_init(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let archive = directory.path().join("pullctl.tar");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/image");
+        let made = Command::new(script)
+            .arg(env!("CARGO_BIN_EXE_pullctl"))
+            .args([archive.to_str().unwrap(), PULLCTL])
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        (directory, archive)
+    });
+    archive
+}
+
+/// A daemon that has pullctl's image and starts pods of `registry`'s sandbox image.
+fn node(version: Version, registry: &Registry) -> Containerd {
+    let sandbox = Recipe::new(vec![Layer::busybox()])
+        .family(Family::Docker)
+        .config("config", json!({ "Cmd": ["/bin/sleep", "100000"], "Env": ["PATH=/bin"] }))
+        .build();
+    let sandbox = registry.push_new(&sandbox);
+    let node = Containerd::starting_pods_from(version, &sandbox);
+    Pullctl::pull(&node, &sandbox).run().succeeded();
+    Pullctl::new().on(&node).args(["load", "-i"]).args([pullctl_image()]).run().succeeded();
+    Cri::new(&node).image_soon(&sandbox);
+    node
+}
+
+/// What `pullctl generate` prints for this node: the list, and what comes after it.
+fn generated(node: &Containerd, words: &[&str]) -> (ConfigMap, String) {
+    let printed = Pullctl::new()
+        .on(node)
+        .args(["generate"])
+        .args(words)
+        .args(["--image", PULLCTL, "--splay", "1ms"])
+        .args(["--containerd-root".into(), node.root()])
+        .run()
+        .succeeded();
+    let (list, workload) = printed.stdout.split_once("---\n").unwrap();
+    (serde_saphyr::from_str(list).unwrap(), workload.to_owned())
+}
+
+/// Runs the pod until the readiness probe is content, or it has ended, and answers its exit code.
+fn seed(node: &Containerd, spec: &PodSpec, list: &ConfigMap) -> i32 {
+    let image = Cri::new(node).image_soon(spec.containers[0].image.as_ref().unwrap());
+    let pod = Pod::run(node);
+    let scratch = node.scratch("volumes");
+    let container = pod.start(manifest::container(spec, list, &image.id, &scratch));
+    let Some(probe) = &spec.containers[0].readiness_probe else {
+        return node.wait_until("the pod's end", || pod.exit_code(&container));
+    };
+    let command = probe.exec.as_ref().unwrap().command.as_ref().unwrap();
+    node.wait_until("the probe", || {
+        assert_eq!(pod.exit_code(&container), None, "{}", pod.log());
+        (pod.exec(&container, command) == 0).then_some(())
+    });
+    let code = pod.stop(&container);
+    assert!(pod.log().contains("\"event\":\"finished\""), "{}", pod.log());
+    code
+}
+
+#[test]
+fn a_daemonsets_pod_seeds_its_node_by_both_unpackers_waits_and_ends_when_told() {
+    for version in Version::ALL {
+        let registry = Registry::start();
+        let node = node(version, &registry);
+        for unpacker in ["daemon", "direct"] {
+            let layers = vec![Layer::busybox(), Layer::file(unpacker, b"seeded")];
+            let wanted = Recipe::new(layers).build();
+            let reference = registry.push_new(&wanted);
+            let words = ["daemonset", "--pin", "--unpacker", unpacker, &reference];
+            let (list, daemon_set) = generated(&node, &words);
+            let daemon_set: DaemonSet = serde_saphyr::from_str(&daemon_set).unwrap();
+            let spec = daemon_set.spec.unwrap().template.spec.unwrap();
+            assert_eq!(seed(&node, &spec, &list), 0, "{version} {unpacker}");
+            let store = Store::new(&node, KUBERNETES);
+            assert!(store.images().contains_key(&reference), "{version} {unpacker}");
+            assert!(store.snapshots()[&wanted.chain_id()].committed, "{version} {unpacker}");
+        }
+    }
+}
+
+#[test]
+fn a_jobs_pod_ends_with_the_exit_code_of_its_seeding() {
+    let registry = Registry::start();
+    let node = node(Version::V2_1, &registry);
+    let reference = registry.push_new(&Image::small());
+    let absent = format!("{}/no/such:image", registry.authority());
+    for (reference, code) in [(&reference, 0), (&absent, 3)] {
+        let (list, job) = generated(&node, &["job", reference]);
+        let job: Job = serde_saphyr::from_str(&job).unwrap();
+        let spec = job.spec.unwrap().template.spec.unwrap();
+        assert_eq!(seed(&node, &spec, &list), code);
+    }
+}
+
+#[test]
+fn pullctls_image_runs_as_nobody() {
+    let archive = pullctl_image();
+    let listed = Pullctl::new().args(["load", "--list", "-i"]).args([archive]).run().succeeded();
+    assert!(listed.stdout.contains(PULLCTL), "{}", listed.stdout);
+    let shown = Command::new("skopeo")
+        .args(["inspect", "--config", &format!("oci-archive:{}", archive.display())])
+        .output()
+        .unwrap();
+    let config: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!(config["config"]["User"], "65532:65532");
+    assert_eq!(config["config"]["Entrypoint"], json!(["/pullctl"]));
+}
