@@ -13,11 +13,13 @@
 //! | [`unpack`] | layers into snapshots |
 //! | [`images`] | what a containerd namespace holds |
 //! | [`transfer`] | the recipe |
+//! | [`check`] | what an image consists of, and whether all of it is there and right |
 //! | [`output`], [`cli`] | what people and scripts see and type |
 //!
 //! `tests/architecture` holds which of them may know which.
 
 pub mod archive;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod containerd;

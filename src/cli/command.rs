@@ -10,6 +10,7 @@ use super::explain::{self, ExplainArgs};
 use super::generate::{self, GenerateArgs};
 use super::groups::GlobalArgs;
 use super::images::{self, ImagesArgs};
+use super::inspect::{self, InspectArgs};
 use super::load::{self, LoadArgs};
 use super::login::{self, LoginArgs};
 use super::logout::{self, LogoutArgs};
@@ -76,6 +77,8 @@ pub enum Command {
     Unpin(PinArgs),
     /// Give an image in containerd further names
     Tag(TagArgs),
+    /// Show what an image consists of, in containerd or in its registry
+    Inspect(Box<InspectArgs>),
     /// Log in to a registry, and store the login where docker does
     Login(Box<LoginArgs>),
     /// Forget the login for a registry
@@ -126,6 +129,7 @@ impl Command {
             Self::Save(args) => args.access.transport.http_trace,
             Self::Push(args) => args.access.transport.http_trace,
             Self::Copy(args) => args.access.transport.http_trace,
+            Self::Inspect(args) => args.access.transport.http_trace,
             Self::Login(args) => args.transport.http_trace,
             Self::Explain(args) => args.probe.http_trace,
             Self::Load(_)
@@ -157,6 +161,7 @@ impl Command {
             Self::Pin(args) => pin::run(args, Change::Pin, session).await,
             Self::Unpin(args) => pin::run(args, Change::Unpin, session).await,
             Self::Tag(args) => tag::run(args, session).await,
+            Self::Inspect(args) => inspect::run(args, session).await,
             Self::Login(args) => login::run(args, session).await,
             Self::Logout(args) => logout::run(args, session).await,
             Self::Explain(args) => explain::run(args, session).await,

@@ -56,6 +56,9 @@ pub enum Error {
         /// What there is.
         listed: Vec<String>,
     },
+    /// An index without images, where one is to be compared.
+    #[error("{0} has no image that could be compared")]
+    NothingToCompare(String),
     /// `--all-tags` with a tag.
     #[error("{0} has a tag, and --all-tags means all of them")]
     TagWithAllTags(String),
@@ -190,6 +193,7 @@ impl Diagnose for Error {
             | Self::NoImages
             | Self::TagWithAllTags(_)
             | Self::NoDestinationName
+            | Self::NothingToCompare(_)
             | Self::ReferrersElsewhere
             | Self::NoFile(_)
             | Self::NotOneImage { tag: None, .. }
@@ -234,6 +238,7 @@ impl Diagnose for Error {
             Self::NoFile(_) => "unpack it first, or bring it into containerd with pullctl load",
             Self::ReferrersElsewhere => "leave --referrers out: other places list none",
             Self::NoDestinationName => "write oci:DIR:TAG",
+            Self::NothingToCompare(_) => "name images, or a platform with --platform",
             Self::NotOneImage { listed, .. } if listed.is_empty() => {
                 "copy or pull an image into it first"
             }

@@ -8,6 +8,7 @@
 //! | `values` | values of flags that have a form of their own |
 //! | `session` | what a command works with, wired once: streams, daemon, registry, progress, signals |
 //! | `pull`, `push`, `copy`, `save`, `load`, `images`, `rm`, `pin`, `tag`, `status`, `generate`, `login`, `logout`, `explain`, `completion` | one command each: its flags, and what it does |
+//! | `inspect` | what an image consists of: one command, too |
 //! | `recipe` | the recipe as a command runs it: shown, ended by signals, its failures as one |
 //! | `rounds` | doing the same again and again, and keeping note of it |
 //! | `seeding_error` | why that, or what `generate` writes, did not work |
@@ -18,10 +19,12 @@
 //! | `location` | where an image is or goes, as users of skopeo write it |
 //! | `explanation` | what a pull would do, as a document |
 //! | `probed` | what a probe found, as lines |
+//! | `inspection`, `comparison`, `listing` | what an image consists of, what is different between two, and what a registry lists, as documents |
 //! | `prompt` | questions to somebody at the terminal |
 //! | `error` | why a command could not be carried out |
 
 pub mod command;
+mod comparison;
 pub mod completion;
 pub mod copy;
 mod error;
@@ -32,6 +35,9 @@ pub mod generate;
 pub mod groups;
 mod held;
 pub mod images;
+pub mod inspect;
+mod inspection;
+mod listing;
 pub mod load;
 mod location;
 pub mod login;

@@ -103,6 +103,11 @@ pub fn is_root(labels: &Labels) -> bool {
     labels.contains_key(GC_ROOT)
 }
 
+/// The snapshotters for which a configuration with these labels keeps snapshots.
+pub fn snapshotters(labels: &Labels) -> impl Iterator<Item = &str> {
+    kept_snapshots(labels).map(|(snapshotter, _)| snapshotter)
+}
+
 /// On a layer: its diff ID.
 pub fn uncompressed(diff_id: &DiffId) -> (String, String) {
     (UNCOMPRESSED.to_owned(), diff_id.to_string())

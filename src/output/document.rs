@@ -1,4 +1,4 @@
-//! Results that are both lines for people and JSON for scripts.
+//! Results that are both lines for people and JSON, or YAML, for scripts.
 
 use std::fmt::Display;
 
@@ -15,12 +15,18 @@ pub enum Form {
     JsonLine,
     /// As JSON, indented.
     Json,
+    /// As YAML.
+    Yaml,
 }
 
 /// `document` in `form`, with nothing in it that steers a terminal.
 pub fn document(document: &(impl Display + Serialize), form: Form) -> String {
     let json = match form {
-        Form::Text => return harmless(&document.to_string()).into_owned(),
+        Form::Text => return harmless(document.to_string().trim_end()).into_owned(),
+        Form::Yaml => {
+            let yaml = serde_saphyr::to_string(document).unwrap_or_default();
+            return harmless(yaml.trim_end()).into_owned();
+        }
         Form::JsonLine => serde_json::to_string(document),
         Form::Json => serde_json::to_string_pretty(document),
     };

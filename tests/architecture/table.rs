@@ -15,6 +15,7 @@ pub(crate) const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("unpack", &["containerd", "tar"]),
     ("images", &["containerd"]),
     ("transfer", &["config", "registry", "containerd", "layout", "archive", "unpack", "images"]),
+    ("check", &["containerd", "images", "transfer"]),
     ("output", &[]),
     (
         "cli",
@@ -27,6 +28,7 @@ pub(crate) const MAY_IMPORT: &[(&str, &[&str])] = &[
             "unpack",
             "images",
             "transfer",
+            "check",
             "output",
         ],
     ),

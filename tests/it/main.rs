@@ -33,6 +33,7 @@ mod hosts_files;
 mod hosts_tables;
 mod images_more;
 mod images_rm;
+mod inspect;
 mod ipv6;
 mod layers;
 mod layout;

@@ -19,6 +19,7 @@ fn every_command_says_what_it_waits_for_and_gives_up() {
             ["images", "-q"].as_slice(),
             &["pull", "127.0.0.1:1/a:1"],
             &["rm", "a"],
+            &["inspect", "a"],
             &["explain", "127.0.0.1:1/a:1"],
         ] {
             scope.spawn(move || {
