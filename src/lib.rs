@@ -10,6 +10,7 @@
 //! | [`registry`] | HTTP to registries |
 //! | [`containerd`], [`layout`] | the two destinations |
 //! | [`archive`] | whole images in one file |
+//! | [`lists`] | lists of images, in the forms that people have |
 //! | [`unpack`] | layers into snapshots |
 //! | [`images`] | what a containerd namespace holds |
 //! | [`transfer`] | the recipe |
@@ -26,6 +27,7 @@ pub mod containerd;
 pub mod failure;
 pub mod images;
 pub mod layout;
+pub mod lists;
 pub mod oci;
 pub mod output;
 pub mod platform;

@@ -17,6 +17,7 @@ use super::logout::{self, LogoutArgs};
 use super::pin::{self, Change, PinArgs};
 use super::pull::{self, PullArgs};
 use super::push::{self, PushArgs};
+use super::refs::{self, RefsArgs};
 use super::rm::{self, RmArgs};
 use super::save::{self, SaveArgs};
 use super::status::{self, StatusArgs};
@@ -69,6 +70,8 @@ pub enum Command {
     /// List the images in containerd
     #[command(visible_alias = "ls")]
     Images(ImagesArgs),
+    /// Show which images lists and manifests name, and where
+    Refs(RefsArgs),
     /// Remove images from containerd, under all their names
     Rm(RmArgs),
     /// Keep the kubelet's image garbage collection away from images in containerd
@@ -134,6 +137,7 @@ impl Command {
             Self::Explain(args) => args.probe.http_trace,
             Self::Load(_)
             | Self::Images(_)
+            | Self::Refs(_)
             | Self::Rm(_)
             | Self::Pin(_)
             | Self::Unpin(_)
@@ -157,6 +161,7 @@ impl Command {
             Self::Copy(args) => copy::run(args, session).await,
             Self::Load(args) => load::run(args, session).await,
             Self::Images(args) => images::run(args, session).await,
+            Self::Refs(args) => refs::run(args, session).await,
             Self::Rm(args) => rm::run(args, session).await,
             Self::Pin(args) => pin::run(args, Change::Pin, session).await,
             Self::Unpin(args) => pin::run(args, Change::Unpin, session).await,

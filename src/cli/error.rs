@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::seeding_error::SeedingError;
+use super::wanted::WantedError;
 use crate::config::StoreError;
 use crate::failure::{Diagnose, Failure};
 use crate::reference::ReferenceError;
@@ -16,27 +17,6 @@ pub enum Error {
     /// The machine has no threads or file descriptors left.
     #[error("cannot start")]
     Runtime(#[source] io::Error),
-    /// A list of references can't be read.
-    #[error("cannot read the list of images {}", path.display())]
-    List {
-        /// The file, `-` for standard input.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// A line of a list is no reference.
-    #[error("{}:{line}: not an image reference", path.display())]
-    ListLine {
-        /// The file, `-` for standard input.
-        path: PathBuf,
-        /// Counted from 1.
-        line: usize,
-        /// The rule that it breaks.
-        source: ReferenceError,
-    },
-    /// The lists named on the command line hold nothing.
-    #[error("no image to pull: the lists are empty")]
-    NoImages,
     /// An archive that can be read once only.
     #[error("{} is no file that can be read at any place", .0.display())]
     NoFile(PathBuf),
@@ -156,6 +136,9 @@ pub enum Error {
     /// What was typed is no reference.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
+    /// What is wanted can't be told.
+    #[error(transparent)]
+    Wanted(#[from] WantedError),
     /// A file of settings cannot be obeyed.
     #[error(transparent)]
     Config(#[from] config::Error),
@@ -188,10 +171,7 @@ fn not_one(place: &Path, tag: Option<&str>, listed: &[String]) -> String {
 impl Diagnose for Error {
     fn failure(&self) -> Failure {
         match self {
-            Self::List { .. }
-            | Self::ListLine { .. }
-            | Self::NoImages
-            | Self::TagWithAllTags(_)
+            Self::TagWithAllTags(_)
             | Self::NoDestinationName
             | Self::NothingToCompare(_)
             | Self::ReferrersElsewhere
@@ -220,6 +200,7 @@ impl Diagnose for Error {
             Self::Store(error) => error.failure(),
             Self::Seeding(error) => error.failure(),
             Self::Reference(error) => error.failure(),
+            Self::Wanted(error) => error.failure(),
             Self::Config(error) => error.failure(),
             Self::Registry(error) => error.failure(),
             Self::Containerd(error) => error.failure(),
@@ -231,7 +212,6 @@ impl Diagnose for Error {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::NoImages => "put one reference on each line",
             Self::SeveralRegistries(..) => {
                 "pull the images of each registry by a command of its own"
             }
@@ -272,15 +252,13 @@ impl Diagnose for Error {
                 return Some(format!("it has {}", namespaces.join(", ")));
             }
             Self::Interrupted { hint } => return hint.map(str::to_owned),
-            Self::ListLine { source, .. } => return source.hint(),
-            Self::Runtime(_)
-            | Self::List { .. }
-            | Self::NotRead { .. }
-            | Self::Empty(_)
-            | Self::AlreadyTold(_) => return None,
+            Self::Runtime(_) | Self::NotRead { .. } | Self::Empty(_) | Self::AlreadyTold(_) => {
+                return None;
+            }
             Self::Store(error) => return error.hint(),
             Self::Seeding(error) => return error.hint(),
             Self::Reference(error) => return error.hint(),
+            Self::Wanted(error) => return error.hint(),
             Self::Config(error) => return error.hint(),
             Self::Registry(error) => return error.hint(),
             Self::Containerd(error) => return error.hint(),

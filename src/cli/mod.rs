@@ -7,7 +7,7 @@
 //! | `groups` | flags that commands have in common, and what they come to |
 //! | `values` | values of flags that have a form of their own |
 //! | `session` | what a command works with, wired once: streams, daemon, registry, progress, signals |
-//! | `pull`, `push`, `copy`, `save`, `load`, `images`, `rm`, `pin`, `tag`, `status`, `generate`, `login`, `logout`, `explain`, `completion` | one command each: its flags, and what it does |
+//! | `pull`, `push`, `copy`, `save`, `load`, `images`, `refs`, `rm`, `pin`, `tag`, `status`, `generate`, `login`, `logout`, `explain`, `completion` | one command each: its flags, and what it does |
 //! | `inspect` | what an image consists of: one command, too |
 //! | `recipe` | the recipe as a command runs it: shown, ended by signals, its failures as one |
 //! | `rounds` | doing the same again and again, and keeping note of it |
@@ -15,7 +15,7 @@
 //! | `held` | what the other side of an archive has already |
 //! | `sandbox` | the image that pods' sandboxes are made of |
 //! | `foreign` | what the flags of other tools are called here |
-//! | `references` | images as typed and as listed in files |
+//! | `wanted` | images as typed and as listed in files |
 //! | `location` | where an image is or goes, as users of skopeo write it |
 //! | `explanation` | what a pull would do, as a document |
 //! | `probed` | what a probe found, as lines |
@@ -48,7 +48,7 @@ mod prompt;
 pub mod pull;
 pub mod push;
 mod recipe;
-mod references;
+pub mod refs;
 pub mod rm;
 mod rounds;
 mod sandbox;
@@ -60,6 +60,7 @@ pub mod tag;
 #[cfg(test)]
 mod tests;
 pub mod values;
+mod wanted;
 
 use std::io;
 use std::num::NonZero;

@@ -1,17 +1,17 @@
 //! `pullctl pull`: images from registries into containerd, or into an OCI image layout.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
 
 use super::groups::{
-    AccessArgs, DownloadArgs, ImageArgs, Located, OutputArgs, PlaceArgs, RoundsArgs,
+    AccessArgs, DownloadArgs, ImageArgs, ListArgs, OutputArgs, PlaceArgs, RoundsArgs,
 };
 use super::recipe::{self, Work};
-use super::{Error, SeedingError, Session, references, rounds};
+use super::wanted::Wanted;
+use super::{Error, SeedingError, Session, rounds};
+use crate::lists;
 use crate::platform::Platform;
-use crate::registry::Registry;
 use crate::transfer::{RegistrySource, Request};
 
 const PULL_EXAMPLES: &str = "\
@@ -41,14 +41,9 @@ const GOES_ON: &str = "run the same command again: the pull goes on where it sto
 #[derive(Debug, Args)]
 #[command(after_long_help = PULL_EXAMPLES)]
 pub struct PullArgs {
-    /// Images, as docker and containerd write them: busybox, host:5000/a/b:tag, name@sha256:…
-    #[arg(value_name = "REF", required_unless_present = "file")]
-    pub references: Vec<String>,
-
-    /// File with one reference a line, - for standard input; blank lines and lines that begin with
-    /// # are skipped. Can be repeated
-    #[arg(short, long, value_name = "FILE")]
-    pub file: Vec<PathBuf>,
+    /// Which images.
+    #[command(flatten)]
+    pub lists: ListArgs,
 
     /// What to pull and how.
     #[command(flatten)]
@@ -84,42 +79,52 @@ pub(super) async fn run(args: &PullArgs, session: &Session<'_>) -> Result<(), Er
 impl PullArgs {
     /// Whether anything is read that can't be read a second time.
     fn reads_standard_input(&self) -> bool {
-        let lists = self.file.iter().any(|path| references::is_standard_input(path));
+        let lists = self.lists.file.iter().any(|path| lists::is_standard_input(path));
         lists || self.access.password_stdin
     }
 }
 
 /// Pulls them once.
 async fn once(args: &PullArgs, session: &Session<'_>) -> Result<(), Error> {
-    let piped = args.access.piped_password(&args.file)?;
-    let references = references::read(&args.references, &args.file)?;
+    let piped = args.access.piped_password(&args.lists.file)?;
+    let batch = args.lists.read()?;
     // What was read so far can't be given up: there signals end the process.
     let mut signals = session.catch_signals(Some(GOES_ON));
     let place = signals.or(args.place.find(session)).await?;
     let node = args.access.registry.node(place.daemon())?;
-    let (images, notices) = args.access.registry.locate(references, &node)?;
+    let sources = || batch.images.iter().map(|wanted| &wanted.source);
+    let (located, notices) = args.access.registry.locate(sources().cloned().collect(), &node)?;
     let configured = node.containerd.as_ref().and_then(|config| config.snapshotter.clone());
-    let named = images.iter().map(|image| &image.reference);
-    let keychain = signals.or(args.access.registry.keychain(named.clone(), node, piped)).await??;
+    let keychain = signals.or(args.access.registry.keychain(sources(), node, piped)).await??;
 
     let progress = session.progress(args.output.options());
-    progress.warn(notices);
+    progress.warn(batch.notices.iter().cloned().chain(notices));
     let work = async {
-        let sink = place.sink(named, configured, &progress, session).await?;
+        let names = batch.images.iter().map(|wanted| &wanted.name);
+        let sink = place.sink(names, configured, &progress, session).await?;
         let policy = args.download.policy(&args.access.transport);
         let registry = session.registry(policy, keychain, &progress)?;
-        let images = images.iter().map(|image| request(args, image, &registry)).collect();
-        Ok(Work { images, sink, concurrency: args.download.concurrency, is_whole: false })
+        let images = batch.images.iter().zip(&located).map(|(wanted, located)| {
+            let source = RegistrySource::new(&registry, located.hosts.clone(), &wanted.source);
+            request(args, wanted, source)
+        });
+        Ok(Work {
+            images: images.collect(),
+            sink,
+            concurrency: args.download.concurrency,
+            is_whole: false,
+        })
     };
     recipe::carry_out(work, &progress, &mut signals).await
 }
 
-/// The transfer that brings the image from `registry`, under the name that it has there.
-fn request(args: &PullArgs, image: &Located, registry: &Registry) -> Request {
-    let Located { reference, hosts } = image;
+/// The transfer that brings the image from `source`, under the name that is wanted.
+fn request(args: &PullArgs, wanted: &Wanted, source: RegistrySource) -> Request {
+    let mut names = args.place.store.names(&wanted.name);
+    names.pin |= wanted.pin;
     Request {
-        source: Arc::new(RegistrySource::new(registry, hosts.clone(), reference)),
-        names: Arc::new(args.place.store.names(reference)),
-        platforms: args.image.choice(Platform::host()),
+        source: Arc::new(source),
+        names: Arc::new(names),
+        platforms: wanted.choice(&args.image, Platform::host()),
     }
 }

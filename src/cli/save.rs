@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use clap::{Arg, Args, Command, ValueEnum};
 
-use super::groups::{AccessArgs, DownloadArgs, ImageArgs, Located, OutputArgs};
+use super::groups::{AccessArgs, DownloadArgs, ImageArgs, OutputArgs};
 use super::held::Held;
 use super::recipe::{self, Work};
-use super::{Error, Session, references};
+use super::wanted::{self, Wanted};
+use super::{Error, Session};
 use crate::archive::{Form, Target, Wrapping};
 use crate::output::Options;
 use crate::platform::Platform;
 use crate::progress::{self, Verb};
-use crate::reference::Reference;
 use crate::transfer::{
     self, ArchiveSink, ContainerdSource, Names, RegistrySource, Request, Source,
 };
@@ -52,8 +52,7 @@ pub struct SaveArgs {
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
 
-    /// File with one reference a line, - for standard input; blank lines and lines that begin with
-    /// # are skipped. Can be repeated
+    /// File with images, - for standard input: one a line, or Kubernetes manifests. Can be repeated
     #[arg(short, long, value_name = "FILE")]
     pub file: Vec<PathBuf>,
 
@@ -159,19 +158,19 @@ async fn from_containerd(
     sink: Arc<ArchiveSink>,
     session: &Session<'_>,
 ) -> Result<(), Error> {
-    let references = references::read(&args.references, &args.file)?;
+    let batch = wanted::read(&args.references, &args.file)?;
     let mut signals = session.catch_signals(None);
     let progress = session.progress(options);
     let work = async {
         let client = session.connect().await?;
         sink.leave_out(held.all_blobs(&client).await?);
-        let request = |reference: &Reference| {
-            let (name, told) = (reference.to_string(), Arc::clone(&progress));
+        let request = |wanted: &Wanted| {
+            let (name, told) = (wanted.name.to_string(), Arc::clone(&progress));
             let source =
                 ContainerdSource::new(client.clone(), name, told as Arc<dyn progress::Sink>);
-            request(args, reference, Arc::new(source))
+            request(args, wanted, Arc::new(source))
         };
-        let images = references.iter().map(request).collect();
+        let images = batch.images.iter().map(request).collect();
         Ok(Work { images, sink, concurrency: 1, is_whole: true })
     };
     recipe::carry_out(work, &progress, &mut signals).await
@@ -184,20 +183,20 @@ async fn from_registries(
     session: &Session<'_>,
 ) -> Result<(), Error> {
     let piped = args.access.piped_password(&args.file)?;
-    let references = references::read(&args.references, &args.file)?;
+    let batch = wanted::read(&args.references, &args.file)?;
     let mut signals = session.catch_signals(None);
     let node = args.access.registry.node(None)?;
-    let (images, notices) = args.access.registry.locate(references, &node)?;
-    let named = images.iter().map(|image| &image.reference);
-    let keychain = signals.or(args.access.registry.keychain(named, node, piped)).await??;
+    let sources = || batch.images.iter().map(|wanted| &wanted.source);
+    let (located, notices) = args.access.registry.locate(sources().cloned().collect(), &node)?;
+    let keychain = signals.or(args.access.registry.keychain(sources(), node, piped)).await??;
     let progress = session.progress(options);
-    progress.warn(notices);
+    progress.warn(batch.notices.iter().cloned().chain(notices));
     let work = async {
         let policy = args.download.policy(&args.access.transport);
         let registry = session.registry(policy, keychain, &progress)?;
-        let images = images.iter().map(|Located { reference, hosts }| {
-            let source = RegistrySource::new(&registry, hosts.clone(), reference);
-            request(args, reference, Arc::new(source))
+        let images = batch.images.iter().zip(&located).map(|(wanted, located)| {
+            let source = RegistrySource::new(&registry, located.hosts.clone(), &wanted.source);
+            request(args, wanted, Arc::new(source))
         });
         let concurrency = args.download.concurrency;
         Ok(Work { images: images.collect(), sink, concurrency, is_whole: true })
@@ -205,7 +204,7 @@ async fn from_registries(
     recipe::carry_out(work, &progress, &mut signals).await
 }
 
-fn request(args: &SaveArgs, reference: &Reference, source: Arc<dyn Source>) -> Request {
-    let names = Arc::new(Names::new(reference.clone()));
-    Request { source, names, platforms: args.image.choice(Platform::host()) }
+fn request(args: &SaveArgs, wanted: &Wanted, source: Arc<dyn Source>) -> Request {
+    let names = Arc::new(Names::new(wanted.name.clone()));
+    Request { source, names, platforms: wanted.choice(&args.image, Platform::host()) }
 }

@@ -31,6 +31,7 @@ mod hostile_archives;
 mod hostile_layers;
 mod hosts_files;
 mod hosts_tables;
+mod image_lists;
 mod images_more;
 mod images_rm;
 mod inspect;

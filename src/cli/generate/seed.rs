@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::cli::values::{ByteCount, duration, speed};
-use crate::cli::{Error, SeedingError, Session, references};
+use crate::cli::wanted;
+use crate::cli::{Error, SeedingError, Session};
 use crate::oci::Digest;
 use crate::reference::Reference;
 
@@ -113,8 +114,8 @@ impl SeedArgs {
     /// # Errors
     /// When it has a mistake, or is too long for a ConfigMap.
     pub(super) fn read(&self, session: &Session<'_>) -> Result<Seed<'_>, Error> {
-        let references = references::read(&self.references, &self.file)?;
-        let list: String = references.iter().map(|image| format!("{image}\n")).collect();
+        let batch = wanted::read(&self.references, &self.file)?;
+        let list: String = batch.images.iter().map(|it| format!("{}\n", it.line())).collect();
         if list.len() > MAX_LIST_BYTES {
             return Err(SeedingError::LongForConfigMap(list.len()).into());
         }

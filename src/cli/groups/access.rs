@@ -7,7 +7,8 @@ use clap::Args;
 use secrecy::SecretString;
 
 use super::{RegistryArgs, TransportArgs};
-use crate::cli::{Error, prompt, references};
+use crate::cli::{Error, prompt};
+use crate::lists;
 
 /// How registries are reached, as whom, and how requests travel.
 #[derive(Debug, Args)]
@@ -35,7 +36,7 @@ impl AccessArgs {
         if !self.password_stdin {
             return Ok(None);
         }
-        if files.iter().any(|path| references::is_standard_input(path)) {
+        if files.iter().any(|path| lists::is_standard_input(path)) {
             return Err(Error::InputTwice);
         }
         if self.registry.has_typed_password() {

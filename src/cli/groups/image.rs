@@ -28,10 +28,14 @@ impl ImageArgs {
         } else if self.platform.is_empty() {
             PlatformChoice::Host(host)
         } else {
-            let matcher = Matcher::default_for(&host);
-            let mut wanted = self.platform.clone();
-            wanted.sort_by_key(|platform| matcher.rank(platform).unwrap_or(usize::MAX));
-            PlatformChoice::Strict(wanted)
+            Self::strictly(self.platform.clone(), &host)
         }
+    }
+
+    /// These platforms, the one first that runs best on `host`.
+    pub(in crate::cli) fn strictly(mut wanted: Vec<Platform>, host: &Platform) -> PlatformChoice {
+        let matcher = Matcher::default_for(host);
+        wanted.sort_by_key(|platform| matcher.rank(platform).unwrap_or(usize::MAX));
+        PlatformChoice::Strict(wanted)
     }
 }

@@ -32,7 +32,7 @@ fn the_definition_is_consistent() {
 #[test]
 fn a_pull_needs_no_flag() {
     let args = pull("pull busybox");
-    assert_eq!(args.references, ["busybox"]);
+    assert_eq!(args.lists.references, ["busybox"]);
     assert_eq!(args.download.concurrency, 4);
     assert_eq!(args.download.retries, 5);
     assert_eq!(args.download.stall_timeout, Duration::from_secs(30));
@@ -56,12 +56,12 @@ fn several_references_files_platforms_and_labels_add_up() {
     let args = pull(
         "pull a b -f one -f - --platform linux/arm64 --platform linux/arm --label k=v --label l=w",
     );
-    assert_eq!(args.references, ["a", "b"]);
-    assert_eq!(args.file, [PathBuf::from("one"), PathBuf::from("-")]);
+    assert_eq!(args.lists.references, ["a", "b"]);
+    assert_eq!(args.lists.file, [PathBuf::from("one"), PathBuf::from("-")]);
     let platforms: Vec<String> = args.image.platform.iter().map(Platform::to_string).collect();
     assert_eq!(platforms, ["linux/arm64", "linux/arm/v7"]);
     assert_eq!(args.place.store.labels.len(), 2);
-    assert!(pull("pull -f list").references.is_empty());
+    assert!(pull("pull -f list").lists.references.is_empty());
 }
 
 #[test]

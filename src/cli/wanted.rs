@@ -1,0 +1,223 @@
+//! Images as typed and as listed in files: each once, with all that is said of it.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use super::groups::ImageArgs;
+use crate::failure::{Diagnose, Failure, Notice};
+use crate::lists::{self, Listed, Origin, Place, PodLogins, PullSecret};
+use crate::platform::Platform;
+use crate::reference::{Reference, ReferenceError};
+use crate::transfer::PlatformChoice;
+
+/// Why what is wanted can't be told.
+#[derive(Debug, thiserror::Error)]
+pub enum WantedError {
+    /// What was typed is no reference.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    /// A list can't be read.
+    #[error(transparent)]
+    List(#[from] lists::Error),
+    /// The lists named on the command line hold nothing.
+    #[error("no image to pull: the lists name none")]
+    NoImages {
+        /// What was noticed in them.
+        notice: Option<Notice>,
+    },
+    /// `as=` of two images.
+    #[error("{} and {} are both to be called {name}", sources[0], sources[1])]
+    SameName {
+        /// The name.
+        name: String,
+        /// What the images are called where they come from.
+        sources: [String; 2],
+    },
+}
+
+impl Diagnose for WantedError {
+    fn failure(&self) -> Failure {
+        match self {
+            Self::Reference(error) => error.failure(),
+            Self::List(error) => error.failure(),
+            Self::NoImages { .. } | Self::SameName { .. } => Failure::Usage,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Reference(error) => error.hint(),
+            Self::List(error) => error.hint(),
+            Self::NoImages { notice: Some(notice) } => {
+                let hint = notice.hint.as_deref().map(|hint| format!("; {hint}"));
+                Some(format!("{notice}{}", hint.unwrap_or_default()))
+            }
+            Self::NoImages { notice: None } => Some("put one reference on each line".to_owned()),
+            Self::SameName { .. } => {
+                Some("give one of them another name, or take it out".to_owned())
+            }
+        }
+    }
+}
+
+/// An image that is wanted.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    /// What it is to be called.
+    pub(super) name: Reference,
+    /// What it is called where it comes from.
+    pub(super) source: Reference,
+    /// Whether a line says `pin`.
+    pub(super) pin: bool,
+    /// Where it is named; nowhere for one that was typed.
+    pub(super) places: Vec<(Place, Origin)>,
+    /// Whose logins are for it.
+    pub(super) logins: Vec<PodLogins>,
+    platforms: Vec<Platform>,
+    /// Whether it is named without a platform, too.
+    is_for_any: bool,
+}
+
+impl Wanted {
+    fn new(source: Reference) -> Self {
+        Self {
+            name: source.clone(),
+            source,
+            pin: false,
+            places: Vec::new(),
+            logins: Vec::new(),
+            platforms: Vec::new(),
+            is_for_any: true,
+        }
+    }
+
+    /// The platforms that its lines name.
+    pub(super) fn platforms(&self) -> &[Platform] {
+        &self.platforms
+    }
+
+    /// It as a line of a list.
+    pub(super) fn line(&self) -> String {
+        let options = self.options();
+        let gap = if options.is_empty() { "" } else { " " };
+        format!("{}{gap}{options}", self.source)
+    }
+
+    /// The options of that line.
+    pub(super) fn options(&self) -> String {
+        let platforms = self.platforms.iter().map(|platform| format!("platform={platform}"));
+        let mut options: Vec<String> = platforms.collect();
+        options.extend(self.pin.then(|| "pin".to_owned()));
+        let is_renamed = self.name != self.source;
+        options.extend(is_renamed.then(|| format!("as={}", self.name)));
+        options.join(" ")
+    }
+
+    /// What is taken of its index on a machine that is `host`, where the command says `flags`.
+    pub(super) fn choice(&self, flags: &ImageArgs, host: Platform) -> PlatformChoice {
+        match (self.platforms.is_empty(), self.is_for_any) {
+            (true, _) => flags.choice(host),
+            (false, false) => ImageArgs::strictly(self.platforms.clone(), &host),
+            (false, true) => {
+                let mut platforms = match flags.choice(host.clone()) {
+                    PlatformChoice::Host(host) => vec![host],
+                    PlatformChoice::Strict(platforms) => platforms,
+                    all => return all,
+                };
+                platforms.extend(self.platforms.iter().cloned());
+                platforms.dedup();
+                ImageArgs::strictly(platforms, &host)
+            }
+        }
+    }
+
+    /// Adds what `other`, the same image, says.
+    fn join(&mut self, other: Self) {
+        self.pin |= other.pin;
+        self.places.extend(other.places);
+        for login in other.logins {
+            if !self.logins.contains(&login) {
+                self.logins.push(login);
+            }
+        }
+        for platform in other.platforms {
+            if !self.platforms.contains(&platform) {
+                self.platforms.push(platform);
+            }
+        }
+        self.is_for_any |= other.is_for_any;
+    }
+}
+
+impl From<Listed> for Wanted {
+    fn from(listed: Listed) -> Self {
+        Self {
+            name: listed.name.unwrap_or_else(|| listed.reference.clone()),
+            source: listed.reference,
+            pin: listed.pin,
+            places: vec![(listed.place, listed.origin)],
+            logins: listed.logins.into_iter().collect(),
+            is_for_any: listed.platforms.is_empty(),
+            platforms: listed.platforms,
+        }
+    }
+}
+
+/// All that is wanted.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// Each name once, in order.
+    pub(super) images: Vec<Wanted>,
+    /// Logins that came along in the lists.
+    pub(super) secrets: Vec<PullSecret>,
+    /// What should be known of the lists.
+    pub(super) notices: Vec<Notice>,
+}
+
+/// Every image named by `typed` and in the lists `files`, each once, in order.
+///
+/// # Errors
+/// The first that is no reference, a list that can't be read, or two images of one name.
+pub(super) fn read(typed: &[String], files: &[PathBuf]) -> Result<Batch, WantedError> {
+    let mut gathered = Gathered::default();
+    for text in typed {
+        gathered.add(Wanted::new(text.parse::<Reference>()?))?;
+    }
+    for path in files {
+        let list = lists::read(path)?;
+        gathered.batch.secrets.extend(list.secrets);
+        gathered.batch.notices.extend(list.notices);
+        for listed in list.images {
+            gathered.add(listed.into())?;
+        }
+    }
+    let batch = gathered.batch;
+    match batch.images.is_empty() {
+        true => Err(WantedError::NoImages { notice: batch.notices.into_iter().next() }),
+        false => Ok(batch),
+    }
+}
+
+/// A batch in the making.
+#[derive(Default)]
+struct Gathered {
+    batch: Batch,
+    /// Where each name is among the images.
+    positions: HashMap<Reference, usize>,
+}
+
+impl Gathered {
+    fn add(&mut self, wanted: Wanted) -> Result<(), WantedError> {
+        let images = &mut self.batch.images;
+        let position = *self.positions.entry(wanted.name.clone()).or_insert(images.len());
+        match images.get_mut(position) {
+            None => images.push(wanted),
+            Some(known) if known.source == wanted.source => known.join(wanted),
+            Some(known) => {
+                let sources = [&known.source, &wanted.source].map(ToString::to_string);
+                return Err(WantedError::SameName { name: wanted.name.to_string(), sources });
+            }
+        }
+        Ok(())
+    }
+}
