@@ -9,6 +9,7 @@ use super::groups::{AccessArgs, ImageArgs};
 use super::inspection::Inspection;
 use super::listing::{Referrers, Tags};
 use super::session::Signals;
+use super::wanted::WantedError;
 use super::{Error, Session};
 use crate::check::{Anatomy, Contrast, Holdings, Part};
 use crate::config::RegistryHost;
@@ -193,7 +194,7 @@ impl<'a> Access<'a> {
         let found = self.hosts.iter().find(|(known, _)| known == reference);
         match (&self.registry, found) {
             (Some(registry), Some((_, hosts))) => Ok((registry, hosts.clone())),
-            _ => Err(Error::NoImages),
+            _ => Err(WantedError::NoImages { notice: None }.into()),
         }
     }
 
@@ -210,7 +211,9 @@ async fn show(
     session: &Session<'_>,
 ) -> Result<String, Error> {
     let form = Form::from(args.output);
-    let [first, others @ ..] = sides else { return Err(Error::NoImages) };
+    let [first, others @ ..] = sides else {
+        return Err(WantedError::NoImages { notice: None }.into());
+    };
     if let (Side::Registry(reference), true) = (first, args.tags || args.referrers) {
         return listed(args, reference, access, form).await;
     }
@@ -270,7 +273,9 @@ async fn read(args: &InspectArgs, side: &Side<'_>, access: &Access<'_>) -> Resul
         }
         Side::Containerd(typed) => {
             // It was connected to for this side.
-            let Some(client) = access.client else { return Err(Error::NoImages) };
+            let Some(client) = access.client else {
+                return Err(WantedError::NoImages { notice: None }.into());
+            };
             let stored = images::load(client).await?;
             let Some(found) = images::lookup(&stored, typed)? else {
                 return Err(images::not_found(client, typed).await?.into());
