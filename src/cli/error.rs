@@ -11,6 +11,10 @@ use crate::failure::{Diagnose, Failure};
 use crate::reference::ReferenceError;
 use crate::{config, containerd, images, output, registry, transfer};
 
+/// What to do where several images are to go to a place for one.
+const PLACES_OF_SEVERAL: &str = "bring each there by a command of its own, or all into oci:DIR, \
+    oci-archive:FILE or docker-archive:FILE";
+
 /// Why a command could not be carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -23,6 +27,9 @@ pub enum Error {
     /// `--referrers` where one end is no registry.
     #[error("--referrers is for copies from registry to registry")]
     ReferrersElsewhere,
+    /// More refers to an image than is followed.
+    #[error("more than {0} manifests refer to the image, or to what does so")]
+    TooManyReferrers(usize),
     /// An image without a name, to a place that asks for one.
     #[error("the image has no name that it could be called by there")]
     NoDestinationName,
@@ -53,6 +60,9 @@ pub enum Error {
     /// `-u` with images of several registries: a password must go to one of them only.
     #[error("-u is for the images of one registry, but there are images of {0} and {1}")]
     SeveralRegistries(String, String),
+    /// A login for an end of a copy that is no registry.
+    #[error("{0} is for a registry, and there is none at that end")]
+    NoRegistryThere(&'static str),
     /// `-u :PASSWORD`.
     #[error("-u names no user")]
     NoUser,
@@ -118,9 +128,12 @@ pub enum Error {
         /// Why not.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// Names of images, where there is no daemon that has them.
-    #[error("--missing-from names images, which are looked up in containerd")]
-    HeldElsewhere,
+    /// Flags for containerd, where the image goes elsewhere.
+    #[error("{0} is for images that go into containerd, but {1} is another place")]
+    NotInContainerd(&'static str, String),
+    /// Several images, to a place for one.
+    #[error("{0} is a place for one image, but there are several")]
+    PlaceOfOne(String),
     /// Ctrl-C or SIGTERM.
     #[error("interrupted")]
     Interrupted {
@@ -175,10 +188,12 @@ impl Diagnose for Error {
             | Self::NoDestinationName
             | Self::NothingToCompare(_)
             | Self::ReferrersElsewhere
+            | Self::TooManyReferrers(_)
             | Self::NoFile(_)
             | Self::NotOneImage { tag: None, .. }
             | Self::SeveralRegistries(..)
             | Self::NoUser
+            | Self::NoRegistryThere(_)
             | Self::InputTwice
             | Self::NoArchive
             | Self::StandardInputTwice
@@ -187,7 +202,8 @@ impl Diagnose for Error {
             | Self::Server
             | Self::NoTerminal(_)
             | Self::Held { .. }
-            | Self::HeldElsewhere
+            | Self::NotInContainerd(..)
+            | Self::PlaceOfOne(_)
             | Self::Empty(_) => Failure::Usage,
             Self::Runtime(_) | Self::Password { .. } | Self::NotRead { .. } | Self::NoHome => {
                 Failure::Other
@@ -217,6 +233,7 @@ impl Diagnose for Error {
             }
             Self::NoFile(_) => "unpack it first, or bring it into containerd with pullctl load",
             Self::ReferrersElsewhere => "leave --referrers out: other places list none",
+            Self::TooManyReferrers(_) => "copy those that are wanted by their digests",
             Self::NoDestinationName => "write oci:DIR:TAG",
             Self::NothingToCompare(_) => "name images, or a platform with --platform",
             Self::NotOneImage { listed, .. } if listed.is_empty() => {
@@ -241,9 +258,8 @@ impl Diagnose for Error {
             Self::Held { .. } => {
                 "write what pullctl images -o json prints there into a file, or name an archive that was loaded there, or images"
             }
-            Self::HeldElsewhere => {
-                "name a file that pullctl images -o json has made, or an archive"
-            }
+            Self::NoRegistryThere(_) | Self::NotInContainerd(..) => "leave the flag out",
+            Self::PlaceOfOne(_) => PLACES_OF_SEVERAL,
             Self::NoHome => "set $DOCKER_CONFIG to a directory",
             Self::NoNamespace { namespaces, .. } if namespaces.is_empty() => {
                 "it has none yet: the first pull makes one"

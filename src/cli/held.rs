@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -13,7 +14,9 @@ use crate::archive;
 use crate::containerd::Client;
 use crate::images;
 use crate::oci::Digest;
+use crate::progress;
 use crate::reference::Reference;
+use crate::transfer::{self, Request, Sink};
 
 /// Longest list that is read, in bytes (64 MiB): some ten thousand images.
 const MAX_LIST_BYTES: u64 = 64 << 20;
@@ -23,8 +26,8 @@ const MAX_LIST_BYTES: u64 = 64 << 20;
 pub(super) struct Held {
     /// These blobs.
     pub(super) blobs: HashSet<Digest>,
-    /// What these images, which are here as well, consist of.
-    images: Vec<Reference>,
+    /// What these images, which are where the others are saved from as well, consist of.
+    pub(super) images: Vec<Reference>,
 }
 
 /// An image as `pullctl images -o json` tells it.
@@ -51,11 +54,6 @@ impl Held {
         Ok(held)
     }
 
-    /// Whether images have to be looked up.
-    pub(super) fn names_images(&self) -> bool {
-        !self.images.is_empty()
-    }
-
     /// All the blobs, those included that the images named have here.
     ///
     /// # Errors
@@ -71,6 +69,25 @@ impl Held {
                 Some(found) => self.blobs.extend(&found.image.blobs),
                 None => return Err(images::not_found(client, &name).await?.into()),
             }
+        }
+        Ok(self.blobs)
+    }
+
+    /// All the blobs, those included of what `images` come to, for which the images named stand at
+    /// their registries. `sink` is where documents are looked for first.
+    ///
+    /// # Errors
+    /// When one of them is not there, or a registry refuses.
+    pub(super) async fn blobs_at_registries(
+        mut self,
+        images: &[Request],
+        sink: Arc<dyn Sink>,
+        progress: &dyn progress::Sink,
+    ) -> Result<HashSet<Digest>, Error> {
+        for image in images {
+            let plan = transfer::survey(image, Arc::clone(&sink), progress).await?;
+            let layers = plan.images.iter().flat_map(|image| &image.layers);
+            self.blobs.extend(layers.map(|layer| layer.digest));
         }
         Ok(self.blobs)
     }

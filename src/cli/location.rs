@@ -1,5 +1,6 @@
 //! Where an image is or goes, as users of skopeo write it.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -45,11 +46,46 @@ const FORMS: &str = "a place is written REF, docker://REF, containerd:REF, \
                      docker-archive:FILE[:REF]";
 
 impl Location {
+    /// Whether it can be that of one image only.
+    pub fn is_of_one(&self) -> bool {
+        match self {
+            Self::Registry(_) | Self::Containerd { .. } => true,
+            Self::Layout { tag: name, .. } | Self::Archive { name, .. } => name.is_some(),
+        }
+    }
+
     /// The reference, where it is in a registry.
     pub fn in_registry(&self) -> Option<&Reference> {
         match self {
             Self::Registry(reference) => Some(reference),
             Self::Containerd { .. } | Self::Layout { .. } | Self::Archive { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Location {
+    /// As it can be typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = |name: &Option<String>| match name {
+            Some(name) => format!(":{name}"),
+            None => String::new(),
+        };
+        match self {
+            Self::Registry(reference) => reference.fmt(f),
+            Self::Containerd { namespace: Some(namespace), name, .. } => {
+                write!(f, "containerd://{namespace}/{name}")
+            }
+            Self::Containerd { namespace: None, name, .. } => write!(f, "containerd:{name}"),
+            Self::Layout { directory, tag } => {
+                write!(f, "oci:{}{}", directory.display(), named(tag))
+            }
+            Self::Archive { file, form, name } => {
+                let form = match form {
+                    Form::Oci => "oci-archive",
+                    Form::Docker => "docker-archive",
+                };
+                write!(f, "{form}:{}{}", file.display(), named(name))
+            }
         }
     }
 }
@@ -152,7 +188,8 @@ mod tests {
             ("oci-archive:a.tar", archive(Form::Oci, None)),
             ("docker-archive:a.tar:quay.io/b:c", archive(Form::Docker, Some("quay.io/b:c"))),
         ] {
-            assert_eq!(text.parse(), Ok(expected), "{text}");
+            assert_eq!(text.parse(), Ok(expected.clone()), "{text}");
+            assert_eq!(expected.to_string().parse(), Ok(expected), "{text}");
         }
         for text in [
             "",

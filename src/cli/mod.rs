@@ -17,6 +17,8 @@
 //! | `foreign` | what the flags of other tools are called here |
 //! | `wanted` | images as typed and as listed in files |
 //! | `location` | where an image is or goes, as users of skopeo write it |
+//! | `origin`, `destination` | such a place as a source, and as a sink |
+//! | `referrers` | what refers to an image at a registry |
 //! | `explanation` | what a pull would do, as a document |
 //! | `probed` | what a probe found, as lines |
 //! | `inspection`, `comparison`, `listing` | what an image consists of, what is different between two, and what a registry lists, as documents |
@@ -27,6 +29,7 @@ pub mod command;
 mod comparison;
 pub mod completion;
 pub mod copy;
+mod destination;
 mod error;
 pub mod explain;
 mod explanation;
@@ -42,12 +45,14 @@ pub mod load;
 mod location;
 pub mod login;
 pub mod logout;
+mod origin;
 pub mod pin;
 mod probed;
 mod prompt;
 pub mod pull;
 pub mod push;
 mod recipe;
+mod referrers;
 pub mod refs;
 pub mod rm;
 mod rounds;

@@ -28,6 +28,9 @@ Examples:
   For another machine, without containerd:
     pullctl pull --platform linux/arm64 --to oci:./app harbor.example.net/team/app:v1
 
+  Several images on a stick, straight from their registries:
+    pullctl pull --to oci-archive:/media/stick/images.tar -f images.txt
+
   For a script:
     digest=$(pullctl pull -q busybox)
     pullctl pull --progress json busybox 2>events.jsonl
@@ -88,43 +91,44 @@ impl PullArgs {
 async fn once(args: &PullArgs, session: &Session<'_>) -> Result<(), Error> {
     let piped = args.access.piped_password(&args.lists.file)?;
     let batch = args.lists.read()?;
+    args.place.check(batch.images.len())?;
     // What was read so far can't be given up: there signals end the process.
     let mut signals = session.catch_signals(Some(GOES_ON));
     let place = signals.or(args.place.find(session)).await?;
     let node = args.access.registry.node(place.daemon())?;
     let sources = || batch.images.iter().map(|wanted| &wanted.source);
     let (located, notices) = args.access.registry.locate(sources().cloned().collect(), &node)?;
+    let to = args.place.in_registry().cloned().into_iter().collect();
+    let hosts = args.access.registry.locate(to, &node)?.0.pop().map(|to| to.hosts);
     let configured = node.containerd.as_ref().and_then(|config| config.snapshotter.clone());
     let keychain = signals.or(args.access.registry.keychain(sources(), node, piped)).await??;
 
     let progress = session.progress(args.output.options());
     progress.warn(batch.notices.iter().cloned().chain(notices));
     let work = async {
-        let names = batch.images.iter().map(|wanted| &wanted.name);
-        let sink = place.sink(names, configured, &progress, session).await?;
         let policy = args.download.policy(&args.access.transport);
         let registry = session.registry(policy, keychain, &progress)?;
         let images = batch.images.iter().zip(&located).map(|(wanted, located)| {
             let source = RegistrySource::new(&registry, located.hosts.clone(), &wanted.source);
             request(args, wanted, source)
         });
-        Ok(Work {
-            images: images.collect(),
-            sink,
-            concurrency: args.download.concurrency,
-            is_whole: false,
-        })
+        let images = images.collect::<Result<Vec<_>, Error>>()?;
+        let names = images.iter().map(|image| image.names.reference.to_string());
+        let registry = (&registry, hosts.unwrap_or_default());
+        let sink = place.sink(names, configured, registry, &progress, session).await?;
+        let is_whole = sink.is_sequential();
+        Ok(Work { images, sink, concurrency: args.download.concurrency, is_whole })
     };
     recipe::carry_out(work, &progress, &mut signals).await
 }
 
 /// The transfer that brings the image from `source`, under the name that is wanted.
-fn request(args: &PullArgs, wanted: &Wanted, source: RegistrySource) -> Request {
-    let mut names = args.place.store.names(&wanted.name);
+fn request(args: &PullArgs, wanted: &Wanted, source: RegistrySource) -> Result<Request, Error> {
+    let mut names = args.place.names(&wanted.name)?;
     names.pin |= wanted.pin;
-    Request {
+    Ok(Request {
         source: Arc::new(source),
         names: Arc::new(names),
         platforms: wanted.choice(&args.image, Platform::host()),
-    }
+    })
 }

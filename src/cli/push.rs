@@ -5,9 +5,10 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::groups::{AccessArgs, ImageArgs, OutputArgs, UploadArgs};
+use super::origin::stored_name;
 use super::recipe::{self, Work};
 use super::{Error, Session};
-use crate::containerd::{self, Client};
+use crate::containerd::Client;
 use crate::output::{Options, Progress};
 use crate::platform::Platform;
 use crate::progress::{Sink, Verb};
@@ -155,17 +156,4 @@ async fn requests(
         return Err(Error::NoTags { repository: source.name(), namespace });
     }
     Ok(requests)
-}
-
-/// What the store calls the image: as it was typed, where it was put under a short name, or written
-/// out.
-pub(super) async fn stored_name(
-    client: &Client,
-    typed: &str,
-    reference: &Reference,
-) -> Result<String, containerd::Error> {
-    Ok(match client.images().get(typed).await? {
-        Some(image) => image.name,
-        None => reference.to_string(),
-    })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::{Arg, Args, Command, ValueEnum};
 
-use super::groups::{AccessArgs, DownloadArgs, ImageArgs, OutputArgs};
+use super::groups::{AccessArgs, DownloadArgs, ImageArgs, Located, OutputArgs};
 use super::held::Held;
 use super::recipe::{self, Work};
 use super::wanted::{self, Wanted};
@@ -15,7 +15,7 @@ use crate::output::Options;
 use crate::platform::Platform;
 use crate::progress::{self, Verb};
 use crate::transfer::{
-    self, ArchiveSink, ContainerdSource, Names, RegistrySource, Request, Source,
+    self, ArchiveSink, ContainerdSource, Names, RegistrySource, Request, Sink, Source,
 };
 
 const SAVE_EXAMPLES: &str = "\
@@ -66,7 +66,8 @@ pub struct SaveArgs {
 
     /// Leave out the layers that the other side has: told by its `pullctl images -o json`, by an
     /// archive that it has loaded, or by images that are here and there, as a list or with commas
-    /// between them. Can be repeated
+    /// between them; with --from registry, what these have there for the same platforms. Can be
+    /// repeated
     #[arg(long, value_name = "FILE|REF,...")]
     pub missing_from: Vec<String>,
 
@@ -143,11 +144,7 @@ pub(super) async fn run(args: &SaveArgs, session: &Session<'_>) -> Result<(), Er
     let held = Held::read(&args.missing_from)?;
     match args.from {
         None => from_containerd(args, held, options, sink, session).await,
-        Some(Origin::Registry) if held.names_images() => Err(Error::HeldElsewhere),
-        Some(Origin::Registry) => {
-            sink.leave_out(held.blobs);
-            from_registries(args, options, sink, session).await
-        }
+        Some(Origin::Registry) => from_registries(args, held, options, sink, session).await,
     }
 }
 
@@ -178,6 +175,7 @@ async fn from_containerd(
 
 async fn from_registries(
     args: &SaveArgs,
+    held: Held,
     options: Options,
     sink: Arc<ArchiveSink>,
     session: &Session<'_>,
@@ -188,18 +186,27 @@ async fn from_registries(
     let node = args.access.registry.node(None)?;
     let sources = || batch.images.iter().map(|wanted| &wanted.source);
     let (located, notices) = args.access.registry.locate(sources().cloned().collect(), &node)?;
+    let (there, _) = args.access.registry.locate(held.images.clone(), &node)?;
     let keychain = signals.or(args.access.registry.keychain(sources(), node, piped)).await??;
     let progress = session.progress(options);
     progress.warn(batch.notices.iter().cloned().chain(notices));
     let work = async {
         let policy = args.download.policy(&args.access.transport);
         let registry = session.registry(policy, keychain, &progress)?;
+        let there = there.iter().map(|Located { reference, hosts }| Request {
+            source: Arc::new(RegistrySource::new(&registry, hosts.clone(), reference)),
+            names: Arc::new(Names::new(reference.clone())),
+            platforms: args.image.choice(Platform::host()),
+        });
+        let (there, told) = (there.collect::<Vec<_>>(), Arc::clone(&sink) as Arc<dyn Sink>);
+        sink.leave_out(held.blobs_at_registries(&there, told, &*progress).await?);
         let images = batch.images.iter().zip(&located).map(|(wanted, located)| {
             let source = RegistrySource::new(&registry, located.hosts.clone(), &wanted.source);
             request(args, wanted, Arc::new(source))
         });
+        let images = images.collect();
         let concurrency = args.download.concurrency;
-        Ok(Work { images: images.collect(), sink, concurrency, is_whole: true })
+        Ok(Work { images, sink, concurrency, is_whole: true })
     };
     recipe::carry_out(work, &progress, &mut signals).await
 }

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -37,26 +36,6 @@ impl FromStr for Label {
                 Ok(Self { key: key.to_owned(), value: value.to_owned() })
             }
             _ => Err("a label is written KEY=VALUE".to_owned()),
-        }
-    }
-}
-
-/// What `--to` names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Destination {
-    /// An OCI image layout in this directory.
-    Layout(PathBuf),
-}
-
-impl FromStr for Destination {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once(':') {
-            Some(("oci", directory)) if !directory.is_empty() => {
-                Ok(Self::Layout(PathBuf::from(directory)))
-            }
-            _ => Err("the only destination beside containerd is oci:DIR".to_owned()),
         }
     }
 }
@@ -315,13 +294,10 @@ mod tests {
     }
 
     #[test]
-    fn labels_and_destinations_have_a_form() {
+    fn labels_have_a_form() {
         let label: Label = "owner=team=a".parse().unwrap();
         assert_eq!((label.key.as_str(), label.value.as_str()), ("owner", "team=a"));
         assert!("owner".parse::<Label>().is_err());
         assert!("=a".parse::<Label>().is_err());
-        assert_eq!("oci:./a:b".parse(), Ok(Destination::Layout(PathBuf::from("./a:b"))));
-        assert!("oci:".parse::<Destination>().is_err());
-        assert!("docker-archive:x".parse::<Destination>().is_err());
     }
 }

@@ -47,6 +47,11 @@ impl Documents {
         self.source.name()
     }
 
+    /// See [`Source::namespace`].
+    pub(super) fn source_namespace(&self) -> Option<String> {
+        self.source.namespace()
+    }
+
     /// An index or a manifest.
     pub(super) async fn manifest(&mut self, descriptor: &Descriptor) -> Result<Bytes, Error> {
         self.document(descriptor, DocumentKind::Manifest).await

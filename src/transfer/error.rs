@@ -101,6 +101,8 @@ pub enum Error {
     NotAllThere {
         /// The image.
         name: String,
+        /// The namespace that it is in, where it is in one.
+        namespace: Option<String>,
         /// Those platforms.
         platforms: Vec<String>,
         /// The store.
@@ -226,12 +228,13 @@ impl Diagnose for Error {
             Self::Incomplete { .. } | Self::Lacking { .. } => Some(
                 "pull or save the image again for the platforms that are wanted: what was unpacked or is for another machine may have no content".into(),
             ),
-            Self::NotAllThere { name, platforms, .. } => {
+            Self::NotAllThere { name, namespace, platforms, .. } => {
+                let namespace = namespace.iter().map(|it| format!("-n {it} ")).collect::<String>();
                 let wanted: Vec<_> =
                     platforms.iter().map(|platform| format!("--platform {platform}")).collect();
                 let wanted = wanted.join(" ");
                 Some(format!(
-                    "pullctl pull --no-unpack {wanted} {name} brings them; or name a --platform that is there"
+                    "pullctl {namespace}pull --no-unpack {wanted} {name} brings them; or name a --platform that is there"
                 ))
             }
             Self::OtherTarget { .. } => {

@@ -36,7 +36,7 @@ pub use crate::images::PlatformChoice;
 pub use error::Error;
 pub use plan::{Document, Layer, Plan, PlatformImage};
 pub use request::{Names, Request};
-pub use run::run;
+pub use run::{run, survey};
 pub use sink::{Announced, Ingest, Opened, Outcome, Sink};
 pub use sinks::{ArchiveSink, ContainerdSink, LayoutSink, RegistrySink, Staging, UnpackOptions};
 pub use source::{BlobStream, DocumentKind, Origin, Resolved, Source};

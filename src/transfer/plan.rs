@@ -1,6 +1,6 @@
 //! What one image consists of, as it was found out.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -69,6 +69,12 @@ impl Plan {
     pub fn total_bytes(&self) -> u64 {
         let documents = self.documents.iter().map(|document| document.descriptor.size);
         documents.sum::<u64>().saturating_add(self.layer_sizes().map(|(_, size)| size).sum())
+    }
+
+    /// All that it consists of.
+    pub(super) fn blobs(&self) -> BTreeSet<Digest> {
+        let documents = self.documents.iter().map(|document| document.descriptor.digest);
+        documents.chain(self.layer_sizes().map(|(digest, _)| digest)).collect()
     }
 
     /// The images in the order in which the indexes list them, the same on every machine.

@@ -220,7 +220,10 @@ impl Planner<'_> {
             Some((digest, place)) if platforms.is_empty() => {
                 Err(Error::Incomplete { digest, place })
             }
-            Some((_, place)) => Err(Error::NotAllThere { name, platforms, place }),
+            Some((_, place)) => {
+                let namespace = self.documents.source_namespace();
+                Err(Error::NotAllThere { name, namespace, platforms, place })
+            }
         }
     }
 

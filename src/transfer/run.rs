@@ -49,6 +49,22 @@ pub async fn run(
     outcomes.iter().filter_map(|outcome| outcome.failure).collect()
 }
 
+/// Finds out what an image consists of, without moving any of it. Documents are read where they are
+/// nearest, `sink` included.
+///
+/// # Errors
+/// As for an image of [`run`].
+pub async fn survey(
+    request: &Request,
+    sink: Arc<dyn Sink>,
+    progress: &dyn progress::Sink,
+) -> Result<Plan, Error> {
+    let Request { source, names, platforms } = request;
+    let Resolved { descriptor, document, .. } = source.resolve().await?;
+    let mut documents = Documents::new(Arc::clone(source), sink, document);
+    planner::build(&mut documents, descriptor, names, platforms, progress).await
+}
+
 /// What the images of a run share.
 pub(super) struct Run {
     pub(super) sink: Arc<dyn Sink>,
@@ -99,6 +115,10 @@ impl Run {
         let tally = self.materialise(&outline.plan, &request.source).await?;
         request.source.whole().await?;
         self.sink.publish(&request.names, &outline.plan).await?;
+        if self.sink.sent_bytes(&request.names).is_some() {
+            let (reference, blobs) = (&request.names.reference, outline.plan.blobs());
+            request.source.are_also_at(reference, &blobs).await;
+        }
         Ok(self.report(request, &outline, &tally))
     }
 
@@ -190,7 +210,10 @@ async fn not_all_there(
         }
     }
     Ok(match source.name() {
-        Some(name) if !platforms.is_empty() => Error::NotAllThere { name, platforms, place },
+        Some(name) if !platforms.is_empty() => {
+            let namespace = source.namespace();
+            Error::NotAllThere { name, namespace, platforms, place }
+        }
         _ => Error::Incomplete { digest, place },
     })
 }

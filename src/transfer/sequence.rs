@@ -73,7 +73,8 @@ impl Run {
             return Ok(());
         }
         let (name, place) = (request.names.reference.to_string(), outline.place.clone());
-        Err(Error::NotAllThere { name, platforms, place })
+        let namespace = request.source.namespace();
+        Err(Error::NotAllThere { name, namespace, platforms, place })
     }
 
     fn failed(&self, image: String, error: &Error) -> Failure {

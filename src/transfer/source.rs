@@ -1,10 +1,13 @@
 //! What the core needs of a place that images come from.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::error::Error;
 use crate::oci::{Descriptor, Digest};
+use crate::reference::Reference;
 
 /// One image at a place that keeps it.
 #[async_trait]
@@ -58,6 +61,14 @@ pub trait Source: Send + Sync {
     fn name(&self) -> Option<String> {
         None
     }
+
+    /// The namespace that it is in, where it is in one.
+    fn namespace(&self) -> Option<String> {
+        None
+    }
+
+    /// Takes note that the `blobs` are at `reference`, in a registry, as well by now.
+    async fn are_also_at(&self, _reference: &Reference, _blobs: &BTreeSet<Digest>) {}
 
     /// Whether what comes from it comes over the network.
     fn is_remote(&self) -> bool {

@@ -117,8 +117,9 @@ fn places_that_are_none_are_refused_with_what_can_be_written() {
 }
 
 #[test]
-fn a_large_layer_streams_through_little_memory() {
-    let image = Recipe::new(vec![Layer::noise(&unique("large"), 160 << 20)]).build();
+fn eight_large_layers_stream_through_little_memory() {
+    let layers = (0..8).map(|_| Layer::noise(&unique("large"), 24 << 20)).collect();
+    let image = Recipe::new(layers).build();
     let (source, to) = (Registry::start(), Registry::start());
     let from = source.push_new(&image);
     let name = format!("{}/team/large:v1", to.authority());
@@ -228,10 +229,22 @@ fn what_refers_to_an_image_comes_along_by_tag_where_the_registry_does_not_list_i
         })
         .collect();
     listed.sort();
-    let mut expected = sboms.map(|sbom| (sbom.digest(), "application/vnd.example.sbom".to_owned()));
+    let mut expected =
+        sboms.each_ref().map(|sbom| (sbom.digest(), "application/vnd.example.sbom".to_owned()));
     expected.sort();
     assert_eq!(listed, expected);
     raw(&format!("{}/{repository}:{stands_for}.sig", to.authority()));
+
+    // What refers to one of them is two steps away; a platform's image is enough.
+    let signature = referrer(&sboms[0], "of one");
+    let entries = vec![signature.root.descriptor()];
+    let list = Image::index_of(Family::Oci, entries, vec![signature.clone()]);
+    source.push(&list, &repository, &sboms[0].digest().replace(':', "-"));
+    let far = Registry::start();
+    let there = format!("{}/{repository}:v2", far.authority());
+    let copied = copy(&["--referrers", &from, &there]).succeeded();
+    assert!(copied.stderr.contains("5 of 5 images copied"), "{}", copied.stderr);
+    raw(&format!("{}/{repository}@{}", far.authority(), signature.digest()));
 
     // A second time, nothing is listed twice.
     copy(&["--all-platforms", "--referrers", &from, &name]).succeeded();

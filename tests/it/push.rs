@@ -126,7 +126,7 @@ fn what_the_node_has_not_is_named_and_never_pointed_to() {
     push(daemon, &[&name, &to])
         .ended_with(3)
         .says(&format!("has not all of {name}: parts for linux/ppc64le are missing"))
-        .says(&format!("pullctl pull --no-unpack --platform linux/ppc64le {name}"));
+        .says(&format!("pullctl -n {KUBERNETES} pull --no-unpack --platform linux/ppc64le {name}"));
     assert_eq!(registry.digest_of(&to), None);
 
     // One platform is its manifest, several are an index of them.
@@ -296,4 +296,34 @@ fn the_one_host_with_the_capability_is_pushed_to() {
         .ended_with(1)
         .says("no configured host may be pushed to")
         .says("capability push");
+}
+
+#[test]
+fn what_was_pushed_is_mounted_by_the_next_push_to_another_repository() {
+    let (daemon, registry) = (Containerd::shared(Version::V2_1), Registry::start());
+    let image = image();
+    // Built here: no label tells of a registry.
+    let name = format!("example.net/{}:v1", unique("built"));
+    let folder = tempfile::tempdir().unwrap();
+    let from = FaultyRegistry::start().add_new(&image);
+    let archive = folder.path().join("image.tar");
+    Pullctl::pull(daemon, &from).run().succeeded();
+    Pullctl::new().on(daemon).args(["save", &from, "-o"]).args([&archive]).run().succeeded();
+    let load = ["load", "--as", &name, "-i"];
+    Pullctl::new().on(daemon).args(load).args([&archive]).run().succeeded();
+
+    let [first, second] =
+        ["first", "second"].map(|it| format!("{}/{}:v1", registry.authority(), unique(it)));
+    push(daemon, &[&name, &first]).succeeded();
+    let before = registry.requests().len();
+    push(daemon, &[&name, &second]).succeeded();
+    let asked = registry.requests().split_off(before);
+    let of_layers = |line: &&String| {
+        let line = line.replace("%3A", ":");
+        image.layers().iter().any(|layer| line.contains(&layer.digest.to_string()))
+    };
+    let mounts = asked.iter().filter(of_layers).filter(|line| line.starts_with("POST "));
+    assert_eq!(mounts.count(), image.layers().len(), "{asked:?}");
+    let sent = asked.iter().filter(|line| line.starts_with("PUT ") || line.starts_with("PATCH "));
+    assert!(sent.count() <= 2, "a configuration and a manifest: {asked:?}");
 }

@@ -7,7 +7,7 @@ use pullctl::oci::Digest;
 use serde_json::Value;
 
 use crate::support::cli::Pullctl;
-use crate::support::containerd::{Containerd, Version};
+use crate::support::containerd::{Containerd, KUBERNETES, Version};
 use crate::support::faulty::FaultyRegistry;
 use crate::support::image::{Family, Image, Layer, Packing, Recipe, noise};
 use crate::support::store::Store;
@@ -164,7 +164,8 @@ fn a_platform_that_is_not_there_is_named_with_the_way_to_get_it() {
     Pullctl::pull(daemon(), &reference).run().succeeded();
     let (folder, archive) = new_file("images.tar");
     let refused = save(daemon(), &archive, &[&reference]).args(["--all-platforms"]).run();
-    let advice = format!("pullctl pull --no-unpack --platform linux/s390x {reference}");
+    let advice =
+        format!("pullctl -n {KUBERNETES} pull --no-unpack --platform linux/s390x {reference}");
     refused.ended_with(3).says("linux/s390x").says(&advice);
     assert_eq!(names_in(folder.path()), Vec::<String>::new());
     let bring = ["--no-unpack", "--platform", "linux/s390x"];

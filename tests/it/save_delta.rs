@@ -120,8 +120,29 @@ fn what_tells_nothing_of_the_other_side_is_refused() {
         let refused = Pullctl::new().args(["save", "busybox"]).args(flags).args([&archive]);
         refused.run().ended_with(2).says(says).says("hint:");
     }
-    let flags = ["save", "busybox", "--from", "registry", "--missing-from", "alpine", "-o"];
-    let refused = Pullctl::new().args(flags).args([&archive]).run();
-    refused.ended_with(2).says("--missing-from names images");
     assert_eq!(names_in(folder.path()).len(), 2);
+}
+
+#[test]
+fn without_a_daemon_a_registry_tells_what_an_image_consists_of() {
+    let registry = FaultyRegistry::start();
+    let layers = ["base", "top"].map(|name| Layer::file(name, unique(name).as_bytes()));
+    let [base, top] = layers.each_ref().map(|layer| path(layer.blob.digest));
+    let images = [vec![layers[0].clone()], layers.to_vec()].map(|it| Recipe::new(it).build());
+    let names = images.each_ref().map(|image| registry.add_new(image));
+    let (folder, archive) = new_file("delta.tar");
+    let save = |from: &str| {
+        let flags = ["save", "--from", "registry", "--plain-http", "--ignore-containerd-config"];
+        let delta = ["--missing-from", from, &names[1], "-o"];
+        Pullctl::new().args(flags).args(delta).args([&archive]).run()
+    };
+    save(&names[0]).succeeded();
+    let there = entries(&archive);
+    assert!(!there.contains(&base) && there.contains(&top), "{there:?}");
+    // Of the image that is there, no layer is fetched.
+    let fetched = registry.requests_for(&base.replace("blobs/sha256/", "blobs/sha256:"));
+    assert_eq!(fetched, []);
+    std::fs::remove_file(&archive).unwrap();
+    save(&format!("{}/no/such:image", registry.authority())).ended_with(3).says("no/such:image");
+    assert_eq!(names_in(folder.path()), Vec::<String>::new());
 }

@@ -7,12 +7,19 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, OFlags};
 use tempfile::TempPath;
 
 use super::error::Error;
 
 /// What `-` stands for.
 const STANDARD_OUTPUT: &str = "-";
+
+/// What the names of files end in that are not whole yet.
+const SUFFIX: &str = ".part";
+
+/// How many letters and digits of such a name are drawn at random.
+const DRAWN_LETTERS: usize = 6;
 
 /// Mode of an archive, before the umask.
 const FILE_MODE: u32 = 0o666;
@@ -67,7 +74,7 @@ impl Target {
                 Ok((Output::new(stdout.into(), true), None))
             }
             Self::Stream(path) => {
-                let flags = rustix::fs::OFlags::NOCTTY.bits().cast_signed();
+                let flags = OFlags::NOCTTY.bits().cast_signed();
                 let opened = OpenOptions::new().write(true).custom_flags(flags).open(path);
                 let file = opened.map_err(failed)?;
                 if file.is_terminal() {
@@ -90,16 +97,57 @@ fn is_standard_output(found: &fs::Metadata) -> bool {
     stdout.is_ok_and(|stdout| stdout.st_dev == found.dev() && stdout.st_ino == found.ino())
 }
 
-/// A file beside `target`, whose name nobody can guess.
+/// A file beside `target`, whose name nobody can guess, and which is locked while it is written. Those
+/// that runs have left which were killed are removed.
 fn temporary(target: &Path) -> io::Result<(File, TempPath)> {
     let name = target.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let made = tempfile::Builder::new()
-        .prefix(&format!(".{}.", name.chars().take(100).collect::<String>()))
-        .suffix(".part")
-        .permissions(Permissions::from_mode(FILE_MODE))
-        .tempfile_in(folder.unwrap_or(Path::new(".")))?;
-    Ok(made.into_parts())
+    let folder = folder.unwrap_or(Path::new("."));
+    let prefix = format!(".{}.", name.chars().take(100).collect::<String>());
+    remove_left(folder, &prefix);
+    loop {
+        let made = tempfile::Builder::new()
+            .prefix(&prefix)
+            .rand_bytes(DRAWN_LETTERS)
+            .suffix(SUFFIX)
+            .permissions(Permissions::from_mode(FILE_MODE))
+            .tempfile_in(folder)?;
+        // A file system without locks keeps what is left, too.
+        let _ = rustix::fs::flock(made.as_file(), FlockOperation::NonBlockingLockExclusive);
+        // Another run may have taken it for left over until it was locked.
+        if made.as_file().metadata()?.nlink() > 0 {
+            return Ok(made.into_parts());
+        }
+    }
+}
+
+/// Removes what runs that were killed have left in `folder`: nobody holds its lock any more.
+fn remove_left(folder: &Path, prefix: &str) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.filter_map(Result::ok) {
+        if is_temporary(&entry.file_name().to_string_lossy(), prefix) {
+            // What can't be removed is in nobody's way.
+            let _ = remove_unlocked(&entry.path());
+        }
+    }
+}
+
+fn is_temporary(name: &str, prefix: &str) -> bool {
+    let drawn = name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(SUFFIX));
+    drawn.is_some_and(|drawn| {
+        drawn.len() == DRAWN_LETTERS && drawn.bytes().all(|letter| letter.is_ascii_alphanumeric())
+    })
+}
+
+fn remove_unlocked(path: &Path) -> io::Result<()> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() {
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        fs::remove_file(path)?;
+        tracing::debug!(path = %path.display(), "removed what a run that was killed has left");
+    }
+    Ok(())
 }
 
 /// A file that is not whole yet. It goes when this is dropped.
@@ -155,5 +203,32 @@ impl Write for Output {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_killed_runs_have_left_goes_and_what_others_write_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("images.tar");
+        let made = |name: &str| {
+            fs::write(folder.path().join(name), "x").unwrap();
+            folder.path().join(name)
+        };
+        let left = made(".images.tar.a1B2c3.part");
+        let others = [".images.tar.a1B2c3", ".images.tar.a1B2c34.part", ".other.tar.a1B2c3.part"];
+        let others = others.map(made);
+        let (written, path) = temporary(&target).unwrap();
+        assert!(!left.exists());
+        assert!(others.iter().all(|other| other.exists()));
+        // Another run, at the same time.
+        let (_, second) = temporary(&target).unwrap();
+        assert!(path.exists() && second.exists());
+        drop(written);
+        let (_, third) = temporary(&target).unwrap();
+        assert!(!path.exists() && third.exists());
     }
 }

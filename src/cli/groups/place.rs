@@ -1,19 +1,20 @@
 //! Where images go and what they become there.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
 
 use super::StoreArgs;
-use crate::cli::Session;
-use crate::cli::values::Destination;
+use crate::cli::destination::{self, Destination};
+use crate::cli::location::Location;
+use crate::cli::{Error, Session};
+use crate::config::RegistryHost;
 use crate::containerd::{self, Client};
-use crate::layout::Layout;
 use crate::output::Progress;
 use crate::progress;
 use crate::reference::Reference;
-use crate::transfer::{self, ContainerdSink, LayoutSink, Sink};
+use crate::registry::Registry;
+use crate::transfer::{self, ContainerdSink, Names, Sink};
 
 /// Where images go and what they become there.
 #[derive(Debug, Args)]
@@ -23,69 +24,98 @@ pub struct PlaceArgs {
     #[command(flatten)]
     pub store: StoreArgs,
 
-    /// Write an OCI image layout into a directory instead; needs no containerd
-    #[arg(long, value_name = "oci:DIR", conflicts_with_all = ["pin", "labels", "no_unpack", "unpacker", "max_unpacked"])]
-    pub to: Option<Destination>,
+    /// Bring the images to another place than the namespace of -n: oci:DIR[:TAG], oci-archive:FILE[:REF],
+    /// docker-archive:FILE[:REF], containerd://NAMESPACE/REF, or REF in a registry
+    #[arg(long, value_name = "PLACE")]
+    pub to: Option<Location>,
 }
 
 impl PlaceArgs {
     /// The place, before anything is done there. That no daemon answers is told by [`Place::sink`],
     /// after what is wrong on this side.
     pub(in crate::cli) async fn find(&self, session: &Session<'_>) -> Place<'_> {
-        match &self.to {
-            Some(Destination::Layout(directory)) => Place::Layout(directory),
-            None => Place::Daemon(self, session.connect().await),
+        let daemon = match &self.to {
+            None => Some(session.connect().await),
+            Some(place) => destination::daemon_of(place, session).await.transpose(),
+        };
+        Place { args: self, daemon }
+    }
+
+    /// Refuses several images where there is a place for one.
+    ///
+    /// # Errors
+    /// [`Error::PlaceOfOne`].
+    pub(in crate::cli) fn check(&self, images: usize) -> Result<(), Error> {
+        match self.to.as_ref().filter(|place| images > 1 && place.is_of_one()) {
+            Some(place) => Err(Error::PlaceOfOne(place.to_string())),
+            None => Ok(()),
         }
     }
 
-    /// Where `images` go, of one run. The daemon's configuration names the snapshotter `configured`.
-    async fn containerd(
-        &self,
-        client: Client,
-        images: impl Iterator<Item = &Reference>,
-        configured: Option<String>,
-        progress: &Arc<Progress>,
-        session: &Session<'_>,
-    ) -> Result<ContainerdSink, transfer::Error> {
-        let unpack = self.store.unpacking(&client, configured, progress, session).await?;
-        let images = images.map(Reference::to_string);
-        let progress = Arc::clone(progress) as Arc<dyn progress::Sink>;
-        Ok(ContainerdSink::new(client, unpack, images, progress))
+    /// The reference, where the place is in a registry.
+    pub(in crate::cli) fn in_registry(&self) -> Option<&Reference> {
+        self.to.as_ref().and_then(Location::in_registry)
+    }
+
+    /// What an image is to be called there, and what is noted beside its names.
+    ///
+    /// # Errors
+    /// [`Error::NoDestinationName`].
+    pub(in crate::cli) fn names(&self, reference: &Reference) -> Result<Names, Error> {
+        Ok(match &self.to {
+            None => self.store.names(reference),
+            Some(place) => self.store.names(&destination::name_at(place, Some(reference))?),
+        })
     }
 }
 
 /// The place that the flags name.
-pub(in crate::cli) enum Place<'a> {
-    /// A directory.
-    Layout(&'a Path),
-    /// The daemon, if there is one.
-    Daemon(&'a PlaceArgs, Result<Client, containerd::Error>),
+pub(in crate::cli) struct Place<'a> {
+    args: &'a PlaceArgs,
+    /// The daemon, where it is in one, if that answers.
+    daemon: Option<Result<Client, containerd::Error>>,
 }
 
 impl Place<'_> {
     /// The daemon, by whose version depends how its configuration is read.
     pub(in crate::cli) fn daemon(&self) -> Option<&Client> {
-        match self {
-            Self::Layout(_) => None,
-            Self::Daemon(_, client) => client.as_ref().ok(),
-        }
+        self.daemon.as_ref().and_then(|daemon| daemon.as_ref().ok())
     }
 
-    /// Where `images` go, of one run. The daemon's configuration names the snapshotter `configured`.
+    /// Where images of these names go, of one run. The daemon's configuration names the snapshotter
+    /// `configured`; `hosts` are those of a place in a registry.
     ///
     /// # Errors
-    /// When there is no daemon, or the directory can't be written.
+    /// When there is no daemon, or the place can't be written.
     pub(in crate::cli) async fn sink(
         self,
-        images: impl Iterator<Item = &Reference>,
+        names: impl Iterator<Item = String>,
         configured: Option<String>,
+        (registry, hosts): (&Registry, Vec<RegistryHost>),
         progress: &Arc<Progress>,
         session: &Session<'_>,
-    ) -> Result<Arc<dyn Sink>, transfer::Error> {
-        match self {
-            Self::Layout(directory) => Ok(Arc::new(LayoutSink::new(Layout::create(directory)?))),
-            Self::Daemon(args, client) => {
-                Ok(Arc::new(args.containerd(client?, images, configured, progress, session).await?))
+    ) -> Result<Arc<dyn Sink>, Error> {
+        let client = self.daemon.transpose()?;
+        let told = Arc::clone(progress) as Arc<dyn progress::Sink>;
+        let store = &self.args.store;
+        match (&self.args.to, client) {
+            (None, Some(client)) => {
+                let unpack = store.unpacking(&client, configured, progress, session).await?;
+                Ok(Arc::new(ContainerdSink::new(client, unpack, names, told)))
+            }
+            (None, None) => Err(transfer::Error::Closed.into()),
+            (Some(place), client) => {
+                let unpack = destination::unpacking(
+                    place,
+                    client.as_ref(),
+                    store,
+                    configured,
+                    progress,
+                    session,
+                );
+                let unpack = unpack.await?;
+                let to = Destination { place, client, unpack, registry, hosts, told };
+                Ok(to.sink(names)?)
             }
         }
     }

@@ -43,6 +43,18 @@ impl StoreArgs {
         Names { reference: reference.clone(), pin: self.pin, labels: labels.collect() }
     }
 
+    /// The first of these flags that was given: they do nothing where images go elsewhere.
+    pub(in crate::cli) fn given(&self) -> Option<&'static str> {
+        let given = [
+            ("--pin", self.pin),
+            ("--label", !self.labels.is_empty()),
+            ("--no-unpack", self.no_unpack),
+            ("--unpacker", self.unpacker != UnpackWay::Auto),
+            ("--max-unpacked", self.max_unpacked.is_some()),
+        ];
+        given.into_iter().find(|(_, is_given)| *is_given).map(|(flag, _)| flag)
+    }
+
     /// How layers become snapshots of `client`'s, if they do; warns where a pin is of no use. The
     /// daemon's configuration names the snapshotter `configured`.
     ///

@@ -1,5 +1,6 @@
 //! An image in a containerd namespace as a source.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -7,10 +8,11 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::stored::StoredBlob;
-use crate::containerd::{self, Client, labels};
+use crate::containerd::{self, Client, Labels, labels};
 use crate::images;
 use crate::oci::{Descriptor, Digest, MAX_MANIFEST_BYTES};
 use crate::progress;
+use crate::reference::Reference;
 use crate::transfer::error::Error;
 use crate::transfer::source::{BlobStream, DocumentKind, Origin, Resolved, Source};
 
@@ -83,6 +85,28 @@ impl Source for ContainerdSource {
 
     fn name(&self) -> Option<String> {
         Some(self.name.clone())
+    }
+
+    fn namespace(&self) -> Option<String> {
+        Some(self.client.namespace().to_owned())
+    }
+
+    /// A later push into another repository of the registry can have the blobs mounted then.
+    async fn are_also_at(&self, reference: &Reference, blobs: &BTreeSet<Digest>) {
+        let Some(label) = labels::distribution_source(reference, &Labels::new()) else { return };
+        let label: Labels = [label].into();
+        let content = self.client.content();
+        let mut calls = Vec::with_capacity(blobs.len());
+        for blob in blobs {
+            calls.push(content.add_labels(blob, &label));
+        }
+        let mut labelling = stream::iter(calls).buffer_unordered(CONCURRENT_LOOKS);
+        while let Some(labelled) = labelling.next().await {
+            if let Err(error) = labelled {
+                // The image is where it should be; what is lost is a mount some day.
+                tracing::debug!(%error, "a blob is not labelled with where it was pushed to");
+            }
+        }
     }
 
     async fn origins(&self, descriptor: &Descriptor) -> Vec<Origin> {
