@@ -15,6 +15,7 @@
 //! | [`images`] | what a containerd namespace holds |
 //! | [`transfer`] | the recipe |
 //! | [`check`] | what an image consists of, and whether all of it is there and right |
+//! | [`doctor`] | the node's health |
 //! | [`output`], [`cli`] | what people and scripts see and type |
 //!
 //! `tests/architecture` holds which of them may know which.
@@ -24,6 +25,7 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod containerd;
+pub mod doctor;
 pub mod failure;
 pub mod images;
 pub mod layout;

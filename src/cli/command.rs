@@ -6,6 +6,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use super::completion::{self, CompletionArgs};
 use super::copy::{self, CopyArgs};
+use super::doctor::{self, DoctorArgs};
 use super::explain::{self, ExplainArgs};
 use super::generate::{self, GenerateArgs};
 use super::groups::GlobalArgs;
@@ -92,6 +93,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Write what runs pullctl on a cluster's nodes, and manual pages
     Generate(Box<GenerateArgs>),
+    /// Say what is wrong with this node, and how it is mended
+    Doctor(Box<DoctorArgs>),
     /// Print a completion script for a shell
     Completion(CompletionArgs),
 }
@@ -135,6 +138,7 @@ impl Command {
             Self::Inspect(args) => args.access.transport.http_trace,
             Self::Login(args) => args.transport.http_trace,
             Self::Explain(args) => args.probe.http_trace,
+            Self::Doctor(args) => args.probe.http_trace,
             Self::Load(_)
             | Self::Images(_)
             | Self::Refs(_)
@@ -172,6 +176,7 @@ impl Command {
             Self::Explain(args) => explain::run(args, session).await,
             Self::Status(args) => status::run(args, session),
             Self::Generate(args) => generate::run(args, Cli::command(), session),
+            Self::Doctor(args) => doctor::run(args, session).await,
             Self::Completion(args) => completion::run(args, Cli::command(), session),
         }
     }

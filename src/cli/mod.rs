@@ -20,6 +20,7 @@
 //! | `origin`, `destination` | such a place as a source, and as a sink |
 //! | `referrers` | what refers to an image at a registry |
 //! | `explanation` | what a pull would do, as a document |
+//! | `doctor` | what is wrong with the node: one command, too |
 //! | `probed` | what a probe found, as lines |
 //! | `inspection`, `comparison`, `listing` | what an image consists of, what is different between two, and what a registry lists, as documents |
 //! | `prompt` | questions to somebody at the terminal |
@@ -30,6 +31,7 @@ mod comparison;
 pub mod completion;
 pub mod copy;
 mod destination;
+pub mod doctor;
 mod error;
 pub mod explain;
 mod explanation;

@@ -19,14 +19,14 @@ mod warning;
 mod yaml;
 
 pub use authority::{RegistryKey, authority_in};
-pub use containerd::{ContainerdConfig, Generation};
+pub use containerd::{ContainerdConfig, FlatFile, FlatSetting, FlatValue, Generation};
 pub use credentials::Credential;
 pub use docker::{Kept, LoginFile, LoginStore, StoreError};
 pub use environment::Environment;
 pub use error::{Error, Location};
 pub use hosts::{
     Capabilities, Capability, ClientCertificate, Header, HostOptions, HostsConfig, RegistryHost,
-    Rewrite, Source, defaults, own_registry,
+    Rewrite, Source, defaults, find_directory, load_directory, own_registry,
 };
 pub use keychain::{Keychain, Login};
 pub use kubelet::Kubelet;

@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf, absolute};
 
 use crate::reference::Reference;
 
+use super::authority::RegistryKey;
 use super::containerd::{self, ContainerdConfig, Generation};
 use super::docker::LoginFile;
 use super::environment::Environment;
 use super::error::Error;
 use super::hosts::{self, HostOptions, HostsConfig};
 use super::keychain::Keychain;
+use super::warning::WarningKind;
 use crate::failure::Notice;
 
 /// Where hosts are configured if nothing says otherwise, besides the CRI's `config_path`.
@@ -77,6 +79,7 @@ impl NodeConfig {
     pub fn hosts_of(&self, domain: &str, options: &HostOptions) -> Result<HostsConfig, Error> {
         let directory = hosts::find_directory(&self.hosts_directories, domain)?;
         let mut config = self.configured_hosts(domain, options, directory.as_deref())?;
+        config.warnings.extend(self.passed_over(domain, directory.as_deref()));
         let common = self.containerd.as_ref().map_or(&[][..], ContainerdConfig::headers);
         let first = || self.hosts_directories.first().map(|root| root.join(domain));
         let directory = directory.or_else(first).and_then(|directory| absolute(directory).ok());
@@ -85,6 +88,22 @@ impl NodeConfig {
             host.directory.clone_from(&directory);
         }
         Ok(config)
+    }
+
+    /// A warning where a directory would count for `domain` if it had the port in its name.
+    fn passed_over(&self, domain: &str, counts: Option<&Path>) -> Option<Notice> {
+        let is_own = |path: &Path| path.file_name().is_some_and(|name| name != "_default");
+        if counts.is_some_and(is_own) {
+            return None;
+        }
+        let near = hosts::without_port(&self.hosts_directories, domain)?;
+        let message = format!("{} does not count for images of {domain}", near.display());
+        let right = near.with_file_name(domain);
+        Some(Notice::new(WarningKind::DirectoryWithoutPort, message).with_hint(format!(
+            "a directory is looked for by the registry's name with its port: mv {} {}",
+            near.display(),
+            right.display()
+        )))
     }
 
     fn configured_hosts(
@@ -107,6 +126,20 @@ impl NodeConfig {
         };
         let hosts = mirrors.unwrap_or_else(|| vec![hosts::own_registry(domain, options)]);
         Ok(HostsConfig { hosts, warnings: Vec::new() })
+    }
+
+    /// The directories in which hosts are configured, in the order of looking.
+    pub fn hosts_directories(&self) -> &[PathBuf] {
+        &self.hosts_directories
+    }
+
+    /// The registries that there are logins for, and the file of each.
+    pub fn logins(&self) -> Vec<(RegistryKey, String)> {
+        let of = |file: &LoginFile| {
+            let path = file.path().display().to_string();
+            file.registries().map(|registry| (registry, path.clone())).collect::<Vec<_>>()
+        };
+        self.login_files.iter().flat_map(of).collect()
     }
 
     /// `keychain` and every login of this node, asked after those that it has.

@@ -22,6 +22,8 @@ pub enum WarningKind {
     /// A configuration of containerd with which another daemon was started than the one that
     /// answers.
     OtherDaemon,
+    /// A directory that is named without the port of the registry that it is meant for.
+    DirectoryWithoutPort,
 }
 
 impl WarningKind {
@@ -37,6 +39,7 @@ impl WarningKind {
             Self::MirrorsNotUsed => "mirrors-not-used",
             Self::HeaderNotSent => "header-not-sent",
             Self::OtherDaemon => "other-daemon",
+            Self::DirectoryWithoutPort => "directory-without-port",
         }
     }
 }

@@ -27,6 +27,11 @@ pub fn find_address(given: Option<&str>) -> Result<PathBuf, Error> {
     }
 }
 
+/// The usual sockets, in the order tried, whether they exist or not.
+pub fn usual_addresses() -> impl Iterator<Item = &'static Path> {
+    CANDIDATES.iter().map(Path::new)
+}
+
 fn parse(address: &str) -> Result<PathBuf, Error> {
     let path = address.strip_prefix("unix://").unwrap_or(address);
     if path.is_empty() || path.contains("://") {

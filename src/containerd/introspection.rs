@@ -30,8 +30,19 @@ impl Introspection {
     /// Asks for every plugin of the types that matter here, those that failed included.
     async fn list(&self) -> Result<Vec<Plugin>, Error> {
         let types = [CONTENT_PLUGIN.0, METADATA_PLUGIN.0, SNAPSHOTTER_PLUGIN];
-        let request =
-            api::PluginsRequest { filters: types.map(|kind| format!("type=={kind}")).into() };
+        self.filtered(types.map(|kind| format!("type=={kind}")).into()).await
+    }
+
+    /// Every plugin, those that failed included.
+    ///
+    /// # Errors
+    /// When the daemon refuses.
+    pub async fn all(&self) -> Result<Vec<Plugin>, Error> {
+        self.filtered(Vec::new()).await
+    }
+
+    async fn filtered(&self, filters: Vec<String>) -> Result<Vec<Plugin>, Error> {
+        let request = api::PluginsRequest { filters };
         let mut service = IntrospectionClient::new(self.client.service());
         let answer = self.client.call("list its plugins", service.plugins(request)).await?;
         Ok(answer.plugins.into_iter().map(Plugin::from).collect())

@@ -33,7 +33,7 @@ mod services;
 mod snapshot_list;
 mod snapshots;
 
-pub use address::find_address;
+pub use address::{find_address, usual_addresses};
 pub use blobs::{ContentStore, Info, Ingest, IngestStatus, Opened, ingest_reference};
 pub use client::Client;
 pub use containers::Container;

@@ -17,6 +17,7 @@ pub(crate) const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("images", &["containerd"]),
     ("transfer", &["config", "registry", "containerd", "layout", "archive", "unpack", "images"]),
     ("check", &["containerd", "images", "transfer"]),
+    ("doctor", &["config", "registry", "containerd", "images"]),
     ("output", &[]),
     (
         "cli",
@@ -31,6 +32,7 @@ pub(crate) const MAY_IMPORT: &[(&str, &[&str])] = &[
             "images",
             "transfer",
             "check",
+            "doctor",
             "output",
         ],
     ),

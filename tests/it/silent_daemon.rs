@@ -21,6 +21,7 @@ fn every_command_says_what_it_waits_for_and_gives_up() {
             &["rm", "a"],
             &["inspect", "a"],
             &["explain", "127.0.0.1:1/a:1"],
+            &["doctor"],
         ] {
             scope.spawn(move || {
                 let outcome = Pullctl::new().args(["--address", address]).args(command).run();

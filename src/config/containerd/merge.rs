@@ -171,7 +171,10 @@ fn warn_of_ignored_plugins(
 }
 
 /// The files that `imports` names; patterns may match none.
-fn resolve_imports(imports: &Setting<'_>, directory: &Path) -> Result<Vec<PathBuf>, Error> {
+pub(super) fn resolve_imports(
+    imports: &Setting<'_>,
+    directory: &Path,
+) -> Result<Vec<PathBuf>, Error> {
     let mut files = Vec::new();
     for import in imports.array()? {
         let path = directory.join(import.string()?);

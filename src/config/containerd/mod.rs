@@ -3,6 +3,7 @@
 //! Only what concerns pulling is read: the rest of the file is the daemon's. Of the sections that
 //! the versions have, those count which the daemon that answers reads: [`Generation`].
 
+mod flat;
 mod generation;
 mod headers;
 mod merge;
@@ -19,6 +20,7 @@ use super::hosts::{Header, HostOptions, RegistryHost};
 use super::warning::WarningKind;
 use crate::failure::Notice;
 
+pub use flat::{FlatFile, FlatSetting, FlatValue};
 pub use generation::Generation;
 use registry::RegistrySection;
 

@@ -135,6 +135,12 @@ impl LoginFile {
         &self.warnings
     }
 
+    /// The registries that it has logins for, itself or by the helper that it names for one.
+    pub fn registries(&self) -> impl Iterator<Item = RegistryKey> {
+        let own = self.entries.iter().map(|entry| entry.key.registry.clone());
+        own.chain(self.helpers.iter().map(|helper| helper.registry.clone()))
+    }
+
     /// The login for `repository` at `registry` that the file holds itself. A login for a part of
     /// the registry comes before one for all of it, a key spelled as docker spells it before
     /// others, and the registry's name before a key with wildcards.

@@ -15,13 +15,19 @@ const FALLBACK_DIRECTORY: &str = "_default";
 ///
 /// # Errors
 /// [`Error::Unreadable`] if one of them cannot be looked at: what it says would be passed over.
-pub(in crate::config) fn find(roots: &[PathBuf], domain: &str) -> Result<Option<PathBuf>, Error> {
+pub fn find(roots: &[PathBuf], domain: &str) -> Result<Option<PathBuf>, Error> {
     for candidate in roots.iter().flat_map(|root| candidates(root, domain)) {
         if exists(&candidate)? {
             return Ok(Some(candidate));
         }
     }
     Ok(None)
+}
+
+/// A directory that is named as `domain` is, but for the port, where it has one: it does not count.
+pub(in crate::config) fn without_port(roots: &[PathBuf], domain: &str) -> Option<PathBuf> {
+    let (host, Some(_)) = split_port(domain) else { return None };
+    roots.iter().map(|root| root.join(host)).find(|directory| directory.is_dir())
 }
 
 fn candidates(root: &Path, domain: &str) -> impl Iterator<Item = PathBuf> {

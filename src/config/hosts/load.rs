@@ -57,7 +57,10 @@ pub(super) fn load_domain(
 }
 
 /// The hosts for `domain` as `directory` says, which is its own or the default one.
-pub(in crate::config) fn load_directory(
+///
+/// # Errors
+/// As [`load`].
+pub fn load_directory(
     directory: &Path,
     domain: &str,
     options: &HostOptions,

@@ -20,10 +20,10 @@ mod tests;
 
 pub(super) use configure::{configure, configure_own};
 pub use defaults::{HostOptions, defaults, own_registry};
-pub(super) use directory::find as find_directory;
+pub use directory::find as find_directory;
+pub(super) use directory::without_port;
 pub use host::{Capabilities, Capability, ClientCertificate, Header, RegistryHost, Source};
-pub(super) use load::load_directory;
-pub use load::{HostsConfig, load};
+pub use load::{HostsConfig, load, load_directory};
 pub use rewrite::Rewrite;
 pub(super) use settings::{HostSettings, header};
 pub(super) use url::HostUrl;

@@ -69,6 +69,13 @@ impl Pullctl {
         Self::after("mount --bind \"$1\" \"$2\" && shift 2", &[source, directory])
     }
 
+    /// `pullctl` on a machine whose `/etc/resolv.conf` and `/etc/hosts` are these files.
+    pub(crate) fn with_name_service(resolv: &Path, hosts: &Path) -> Self {
+        let script =
+            "mount --bind \"$1\" /etc/resolv.conf && mount --bind \"$2\" /etc/hosts && shift 2";
+        Self::after(script, &[resolv, hosts])
+    }
+
     /// `pullctl` after a piece of shell script, which takes `paths` and whose mounts nobody else
     /// sees.
     fn after(script: &str, paths: &[&Path]) -> Self {

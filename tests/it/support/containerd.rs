@@ -142,6 +142,13 @@ impl Containerd {
         })
     }
 
+    /// The same, of which the CRI plugin will not start.
+    pub(crate) fn with_failing_cri(version: Version, more: &str) -> Self {
+        Self::start(version, false, |directory| {
+            Self::edit_config(directory, |config| config + more);
+        })
+    }
+
     fn edit_config(directory: &Path, edit: impl FnOnce(String) -> String) {
         let path = Self::config_in(directory);
         let config = std::fs::read_to_string(&path).expect("the config is written");

@@ -8,6 +8,7 @@ pub(crate) mod cri;
 pub(crate) mod cutter;
 pub(crate) mod fault_case;
 pub(crate) mod faulty;
+pub(crate) mod fix;
 pub(crate) mod harbor;
 pub(crate) mod image;
 pub(crate) mod left;
