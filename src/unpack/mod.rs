@@ -6,6 +6,7 @@
 //! | `daemon` | containerd's own way: stored content, applied by its diff service |
 //! | `direct`, `extraction` | our way: the files are written by us while the blob streams in; one layer on it |
 //! | `layer` | a layer, and where it belongs |
+//! | `handle` | such a layer, handed over once, from its blob to its snapshot |
 //! | `ground`, `unsound` | whether, and where, files may be written by us |
 //! | `remarks` | what is to be said of layers that others would not unpack |
 //! | `room` | whether a file system is full, and how much of it may be taken |
@@ -27,6 +28,7 @@ mod error;
 pub mod extract;
 mod extraction;
 mod ground;
+mod handle;
 mod held;
 pub mod inflate;
 mod known;
@@ -41,6 +43,7 @@ mod unpacker;
 mod unsound;
 
 pub use error::Error;
+pub use handle::Handle;
 pub use layer::Layer;
 pub use room::Allowance;
 pub use sink::LayerSink;

@@ -132,7 +132,7 @@ impl Unpacker {
     ///
     /// # Errors
     /// The daemon's.
-    pub async fn ask_for(&self, layer: &Layer) -> Result<(), Error> {
+    pub(super) async fn ask_for(&self, layer: &Layer) -> Result<(), Error> {
         let chain_id = layer.identity.chain_id;
         match self.active.on_parent(layer).await? {
             // The daemon has put it under the lease.
@@ -147,7 +147,7 @@ impl Unpacker {
     ///
     /// # Errors
     /// [`Error`], where containerd's way would fail too or is not allowed.
-    pub async fn begin(&self, layer: &Layer) -> Result<Option<LayerSink>, Error> {
+    pub(super) async fn begin(&self, layer: &Layer) -> Result<Option<LayerSink>, Error> {
         let chain_id = layer.identity.chain_id;
         let Some(direct) = self.direct.as_ref().filter(|_| !self.layers.is_ready(&chain_id)) else {
             return Ok(None);
@@ -175,7 +175,7 @@ impl Unpacker {
     ///
     /// # Errors
     /// As [`Unpacker::begin`].
-    pub async fn stage(&self, layer: &Layer) -> Result<(), Error> {
+    pub(super) async fn stage(&self, layer: &Layer) -> Result<(), Error> {
         let chain_id = layer.identity.chain_id;
         let target = match self.layers.take_arrived(&chain_id) {
             Some(target) => target,
@@ -227,7 +227,7 @@ impl Unpacker {
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn unpack(&self, layer: &Layer) -> Result<(), Error> {
+    pub(super) async fn unpack(&self, layer: &Layer) -> Result<(), Error> {
         let chain_id = layer.identity.chain_id;
         if self.knows(&chain_id) {
             return Ok(());

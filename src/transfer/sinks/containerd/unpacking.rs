@@ -7,7 +7,7 @@ use tokio::sync::OnceCell;
 use super::lease::RunLease;
 use crate::containerd::labels::{self, Labels};
 use crate::containerd::{self, Client, Resource};
-use crate::oci::{ChainId, Descriptor};
+use crate::oci::{ChainId, Descriptor, LayerIdentity};
 use crate::progress::{self, BlobKind, BlobState, Event};
 use crate::transfer::error::Error;
 use crate::transfer::once::OnceMap;
@@ -33,9 +33,9 @@ pub(super) struct Unpacking {
     lease: Arc<RunLease>,
     options: UnpackOptions,
     /// Made when it is first needed, since it works under the lease.
-    unpacker: OnceCell<Unpacker>,
-    /// Layers that the snapshotter was asked for.
-    asked_for: OnceMap<ChainId, ()>,
+    unpacker: OnceCell<Arc<Unpacker>>,
+    /// The layers that were handed over, which several images may have.
+    handles: OnceMap<ChainId, Arc<unpack::Handle>>,
     progress: Arc<dyn progress::Sink>,
 }
 
@@ -46,24 +46,24 @@ impl Unpacking {
         options: UnpackOptions,
         progress: Arc<dyn progress::Sink>,
     ) -> Self {
-        let (unpacker, asked_for) = (OnceCell::new(), OnceMap::new());
-        Self { client, lease, options, unpacker, asked_for, progress }
+        let (unpacker, handles) = (OnceCell::new(), OnceMap::new());
+        Self { client, lease, options, unpacker, handles, progress }
     }
 
     pub(super) fn snapshotter(&self) -> &str {
         &self.options.snapshotter
     }
 
-    async fn unpacker(&self) -> Result<&Unpacker, Error> {
+    async fn unpacker(&self) -> Result<&Arc<Unpacker>, Error> {
         let UnpackOptions { snapshotter, way, max_bytes, beside } = &self.options;
         let make = async || {
             let client = self.lease.client().await?;
             let (allowance, progress) = (Allowance::new(*max_bytes), Arc::clone(&self.progress));
             let unpacker = Unpacker::new(client, snapshotter, *way, allowance, progress)?;
-            Ok(match beside {
+            Ok(Arc::new(match beside {
                 Some(other) => unpacker.beside(other, snapshotter),
                 None => unpacker,
-            })
+            }))
         };
         self.unpacker.get_or_try_init(make).await
     }
@@ -119,24 +119,13 @@ impl Unpacking {
         if layers.is_empty() || !self.may_provide() {
             return Ok(0);
         }
-        let unpacker = self.unpacker().await?;
         for (position, layer) in layers.iter().enumerate() {
-            let Some(layer) = self.unpackable(layer) else { return Ok(position) };
-            self.ask_for(&layer, unpacker).await?;
-            if !unpacker.knows(&layer.identity.chain_id) {
+            let Some(layer) = self.handle(layer).await? else { return Ok(position) };
+            if !layer.ask_for().await? {
                 return Ok(position);
             }
         }
         Ok(layers.len())
-    }
-
-    /// Has the snapshotter provide the layer, once a run: several images may have it.
-    async fn ask_for(&self, layer: &unpack::Layer, unpacker: &Unpacker) -> Result<(), Error> {
-        if !self.may_provide() {
-            return Ok(());
-        }
-        let ask = async || Ok(unpacker.ask_for(layer).await?);
-        self.asked_for.run(layer.identity.chain_id, ask).await
     }
 
     /// Whether the snapshotter may have layers that nobody gave it.
@@ -144,9 +133,18 @@ impl Unpacking {
         containerd::may_fetch(self.snapshotter())
     }
 
-    /// The layer as it is unpacked, if it is one of a file system.
-    fn unpackable(&self, layer: &Layer) -> Option<unpack::Layer> {
-        let identity = layer.identity()?;
+    /// The layer, handed over to be unpacked once a run, if it is one of a file system.
+    async fn handle(&self, layer: &Layer) -> Result<Option<Arc<unpack::Handle>>, Error> {
+        let Some(identity) = layer.identity() else { return Ok(None) };
+        let hand_over = async || {
+            let unpacker = Arc::clone(self.unpacker().await?);
+            Ok(Arc::new(unpack::Handle::new(unpacker, self.unpackable(layer, identity))))
+        };
+        self.handles.run(identity.chain_id, hand_over).await.map(Some)
+    }
+
+    /// The layer as it is unpacked.
+    fn unpackable(&self, layer: &Layer, identity: LayerIdentity) -> unpack::Layer {
         // containerd's own snapshotters have no use for it, and get what ctr gives them.
         let labels = match self.may_provide() {
             true => {
@@ -156,7 +154,7 @@ impl Unpacking {
             }
             false => Labels::new(),
         };
-        Some(unpack::Layer { descriptor: layer.descriptor().clone(), identity, labels })
+        unpack::Layer { descriptor: layer.descriptor().clone(), identity, labels }
     }
 
     /// Whether the snapshot is there.
@@ -178,23 +176,24 @@ impl Unpacking {
 
     /// Begins to unpack a layer whose blob is about to come in.
     pub(super) async fn begin(&self, layer: &Layer) -> Result<Option<LayerSink>, Error> {
-        let Some(layer) = self.unpackable(layer) else { return Ok(None) };
-        Ok(self.unpacker().await?.begin(&layer).await?)
+        let Some(layer) = self.handle(layer).await? else { return Ok(None) };
+        Ok(layer.begin().await?)
     }
 
     /// Does what does not need the layers below.
     pub(super) async fn stage(&self, layer: &Layer) -> Result<(), Error> {
-        let Some(layer) = self.unpackable(layer) else { return Ok(()) };
-        Ok(self.unpacker().await?.stage(&layer).await?)
+        let Some(layer) = self.handle(layer).await? else { return Ok(()) };
+        Ok(layer.stage().await?)
     }
 
     /// Makes the snapshot.
     pub(super) async fn unpack(&self, layer: &Layer) -> Result<(), Error> {
-        let Some(unpackable) = self.unpackable(layer) else { return Ok(()) };
+        let Some(handle) = self.handle(layer).await? else { return Ok(()) };
         self.tell(layer.descriptor());
-        let unpacker = self.unpacker().await?;
-        self.ask_for(&unpackable, unpacker).await?;
-        Ok(unpacker.unpack(&unpackable).await?)
+        if self.may_provide() {
+            handle.ask_for().await?;
+        }
+        Ok(handle.unpack().await?)
     }
 
     fn tell(&self, descriptor: &Descriptor) {
