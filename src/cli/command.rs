@@ -13,6 +13,7 @@ use super::groups::GlobalArgs;
 use super::images::{self, ImagesArgs};
 use super::inspect::{self, InspectArgs};
 use super::load::{self, LoadArgs};
+use super::lock::{self, LockArgs};
 use super::login::{self, LoginArgs};
 use super::logout::{self, LogoutArgs};
 use super::pin::{self, Change, PinArgs};
@@ -73,6 +74,8 @@ pub enum Command {
     Images(ImagesArgs),
     /// Show which images lists and manifests name, and where
     Refs(RefsArgs),
+    /// Write down which digests tags stand for, or tell which have moved since
+    Lock(Box<LockArgs>),
     /// Remove images from containerd, under all their names
     Rm(RmArgs),
     /// Keep the kubelet's image garbage collection away from images in containerd
@@ -136,6 +139,7 @@ impl Command {
             Self::Push(args) => args.access.transport.http_trace,
             Self::Copy(args) => args.access.transport.http_trace,
             Self::Inspect(args) => args.access.transport.http_trace,
+            Self::Lock(args) => args.access.transport.http_trace,
             Self::Login(args) => args.transport.http_trace,
             Self::Explain(args) => args.probe.http_trace,
             Self::Doctor(args) => args.probe.http_trace,
@@ -165,6 +169,7 @@ impl Command {
             Self::Copy(args) => copy::run(args, session).await,
             Self::Load(args) => load::run(args, session).await,
             Self::Images(args) => images::run(args, session).await,
+            Self::Lock(args) => lock::run(args, session).await,
             Self::Refs(args) => refs::run(args, session).await,
             Self::Rm(args) => rm::run(args, session).await,
             Self::Pin(args) => pin::run(args, Change::Pin, session).await,

@@ -4,6 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::lock_error::LockError;
 use super::seeding_error::SeedingError;
 use super::wanted::WantedError;
 use crate::config::StoreError;
@@ -149,6 +150,9 @@ pub enum Error {
     /// What was typed is no reference.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
+    /// A lock can't be used or written.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// What is wanted can't be told.
     #[error(transparent)]
     Wanted(#[from] WantedError),
@@ -216,6 +220,7 @@ impl Diagnose for Error {
             Self::Store(error) => error.failure(),
             Self::Seeding(error) => error.failure(),
             Self::Reference(error) => error.failure(),
+            Self::Lock(error) => error.failure(),
             Self::Wanted(error) => error.failure(),
             Self::Config(error) => error.failure(),
             Self::Registry(error) => error.failure(),
@@ -274,6 +279,7 @@ impl Diagnose for Error {
             Self::Store(error) => return error.hint(),
             Self::Seeding(error) => return error.hint(),
             Self::Reference(error) => return error.hint(),
+            Self::Lock(error) => return error.hint(),
             Self::Wanted(error) => return error.hint(),
             Self::Config(error) => return error.hint(),
             Self::Registry(error) => return error.hint(),

@@ -7,11 +7,13 @@
 //! | `groups` | flags that commands have in common, and what they come to |
 //! | `values` | values of flags that have a form of their own |
 //! | `session` | what a command works with, wired once: streams, daemon, registry, progress, signals |
-//! | `pull`, `push`, `copy`, `save`, `load`, `images`, `refs`, `rm`, `pin`, `tag`, `status`, `generate`, `login`, `logout`, `explain`, `completion` | one command each: its flags, and what it does |
+//! | `pull`, `push`, `copy`, `save`, `load`, `images`, `refs`, `lock`, `rm`, `pin`, `tag`, `status`, `generate`, `login`, `logout`, `explain`, `completion` | one command each: its flags, and what it does |
 //! | `inspect` | what an image consists of: one command, too |
 //! | `recipe` | the recipe as a command runs it: shown, ended by signals, its failures as one |
 //! | `rounds` | doing the same again and again, and keeping note of it |
 //! | `seeding_error` | why that, or what `generate` writes, did not work |
+//! | `lock_error` | what goes wrong with locks |
+//! | `pod_logins` | registries as asked for the images of pods with logins of their own |
 //! | `held` | what the other side of an archive has already |
 //! | `sandbox` | the image that pods' sandboxes are made of |
 //! | `foreign` | what the flags of other tools are called here |
@@ -45,10 +47,13 @@ mod inspection;
 mod listing;
 pub mod load;
 mod location;
+pub mod lock;
+mod lock_error;
 pub mod login;
 pub mod logout;
 mod origin;
 pub mod pin;
+mod pod_logins;
 mod probed;
 mod prompt;
 pub mod pull;
@@ -82,6 +87,7 @@ use crate::output::{self, Printer};
 use crate::registry;
 pub use command::Cli;
 pub use error::Error;
+pub use lock_error::LockError;
 pub use seeding_error::SeedingError;
 use session::Session;
 

@@ -7,11 +7,14 @@ use clap::Args;
 use super::groups::{
     AccessArgs, DownloadArgs, ImageArgs, ListArgs, OutputArgs, PlaceArgs, RoundsArgs,
 };
+use super::pod_logins::Registries;
 use super::recipe::{self, Work};
 use super::wanted::Wanted;
-use super::{Error, SeedingError, Session, rounds};
+use super::{Error, LockError, SeedingError, Session, rounds};
+use crate::config::RegistryHost;
 use crate::lists;
 use crate::platform::Platform;
+use crate::reference::Reference;
 use crate::transfer::{RegistrySource, Request};
 
 const PULL_EXAMPLES: &str = "\
@@ -47,6 +50,10 @@ pub struct PullArgs {
     /// Which images.
     #[command(flatten)]
     pub lists: ListArgs,
+
+    /// Pull the digests of a lock, under its tags' names; without it a tag that has moved is an error
+    #[arg(long, requires = "file")]
+    pub locked: bool,
 
     /// What to pull and how.
     #[command(flatten)]
@@ -92,10 +99,15 @@ async fn once(args: &PullArgs, session: &Session<'_>) -> Result<(), Error> {
     let piped = args.access.piped_password(&args.lists.file)?;
     let batch = args.lists.read()?;
     args.place.check(batch.images.len())?;
+    if let Some(loose) = batch.images.iter().find(|it| args.locked && it.locked.is_none()) {
+        return Err(LockError::NotLocked(loose.name.to_string()).into());
+    }
     // What was read so far can't be given up: there signals end the process.
     let mut signals = session.catch_signals(Some(GOES_ON));
     let place = signals.or(args.place.find(session)).await?;
     let node = args.access.registry.node(place.daemon())?;
+    let pins = batch.images.iter().any(|wanted| wanted.pin) && !args.place.store.pin;
+    let pin_notice = place.daemon().filter(|_| pins).and_then(|daemon| daemon.cri().pin_notice());
     let sources = || batch.images.iter().map(|wanted| &wanted.source);
     let (located, notices) = args.access.registry.locate(sources().cloned().collect(), &node)?;
     let to = args.place.in_registry().cloned().into_iter().collect();
@@ -104,13 +116,13 @@ async fn once(args: &PullArgs, session: &Session<'_>) -> Result<(), Error> {
     let keychain = signals.or(args.access.registry.keychain(sources(), node, piped)).await??;
 
     let progress = session.progress(args.output.options());
-    progress.warn(batch.notices.iter().cloned().chain(notices));
+    progress.warn(batch.notices.iter().cloned().chain(notices).chain(pin_notice));
     let work = async {
         let policy = args.download.policy(&args.access.transport);
         let registry = session.registry(policy, keychain, &progress)?;
-        let images = batch.images.iter().zip(&located).map(|(wanted, located)| {
-            let source = RegistrySource::new(&registry, located.hosts.clone(), &wanted.source);
-            request(args, wanted, source)
+        let registries = Registries::new(registry.clone(), &batch)?;
+        let images = batch.images.iter().zip(located).map(|(wanted, located)| {
+            request(args, wanted, source(args, wanted, located.hosts, &registries)?)
         });
         let images = images.collect::<Result<Vec<_>, Error>>()?;
         let names = images.iter().map(|image| image.names.reference.to_string());
@@ -120,6 +132,24 @@ async fn once(args: &PullArgs, session: &Session<'_>) -> Result<(), Error> {
         Ok(Work { images, sink, concurrency: args.download.concurrency, is_whole })
     };
     recipe::carry_out(work, &progress, &mut signals).await
+}
+
+/// Where the image comes from: what its lock says, where it has one.
+fn source(
+    args: &PullArgs,
+    wanted: &Wanted,
+    hosts: Vec<RegistryHost>,
+    registries: &Registries,
+) -> Result<RegistrySource, Error> {
+    let registry = registries.of(wanted);
+    Ok(match wanted.locked {
+        Some(digest) if args.locked => {
+            let exact: Reference = format!("{}@{digest}", wanted.source.name()).parse()?;
+            RegistrySource::new(registry, hosts, &exact)
+        }
+        Some(digest) => RegistrySource::new(registry, hosts, &wanted.source).expecting(digest),
+        None => RegistrySource::new(registry, hosts, &wanted.source),
+    })
 }
 
 /// The transfer that brings the image from `source`, under the name that is wanted.

@@ -7,6 +7,7 @@ use clap::{Arg, Args, Command, ValueEnum};
 
 use super::groups::{AccessArgs, DownloadArgs, ImageArgs, Located, OutputArgs};
 use super::held::Held;
+use super::pod_logins::Registries;
 use super::recipe::{self, Work};
 use super::wanted::{self, Wanted};
 use super::{Error, Session};
@@ -200,8 +201,13 @@ async fn from_registries(
         });
         let (there, told) = (there.collect::<Vec<_>>(), Arc::clone(&sink) as Arc<dyn Sink>);
         sink.leave_out(held.blobs_at_registries(&there, told, &*progress).await?);
+        let registries = Registries::new(registry, &batch)?;
         let images = batch.images.iter().zip(&located).map(|(wanted, located)| {
-            let source = RegistrySource::new(&registry, located.hosts.clone(), &wanted.source);
+            let registry = registries.of(wanted);
+            let mut source = RegistrySource::new(registry, located.hosts.clone(), &wanted.source);
+            if let Some(digest) = wanted.locked {
+                source = source.expecting(digest);
+            }
             request(args, wanted, Arc::new(source))
         });
         let images = images.collect();

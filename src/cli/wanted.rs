@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::groups::ImageArgs;
 use crate::failure::{Diagnose, Failure, Notice};
 use crate::lists::{self, Listed, Origin, Place, PodLogins, PullSecret};
+use crate::oci::Digest;
 use crate::platform::Platform;
 use crate::reference::{Reference, ReferenceError};
 use crate::transfer::PlatformChoice;
@@ -33,6 +34,20 @@ pub enum WantedError {
         /// What the images are called where they come from.
         sources: [String; 2],
     },
+    /// Locks that do not agree.
+    #[error("two locks have different digests for {0}")]
+    TwoLocks(String),
+    /// `--as` of several.
+    #[error("--as names one image, and there are {0}")]
+    SeveralImages(usize),
+    /// `--image-repository`, where two images would be one.
+    #[error("{} and {} would both come from {source_name}", names[0], names[1])]
+    SameSource {
+        /// The one that it would be.
+        source_name: String,
+        /// The two.
+        names: [String; 2],
+    },
 }
 
 impl Diagnose for WantedError {
@@ -40,7 +55,11 @@ impl Diagnose for WantedError {
         match self {
             Self::Reference(error) => error.failure(),
             Self::List(error) => error.failure(),
-            Self::NoImages { .. } | Self::SameName { .. } => Failure::Usage,
+            Self::NoImages { .. }
+            | Self::SameName { .. }
+            | Self::TwoLocks(_)
+            | Self::SeveralImages(_)
+            | Self::SameSource { .. } => Failure::Usage,
         }
     }
 
@@ -53,6 +72,9 @@ impl Diagnose for WantedError {
                 Some(format!("{notice}{}", hint.unwrap_or_default()))
             }
             Self::NoImages { notice: None } => Some("put one reference on each line".to_owned()),
+            Self::TwoLocks(_) => Some("name one of them".to_owned()),
+            Self::SeveralImages(_) => Some("write as=NAME behind each in a list".to_owned()),
+            Self::SameSource { .. } => Some("pull one of them by a command of its own".to_owned()),
             Self::SameName { .. } => {
                 Some("give one of them another name, or take it out".to_owned())
             }
@@ -67,6 +89,8 @@ pub(super) struct Wanted {
     pub(super) name: Reference,
     /// What it is called where it comes from.
     pub(super) source: Reference,
+    /// The digest that a lock has for it.
+    pub(super) locked: Option<Digest>,
     /// Whether a line says `pin`.
     pub(super) pin: bool,
     /// Where it is named; nowhere for one that was typed.
@@ -83,6 +107,7 @@ impl Wanted {
         Self {
             name: source.clone(),
             source,
+            locked: None,
             pin: false,
             places: Vec::new(),
             logins: Vec::new(),
@@ -134,6 +159,7 @@ impl Wanted {
     /// Adds what `other`, the same image, says.
     fn join(&mut self, other: Self) {
         self.pin |= other.pin;
+        self.locked = self.locked.or(other.locked);
         self.places.extend(other.places);
         for login in other.logins {
             if !self.logins.contains(&login) {
@@ -154,6 +180,7 @@ impl From<Listed> for Wanted {
         Self {
             name: listed.name.unwrap_or_else(|| listed.reference.clone()),
             source: listed.reference,
+            locked: listed.locked,
             pin: listed.pin,
             places: vec![(listed.place, listed.origin)],
             logins: listed.logins.into_iter().collect(),
@@ -172,6 +199,41 @@ pub(super) struct Batch {
     pub(super) secrets: Vec<PullSecret>,
     /// What should be known of the lists.
     pub(super) notices: Vec<Notice>,
+}
+
+impl Batch {
+    /// Lets the one image be called `name`.
+    ///
+    /// # Errors
+    /// [`WantedError::SeveralImages`].
+    pub(super) fn call(&mut self, name: &Reference) -> Result<(), WantedError> {
+        match self.images.as_mut_slice() {
+            [only] => only.name = name.clone(),
+            images => return Err(WantedError::SeveralImages(images.len())),
+        }
+        Ok(())
+    }
+
+    /// Lets each image come from where `place` says; their names stay.
+    ///
+    /// # Errors
+    /// [`WantedError::SameSource`] where two that are different would be one.
+    pub(super) fn come_from(
+        &mut self,
+        place: impl Fn(&Reference) -> Result<Reference, ReferenceError>,
+    ) -> Result<(), WantedError> {
+        let mut known: HashMap<Reference, Reference> = HashMap::new();
+        for wanted in &mut self.images {
+            let placed = place(&wanted.source)?;
+            let first = known.entry(placed.clone()).or_insert_with(|| wanted.source.clone());
+            if *first != wanted.source {
+                let names = [&*first, &wanted.source].map(ToString::to_string);
+                return Err(WantedError::SameSource { source_name: placed.to_string(), names });
+            }
+            wanted.source = placed;
+        }
+        Ok(())
+    }
 }
 
 /// Every image named by `typed` and in the lists `files`, each once, in order.
@@ -212,6 +274,9 @@ impl Gathered {
         let position = *self.positions.entry(wanted.name.clone()).or_insert(images.len());
         match images.get_mut(position) {
             None => images.push(wanted),
+            Some(known) if matches!((known.locked, wanted.locked), (Some(a), Some(b)) if a != b) => {
+                return Err(WantedError::TwoLocks(wanted.name.to_string()));
+            }
             Some(known) if known.source == wanted.source => known.join(wanted),
             Some(known) => {
                 let sources = [&known.source, &wanted.source].map(ToString::to_string);

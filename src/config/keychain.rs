@@ -1,6 +1,7 @@
 //! Who to be towards a registry host.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
@@ -23,11 +24,14 @@ pub struct Login {
 /// | asked first to last | for |
 /// |---|---|
 /// | the command line | the image's own registry only |
+/// | logins that came with the image's pod | any host |
 /// | each file in turn: `credHelpers`, `credsStore`, `auths` | any host |
 #[derive(Debug, Default)]
 pub struct Keychain {
     command_line: Option<(RegistryKey, Credential)>,
     files: Vec<LoginFile>,
+    /// Asked after the files. What its command line says comes before them.
+    general: Option<Arc<Keychain>>,
     /// What helpers answered: asking one starts a program, which may ask a person.
     answers: Mutex<HashMap<(Helper, String), Option<Credential>>>,
 }
@@ -43,6 +47,12 @@ impl Keychain {
     pub fn with_files(mut self, files: impl IntoIterator<Item = LoginFile>) -> Self {
         self.files.extend(files);
         self
+    }
+
+    /// What `general` knows, and before it, but for its command line, the logins of `files`.
+    pub fn over(general: Arc<Self>, files: Vec<LoginFile>) -> Self {
+        let command_line = general.command_line.clone();
+        Self { command_line, files, general: Some(general), ..Self::default() }
     }
 
     /// The credential at `host` for `repository` as it is called there, the project in the host's
@@ -68,7 +78,10 @@ impl Keychain {
                 return found;
             }
         }
-        None
+        match &self.general {
+            Some(general) => Box::pin(general.find(host, repository)).await,
+            None => None,
+        }
     }
 
     async fn find_in(

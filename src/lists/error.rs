@@ -118,6 +118,27 @@ pub enum Error {
         /// What is too much.
         problem: String,
     },
+    /// kubeadm's configuration, which says where images are and not which.
+    #[error(
+        "{place}: a ClusterConfiguration (imageRepository {repository}, kubernetesVersion {version}) \
+         does not name images itself"
+    )]
+    Cluster {
+        /// Where.
+        place: Place,
+        /// `imageRepository`, or kubeadm's own.
+        repository: String,
+        /// `kubernetesVersion`, or kubeadm's own.
+        version: String,
+    },
+    /// A lock that no `lock` wrote.
+    #[error("{place}: {problem}")]
+    Lock {
+        /// Where.
+        place: Place,
+        /// What is wrong.
+        problem: String,
+    },
     /// A Secret of logins that holds none.
     #[error("{place}: the Secret {name} {problem}")]
     Secret {
@@ -144,6 +165,8 @@ impl Error {
             | Self::Template { place }
             | Self::NoImage { place, .. }
             | Self::TooMuch { place, .. }
+            | Self::Cluster { place, .. }
+            | Self::Lock { place, .. }
             | Self::Secret { place, .. } => &place.path,
         }
     }
@@ -169,6 +192,13 @@ impl Diagnose for Error {
             Self::Yaml { .. } => "nothing of the list was started: correct the file first",
             Self::Template { .. } => "render it first: helm template CHART | pullctl pull -f -",
             Self::NoImage { .. } => "name its image there, or take the object out of the list",
+            Self::Cluster { place, .. } => {
+                let file = place.path.display();
+                return Some(format!(
+                    "kubeadm names them: kubeadm config images list --config {file} | pullctl pull -f -"
+                ));
+            }
+            Self::Lock { .. } => "make it anew with pullctl lock",
             Self::Secret { .. } => {
                 "make it with kubectl create secret docker-registry, or take it out of the list and give the login with --auth-file"
             }

@@ -5,8 +5,8 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use super::error::Error;
-use super::listed::List;
-use super::{json, kubernetes, plain, text, yaml};
+use super::listed::{List, Listed};
+use super::{json, kubernetes, lock, plain, text, yaml};
 
 /// Longest list that is read, in bytes (64 MiB): all pods of a cluster with some thousand nodes.
 /// Something longer is no list.
@@ -57,17 +57,42 @@ fn parse(path: &Path, bytes: Vec<u8>) -> Result<List, Error> {
 }
 
 fn parse_yaml(path: &Path, text: &str) -> Result<List, Error> {
-    let mut reader = kubernetes::Reader::new(path, text);
-    yaml::documents(path, text, &mut |document| reader.document(document))?;
-    Ok(reader.finish())
+    let mut documents = Documents::new(path, text);
+    yaml::documents(path, text, &mut |document| documents.read(document))?;
+    Ok(documents.finish())
 }
 
 fn parse_json(path: &Path, text: &str, documents: &[yaml::Node]) -> Result<List, Error> {
-    let mut reader = kubernetes::Reader::new(path, text);
-    for document in documents {
-        reader.document(document)?;
+    let mut found = Documents::new(path, text);
+    documents.iter().try_for_each(|document| found.read(document))?;
+    Ok(found.finish())
+}
+
+/// What the documents of a file list.
+struct Documents<'a> {
+    path: &'a Path,
+    manifests: kubernetes::Reader<'a>,
+    locked: Vec<Listed>,
+}
+
+impl<'a> Documents<'a> {
+    fn new(path: &'a Path, text: &'a str) -> Self {
+        Self { path, manifests: kubernetes::Reader::new(path, text), locked: Vec::new() }
     }
-    Ok(reader.finish())
+
+    fn read(&mut self, document: &yaml::Node) -> Result<(), Error> {
+        if lock::is_lock(document) {
+            self.locked.extend(lock::images(self.path, document)?);
+            return Ok(());
+        }
+        self.manifests.document(document)
+    }
+
+    fn finish(self) -> List {
+        let mut list = self.manifests.finish();
+        list.images.extend(self.locked);
+        list
+    }
 }
 
 /// What a list is written in.

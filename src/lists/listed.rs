@@ -6,6 +6,7 @@ use secrecy::SecretString;
 
 use super::error::Place;
 use crate::failure::Notice;
+use crate::oci::Digest;
 use crate::platform::Platform;
 use crate::reference::Reference;
 
@@ -35,6 +36,8 @@ pub struct Listed {
     pub pin: bool,
     /// `as=`: what the image is to be called.
     pub name: Option<Reference>,
+    /// The digest that a lock has for it.
+    pub locked: Option<Digest>,
     /// Whose logins are for it.
     pub logins: Option<PodLogins>,
 }
@@ -49,6 +52,7 @@ impl Listed {
             platforms: Vec::new(),
             pin: false,
             name: None,
+            locked: None,
             logins: None,
         }
     }

@@ -8,6 +8,7 @@
 //! | `plain` | a reference a line, with options |
 //! | `yaml`, `json` | documents in which each value knows its line |
 //! | `kubernetes` | manifests: which objects hold images, and where in them |
+//! | `lock` | digests that tags stood for |
 //! | `error` | why a list can't be read |
 //!
 //! Asks nobody and fetches nothing. Content of Secrets leaves as a secret.
@@ -17,6 +18,7 @@ mod file;
 mod json;
 mod kubernetes;
 mod listed;
+mod lock;
 mod plain;
 mod text;
 mod yaml;
@@ -24,3 +26,4 @@ mod yaml;
 pub use error::{Error, Place};
 pub use file::{is_standard_input, read};
 pub use listed::{List, Listed, Origin, PodLogins, PullSecret};
+pub use lock::{Lock, LockedImage, LockedManifest};

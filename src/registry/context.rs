@@ -33,11 +33,11 @@ pub(crate) struct Context {
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) proxies: Proxies,
     pub(crate) budget: Budget,
-    throttle: Throttle,
+    throttle: Arc<Throttle>,
     deadline: Option<Instant>,
-    distrusted: Mutex<BTreeSet<String>>,
+    distrusted: Arc<Mutex<BTreeSet<String>>>,
     /// Hosts of which was told that others are asked in their place.
-    passed_over: Mutex<BTreeSet<String>>,
+    passed_over: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl fmt::Debug for Context {
@@ -59,7 +59,7 @@ impl Context {
         let proxies = Proxies::from_environment()?;
         let deadline = policy.timeout.map(|timeout| Instant::now() + timeout);
         let budget = Budget::new(&policy);
-        let throttle = Throttle::new(policy.limit_rate);
+        let throttle = Arc::new(Throttle::new(policy.limit_rate));
         Ok(Self {
             policy,
             keychain,
@@ -68,9 +68,24 @@ impl Context {
             budget,
             throttle,
             deadline,
-            distrusted: Mutex::default(),
-            passed_over: Mutex::default(),
+            distrusted: Arc::default(),
+            passed_over: Arc::default(),
         })
+    }
+
+    /// The same run, as somebody else: its limits, its clock and whom it trusts are shared.
+    pub(crate) fn with_keychain(&self, keychain: Keychain) -> Self {
+        Self {
+            policy: self.policy.clone(),
+            keychain: Arc::new(keychain),
+            sink: Arc::clone(&self.sink),
+            proxies: self.proxies.clone(),
+            budget: self.budget.clone(),
+            throttle: Arc::clone(&self.throttle),
+            deadline: self.deadline,
+            distrusted: Arc::clone(&self.distrusted),
+            passed_over: Arc::clone(&self.passed_over),
+        }
     }
 
     /// Runs `operation` within the stall timeout, or `at_least` where that is longer, and the run's

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use url::Url;
 
-use crate::config::{Capabilities, Capability, Keychain, RegistryHost, Source as ConfigSource};
+use crate::config::{
+    Capabilities, Capability, Keychain, LoginFile, RegistryHost, Source as ConfigSource,
+};
 use crate::oci::{Descriptor, Digest, MediaKind};
 use crate::progress::Sink;
 use crate::reference::Reference;
@@ -48,6 +50,15 @@ impl Registry {
         let context = Context::new(policy, keychain, sink).map_err(Error::Environment)?;
         let context = Arc::new(context);
         Ok(Self { context, endpoints: Arc::default() })
+    }
+
+    /// The same registries, asked with the logins of `files` before others. Nothing that was learnt by
+    /// one login is used with another; limits and the run's clock are shared.
+    #[must_use]
+    pub fn with_logins(&self, files: Vec<LoginFile>) -> Self {
+        let keychain = Keychain::over(Arc::clone(&self.context.keychain), files);
+        let context = Arc::new(self.context.with_keychain(keychain));
+        Self { context, endpoints: Arc::default() }
     }
 
     /// The repository of `reference` at `hosts`, which are asked in this order. Nothing is sent.

@@ -116,6 +116,14 @@ pub enum Error {
         /// What the image is.
         digest: Digest,
     },
+    /// A tag that stands for something else than when it was locked.
+    #[error("the tag was locked to {locked}, and has moved on to {now}")]
+    Moved {
+        /// What the lock says.
+        locked: Digest,
+        /// What the registry says.
+        now: Digest,
+    },
     /// Bytes that do not hash to the blob's digest, before they are sent.
     #[error("the bytes of the blob are not {0}")]
     Mismatch(Digest),
@@ -187,6 +195,7 @@ impl Diagnose for Error {
             | Self::DocumentTooLarge { .. }
             | Self::WrongBlob { .. }
             | Self::Mismatch(_)
+            | Self::Moved { .. }
             | Self::NoList(_)
             | Self::Damaged { .. } => Failure::Verification,
             Self::Unwritable(_) | Self::Task(_) | Self::Closed => Failure::Other,
@@ -246,6 +255,10 @@ impl Diagnose for Error {
             Self::IndexTooDeep(_) | Self::TooManyManifests(_) => {
                 Some("pull the image that is wanted by its digest".into())
             }
+            Self::Moved { .. } => Some(
+                "pull --locked takes what was locked; pullctl lock writes down what is there now"
+                    .to_owned(),
+            ),
             Self::Mismatch(_) | Self::NoList(_) | Self::Unwritable(_) | Self::Task(_) | Self::Closed => None,
         }
     }

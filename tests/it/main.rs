@@ -49,6 +49,7 @@ mod load_docker;
 mod load_hostile;
 mod load_names;
 mod load_streams;
+mod locks;
 mod login;
 mod logins;
 mod memory;

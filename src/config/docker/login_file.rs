@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
 
 use crate::config::authority::RegistryKey;
@@ -97,6 +98,24 @@ impl LoginFile {
         let content = read_text(path)?.ok_or_else(|| Error::not_found(path))?;
         let configurations = secret::docker_configurations(path, &content)?;
         Self::of(path, &content, &configurations)
+    }
+
+    /// Reads `content`, docker's configuration out of a Secret that stands at `line` of `path`.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn of_secret(path: &Path, line: usize, content: &SecretString) -> Result<Self, Error> {
+        let at = |location: Location| Location::unquoted(&location.path, line, 1);
+        let mut file = Self::parse(path, content.expose_secret()).map_err(|error| match error {
+            Error::Invalid { location, problem, expected } => {
+                Error::Invalid { location: Box::new(at(*location)), problem, expected }
+            }
+            other => other,
+        })?;
+        for warning in &mut file.warnings {
+            warning.line = Some(line);
+        }
+        Ok(file)
     }
 
     /// Logins found elsewhere, in the order of preference. Their keys hold no wildcards.

@@ -13,6 +13,8 @@ pub(super) enum Kind {
     Secret,
     /// Its pods get its logins.
     Account,
+    /// kubeadm's, from which it makes names of images.
+    Cluster,
     /// It makes objects out of others.
     Kustomization,
     /// One of Kubernetes' own that names no image.
@@ -33,6 +35,7 @@ impl Kind {
             || OWN_GROUPS.iter().any(|own| !own.is_empty() && *own == group)
             || group.ends_with(".k8s.io") && !group.ends_with(".x-k8s.io");
         match (group, kind) {
+            ("kubeadm.k8s.io", "ClusterConfiguration") => Self::Cluster,
             _ if kind == "List" => Self::List,
             ("output.kubeadm.k8s.io", "Images") => Self::Images,
             ("kustomize.config.k8s.io", _) => Self::Kustomization,
@@ -68,6 +71,8 @@ mod tests {
             ),
             ("v1", "List", Kind::List),
             ("apps/v1", "DeploymentList", Kind::List),
+            ("kubeadm.k8s.io/v1beta4", "ClusterConfiguration", Kind::Cluster),
+            ("kubeadm.k8s.io/v1beta4", "InitConfiguration", Kind::WithoutImages),
             ("v1", "ConfigMap", Kind::WithoutImages),
             ("apiextensions.k8s.io/v1", "CustomResourceDefinition", Kind::WithoutImages),
             ("jobset.x-k8s.io/v1alpha2", "JobSet", Kind::Unknown),

@@ -66,6 +66,12 @@ impl<'a> Reader<'a> {
                 self.account(node);
                 Ok(())
             }
+            Kind::Cluster => {
+                let member = |name: &str| node.text_of(name).unwrap_or("kubeadm's own").to_owned();
+                let (repository, version) =
+                    (member("imageRepository"), member("kubernetesVersion"));
+                Err(Error::Cluster { place: self.found.place(node), repository, version })
+            }
             Kind::Kustomization => {
                 let place = self.found.place(node);
                 let message = "a kustomization names no images until it is built";

@@ -11,7 +11,7 @@ use crate::registry::policy::Policy;
 const UNIT: u64 = 64 * 1024;
 
 /// See the module. Whoever waits is served in order of arrival, so that no blob starves another.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Budget {
     connections: Arc<Semaphore>,
     window: Arc<Semaphore>,

@@ -21,6 +21,8 @@ pub struct RegistrySource {
     repository: Repository,
     origin: Origin,
     suspicions: Suspicions,
+    /// What the reference stood for once, where it has to stand for that still.
+    expected: Option<Digest>,
 }
 
 impl RegistrySource {
@@ -30,7 +32,21 @@ impl RegistrySource {
         let suspicions = Suspicions::new(&repository);
         let host = without_brackets(split_port(reference.domain()).0).to_owned();
         let origin = Origin { host, repository: reference.path().to_owned() };
-        Self { repository, origin, suspicions }
+        Self { repository, origin, suspicions, expected: None }
+    }
+
+    /// The same, if the reference stands for `digest`.
+    #[must_use]
+    pub fn expecting(self, digest: Digest) -> Self {
+        Self { expected: Some(digest), ..self }
+    }
+
+    fn as_expected(&self, resolved: registry::Resolved) -> Result<Resolved, Error> {
+        let now = resolved.descriptor.digest;
+        match self.expected.filter(|expected| *expected != now) {
+            Some(locked) => Err(Error::Moved { locked, now }),
+            None => Ok(resolved.into()),
+        }
     }
 
     async fn config(&self, descriptor: &Descriptor) -> Result<Bytes, Error> {
@@ -64,11 +80,11 @@ impl From<registry::Resolved> for Resolved {
 #[async_trait]
 impl Source for RegistrySource {
     async fn resolve(&self) -> Result<Resolved, Error> {
-        Ok(self.repository.resolve().await?.into())
+        self.as_expected(self.repository.resolve().await?)
     }
 
     async fn resolve_unknown(&self) -> Result<Resolved, Error> {
-        Ok(self.repository.resolve_and_read().await?.into())
+        self.as_expected(self.repository.resolve_and_read().await?)
     }
 
     async fn document(&self, descriptor: &Descriptor, kind: DocumentKind) -> Result<Bytes, Error> {
