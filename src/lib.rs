@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`oci`], [`mod@reference`], [`platform`] | the nouns, parsed and checked |
 //! | [`failure`], [`progress`] | kinds of failure with their exit codes; events of a pull |
+//! | [`program`] | programs of others, run within bounds |
 //! | [`sync`] | locks for plain values |
 //! | [`tar`] | archives of unknown origin, entry by entry |
 //! | [`config`] | what the machine's owner configured, as plain values |
@@ -33,6 +34,7 @@ pub mod lists;
 pub mod oci;
 pub mod output;
 pub mod platform;
+pub mod program;
 pub mod progress;
 pub mod reference;
 pub mod registry;

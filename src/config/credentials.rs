@@ -27,3 +27,12 @@ impl Credential {
         }
     }
 }
+
+/// A credential, and where it was found.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// What to show the host.
+    pub credential: Credential,
+    /// For people: `command line`, a file, or a file and the helper it names.
+    pub source: String,
+}

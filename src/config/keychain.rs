@@ -6,18 +6,10 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use super::authority::RegistryKey;
-use super::credentials::Credential;
+use super::credentials::{Credential, Login};
 use super::docker::{Helper, LoginFile};
 use super::hosts::RegistryHost;
-
-/// A credential, and where it was found.
-#[derive(Debug, Clone)]
-pub struct Login {
-    /// What to show the host.
-    pub credential: Credential,
-    /// For people: `command line`, a file, or a file and the helper it names.
-    pub source: String,
-}
+use super::providers::Providers;
 
 /// Every login that this run knows, looked up by the host that is contacted.
 ///
@@ -26,12 +18,14 @@ pub struct Login {
 /// | the command line | the image's own registry only |
 /// | logins that came with the image's pod | any host |
 /// | each file in turn: `credHelpers`, `credsStore`, `auths` | any host |
+/// | the kubelet's credential provider plugins | any host |
 #[derive(Debug, Default)]
 pub struct Keychain {
     command_line: Option<(RegistryKey, Credential)>,
     files: Vec<LoginFile>,
     /// Asked after the files. What its command line says comes before them.
     general: Option<Arc<Keychain>>,
+    providers: Providers,
     /// What helpers answered: asking one starts a program, which may ask a person.
     answers: Mutex<HashMap<(Helper, String), Option<Credential>>>,
 }
@@ -53,6 +47,13 @@ impl Keychain {
     pub fn over(general: Arc<Self>, files: Vec<LoginFile>) -> Self {
         let command_line = general.command_line.clone();
         Self { command_line, files, general: Some(general), ..Self::default() }
+    }
+
+    /// The same keychain with the kubelet's plugins, which are asked when nothing else is known: each
+    /// starts a program, which may ask its cloud.
+    pub fn with_providers(mut self, providers: Providers) -> Self {
+        self.providers = providers;
+        self
     }
 
     /// The credential at `host` for `repository` as it is called there, the project in the host's
@@ -78,10 +79,10 @@ impl Keychain {
                 return found;
             }
         }
-        match &self.general {
-            Some(general) => Box::pin(general.find(host, repository)).await,
-            None => None,
+        if let Some(general) = &self.general {
+            return Box::pin(general.find(host, repository)).await;
         }
+        self.providers.find(&format!("{contacted}/{repository}")).await
     }
 
     async fn find_in(

@@ -15,12 +15,13 @@ pub mod keychain;
 pub mod kubelet;
 mod named_file;
 mod node;
+pub mod providers;
 mod warning;
 mod yaml;
 
 pub use authority::{RegistryKey, authority_in};
 pub use containerd::{ContainerdConfig, FlatFile, FlatSetting, FlatValue, Generation};
-pub use credentials::Credential;
+pub use credentials::{Credential, Login};
 pub use docker::{Kept, LoginFile, LoginStore, StoreError};
 pub use environment::Environment;
 pub use error::{Error, Location};
@@ -28,7 +29,8 @@ pub use hosts::{
     Capabilities, Capability, ClientCertificate, Header, HostOptions, HostsConfig, RegistryHost,
     Rewrite, Source, defaults, find_directory, load_directory, own_registry,
 };
-pub use keychain::{Keychain, Login};
+pub use keychain::Keychain;
 pub use kubelet::Kubelet;
 pub use node::{Locations, NodeConfig};
+pub use providers::{Place as ProviderPlace, Providers};
 pub use warning::WarningKind;

@@ -1,5 +1,6 @@
 //! All that this node has configured about registries, read once.
 
+use std::io;
 use std::path::{Path, PathBuf, absolute};
 
 use crate::reference::Reference;
@@ -11,11 +12,16 @@ use super::environment::Environment;
 use super::error::Error;
 use super::hosts::{self, HostOptions, HostsConfig};
 use super::keychain::Keychain;
+use super::kubelet::Kubelet;
+use super::providers::{self, Place, Providers};
 use super::warning::WarningKind;
-use crate::failure::Notice;
+use crate::failure::{Diagnose as _, Notice};
 
 /// Where hosts are configured if nothing says otherwise, besides the CRI's `config_path`.
 const DEFAULT_HOSTS_DIRECTORIES: [&str; 2] = ["/etc/containerd/certs.d", "/etc/docker/certs.d"];
+
+/// The kubelet's own file of logins, in its root directory: docker's `config.json`.
+const KUBELETS_LOGINS: &str = "config.json";
 
 /// What the command line says about where to look.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +34,9 @@ pub struct Locations {
     pub containerd_config: Option<PathBuf>,
     /// `--ignore-containerd-config`.
     pub ignore_containerd_config: bool,
+    /// `--image-credential-provider-config` and `-bin-dir`; `None` for what the kubelet is told, and
+    /// then the usual places.
+    pub providers: Option<Place>,
     /// The daemon whose reading of containerd's configuration counts.
     pub generation: Generation,
 }
@@ -37,8 +46,13 @@ pub struct Locations {
 pub struct NodeConfig {
     /// What containerd is told; `None` if it is told nothing, or is not to be asked.
     pub containerd: Option<ContainerdConfig>,
+    /// What the kubelet is told; `None` where there is none.
+    pub kubelet: Option<Kubelet>,
     hosts_directories: Vec<PathBuf>,
     login_files: Vec<LoginFile>,
+    providers: Providers,
+    /// What of the kubelet's cannot be used.
+    kubelets_warnings: Vec<Notice>,
 }
 
 impl NodeConfig {
@@ -52,10 +66,33 @@ impl NodeConfig {
             Some(path) => Some(named_config(path, locations.generation)?),
             None => ContainerdConfig::read_first(&containerd::USUAL_PATHS, locations.generation)?,
         };
+        let mut login_files = login_files(locations, environment, containerd.as_ref())?;
+        let mut kubelets_warnings = Vec::new();
+        let kubelet = Kubelet::find(environment);
+        let kubelet =
+            usable(kubelet, WarningKind::KubeletSettings, &mut kubelets_warnings).flatten();
+        if let Some(kubelet) = &kubelet {
+            let logins = LoginFile::read(&kubelet.root_directory.join(KUBELETS_LOGINS));
+            let logins = usable(logins, WarningKind::UnusableLogin, &mut kubelets_warnings);
+            login_files.extend(logins.flatten());
+        }
+        let providers = match &locations.providers {
+            Some(place) => Providers::read(place)?,
+            None => {
+                let place = providers::find_place(kubelet.as_ref(), environment);
+                let found = place.map(|place| Providers::read(&place)).transpose();
+                let kind = WarningKind::ProviderSettings;
+                usable(found, kind, &mut kubelets_warnings).flatten().unwrap_or_default()
+            }
+        };
+        let hosts_directories = hosts_directories(locations, containerd.as_ref())?;
         Ok(Self {
-            hosts_directories: hosts_directories(locations, containerd.as_ref())?,
-            login_files: login_files(locations, environment, containerd.as_ref())?,
             containerd,
+            kubelet,
+            hosts_directories,
+            login_files,
+            providers,
+            kubelets_warnings,
         })
     }
 
@@ -144,15 +181,36 @@ impl NodeConfig {
 
     /// `keychain` and every login of this node, asked after those that it has.
     pub fn with_logins(self, keychain: Keychain) -> Keychain {
-        keychain.with_files(self.login_files)
+        keychain.with_files(self.login_files).with_providers(self.providers)
     }
 
     /// What looks wrong, but for what [`hosts`](Self::hosts) finds.
     pub fn warnings(&self) -> Vec<Notice> {
         let containerd = self.containerd.iter().flat_map(ContainerdConfig::warnings);
         let logins = self.login_files.iter().flat_map(LoginFile::warnings).cloned();
-        containerd.chain(logins).collect()
+        let kubelet = self.kubelets_warnings.iter().chain(self.providers.warnings()).cloned();
+        containerd.chain(logins).chain(kubelet).collect()
     }
+}
+
+/// What was read of the kubelet's files. They are the kubelet's business, and most pulls can do without:
+/// what this user may not read is not there, and a mistake is a warning.
+fn usable<T>(read: Result<T, Error>, kind: WarningKind, warnings: &mut Vec<Notice>) -> Option<T> {
+    let error = match read {
+        Ok(found) => return Some(found),
+        Err(Error::Unreadable { source, .. })
+            if source.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            return None;
+        }
+        Err(error) => error,
+    };
+    let notice = Notice::new(kind, format!("the kubelet's settings are not used: {error}"));
+    warnings.push(match error.hint() {
+        Some(hint) => notice.with_hint(hint),
+        None => notice,
+    });
+    None
 }
 
 /// The file of `--containerd-config`, which must exist.

@@ -19,6 +19,12 @@ pub enum WarningKind {
     MirrorsNotUsed,
     /// A header for every registry that is none to be sent to every registry.
     HeaderNotSent,
+    /// Settings of the kubelet that cannot be read.
+    KubeletSettings,
+    /// A configuration of the kubelet's plugins that cannot be obeyed.
+    ProviderSettings,
+    /// A plugin of the kubelet's that gives logins to pods only.
+    ProviderNeedsPod,
     /// A configuration of containerd with which another daemon was started than the one that
     /// answers.
     OtherDaemon,
@@ -38,6 +44,9 @@ impl WarningKind {
             Self::IgnoredSection => "ignored-section",
             Self::MirrorsNotUsed => "mirrors-not-used",
             Self::HeaderNotSent => "header-not-sent",
+            Self::KubeletSettings => "kubelet-settings",
+            Self::ProviderSettings => "credential-provider-settings",
+            Self::ProviderNeedsPod => "credential-provider-needs-pod",
             Self::OtherDaemon => "other-daemon",
             Self::DirectoryWithoutPort => "directory-without-port",
         }

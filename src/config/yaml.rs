@@ -77,6 +77,11 @@ impl YamlFile {
         self.value.get(name).filter(|value| !value.is_null())
     }
 
+    /// The line on which `text` first stands, counted from 1.
+    pub(super) fn line_of(&self, text: &str) -> usize {
+        Location::unquoted_of(&self.path, &self.content, text).line
+    }
+
     /// What is said near `text` cannot be meant. The line is not quoted: it may hold a secret.
     pub(super) fn invalid(
         &self,

@@ -1,7 +1,8 @@
 //! Which module may know which.
 
 /// The nouns, which everyone may use.
-pub(crate) const NOUNS: [&str; 6] = ["oci", "reference", "platform", "progress", "failure", "sync"];
+pub(crate) const NOUNS: [&str; 7] =
+    ["oci", "reference", "platform", "program", "progress", "failure", "sync"];
 
 /// What each other module may import besides the nouns. `registry` and `containerd` are siblings:
 /// only `transfer` knows both.

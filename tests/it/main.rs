@@ -14,6 +14,7 @@ mod content_store;
 mod copy;
 mod copy_flags;
 mod copy_namespaces;
+mod credential_providers;
 mod cri_headers;
 mod cri_sees_it;
 mod cri_settings;

@@ -34,6 +34,7 @@ impl HostsArgs {
             auth_file: auth_file.cloned(),
             containerd_config: self.containerd_config.clone(),
             ignore_containerd_config: self.ignore_containerd_config,
+            providers: None,
             generation: Generation::Unknown,
         }
     }

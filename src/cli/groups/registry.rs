@@ -10,7 +10,8 @@ use super::HostsArgs;
 use crate::cli::values::Login;
 use crate::cli::{Error, prompt};
 use crate::config::{
-    self, Credential, Environment, Generation, HostOptions, Keychain, NodeConfig, RegistryHost,
+    self, Credential, Environment, Generation, HostOptions, Keychain, NodeConfig, ProviderPlace,
+    RegistryHost,
 };
 use crate::containerd::Client;
 use crate::failure::Notice;
@@ -37,6 +38,16 @@ pub struct RegistryArgs {
     #[arg(long, value_name = "FILE")]
     pub auth_file: Option<PathBuf>,
 
+    /// The kubelet's CredentialProviderConfig, or a directory of several: its plugins are asked when no
+    /// other login is known [default: what a running kubelet is told, else where EKS, GKE, AKS, k3s and
+    /// RKE2 have it]
+    #[arg(long, value_name = "FILE", requires = "image_credential_provider_bin_dir")]
+    pub image_credential_provider_config: Option<PathBuf>,
+
+    /// Directory of those plugins' programs
+    #[arg(long, value_name = "DIR", requires = "image_credential_provider_config")]
+    pub image_credential_provider_bin_dir: Option<PathBuf>,
+
     /// Where hosts are configured.
     #[command(flatten)]
     pub hosts: HostsArgs,
@@ -62,6 +73,12 @@ impl RegistryArgs {
         daemon: Option<&Client>,
     ) -> Result<NodeConfig, config::Error> {
         let mut locations = self.hosts.locations(self.auth_file.as_ref());
+        let programs = self.image_credential_provider_bin_dir.clone();
+        locations.providers = self
+            .image_credential_provider_config
+            .clone()
+            .zip(programs)
+            .map(|(config, programs)| ProviderPlace { config, programs });
         locations.generation = match daemon.and_then(Client::major_version) {
             None => Generation::Unknown,
             Some(..=1) => Generation::One,
