@@ -79,7 +79,7 @@ fn mend(layer: &mut [u8]) {
             let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
             header[CHECKSUM].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
         }
-        let digits = header[SIZE].iter().take_while(|byte| (b'0'..=b'7').contains(byte));
+        let digits = header[SIZE].iter().take_while(|byte| (b'0'..=b'7').contains(*byte));
         let size = digits.fold(0_usize, |size, byte| size * 8 + usize::from(byte - b'0'));
         position += BLOCK + size.next_multiple_of(BLOCK);
     }

@@ -14,6 +14,7 @@
 //! | [`lists`] | lists of images, in the forms that people have |
 //! | [`unpack`] | layers into snapshots |
 //! | [`images`] | what a containerd namespace holds |
+//! | [`verifiers`] | containerd's image verifiers |
 //! | [`transfer`] | the recipe |
 //! | [`check`] | what an image consists of, and whether all of it is there and right |
 //! | [`doctor`] | the node's health |
@@ -42,3 +43,4 @@ pub mod sync;
 pub mod tar;
 pub mod transfer;
 pub mod unpack;
+pub mod verifiers;

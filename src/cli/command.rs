@@ -157,6 +157,15 @@ impl Command {
         }
     }
 
+    /// Whether it is to stand behind everybody else's work.
+    pub fn is_background(&self) -> bool {
+        match self {
+            Self::Pull(args) => args.background,
+            Self::Load(args) => args.background,
+            _ => false,
+        }
+    }
+
     /// Does what was typed.
     ///
     /// # Errors

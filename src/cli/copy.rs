@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::destination::{self, Destination};
 use super::groups::{
-    AccessArgs, ImageArgs, Located, LoginsArgs, OutputArgs, StoreArgs, UploadArgs,
+    AccessArgs, Configured, ImageArgs, Located, LoginsArgs, OutputArgs, StoreArgs, UploadArgs,
 };
 use super::location::Location;
 use super::origin::Origin;
@@ -22,6 +22,7 @@ use crate::progress::{self, Verb};
 use crate::reference::Reference;
 use crate::registry::Registry;
 use crate::transfer::{self, Request, Sink, UnpackOptions};
+use crate::verifiers::Verifiers;
 
 const COPY_EXAMPLES: &str = "\
 Examples:
@@ -98,7 +99,7 @@ pub(super) async fn run(args: &CopyArgs, session: &Session<'_>) -> Result<(), Er
     let to = signals.or(destination::daemon_of(&args.destination, session)).await??;
     let daemon = from.as_ref().or(to.as_ref());
     let node = access.node(daemon)?;
-    let configured = node.containerd.as_ref().and_then(|config| config.snapshotter.clone());
+    let Configured { snapshotter, verifiers } = Configured::of(&node);
     let ends = [&args.source, &args.destination].map(Location::in_registry);
     let named: Vec<Reference> = ends.into_iter().flatten().cloned().collect();
     let (located, mut notices) = access.locate(named.clone(), &node)?;
@@ -119,7 +120,7 @@ pub(super) async fn run(args: &CopyArgs, session: &Session<'_>) -> Result<(), Er
     let work = async {
         let (place, store) = (&args.destination, &args.store);
         let unpack =
-            destination::unpacking(place, to.as_ref(), store, configured, &progress, session);
+            destination::unpacking(place, to.as_ref(), store, snapshotter, &progress, session);
         let unpack = unpack.await?.map(|unpack| UnpackOptions { beside: from.clone(), ..unpack });
         let policy = || args.upload.policy(&args.access.transport);
         let registry = |keychain| session.registry(policy(), keychain, &progress);
@@ -127,7 +128,8 @@ pub(super) async fn run(args: &CopyArgs, session: &Session<'_>) -> Result<(), Er
         // Of one login, connections and tokens are shared.
         let to_registry = to_keys.map_or_else(|| Ok(from_registry.clone()), registry)?;
         let told = Arc::clone(&progress) as Arc<dyn progress::Sink>;
-        let copying = Copying { args, located, from_registry, to_registry, told };
+        let verifiers = to.as_ref().and_then(|_| store.verifiers.verifiers(verifiers, &*told));
+        let copying = Copying { args, located, from_registry, to_registry, verifiers, told };
         let (images, sink) = copying.prepare(from, to, unpack, &progress).await?;
         Ok(Work { images, sink, concurrency: args.upload.concurrency, is_whole: false })
     };
@@ -141,6 +143,7 @@ struct Copying<'a> {
     located: Vec<Located>,
     from_registry: Registry,
     to_registry: Registry,
+    verifiers: Option<Verifiers>,
     told: Arc<dyn progress::Sink>,
 }
 
@@ -172,6 +175,7 @@ impl Copying<'_> {
             place: destination,
             client: to,
             unpack,
+            verifiers: self.verifiers.clone(),
             registry: &self.to_registry,
             hosts: self.hosts(destination),
             told: Arc::clone(&self.told),

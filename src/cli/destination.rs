@@ -17,6 +17,7 @@ use crate::registry::Registry;
 use crate::transfer::{
     self, ArchiveSink, ContainerdSink, LayoutSink, RegistrySink, Sink, UnpackOptions,
 };
+use crate::verifiers::Verifiers;
 
 /// What a place takes images by.
 pub(super) struct Destination<'a> {
@@ -25,6 +26,8 @@ pub(super) struct Destination<'a> {
     /// The daemon, where the place is in one, and how layers become snapshots there.
     pub(super) client: Option<Client>,
     pub(super) unpack: Option<UnpackOptions>,
+    /// Who has to agree there.
+    pub(super) verifiers: Option<Verifiers>,
     /// Registries, and the hosts to ask where the place is in one.
     pub(super) registry: &'a Registry,
     pub(super) hosts: Vec<RegistryHost>,
@@ -46,7 +49,8 @@ impl Destination<'_> {
                 Ok(Arc::new(RegistrySink::new(self.registry, self.hosts, reference)?))
             }
             (Location::Containerd { .. }, Some(client)) => {
-                Ok(Arc::new(ContainerdSink::new(client, self.unpack, names, self.told)))
+                let sink = ContainerdSink::new(client, self.unpack, names, self.told);
+                Ok(Arc::new(sink.verified_by(self.verifiers)))
             }
             (Location::Layout { directory, tag }, _) => {
                 Ok(Arc::new(LayoutSink::new(Layout::create(directory)?).called(tag.clone())))

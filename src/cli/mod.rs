@@ -9,6 +9,7 @@
 //! | `session` | what a command works with, wired once: streams, daemon, registry, progress, signals |
 //! | `pull`, `push`, `copy`, `save`, `load`, `images`, `refs`, `lock`, `rm`, `pin`, `tag`, `status`, `generate`, `login`, `logout`, `explain`, `completion` | one command each: its flags, and what it does |
 //! | `inspect` | what an image consists of: one command, too |
+//! | `background` | work that takes what nobody else wants |
 //! | `recipe` | the recipe as a command runs it: shown, ended by signals, its failures as one |
 //! | `rounds` | doing the same again and again, and keeping note of it |
 //! | `seeding_error` | why that, or what `generate` writes, did not work |
@@ -28,6 +29,7 @@
 //! | `prompt` | questions to somebody at the terminal |
 //! | `error` | why a command could not be carried out |
 
+mod background;
 pub mod command;
 mod comparison;
 pub mod completion;
@@ -102,7 +104,11 @@ pub fn main() -> ExitCode {
     let traced = cli.command.http_trace().then_some(registry::HTTP_TRACE_TARGET);
     output::start_logs(&printer, cli.global.verbose, traced);
     let session = Session { global: &cli.global, printer: &printer, observer: None };
-    let outcome = runtime().map_err(Error::Runtime).and_then(|runtime| {
+    let is_background = cli.command.is_background();
+    if is_background {
+        background::enter();
+    }
+    let outcome = runtime(is_background).map_err(Error::Runtime).and_then(|runtime| {
         let outcome = runtime.block_on(cli.command.run(&session));
         runtime.shutdown_timeout(SHUTDOWN);
         outcome
@@ -117,8 +123,9 @@ pub fn main() -> ExitCode {
 
 /// Threads for what waits. What computes or writes files (inflating, hashing, extracting) has
 /// threads of its own, and with as many as there are processors the two would stand in each other's
-/// way: on two cores, 100 small layers took a sixth longer.
-fn runtime() -> io::Result<Runtime> {
+/// way: on two cores, 100 small layers took a sixth longer. In the background one has to do.
+fn runtime(is_background: bool) -> io::Result<Runtime> {
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
-    Builder::new_multi_thread().worker_threads((processors / 2).max(1)).enable_all().build()
+    let threads = if is_background { 1 } else { (processors / 2).max(1) };
+    Builder::new_multi_thread().worker_threads(threads).enable_all().build()
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::groups::{
-    AccessArgs, DownloadArgs, ImageArgs, ListArgs, OutputArgs, PlaceArgs, RoundsArgs,
+    AccessArgs, Configured, DownloadArgs, ImageArgs, ListArgs, OutputArgs, PlaceArgs, RoundsArgs,
 };
 use super::pod_logins::Registries;
 use super::recipe::{self, Work};
 use super::wanted::Wanted;
-use super::{Error, LockError, SeedingError, Session, rounds};
+use super::{Error, LockError, SeedingError, Session, background, rounds};
 use crate::config::RegistryHost;
 use crate::lists;
 use crate::platform::Platform;
@@ -70,6 +70,11 @@ pub struct PullArgs {
     /// How often, and who is told.
     #[command(flatten)]
     pub rounds: RoundsArgs,
+    /// Take the lowest priority for processor and disk, one thread for the network, and two blobs at a
+    /// time: on a node that is at work
+    #[arg(long, help_heading = "Download")]
+    pub background: bool,
+
     /// What is shown.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -112,7 +117,7 @@ async fn once(args: &PullArgs, session: &Session<'_>) -> Result<(), Error> {
     let (located, notices) = args.access.registry.locate(sources().cloned().collect(), &node)?;
     let to = args.place.in_registry().cloned().into_iter().collect();
     let hosts = args.access.registry.locate(to, &node)?.0.pop().map(|to| to.hosts);
-    let configured = node.containerd.as_ref().and_then(|config| config.snapshotter.clone());
+    let configured = Configured::of(&node);
     let keychain = signals.or(args.access.registry.keychain(sources(), node, piped)).await??;
 
     let progress = session.progress(args.output.options());
@@ -129,7 +134,8 @@ async fn once(args: &PullArgs, session: &Session<'_>) -> Result<(), Error> {
         let registry = (&registry, hosts.unwrap_or_default());
         let sink = place.sink(names, configured, registry, &progress, session).await?;
         let is_whole = sink.is_sequential();
-        Ok(Work { images, sink, concurrency: args.download.concurrency, is_whole })
+        let concurrency = background::blobs_at_once(args.background, args.download.concurrency);
+        Ok(Work { images, sink, concurrency, is_whole })
     };
     recipe::carry_out(work, &progress, &mut signals).await
 }

@@ -169,6 +169,15 @@ impl<'a> Setting<'a> {
         }
     }
 
+    /// The value as a number that may be negative.
+    pub(super) fn integer(&self) -> Result<i64, Error> {
+        match self.value.get_ref() {
+            DeValue::Integer(value) => i64::from_str_radix(value.as_str(), value.radix())
+                .map_err(|_| self.mismatch("a number")),
+            _ => Err(self.mismatch("a number")),
+        }
+    }
+
     /// The value as a table.
     pub(super) fn table(&self) -> Result<Table<'a>, Error> {
         match self.value.get_ref() {

@@ -16,11 +16,14 @@ pub mod kubelet;
 mod named_file;
 mod node;
 pub mod providers;
+mod registries_yaml;
 mod warning;
 mod yaml;
 
 pub use authority::{RegistryKey, authority_in};
-pub use containerd::{ContainerdConfig, FlatFile, FlatSetting, FlatValue, Generation};
+pub use containerd::{
+    ContainerdConfig, FlatFile, FlatSetting, FlatValue, Generation, VerifierSettings,
+};
 pub use credentials::{Credential, Login};
 pub use docker::{Kept, LoginFile, LoginStore, StoreError};
 pub use environment::Environment;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf, absolute};
 use crate::reference::Reference;
 
 use super::authority::RegistryKey;
-use super::containerd::{self, ContainerdConfig, Generation};
+use super::containerd::{self, ContainerdConfig, Generation, VerifierSettings};
 use super::docker::LoginFile;
 use super::environment::Environment;
 use super::error::Error;
@@ -14,6 +14,7 @@ use super::hosts::{self, HostOptions, HostsConfig};
 use super::keychain::Keychain;
 use super::kubelet::Kubelet;
 use super::providers::{self, Place, Providers};
+use super::registries_yaml::RegistriesFile;
 use super::warning::WarningKind;
 use crate::failure::{Diagnose as _, Notice};
 
@@ -49,6 +50,8 @@ pub struct NodeConfig {
     /// What the kubelet is told; `None` where there is none.
     pub kubelet: Option<Kubelet>,
     hosts_directories: Vec<PathBuf>,
+    /// That of k3s or RKE2, where nothing has been made of it.
+    registries: Option<RegistriesFile>,
     login_files: Vec<LoginFile>,
     providers: Providers,
     /// What of the kubelet's cannot be used.
@@ -67,6 +70,11 @@ impl NodeConfig {
             None => ContainerdConfig::read_first(&containerd::USUAL_PATHS, locations.generation)?,
         };
         let mut login_files = login_files(locations, environment, containerd.as_ref())?;
+        let registries = match locations.hosts_directories.is_empty() {
+            true => RegistriesFile::read_first(environment)?,
+            false => None,
+        };
+        login_files.extend(registries.as_ref().map(RegistriesFile::logins).transpose()?);
         let mut kubelets_warnings = Vec::new();
         let kubelet = Kubelet::find(environment);
         let kubelet =
@@ -90,6 +98,7 @@ impl NodeConfig {
             containerd,
             kubelet,
             hosts_directories,
+            registries,
             login_files,
             providers,
             kubelets_warnings,
@@ -97,7 +106,7 @@ impl NodeConfig {
     }
 
     /// The hosts to ask for `reference`: as a hosts directory says; else as containerd's
-    /// deprecated `mirrors` do; else its own registry.
+    /// deprecated `mirrors` do; else as `registries.yaml` of k3s does; else its own registry.
     ///
     /// # Errors
     /// [`Error`] for a file that cannot be obeyed as a whole.
@@ -157,10 +166,13 @@ impl NodeConfig {
                 .extend(containerd.and_then(|config| config.mirrors_not_used(domain, directory)));
             return Ok(config);
         }
-        let mirrors = match &self.containerd {
+        let mut mirrors = match &self.containerd {
             Some(containerd) => containerd.hosts(domain, options)?,
             None => None,
         };
+        if let (None, Some(registries)) = (&mirrors, &self.registries) {
+            mirrors = registries.hosts(domain, options)?;
+        }
         let hosts = mirrors.unwrap_or_else(|| vec![hosts::own_registry(domain, options)]);
         Ok(HostsConfig { hosts, warnings: Vec::new() })
     }
@@ -177,6 +189,12 @@ impl NodeConfig {
             file.registries().map(|registry| (registry, path.clone())).collect::<Vec<_>>()
         };
         self.login_files.iter().flat_map(of).collect()
+    }
+
+    /// The programs that this node's containerd asks before it takes an image.
+    pub fn verifiers(&self) -> VerifierSettings {
+        let configured = self.containerd.as_ref().map(|config| config.verifiers.clone());
+        configured.unwrap_or_default()
     }
 
     /// `keychain` and every login of this node, asked after those that it has.

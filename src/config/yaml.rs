@@ -95,6 +95,12 @@ impl YamlFile {
             expected: expected.into(),
         }
     }
+
+    /// The file at `path`, which `setting` names, cannot be read.
+    pub(super) fn missing(&self, setting: &'static str, path: PathBuf, source: io::Error) -> Error {
+        let location = Box::new(Location::unquoted_of(&self.path, &self.content, setting));
+        Error::MissingFile { location, setting, path, source }
+    }
 }
 
 /// A scalar as it would be written, `None` for what is no scalar.

@@ -3,6 +3,7 @@
 //! Everything here is parsed from bytes that a registry may have forged, so a value of one of these
 //! types has been validated. Knows no transport and no store.
 
+mod artifact;
 mod chain;
 mod config;
 mod descriptor;
@@ -15,6 +16,7 @@ pub mod layout;
 mod manifest;
 mod media_type;
 
+pub use artifact::Artifact;
 pub use chain::{ChainId, DiffId, LayerIdentity};
 pub use config::ImageConfig;
 pub use descriptor::Descriptor;

@@ -42,6 +42,11 @@ impl Documents {
         self.fetched_bytes
     }
 
+    /// See [`Sink::keeps_artifacts`].
+    pub(super) fn keeps_artifacts(&self) -> bool {
+        self.sink.keeps_artifacts()
+    }
+
     /// See [`Source::name`].
     pub(super) fn source_name(&self) -> Option<String> {
         self.source.name()

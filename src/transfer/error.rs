@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::failure::{Diagnose, Failure};
 use crate::images::{self, NoPlatform};
-use crate::oci::{Digest, ManifestError, MediaType};
-use crate::{archive, containerd, layout, registry, unpack};
+use crate::oci::{Artifact, Digest, ManifestError};
+use crate::{archive, containerd, layout, registry, unpack, verifiers};
 
 /// Why an image could not be pulled.
 #[derive(Debug, thiserror::Error)]
@@ -40,8 +40,11 @@ pub enum Error {
         source: ManifestError,
     },
     /// The manifest describes something else.
-    #[error("{0} is no container image configuration: this is a chart, a signature or the like")]
-    NotAnImage(MediaType),
+    #[error("{0} is no container image")]
+    NotAnImage(Artifact),
+    /// The node's owner does not want it.
+    #[error(transparent)]
+    Verifier(#[from] verifiers::Error),
     /// Nothing for the platform.
     #[error("no image for {wanted}; there is {}", list(available))]
     NoPlatform {
@@ -180,6 +183,7 @@ impl Diagnose for Error {
             Self::Images(error) => error.failure(),
             Self::Written(error) => error.failure(),
             Self::Archive(error) => error.failure(),
+            Self::Verifier(error) => error.failure(),
             Self::Lost(error) => error.failure(),
             Self::Shared(error) => error.failure(),
             Self::NoPlatform { .. } => Failure::NoPlatform,
@@ -211,6 +215,7 @@ impl Diagnose for Error {
             Self::Images(error) => error.hint(),
             Self::Written(error) => error.hint(),
             Self::Archive(error) => error.hint(),
+            Self::Verifier(error) => error.hint(),
             Self::Lost(error) => error.hint(),
             Self::Shared(error) => error.hint(),
             Self::NoPlatform { available, .. } => available
@@ -249,9 +254,10 @@ impl Diagnose for Error {
             Self::OtherTarget { .. } => {
                 Some("name the destination by a tag, or leave the digest out".into())
             }
-            Self::NotAnImage(_) => {
-                Some("check the name and the tag: pull other things with the tool they are for".into())
-            }
+            Self::NotAnImage(artifact) => Some(format!(
+                "it is for another tool: {}…; --to oci:DIR stores it as it is, --no-unpack keeps it in containerd",
+                artifact.tool()
+            )),
             Self::IndexTooDeep(_) | Self::TooManyManifests(_) => {
                 Some("pull the image that is wanted by its digest".into())
             }

@@ -11,7 +11,9 @@ use super::plan::{Document, Plan, PlatformImage};
 use super::request::Names;
 use crate::failure::Notice;
 use crate::images::{self, Candidate, Chosen, Entry, MAX_MANIFESTS, PlatformChoice};
-use crate::oci::{Descriptor, Digest, ImageConfig, Index, LayerIdentity, Manifest, ManifestKind};
+use crate::oci::{
+    Artifact, Descriptor, Digest, ImageConfig, Index, LayerIdentity, Manifest, ManifestKind,
+};
 use crate::platform::{Matcher, Platform};
 use crate::progress::{self, BlobKind, Event};
 
@@ -90,7 +92,7 @@ impl Planner<'_> {
             // A single manifest has no index to say its platform: the configuration does.
             ManifestKind::Manifest(manifest) => {
                 let platform = self.platform_of(&manifest).await?;
-                self.admit(descriptor.clone(), Some(platform))
+                self.admit(descriptor.clone(), platform)
             }
         }
     }
@@ -185,18 +187,13 @@ impl Planner<'_> {
         Ok(())
     }
 
-    async fn platform_of(&mut self, manifest: &Manifest) -> Result<Platform, Error> {
-        let bytes = self.config_of(manifest).await?;
-        let config = ImageConfig::parse(&bytes, manifest.layers.len())
-            .map_err(|source| Error::Manifest { digest: manifest.config.digest, source })?;
-        Ok(config.platform)
-    }
-
-    async fn config_of(&mut self, manifest: &Manifest) -> Result<Bytes, Error> {
-        if !manifest.is_image() {
-            return Err(Error::NotAnImage(manifest.config.media_type.clone()));
+    /// What a single manifest runs on; `None` for something else than an image, where that is kept.
+    async fn platform_of(&mut self, manifest: &Manifest) -> Result<Option<Platform>, Error> {
+        let bytes = self.documents.config(&manifest.config).await?;
+        match identify(manifest, &bytes) {
+            Err(Error::NotAnImage(_)) if self.documents.keeps_artifacts() => Ok(None),
+            identified => identified.map(|(platform, _)| Some(platform)),
         }
-        self.documents.config(&manifest.config).await
     }
 
     /// The images chosen. Where documents of some are not in the source, all those are named together.
@@ -236,11 +233,7 @@ impl Planner<'_> {
         let ManifestKind::Manifest(manifest) = parse(&descriptor, &bytes)? else {
             return Err(Error::IndexTooDeep(descriptor.digest));
         };
-        let config_bytes = if is_image {
-            self.config_of(&manifest).await?
-        } else {
-            self.documents.config(&manifest.config).await?
-        };
+        let config_bytes = self.documents.config(&manifest.config).await?;
         let (platform, identities) = match is_image {
             true => identify(&manifest, &config_bytes)?,
             false => (Platform::from_parts("unknown", "unknown", "", ""), Vec::new()),
@@ -283,10 +276,17 @@ fn parse(descriptor: &Descriptor, bytes: &[u8]) -> Result<ManifestKind, Error> {
         .map_err(|source| Error::Manifest { digest: descriptor.digest, source })
 }
 
-/// What the image runs on, and what its layers are, unpacked.
+/// What the image runs on, and what its layers are, unpacked. A configuration of another type that has
+/// diff IDs all the same makes an image too: pods mount such as volumes.
 fn identify(manifest: &Manifest, config: &[u8]) -> Result<(Platform, Vec<LayerIdentity>), Error> {
-    let config = ImageConfig::parse(config, manifest.layers.len())
-        .map_err(|source| Error::Manifest { digest: manifest.config.digest, source })?;
+    let parsed = ImageConfig::parse(config, manifest.layers.len());
+    let config = match parsed {
+        Ok(config) if manifest.is_image() || !config.diff_ids.is_empty() => config,
+        Err(source) if manifest.is_image() => {
+            return Err(Error::Manifest { digest: manifest.config.digest, source });
+        }
+        _ => return Err(Error::NotAnImage(Artifact::of(manifest))),
+    };
     Ok((config.platform, LayerIdentity::of_layers(&config.diff_ids)))
 }
 
@@ -305,6 +305,9 @@ fn warn_of_platform(
     progress: &dyn progress::Sink,
 ) {
     let [image] = images else { return };
+    if !image.is_image() {
+        return;
+    }
     let (fits, wanted) = match choice {
         PlatformChoice::Host(host) | PlatformChoice::All { host } => {
             (Matcher::default_for(host).best([&image.platform]).is_some(), host.to_string())

@@ -112,6 +112,7 @@ impl Run {
     ) -> Result<TransferReport, Error> {
         let outline = self.outline(request, image).await?;
         images.clone_from(&outline.plan.images);
+        self.sink.admit(&request.names, &outline.plan).await?;
         let tally = self.materialise(&outline.plan, &request.source).await?;
         request.source.whole().await?;
         self.sink.publish(&request.names, &outline.plan).await?;

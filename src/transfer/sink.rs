@@ -40,6 +40,19 @@ pub trait Sink: Send + Sync {
     /// The bytes of a small document, if it is there.
     async fn document(&self, descriptor: &Descriptor) -> Result<Option<Bytes>, Error>;
 
+    /// Says whether the place takes the image at all, before any layer of it is fetched.
+    ///
+    /// # Errors
+    /// Why it does not.
+    async fn admit(&self, _names: &Names, _plan: &Plan) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Whether it keeps what is no file system: charts, models, signatures.
+    fn keeps_artifacts(&self) -> bool {
+        true
+    }
+
     /// Gets ready for the image, and tells how many of its layers, counted from the base, need
     /// nothing any more. A place that can get layers by itself is asked to do so first.
     async fn prepare(&self, image: &Arc<PlatformImage>) -> Result<usize, Error>;

@@ -1,5 +1,6 @@
 //! The kubelet's logins: credential provider plugins, of our own, before registries that want a login.
 
+use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,7 @@ use crate::support::containerd::{Containerd, KUBERNETES};
 use crate::support::each_version;
 use crate::support::faulty::{FaultyRegistry, Login};
 use crate::support::image::Image;
+use crate::support::install_script;
 use crate::support::registry::Registry;
 use crate::support::store::Store;
 
@@ -59,8 +61,7 @@ impl Node {
 
     /// Lets the plugin be this shell script.
     fn script(self, script: &str) -> Self {
-        std::fs::write(self.program(), format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(self.program(), PermissionsExt::from_mode(0o755)).unwrap();
+        install_script(&self.program(), script);
         self
     }
 
@@ -191,7 +192,7 @@ each_version! {
             let reference = registry.push_new(&Image::small());
             node.pull(daemon, &reference).succeeded().says("bin/our-provider")
         };
-        std::fs::set_permissions(node.program(), PermissionsExt::from_mode(0o644)).unwrap();
+        std::fs::set_permissions(node.program(), Permissions::from_mode(0o644)).unwrap();
         pull().says("cannot run").says("no executable file");
         std::fs::remove_file(node.program()).unwrap();
         pull().says("cannot run");

@@ -168,8 +168,13 @@ const CASES: &[Case] = &[
         name: "the manifest is that of a chart",
         arrange: |registry| {
             let image = layered().edit_manifest(|manifest| {
-                let chart = "application/vnd.cncf.helm.config.v1+json";
-                manifest["config"]["mediaType"] = json!(chart);
+                // Its configuration, `{}`, comes with it.
+                manifest["config"] = json!({
+                    "mediaType": "application/vnd.cncf.helm.config.v1+json",
+                    "digest": "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+                    "size": 2,
+                    "data": "e30=",
+                });
             });
             registry.add_new(&image)
         },

@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "what is not as expected fails the test")]
 
 mod apart;
+mod artifacts;
+mod background;
 mod batch;
 mod bombs;
 mod builders;
@@ -35,6 +37,7 @@ mod hostile_layers;
 mod hosts_files;
 mod hosts_tables;
 mod image_lists;
+mod image_verifiers;
 mod images_more;
 mod images_rm;
 mod inspect;
@@ -63,6 +66,7 @@ mod pull_basics;
 mod pull_to;
 mod push;
 mod push_faults;
+mod registries_yaml;
 mod resume;
 mod reuse;
 mod save;

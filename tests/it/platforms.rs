@@ -55,6 +55,37 @@ each_version! {
         assert!(!holds(&store, &amd));
     }
 
+    fn what_an_entry_needs_of_the_system_counts_whatever_the_order(daemon) {
+        for is_first in [true, false] {
+            let [plain, erofs, v3] =
+                ["linux/amd64", "linux/amd64", "linux/amd64/v3"].map(built_for);
+            let mut entry = erofs.entry();
+            entry["platform"]["os.features"] = json!(["erofs"]);
+            let mut entries = vec![entry, v3.entry(), plain.entry()];
+            if !is_first {
+                entries.reverse();
+            }
+            let all = vec![erofs.clone(), v3.clone(), plain.clone()];
+            let index = Image::index_of(Family::Oci, entries, all);
+            let registry = FaultyRegistry::start();
+            let reference = registry.add_new(&index);
+            for (platform, image) in [
+                ("linux/amd64", &plain),
+                ("amd64", &plain),
+                ("linux(+erofs)/amd64", &erofs),
+                ("linux/amd64/v4", &v3),
+            ] {
+                let namespace = unique("features");
+                let flags = ["-n", &namespace, "--platform", platform, "--no-unpack"];
+                Pullctl::pull(daemon, &reference).args(flags).run().succeeded();
+                let store = Store::new(daemon, &namespace);
+                for other in [&plain, &erofs, &v3] {
+                    assert_eq!(holds(&store, other), other.digest() == image.digest(), "{platform}");
+                }
+            }
+        }
+    }
+
     fn all_platforms_are_all_images_of_the_index(daemon) {
         let images = ["linux/arm64/v8", "linux/amd64", "linux/s390x"].map(built_for);
         let index = Image::index(Family::Oci, images.to_vec());

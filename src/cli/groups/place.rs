@@ -8,7 +8,7 @@ use super::StoreArgs;
 use crate::cli::destination::{self, Destination};
 use crate::cli::location::Location;
 use crate::cli::{Error, Session};
-use crate::config::RegistryHost;
+use crate::config::{NodeConfig, RegistryHost, VerifierSettings};
 use crate::containerd::{self, Client};
 use crate::output::Progress;
 use crate::progress;
@@ -69,6 +69,23 @@ impl PlaceArgs {
     }
 }
 
+/// What the daemon's configuration says of images that it gets.
+#[derive(Debug, Default)]
+pub(in crate::cli) struct Configured {
+    /// The snapshotter, where it names one.
+    pub(in crate::cli) snapshotter: Option<String>,
+    /// Who has to agree.
+    pub(in crate::cli) verifiers: VerifierSettings,
+}
+
+impl Configured {
+    /// What `node` has of it.
+    pub(in crate::cli) fn of(node: &NodeConfig) -> Self {
+        let snapshotter = node.containerd.as_ref().and_then(|config| config.snapshotter.clone());
+        Self { snapshotter, verifiers: node.verifiers() }
+    }
+}
+
 /// The place that the flags name.
 pub(in crate::cli) struct Place<'a> {
     args: &'a PlaceArgs,
@@ -82,15 +99,15 @@ impl Place<'_> {
         self.daemon.as_ref().and_then(|daemon| daemon.as_ref().ok())
     }
 
-    /// Where images of these names go, of one run. The daemon's configuration names the snapshotter
-    /// `configured`; `hosts` are those of a place in a registry.
+    /// Where images of these names go, of one run, as the daemon is `configured`; `hosts` are those of a
+    /// place in a registry.
     ///
     /// # Errors
     /// When there is no daemon, or the place can't be written.
     pub(in crate::cli) async fn sink(
         self,
         names: impl Iterator<Item = String>,
-        configured: Option<String>,
+        configured: Configured,
         (registry, hosts): (&Registry, Vec<RegistryHost>),
         progress: &Arc<Progress>,
         session: &Session<'_>,
@@ -98,10 +115,15 @@ impl Place<'_> {
         let client = self.daemon.transpose()?;
         let told = Arc::clone(progress) as Arc<dyn progress::Sink>;
         let store = &self.args.store;
+        let Configured { snapshotter, verifiers } = configured;
+        let verifiers = || store.verifiers.verifiers(verifiers, &*told);
         match (&self.args.to, client) {
             (None, Some(client)) => {
-                let unpack = store.unpacking(&client, configured, progress, session).await?;
-                Ok(Arc::new(ContainerdSink::new(client, unpack, names, told)))
+                let unpack = store.unpacking(&client, snapshotter, progress, session).await?;
+                let verifiers = verifiers();
+                Ok(Arc::new(
+                    ContainerdSink::new(client, unpack, names, told).verified_by(verifiers),
+                ))
             }
             (None, None) => Err(transfer::Error::Closed.into()),
             (Some(place), client) => {
@@ -109,12 +131,13 @@ impl Place<'_> {
                     place,
                     client.as_ref(),
                     store,
-                    configured,
+                    snapshotter,
                     progress,
                     session,
                 );
                 let unpack = unpack.await?;
-                let to = Destination { place, client, unpack, registry, hosts, told };
+                let verifiers = client.as_ref().and_then(|_| verifiers());
+                let to = Destination { place, client, unpack, verifiers, registry, hosts, told };
                 Ok(to.sink(names)?)
             }
         }

@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
+use super::VerifierArgs;
 use crate::cli::Session;
 use crate::cli::values::{ByteCount, Label};
 use crate::containerd::Client;
@@ -30,6 +31,10 @@ pub struct StoreArgs {
     #[arg(long, value_enum, value_name = "WAY", default_value_t, conflicts_with = "no_unpack")]
     pub unpacker: UnpackWay,
 
+    /// Who has to agree with them.
+    #[command(flatten)]
+    pub verifiers: VerifierArgs,
+
     /// Most that all images of the run may be, unpacked: 20GiB. A small blob can be a very large layer
     /// [default: what is free]
     #[arg(long, value_name = "SIZE", conflicts_with = "no_unpack")]
@@ -51,6 +56,7 @@ impl StoreArgs {
             ("--no-unpack", self.no_unpack),
             ("--unpacker", self.unpacker != UnpackWay::Auto),
             ("--max-unpacked", self.max_unpacked.is_some()),
+            ("--ignore-verifiers", self.verifiers.ignore_verifiers),
         ];
         given.into_iter().find(|(_, is_given)| *is_given).map(|(flag, _)| flag)
     }

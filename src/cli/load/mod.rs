@@ -12,7 +12,7 @@ use super::groups::{ImageArgs, OutputArgs, StoreArgs};
 use super::recipe::batch_failure;
 use super::session::Signals;
 use super::values::{reference, repository};
-use super::{Error, Session};
+use super::{Error, Session, background};
 use crate::archive::{ArchiveImage, ImageNames, NamedImage};
 use crate::config::{Environment, Generation, Locations, NodeConfig};
 use crate::containerd::Client;
@@ -26,6 +26,7 @@ use crate::reference::Reference;
 use crate::transfer::{
     self, ContainerdSink, Intake, PlatformChoice, Request, Source, Staging, UnpackOptions,
 };
+use crate::verifiers::Verifiers;
 pub use contents::ContentsForm;
 use inputs::{Inputs, Stream};
 
@@ -67,6 +68,7 @@ pub struct LoadArgs {
     /// Print what is inside, and load nothing
     #[arg(long, conflicts_with_all = ["names", "base_name", "platform", "all_platforms"])]
     #[arg(conflicts_with_all = ["pin", "labels", "no_unpack", "unpacker", "max_unpacked"])]
+    #[arg(conflicts_with_all = ["ignore_verifiers", "background"])]
     #[arg(conflicts_with_all = ["quiet", "progress"])]
     pub list: bool,
 
@@ -80,6 +82,10 @@ pub struct LoadArgs {
     /// What they become.
     #[command(flatten)]
     pub store: StoreArgs,
+    /// Take the lowest priority for processor and disk, and two blobs at a time: on a node that is at work
+    #[arg(long)]
+    pub background: bool,
+
     /// What is shown.
     #[command(flatten)]
     pub shown: OutputArgs,
@@ -148,6 +154,7 @@ struct Loader<'a> {
     platforms: PlatformChoice,
     client: Client,
     unpack: Option<UnpackOptions>,
+    verifiers: Option<Verifiers>,
     progress: Arc<Progress>,
 }
 
@@ -158,14 +165,18 @@ impl<'a> Loader<'a> {
         session: &Session<'_>,
     ) -> Result<Self, Error> {
         let client = session.connect().await?;
-        let configured = configured_snapshotter(&client);
-        let unpack = args.store.unpacking(&client, configured, progress, session).await?;
+        let configured = configured(&client);
+        let settings = configured.as_ref().map(NodeConfig::verifiers).unwrap_or_default();
+        let verifiers = args.store.verifiers.verifiers(settings, &**progress);
+        let snapshotter = configured.and_then(|node| node.containerd?.snapshotter);
+        let unpack = args.store.unpacking(&client, snapshotter, progress, session).await?;
         Ok(Self {
             args,
             names: ImageNames { typed: args.names.clone(), base: args.base_name.clone() },
             platforms: args.image.choice(Platform::host()),
             client,
             unpack,
+            verifiers,
             progress: Arc::clone(progress),
         })
     }
@@ -219,8 +230,10 @@ impl<'a> Loader<'a> {
     async fn run(&self, requests: &[Request], tally: &mut Tally) {
         let images = requests.iter().map(|request| request.names.reference.to_string());
         let (client, unpack) = (self.client.clone(), self.unpack.clone());
-        let sink = ContainerdSink::new(client, unpack, images, self.told());
-        let failures = transfer::run(requests, Arc::new(sink), BLOBS_AT_ONCE, self.told()).await;
+        let sink = ContainerdSink::new(client, unpack, images, self.told())
+            .verified_by(self.verifiers.clone());
+        let blobs_at_once = background::blobs_at_once(self.args.background, BLOBS_AT_ONCE);
+        let failures = transfer::run(requests, Arc::new(sink), blobs_at_once, self.told()).await;
         tally.images += requests.len();
         tally.failures.extend(failures);
     }
@@ -262,15 +275,13 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// The snapshotter that the daemon's configuration names. Whatever is wrong there keeps no archive from
-/// being loaded.
-fn configured_snapshotter(daemon: &Client) -> Option<String> {
+/// What the node has configured. Whatever is wrong there keeps no archive from being loaded.
+fn configured(daemon: &Client) -> Option<NodeConfig> {
     let generation = match daemon.major_version() {
         None => Generation::Unknown,
         Some(..=1) => Generation::One,
         Some(_) => Generation::Two,
     };
     let locations = Locations { generation, ..Locations::default() };
-    let node = NodeConfig::read(&locations, &Environment::of_process()).ok()?;
-    node.containerd.and_then(|config| config.snapshotter)
+    NodeConfig::read(&locations, &Environment::of_process()).ok()
 }

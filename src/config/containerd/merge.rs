@@ -10,6 +10,7 @@ use crate::config::warning::WarningKind;
 use super::ContainerdConfig;
 use super::generation::{Generation, Section};
 use super::registry::cri_refuses;
+use super::verifiers;
 
 /// The CRI plugin's part for containers since version 3.
 const RUNTIME_PLUGIN: &str = "io.containerd.cri.v1.runtime";
@@ -78,6 +79,9 @@ fn absorb(
     }
     if let Some(plugins) = root.descend(&["plugins"])? {
         warn_of_ignored_plugins(generation, version, &plugins, config);
+        if let Some(section) = plugins.descend(&[verifiers::PLUGIN])? {
+            config.verifiers.absorb(&section)?;
+        }
         for section in generation.sections(version) {
             if let Some(cri) = plugins.descend(&[section.name()])? {
                 absorb_section(*section, &cri, generation, directory, config)?;

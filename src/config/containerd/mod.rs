@@ -8,6 +8,7 @@ mod generation;
 mod headers;
 mod merge;
 mod registry;
+mod verifiers;
 
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use crate::failure::Notice;
 pub use flat::{FlatFile, FlatSetting, FlatValue};
 pub use generation::Generation;
 use registry::RegistrySection;
+pub use verifiers::VerifierSettings;
 
 /// Where distributions put the daemon's configuration, in the order of the sockets that are tried:
 /// containerd's own packages, k3s, RKE2, MicroK8s, k0s.
@@ -45,6 +47,8 @@ pub struct ContainerdConfig {
     pub sandbox_image: Option<String>,
     /// The snapshotter that the CRI unpacks into.
     pub snapshotter: Option<String>,
+    /// The image verifiers.
+    pub verifiers: VerifierSettings,
     registry: RegistrySection,
     disabled_cri: Option<Notice>,
     /// What the daemon does not read.

@@ -44,6 +44,27 @@ fn hosts(config: &ContainerdConfig, domain: &str) -> Option<Vec<String>> {
 }
 
 #[test]
+fn image_verifiers_are_those_of_the_daemons_plugin() {
+    let with = |settings: &str| {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.toml");
+        let table = "[plugins.'io.containerd.image-verifier.v1.bindir']";
+        std::fs::write(&path, format!("version = 3\n{table}\n{settings}")).unwrap();
+        ContainerdConfig::read(&path, Generation::Two).map(|config| config.unwrap().verifiers)
+    };
+    let ours = VerifierSettings::default();
+    assert_eq!(ours.directory, Path::new("/opt/containerd/image-verifier/bin"));
+    assert_eq!(with("").unwrap(), ours);
+    let told = with("bin_dir = '/x'\nmax_verifiers = -1\nper_verifier_timeout = '1m'\n").unwrap();
+    let timeout = std::time::Duration::from_secs(60);
+    assert_eq!(told, VerifierSettings { directory: "/x".into(), max: None, timeout });
+    assert_eq!(with("max_verifiers = 3\n").unwrap().max, Some(3));
+    for wrong in ["max_verifiers = 'a'\n", "per_verifier_timeout = 10\n", "bin_dir = []\n"] {
+        assert!(with(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn every_version_says_the_same_in_its_own_words() {
     for version in 1..=4 {
         let config = read(&format!("version-{version}.toml"));

@@ -187,12 +187,21 @@ mod tests {
 
     use super::*;
 
+    /// Another process writes the script: of this one a child that is just started might have it open,
+    /// and then nobody may run it.
+    fn install(path: &std::path::Path, script: &str) {
+        let text = tempfile::NamedTempFile::new().unwrap();
+        fs::write(text.path(), format!("#!/bin/sh\n{script}\n")).unwrap();
+        let mut install = std::process::Command::new("install");
+        let installed = install.args(["-m", "755"]).arg(text.path()).arg(path).status();
+        assert!(installed.unwrap().success());
+    }
+
     /// A plugin `p` that is this shell script, in a directory of its own.
     fn plugin(script: &str) -> (tempfile::TempDir, Plugin) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("p");
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        install(&path, script);
         let plugin = Plugin {
             name: "p".to_owned(),
             programs: directory.path().to_owned(),
@@ -264,9 +273,7 @@ mod tests {
         let error = plugin.ask("a/b").await.unwrap_err();
         assert!(matches!(error, PluginError::Outside { .. }), "{error}");
         symlink("/bin/true", directory.path().join("q")).unwrap();
-        fs::write(directory.path().join("real"), "#!/bin/sh\n").unwrap();
-        fs::set_permissions(directory.path().join("real"), fs::Permissions::from_mode(0o755))
-            .unwrap();
+        install(&directory.path().join("real"), "exit 0");
         fs::remove_file(&path).unwrap();
         symlink("real", &path).unwrap();
         assert!(matches!(plugin.ask("a/b").await, Err(PluginError::Malformed { .. })));

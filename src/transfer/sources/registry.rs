@@ -99,6 +99,11 @@ impl Source for RegistrySource {
         descriptor: &Descriptor,
         offset: u64,
     ) -> Result<Box<dyn BlobStream>, Error> {
+        if let Some(bytes) = descriptor.data() {
+            let begun = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+            let rest = Some(bytes.slice(begun..)).filter(|rest| !rest.is_empty());
+            return Ok(Box::new(EmbeddedBlob { rest }));
+        }
         let stream = self.repository.blob(descriptor, offset).await?;
         let (digest, suspicions) = (descriptor.digest, self.suspicions.clone());
         Ok(Box::new(RegistryBlob { digest, stream, suspicions }))
@@ -117,6 +122,26 @@ impl Source for RegistrySource {
         let resolved = registry::Resolved { descriptor, host: place, body: None };
         matches!(error, Error::Registry(error) if error.is_misdescribed())
             && self.repository.distrust_resolver(&resolved)
+    }
+}
+
+/// A blob that its descriptor has brought along: size and digest are checked, and no host is asked.
+struct EmbeddedBlob {
+    rest: Option<Bytes>,
+}
+
+#[async_trait]
+impl BlobStream for EmbeddedBlob {
+    async fn next(&mut self) -> Option<Result<Bytes, Error>> {
+        self.rest.take().map(Ok)
+    }
+
+    fn places(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn damaged(&self, digest: Digest) -> Error {
+        Error::Mismatch(digest)
     }
 }
 

@@ -174,6 +174,10 @@ impl MemorySink {
 
 #[async_trait]
 impl Sink for MemorySink {
+    fn keeps_artifacts(&self) -> bool {
+        false
+    }
+
     async fn document(&self, descriptor: &Descriptor) -> Result<Option<Bytes>, Error> {
         Ok(lock(&self.shared.blobs).get(&descriptor.digest).cloned())
     }

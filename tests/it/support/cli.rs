@@ -239,6 +239,11 @@ fn collect(mut pipe: impl Read + Send + 'static) -> Receiver<String> {
 }
 
 impl Running {
+    /// The process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);

@@ -33,6 +33,8 @@ pub(crate) use each_version::each_version;
 pub(crate) use supervisor::wait_until;
 
 use std::future::Future;
+use std::path::Path;
+use std::process::Command;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -43,6 +45,15 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     static RUNTIME: LazyLock<Runtime> =
         LazyLock::new(|| Runtime::new().expect("a tokio runtime starts"));
     RUNTIME.block_on(future)
+}
+
+/// Puts a shell script where it can be run. Another process writes it: of this one a child that is just
+/// started might have it open for writing, and then nobody may run it.
+pub(crate) fn install_script(path: &Path, script: &str) {
+    let text = tempfile::NamedTempFile::new().expect("a temporary file can be made");
+    std::fs::write(text.path(), format!("#!/bin/sh\n{script}\n")).expect("it can be written");
+    let installed = Command::new("install").args(["-m", "755"]).arg(text.path()).arg(path).status();
+    assert!(installed.expect("install runs").success(), "the script can be put there");
 }
 
 /// A word that no other test of this process gets. Tests share daemons, and containerd shares

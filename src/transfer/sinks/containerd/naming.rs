@@ -117,13 +117,20 @@ impl Naming {
     /// who finds it finds the others.
     pub(super) async fn put_names(&self, names: &Names, plan: &Plan) -> Result<(), Error> {
         let Some(image) = plan.images.first() else { return Ok(()) };
-        let stored =
-            labels::image_names(&names.reference, &plan.target.digest, &image.config.digest);
+        let (reference, target) = (&names.reference, &plan.target.digest);
+        let stored = match image.is_image() {
+            true => labels::image_names(reference, target, &image.config.digest),
+            // The kubelet has no use for it: many have the same empty configuration.
+            false => labels::digest_names(reference, target),
+        };
         let images = self.client.images();
         let known = try_join_all(stored.iter().map(|name| images.get(name))).await?;
         // One that is pinned holds for all of them, and stays.
         let pin = names.pin || known.iter().flatten().any(|image| labels::is_pinned(&image.labels));
-        let labels = labels::image_labels(pin, &names.labels);
+        let mut labels = labels::image_labels(pin, &names.labels);
+        if !image.is_image() {
+            labels.remove(labels::CRI_IMAGE.0);
+        }
         let mut puts = stored
             .iter()
             .zip(&known)

@@ -10,13 +10,14 @@ use super::ingests::Labelled;
 use super::lease::RunLease;
 use super::naming::Naming;
 use super::unpacking::{UnpackOptions, Unpacking};
-use crate::containerd::{Client, ContentStore};
+use crate::containerd::{Client, ContentStore, labels};
 use crate::oci::{Descriptor, MAX_MANIFEST_BYTES};
 use crate::progress;
 use crate::transfer::error::Error;
 use crate::transfer::plan::{Layer, Plan, PlatformImage};
 use crate::transfer::request::Names;
 use crate::transfer::sink::{Opened, Outcome, Sink};
+use crate::verifiers::Verifiers;
 
 /// Puts images into a containerd namespace.
 pub struct ContainerdSink {
@@ -26,6 +27,7 @@ pub struct ContainerdSink {
     naming: Naming,
     /// `None` where layers stay what they are.
     unpacking: Option<Unpacking>,
+    verifiers: Option<Verifiers>,
 }
 
 impl ContainerdSink {
@@ -47,7 +49,15 @@ impl ContainerdSink {
             naming: Naming::new(client, Arc::clone(&lease), labelled, snapshotter),
             lease,
             unpacking,
+            verifiers: None,
         }
+    }
+
+    /// The same sink, for images with which these agree.
+    #[must_use]
+    pub fn verified_by(mut self, verifiers: Option<Verifiers>) -> Self {
+        self.verifiers = verifiers;
+        self
     }
 }
 
@@ -65,6 +75,16 @@ impl Sink for ContainerdSink {
             }
             _ => Ok(None),
         }
+    }
+
+    async fn admit(&self, names: &Names, plan: &Plan) -> Result<(), Error> {
+        let Some(verifiers) = &self.verifiers else { return Ok(()) };
+        let name = labels::image_name(&names.reference, &plan.target.digest);
+        Ok(verifiers.judge(&name, &plan.target).await?)
+    }
+
+    fn keeps_artifacts(&self) -> bool {
+        self.unpacking.is_none()
     }
 
     async fn prepare(&self, image: &Arc<PlatformImage>) -> Result<usize, Error> {
