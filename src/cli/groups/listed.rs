@@ -16,8 +16,9 @@ pub struct ListArgs {
     #[arg(value_name = "REF", required_unless_present = "file")]
     pub references: Vec<String>,
 
-    /// File with images, - for standard input: one a line (REF [platform=PLATFORM] [pin] [as=NAME]),
-    /// or Kubernetes manifests, what `helm template` prints included. Can be repeated
+    /// File with images, - for standard input: one a line, with platform=PLATFORM, pin and as=NAME
+    /// behind it where wanted, or Kubernetes manifests, what `helm template` prints included. Can be
+    /// repeated
     #[arg(short, long, value_name = "FILE")]
     pub file: Vec<PathBuf>,
 
