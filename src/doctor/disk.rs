@@ -1,22 +1,16 @@
-//! Room for images, and what keeps it: leftovers of pulls that ended early.
+//! Room for images, by what the kubelet wants.
 
 use std::path::Path;
 
 use super::finding::{Finding, Fix};
 use super::kubelet::thresholds;
 use super::node::Node;
-use crate::images::{Leftover, leftovers};
 
 /// Below which part of a disk's inodes the kubelet evicts pods: `imagefs.inodesFree<5%`.
 const LEAST_INODES: f64 = 0.05;
 
-pub(super) async fn findings(node: &Node) -> Vec<Finding> {
-    let mut found = Vec::new();
-    if let Some(root) = node.root() {
-        found.extend(room(node, &root));
-    }
-    found.extend(held(node).await);
-    found
+pub(super) fn findings(node: &Node) -> Vec<Finding> {
+    node.root().map(|root| room(node, &root)).unwrap_or_default()
 }
 
 fn room(node: &Node, root: &Path) -> Vec<Finding> {
@@ -72,19 +66,6 @@ fn judged(root: &Path, disk: &Room, least: u64, collects: f64) -> Vec<Finding> {
         found.push(Finding::warning("inodes-nearly-used", what, why).fixed_by(fix()));
     }
     found
-}
-
-async fn held(node: &Node) -> Option<Finding> {
-    let held: Vec<Leftover> = leftovers(node.client()?).await.ok()?;
-    let first = held.first()?;
-    let bytes = held.iter().fold(0_u64, |sum, held| sum.saturating_add(held.size_bytes));
-    let what = format!(
-        "{} pulls that ended early hold {bytes} bytes, of {} among others",
-        held.len(),
-        first.images.first().map_or("images without a name", String::as_str)
-    );
-    let why = "the next pull of the same image goes on with them; without one they go within a day";
-    Some(Finding::note("leftovers", what, why).fixed_by(Fix::command("pullctl doctor --clean")))
 }
 
 #[cfg(test)]

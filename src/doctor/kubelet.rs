@@ -1,6 +1,7 @@
 //! What the kubelet is told, beside what containerd is told and what is here.
 
 use super::finding::{Edit, Finding, Fix};
+use super::hosts::shell_word;
 use super::node::Node;
 use crate::config::kubelet::{Admission, Kubelet, Threshold};
 use crate::failure::{Diagnose as _, Diagnostic};
@@ -102,7 +103,8 @@ fn collects_unpinned(node: &Node, kubelet: &Kubelet) -> Option<Finding> {
     let why =
         "images that were pulled for later and are not pinned go with it (`imageMaximumGCAge`)";
     let name = first.names.first().map_or("IMAGE", |name| name.name.as_str());
-    let fix = Fix::text("pin those that are to stay").then(format!("pullctl pin {name}"));
+    let fix =
+        Fix::text("pin those that are to stay").then(format!("pullctl pin {}", shell_word(name)));
     Some(Finding::note("unpinned-images-go", what, why).fixed_by(fix))
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::finding::{Finding, Fix};
+use super::hosts::shell_word;
 use super::node::Node;
 use crate::config::{HostOptions, RegistryHost, RegistryKey};
 
@@ -37,8 +38,8 @@ fn unused(logins: &[Stored], hosts: &BTreeMap<String, Vec<RegistryHost>>) -> Vec
             format!("the login for {registry} in {file} is for no host that images here come from");
         let why =
             "it may be spelled otherwise than the host: a login counts for the host that is asked";
-        let fix =
-            Fix::text("forget it, if it is of no use").then(format!("pullctl logout {registry}"));
+        let fix = Fix::text("forget it, if it is of no use")
+            .then(format!("pullctl logout {}", shell_word(registry.as_str())));
         found.push(Finding::note("login-unused", what, why).fixed_by(fix));
     }
     found
@@ -64,7 +65,7 @@ fn mirrors_without(logins: &[Stored], hosts: &BTreeMap<String, Vec<RegistryHost>
             let why = "a mirror never gets the registry's login: one that wants a login is passed over, \
                        or fails the pull where it stands alone";
             let fix = Fix::text("log in to the mirror, if it wants that")
-                .then(format!("pullctl login {mirror}"));
+                .then(format!("pullctl login {}", shell_word(mirror)));
             found.push(Finding::note("mirror-without-login", what, why).fixed_by(fix));
         }
     }

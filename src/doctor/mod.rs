@@ -12,7 +12,9 @@
 //! | `sandbox` | the image of pods' sandboxes |
 //! | `namespaces` | images that are where nobody looks for them |
 //! | `kubelet` | what the kubelet is told |
-//! | `disk` | room, and what keeps it |
+//! | `disk` | room for images |
+//! | `remains` | what pulls that ended early have left |
+//! | `verifiers` | image verifiers that can't be run |
 //! | `network` | every registry that the node is configured for |
 //!
 //! Prints nothing, changes nothing.
@@ -27,8 +29,10 @@ mod namespaces;
 mod network;
 mod node;
 mod proxies;
+mod remains;
 mod sandbox;
 mod settings;
+mod verifiers;
 
 pub use daemon::runc_version;
 pub use finding::{Edit, Finding, Fix, Severity};
@@ -45,7 +49,9 @@ pub async fn examine(node: &Node) -> Vec<Finding> {
     found.extend(sandbox::findings(node));
     found.extend(namespaces::findings(node).await);
     found.extend(kubelet::findings(node));
-    found.extend(disk::findings(node).await);
+    found.extend(disk::findings(node));
+    found.extend(remains::findings(node).await);
+    found.extend(verifiers::findings(node).await);
     sort(&mut found);
     found
 }

@@ -1,18 +1,9 @@
 //! The image of pods' sandboxes: without it no pod starts.
 
 use super::finding::{Edit, Finding, Fix};
+use super::hosts::shell_word;
 use super::node::Node;
 use crate::config::FlatSetting;
-
-/// What containerd starts sandboxes from where nothing is configured, by the beginning of its version.
-const DEFAULTS: [(&str, &str); 6] = [
-    ("1.6", "registry.k8s.io/pause:3.6"),
-    ("1.7", "registry.k8s.io/pause:3.8"),
-    ("2.0", "registry.k8s.io/pause:3.10"),
-    ("2.1", "registry.k8s.io/pause:3.10"),
-    ("2.2", "registry.k8s.io/pause:3.10.1"),
-    ("2.3", "registry.k8s.io/pause:3.10.1"),
-];
 
 /// The release from which on the CRI tells the kubelet of pins.
 const PINLESS: &str = "1.6";
@@ -33,9 +24,7 @@ pub(super) fn findings(node: &Node) -> Vec<Finding> {
 pub(super) fn image(node: &Node) -> Option<String> {
     let live = node.cri.as_ref()?.sandbox_image.clone();
     let configured = || configured(node).and_then(|setting| setting.text().map(str::to_owned));
-    let version = node.version.as_deref()?.trim_start_matches('v');
-    let default = DEFAULTS.iter().find(|(release, _)| version.starts_with(release));
-    live.or_else(configured).or_else(|| default.map(|(_, image)| (*image).to_owned()))
+    live.or_else(configured).or_else(|| node.client()?.cri().default_sandbox_image())
 }
 
 fn configured(node: &Node) -> Option<&FlatSetting> {
@@ -65,7 +54,7 @@ fn state(node: &Node, image: &str) -> Option<Finding> {
         let why = "every pod starts from it: until it is here, each start asks its registry";
         let other = other_pause(node);
         let fix = Fix::text("pull it, and keep it from garbage collection")
-            .then(format!("pullctl pull --pin {image}"));
+            .then(format!("pullctl pull --pin {}", shell_word(image)));
         let fix = match other {
             // What is here already is nearer than what has to be fetched.
             Some(other) => fix.saying(format!(
@@ -81,7 +70,7 @@ fn state(node: &Node, image: &str) -> Option<Finding> {
     }
     let what = format!("the sandbox image {image} is not pinned");
     let why = "the kubelet's garbage collection may remove it while no pod runs";
-    let fix = Fix::command(format!("pullctl pin {image}"));
+    let fix = Fix::command(format!("pullctl pin {}", shell_word(image)));
     Some(Finding::note("sandbox-image-not-pinned", what, why).fixed_by(fix))
 }
 
@@ -100,7 +89,7 @@ pub(super) fn unreachable(node: &Node, image: &str, problem: &str) -> Finding {
     );
     let why = "no pod starts on this node";
     let by_hand = Fix::text("bring it from a machine that reaches the registry")
-        .then(format!("pullctl copy {image} docker-archive:pause.tar"))
+        .then(format!("pullctl copy {} docker-archive:pause.tar", shell_word(image)))
         .then("pullctl load --pin -i pause.tar");
     let fix = match (other_pause(node), configured(node)) {
         (Some(other), Some(setting)) => {

@@ -22,6 +22,7 @@ mod cri_sees_it;
 mod cri_settings;
 mod differential;
 mod doctor;
+mod doctor_more;
 mod exit_codes;
 mod explain;
 mod explain_hosts;

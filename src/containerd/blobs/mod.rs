@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `content` with `content_list` | which blobs there are, their labels, reading them |
 //! | `open`, `turn` | opening an ingest, after whoever writes the same blob |
-//! | `ingest` | one blob being written |
+//! | `ingest`, `ingest_list` | one blob being written; all that are |
 //! | `write_stream`, `content_file` with `appender` | the ways that its bytes take: gRPC, or the daemon's own file |
 //! | `put`, `blob_file` | small blobs, in one message or put in place by us |
 //! | `stored_file` | a blob read from the daemon's own file |
@@ -16,6 +16,7 @@ mod content;
 mod content_file;
 mod content_list;
 mod ingest;
+mod ingest_list;
 pub(super) mod labelling;
 mod open;
 mod put;
@@ -25,4 +26,5 @@ mod write_stream;
 
 pub use content::{ContentStore, Info, IngestStatus};
 pub use ingest::Ingest;
+pub use ingest_list::Unfinished;
 pub use open::{Opened, ingest_reference};

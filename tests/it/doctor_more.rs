@@ -1,0 +1,137 @@
+//! `pullctl doctor`: what pulls have left, verifiers, and the registries of the node over the network.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::doctor::{assert_gone, examined, finding, no_hosts};
+use crate::mirrors::{NAMED, write_hosts};
+use crate::support::cli::Pullctl;
+use crate::support::containerd::{Containerd, KUBERNETES, Version};
+use crate::support::faulty::{Fault, FaultyRegistry, dead_authority};
+use crate::support::image::{Image, Layer, Recipe};
+use crate::support::nginx::Nginx;
+use crate::support::registry::Registry;
+use crate::support::store::Store;
+use crate::support::{fix, unique};
+
+#[test]
+fn what_a_pull_that_failed_has_left_is_told_and_ended_by_the_fix() {
+    for version in Version::ALL {
+        let daemon = Containerd::private(version);
+        let registry = FaultyRegistry::start();
+        let layers = [300_000, 3 << 20].map(|size| Layer::noise(&unique("layer"), size));
+        let image = Recipe::new(layers.to_vec()).build();
+        let reference = registry.add_new(&image);
+        let last = &image.layers()[1].digest;
+        registry.always(&format!("/blobs/{last}"), Fault::Status(404, Vec::new()));
+        let failed = Pullctl::pull(&daemon, &reference).args(["--retries", "0"]).run();
+        assert_ne!(failed.code, Some(0));
+        let hosts = no_hosts();
+        let document = examined(&daemon, hosts.path(), &[]);
+        let leftovers = finding(&document, "leftovers");
+        assert!(leftovers["what"].as_str().unwrap().contains(&reference), "{leftovers}");
+        fix::apply(&leftovers["fix"], &daemon);
+        assert_gone(&examined(&daemon, hosts.path(), &[]), "leftovers");
+        assert!(Store::new(&daemon, KUBERNETES).ingests().is_empty(), "{version}");
+    }
+}
+
+#[test]
+fn snapshots_that_nobody_fills_any_more_and_directories_of_none_are_told() {
+    for version in Version::ALL {
+        let daemon = Containerd::private(version);
+        daemon.ctr(KUBERNETES, &["snapshots", "prepare", "extract-1-abcd sha256:0"]);
+        let hosts = no_hosts();
+        let document = examined(&daemon, hosts.path(), &[]);
+        assert_gone(&document, "unknown-snapshot-directories");
+        let snapshots = daemon.root().join("io.containerd.snapshotter.v1.overlayfs/snapshots");
+        fs::create_dir_all(snapshots.join("4711")).unwrap();
+        let document = examined(&daemon, hosts.path(), &[]);
+        let said = finding(&document, "unknown-snapshot-directories")["what"].as_str().unwrap();
+        assert!(said.starts_with("1 directories in "), "{version}: {said}");
+        // With it the daemon takes away what is not its own as well.
+        fix::apply(&finding(&document, "unfinished-snapshots")["fix"], &daemon);
+        assert_gone(&examined(&daemon, hosts.path(), &[]), "unfinished-snapshots");
+    }
+}
+
+#[test]
+fn a_verifier_that_can_not_be_run_is_an_error_where_it_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &str, mode: u32| {
+        let path = folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    };
+    let settings = format!(
+        "[plugins.'io.containerd.image-verifier.v1.bindir']\nbin_dir = '{}'\n",
+        folder.path().display()
+    );
+    let daemon = Containerd::configured(Version::V2_1, &settings);
+    let hosts = no_hosts();
+    write("allows", "#!/bin/sh\nexit 0\n", 0o755);
+    write("refuses", "#!/bin/sh\nexit 1\n", 0o755);
+    assert_gone(&examined(&daemon, hosts.path(), &[]), "verifier-broken");
+
+    let locked = write("locked", "#!/bin/sh\nexit 0\n", 0o644);
+    let document = examined(&daemon, hosts.path(), &[]);
+    let broken = finding(&document, "verifier-broken");
+    assert!(broken["what"].as_str().unwrap().contains(locked.to_str().unwrap()), "{broken}");
+    fix::apply(&broken["fix"], &daemon);
+    assert_gone(&examined(&daemon, hosts.path(), &[]), "verifier-broken");
+
+    write("stale", "#!/no/such/interpreter\n", 0o755);
+    let document = examined(&daemon, hosts.path(), &[]);
+    let broken = finding(&document, "verifier-broken");
+    assert!(broken["what"].as_str().unwrap().contains("stale can't be run"), "{broken}");
+}
+
+/// The findings about this host.
+fn about<'a>(document: &'a Value, host: &str) -> Vec<(&'a str, &'a str)> {
+    let findings = document["findings"].as_array().unwrap();
+    let text = |finding: &'a Value, name: &str| finding[name].as_str().unwrap();
+    let said = findings.iter().filter(|finding| finding["what"].as_str().unwrap().contains(host));
+    said.map(|finding| (text(finding, "code"), text(finding, "severity"))).collect()
+}
+
+fn write_domain(hosts: &Path, domain: &str, content: &str) {
+    fs::create_dir_all(hosts.join(domain)).unwrap();
+    fs::write(hosts.join(domain).join("hosts.toml"), content).unwrap();
+}
+
+#[test]
+fn with_probe_every_registry_that_the_node_is_configured_for_is_asked() {
+    let registry = Registry::start();
+    let page = Nginx::start("location / { default_type text/html; return 200 '<html></html>'; }");
+    let [dead, gone] = [dead_authority(), dead_authority()];
+    let hosts = no_hosts();
+    let good = registry.authority();
+    // A mirror that is down before a registry that works, and registries that do not.
+    write_hosts(hosts.path(), &format!("server = \"http://{good}\"\n[host.\"http://{dead}\"]\n"));
+    write_domain(hosts.path(), "down.example", &format!("server = \"http://{gone}\"\n"));
+    let portal = page.authority();
+    write_domain(hosts.path(), "portal.example", &format!("server = \"http://{portal}\"\n"));
+    let daemon = Containerd::private(Version::V1_7);
+    // Of the first the node has an image.
+    let repository = unique("probed/image");
+    registry.push(&Image::small(), &repository, "v1");
+    let reference = format!("{NAMED}/{repository}:v1");
+    let directory = hosts.path().display().to_string();
+    let pull = ["pull", "--retries", "0", "--hosts-dir", &directory, &reference];
+    Pullctl::new().on(&daemon).args(pull).run().succeeded();
+
+    let without = examined(&daemon, hosts.path(), &[]);
+    for host in [good, &dead, &gone, portal] {
+        assert_eq!(about(&without, host), [], "{without}");
+    }
+    // The sandbox image's registry is out of reach here, and may take as long as that takes.
+    let document = examined(&daemon, hosts.path(), &["--probe", "--stall-timeout", "3s"]);
+    assert_eq!(about(&document, &dead), [("connection-refused", "warning")], "{document}");
+    assert_eq!(about(&document, &gone), [("connection-refused", "error")], "{document}");
+    assert_eq!(about(&document, portal), [("web-page", "error")], "{document}");
+    assert_eq!(about(&document, good), [], "{document}");
+}
