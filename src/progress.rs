@@ -114,6 +114,8 @@ pub enum BlobState {
     Downloading,
     /// Bytes are going out.
     Uploading,
+    /// It is there, and is read to be compared.
+    Reading,
     /// All bytes are there; the store checks and commits.
     Verifying,
     /// All is there; the layers below have to be in place first.

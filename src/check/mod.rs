@@ -5,13 +5,28 @@
 //! | `anatomy` | what an image consists of, read from any source |
 //! | `holdings` | what a namespace holds of an image beside its content: names, snapshots, leases, containers |
 //! | `contrast` | what is different between two images |
+//! | `checkup` | what is looked at for each image of a namespace, in which order |
+//! | `walk`, `shallow`, `deep` | documents, as far as they lead; what is seen without reading blobs; what is read |
+//! | `finding` | what is wrong, and what would mend it |
+//! | `mend`, `error` | mending that, and why it did not work |
 //!
 //! Prints nothing.
 
 mod anatomy;
+mod checkup;
 mod contrast;
+mod deep;
+mod error;
+mod finding;
 mod holdings;
+mod mend;
+mod shallow;
+mod walk;
 
 pub use anatomy::{Anatomy, Listed, Part};
+pub use checkup::{CheckOptions, Checkup, Report};
 pub use contrast::{Change, Contrast};
+pub use error::Error;
+pub use finding::{FileFinding, Finding, Remark};
 pub use holdings::{Holder, Holdings, SnapshotState, User};
+pub use mend::Origin;

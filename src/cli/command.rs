@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+use super::check::{self, CheckArgs};
 use super::completion::{self, CompletionArgs};
 use super::copy::{self, CopyArgs};
 use super::doctor::{self, DoctorArgs};
@@ -86,6 +87,8 @@ pub enum Command {
     Tag(TagArgs),
     /// Show what an image consists of, in containerd or in its registry
     Inspect(Box<InspectArgs>),
+    /// Check whether images in containerd are all there and right, and mend them
+    Check(Box<CheckArgs>),
     /// Log in to a registry, and store the login where docker does
     Login(Box<LoginArgs>),
     /// Forget the login for a registry
@@ -140,6 +143,7 @@ impl Command {
             Self::Copy(args) => args.access.transport.http_trace,
             Self::Inspect(args) => args.access.transport.http_trace,
             Self::Lock(args) => args.access.transport.http_trace,
+            Self::Check(args) => args.access.transport.http_trace,
             Self::Login(args) => args.transport.http_trace,
             Self::Explain(args) => args.probe.http_trace,
             Self::Doctor(args) => args.probe.http_trace,
@@ -185,6 +189,7 @@ impl Command {
             Self::Unpin(args) => pin::run(args, Change::Unpin, session).await,
             Self::Tag(args) => tag::run(args, session).await,
             Self::Inspect(args) => inspect::run(args, session).await,
+            Self::Check(args) => check::run(args, session).await,
             Self::Login(args) => login::run(args, session).await,
             Self::Logout(args) => logout::run(args, session).await,
             Self::Explain(args) => explain::run(args, session).await,

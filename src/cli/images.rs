@@ -82,7 +82,7 @@ pub(super) async fn run(args: &ImagesArgs, session: &Session<'_>) -> Result<(), 
 }
 
 /// An empty list may be that of a name with a slip in it: the daemon answers for any.
-async fn check_namespace(client: &Client) -> Result<(), Error> {
+pub(super) async fn check_namespace(client: &Client) -> Result<(), Error> {
     let namespace = client.namespace().to_owned();
     let namespaces = client.namespaces().await?;
     // The one of Kubernetes is made by the first pull.

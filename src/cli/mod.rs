@@ -25,11 +25,13 @@
 //! | `explanation` | what a pull would do, as a document |
 //! | `doctor` | what is wrong with the node: one command, too |
 //! | `probed` | what a probe found, as lines |
+//! | `check`, `findings` | whether images are right: one command, and what is wrong with them as a document |
 //! | `inspection`, `comparison`, `listing` | what an image consists of, what is different between two, and what a registry lists, as documents |
 //! | `prompt` | questions to somebody at the terminal |
 //! | `error` | why a command could not be carried out |
 
 mod background;
+pub mod check;
 pub mod command;
 mod comparison;
 pub mod completion;
@@ -39,6 +41,7 @@ pub mod doctor;
 mod error;
 pub mod explain;
 mod explanation;
+mod findings;
 mod foreign;
 pub mod generate;
 pub mod groups;

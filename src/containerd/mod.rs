@@ -34,7 +34,9 @@ mod snapshot_list;
 mod snapshots;
 
 pub use address::{find_address, usual_addresses};
-pub use blobs::{ContentStore, Info, Ingest, IngestStatus, Opened, Unfinished, ingest_reference};
+pub use blobs::{
+    ContentStore, Info, Ingest, IngestStatus, Opened, Replacement, Unfinished, ingest_reference,
+};
 pub use client::Client;
 pub use containers::Container;
 pub use cri::{Cri, CriStatus};

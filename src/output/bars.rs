@@ -230,17 +230,22 @@ fn status(images: &[String], waiting: Option<&str>) -> String {
     printable(&parts.join("; "))
 }
 
+/// Whether bytes come or go, so that there is a bar to be drawn.
+fn is_moving(state: BlobState) -> bool {
+    matches!(state, BlobState::Downloading | BlobState::Uploading | BlobState::Reading)
+}
+
 fn row_template(state: BlobState, width: u16) -> &'static str {
     match state {
-        BlobState::Downloading | BlobState::Uploading if width < WIDE_ROW => DOWNLOAD_NARROW,
-        BlobState::Downloading | BlobState::Uploading => DOWNLOAD,
+        state if is_moving(state) && width < WIDE_ROW => DOWNLOAD_NARROW,
+        state if is_moving(state) => DOWNLOAD,
         _ => STATE,
     }
 }
 
 fn message(blob: &Blob) -> String {
     match blob.state {
-        BlobState::Downloading | BlobState::Uploading => state_name(blob.state).to_owned(),
+        state if is_moving(state) => state_name(state).to_owned(),
         state => format!("{:11} {}", state_name(state), units::bytes(blob.size_bytes)),
     }
 }

@@ -24,7 +24,7 @@ impl Blob {
     /// How much of it is there.
     pub(super) fn position(&self) -> u64 {
         match self.state {
-            BlobState::Waiting | BlobState::Downloading => {
+            BlobState::Waiting | BlobState::Downloading | BlobState::Reading => {
                 self.resumed_bytes.saturating_add(self.received_bytes).min(self.size_bytes)
             }
             BlobState::Uploading => {
@@ -52,13 +52,17 @@ impl Blob {
 
     /// Whether all its bytes are there.
     pub(super) fn is_there(&self) -> bool {
-        !matches!(self.state, BlobState::Waiting | BlobState::Downloading | BlobState::Uploading)
+        let is_moving = matches!(
+            self.state,
+            BlobState::Downloading | BlobState::Uploading | BlobState::Reading
+        );
+        !is_moving && self.state != BlobState::Waiting
     }
 
     /// Whether bytes of it have moved yet, in the state that it is in.
     pub(super) fn is_flowing(&self) -> bool {
         match self.state {
-            BlobState::Downloading => self.received_bytes > 0,
+            BlobState::Downloading | BlobState::Reading => self.received_bytes > 0,
             BlobState::Uploading => self.sent_bytes > 0,
             _ => false,
         }
@@ -157,7 +161,7 @@ impl Board {
         if !(blob.is_finished() && state == BlobState::Exists) {
             blob.state = state;
         }
-        if state == BlobState::Downloading {
+        if matches!(state, BlobState::Downloading | BlobState::Reading) {
             blob.resumed_bytes = resumed_bytes;
             blob.received_bytes = 0;
         } else if state == BlobState::Uploading {
@@ -220,7 +224,7 @@ impl Board {
 /// counted only.
 fn interest(state: BlobState) -> Option<u8> {
     match state {
-        BlobState::Downloading | BlobState::Uploading => Some(0),
+        BlobState::Downloading | BlobState::Uploading | BlobState::Reading => Some(0),
         BlobState::Unpacking => Some(1),
         BlobState::Verifying => Some(2),
         BlobState::AwaitingLowerLayers => Some(3),

@@ -233,13 +233,14 @@ mod tests {
     #[test]
     fn readme_lists_every_state_of_a_blob() {
         use BlobState::{
-            AwaitingLowerLayers, Done, Downloading, Exists, Unpacking, Uploading, Verifying,
-            Waiting,
+            AwaitingLowerLayers, Done, Downloading, Exists, Reading, Unpacking, Uploading,
+            Verifying, Waiting,
         };
         let states = [
             Waiting,
             Downloading,
             Uploading,
+            Reading,
             Verifying,
             AwaitingLowerLayers,
             Unpacking,
@@ -248,8 +249,8 @@ mod tests {
         ];
         for state in states {
             match state {
-                Waiting | Downloading | Uploading | Verifying | AwaitingLowerLayers | Unpacking
-                | Done | Exists => {}
+                Waiting | Downloading | Uploading | Reading | Verifying | AwaitingLowerLayers
+                | Unpacking | Done | Exists => {}
             }
         }
         let rows = readme_rows();

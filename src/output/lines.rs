@@ -150,6 +150,7 @@ pub(super) fn state_name(state: BlobState) -> &'static str {
         BlobState::Waiting => "waiting",
         BlobState::Downloading => "downloading",
         BlobState::Uploading => "uploading",
+        BlobState::Reading => "reading",
         BlobState::Verifying => "verifying",
         BlobState::AwaitingLowerLayers => "waits for lower layers",
         BlobState::Unpacking => "unpacking",

@@ -62,6 +62,16 @@ impl ActiveSnapshots {
         prepared.ok_or(Error::Undecided { layer: layer.descriptor.digest })
     }
 
+    /// Prepares an empty snapshot that never becomes a layer's: a place to work in, on `parent` or on
+    /// none, for the sake of `chain`. `None` when it can't be told from another.
+    pub(super) async fn scratch(
+        &self,
+        chain: &str,
+        parent: Option<&str>,
+    ) -> Result<Option<ActiveSnapshot>, Error> {
+        self.prepare(chain, parent, &Labels::new()).await
+    }
+
     /// Whether a snapshot that was made [apart](Self::apart) can be committed on top of a parent.
     pub(super) async fn can_rebase(&self) -> Result<bool, Error> {
         Ok(self.snapshots.can_rebase().await?)
@@ -150,7 +160,7 @@ impl ActiveSnapshot {
 
 /// Unique among all clients that unpack `chain` at the same time, in the form that containerd's own
 /// clients use.
-fn extraction_key(chain: &str) -> String {
+pub(super) fn extraction_key(chain: &str) -> String {
     let nanoseconds = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| since.subsec_nanos());

@@ -15,6 +15,7 @@
 //! | `unpacker` | the choice between them |
 //! | `sink`, `target` | a layer's blob on its way in, and where its bytes go |
 //! | `known`, `held` | what is known of each layer in a run; those that wait in memory for those below |
+//! | `sight`, `compare`, `difference` | layers that are there already, against what extraction makes of them |
 //! | `active` | snapshots that are being filled, by either |
 //! | [`extract`], [`inflate`] | a stream of bytes into files, beneath one directory |
 //!
@@ -22,7 +23,9 @@
 
 mod active;
 mod blocking;
+mod compare;
 mod daemon;
+mod difference;
 mod direct;
 mod error;
 pub mod extract;
@@ -36,16 +39,19 @@ mod layer;
 mod measure;
 mod remarks;
 mod room;
+mod sight;
 mod sink;
 mod target;
 mod twins;
 mod unpacker;
 mod unsound;
 
+pub use difference::{Difference, DifferenceKind, Differences};
 pub use error::Error;
 pub use handle::Handle;
 pub use layer::Layer;
 pub use room::Allowance;
+pub use sight::{Compared, Sight};
 pub use sink::LayerSink;
 pub use unpacker::{Unpacker, Way};
 pub use unsound::Unsound;

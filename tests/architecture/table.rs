@@ -21,7 +21,7 @@ pub(crate) const MAY_IMPORT: &[(&str, &[&str])] = &[
         "transfer",
         &["config", "registry", "containerd", "layout", "archive", "unpack", "images", "verifiers"],
     ),
-    ("check", &["containerd", "images", "transfer"]),
+    ("check", &["containerd", "images", "transfer", "unpack"]),
     ("doctor", &["config", "registry", "containerd", "images"]),
     ("output", &[]),
     (

@@ -153,6 +153,11 @@ fn stacked(layer: fn() -> Tree) -> Recipe {
     Recipe::new(trees.map(|tree| Layer::pack(&tree.into_tar(), Packing::Gzip)).to_vec())
 }
 
+/// An image of each builder.
+pub(crate) fn recipes() -> Vec<Recipe> {
+    [docker, buildkit, kaniko, ko, jib, bazel].map(stacked).into()
+}
+
 fn is_unpacked_alike(builder: &str, layer: fn() -> Tree, daemon: &Containerd, registry: &Registry) {
     let reference = registry.push_new(&stacked(layer).build());
     let [direct, daemons] = ["direct", "daemon"].map(|way| {

@@ -11,6 +11,8 @@ mod batch;
 mod bombs;
 mod builders;
 mod calls;
+mod check;
+mod check_files;
 mod concurrency;
 mod content_store;
 mod copy;

@@ -47,6 +47,11 @@ fn unpackable() -> Vec<(&'static str, Tree)> {
     ]
 }
 
+/// An image of each of those.
+pub(crate) fn unpackable_images() -> Vec<Image> {
+    unpackable().into_iter().map(|(_, tree)| over_another(tree)).collect()
+}
+
 /// What neither does.
 fn impossible() -> Vec<(&'static str, Tree)> {
     let typed = |letter| Tree::new().typed(letter, "odd", b"x");

@@ -321,6 +321,20 @@ fn no_explanation_shows_a_secret() {
     }
 }
 
+#[test]
+fn no_look_into_a_registry_shows_a_secret() {
+    for (name, scene) in SCENES {
+        for works in [true, false] {
+            let scene = scene(works);
+            let talkative = ["inspect", "-vv", "--http-trace", "--remote", &scene.reference];
+            let outcome = scene.run(&talkative);
+            let what = format!("{name}, which works: {works}");
+            assert_hidden(&what, &outcome, &sent(&scene.requests()));
+            assert!(outcome.code == Some(0) || !works, "{what}: {outcome:?}");
+        }
+    }
+}
+
 /// A user with a docker configuration, who says more to each command than it needs.
 struct User {
     daemon: &'static Containerd,

@@ -20,6 +20,7 @@ fn every_command_says_what_it_waits_for_and_gives_up() {
             &["pull", "127.0.0.1:1/a:1"],
             &["rm", "a"],
             &["inspect", "a"],
+            &["check"],
             &["explain", "127.0.0.1:1/a:1"],
             &["doctor"],
         ] {

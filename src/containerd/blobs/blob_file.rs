@@ -41,6 +41,11 @@ impl BlobDirectory {
         found.then(|| blob.parent().map(|directory| Self(directory.to_owned()))).flatten()
     }
 
+    /// The directory.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Puts `bytes` on the disk, under the name of their `digest`, which the caller has verified.
     pub(super) async fn place(&self, digest: &Digest, bytes: Bytes) -> io::Result<()> {
         let (directory, name) = (self.0.clone(), digest.hex());

@@ -180,6 +180,29 @@ impl ContentStore {
         Ok(self.reader(digest, offset).await?.boxed())
     }
 
+    /// Whether the blob `digest`, which should have `size` bytes, can be read up to its last: the daemon
+    /// tells the size that it had once.
+    ///
+    /// # Errors
+    /// When the daemon can't be asked.
+    pub async fn reaches_its_end(&self, digest: &Digest, size: u64) -> Result<bool, Error> {
+        let Some(last) = size.checked_sub(1) else { return Ok(true) };
+        let mut reader = match self.reader(digest, last).await {
+            Ok(reader) => reader,
+            Err(Error::NotFound { .. } | Error::Refused { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let mut length = 0;
+        loop {
+            match reader.next().await {
+                Some(Ok(piece)) => length += piece.len(),
+                Some(Err(Error::NotFound { .. } | Error::Refused { .. })) => return Ok(false),
+                Some(Err(error)) => return Err(error),
+                None => return Ok(length == 1),
+            }
+        }
+    }
+
     /// Deletes the unfinished ingest `reference`; one that does not exist is fine.
     ///
     /// # Errors

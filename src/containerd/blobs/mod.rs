@@ -7,6 +7,7 @@
 //! | `ingest`, `ingest_list` | one blob being written; all that are |
 //! | `write_stream`, `content_file` with `appender` | the ways that its bytes take: gRPC, or the daemon's own file |
 //! | `put`, `blob_file` | small blobs, in one message or put in place by us |
+//! | `replacement` | the right bytes in the place of a blob that is there and wrong |
 //! | `stored_file` | a blob read from the daemon's own file |
 //! | `labelling` | labels that several tasks add to one blob |
 
@@ -20,6 +21,7 @@ mod ingest_list;
 pub(super) mod labelling;
 mod open;
 mod put;
+mod replacement;
 mod stored_file;
 mod turn;
 mod write_stream;
@@ -28,3 +30,4 @@ pub use content::{ContentStore, Info, IngestStatus};
 pub use ingest::Ingest;
 pub use ingest_list::Unfinished;
 pub use open::{Opened, ingest_reference};
+pub use replacement::Replacement;

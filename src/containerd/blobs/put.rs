@@ -63,7 +63,7 @@ impl ContentStore {
     }
 
     /// Stores a blob by a single message.
-    async fn commit(
+    pub(super) async fn commit(
         &self,
         reference: &str,
         descriptor: &Descriptor,

@@ -12,6 +12,7 @@ use super::error::ExtractError;
 use super::implied::ImpliedDirectory;
 use super::open::open_directory;
 use super::path::{clean, is_within, split};
+use super::rehearsal::Rehearsal;
 use super::stream::Stream;
 use super::tree::{Directory, Missing, Tree};
 use super::whiteout::{Whiteout, Whiteouts};
@@ -34,6 +35,8 @@ pub(crate) struct Applier {
     /// What both of these take.
     noted_bytes: usize,
     allowance: Allowance,
+    /// Takes what files would hold, where none is written.
+    rehearsal: Option<Rehearsal>,
 }
 
 struct DatedDirectory {
@@ -60,7 +63,13 @@ impl Applier {
             emptied: BTreeSet::new(),
             noted_bytes: 0,
             allowance,
+            rehearsal: None,
         }
+    }
+
+    /// The same, with files left empty and what they would hold given to `rehearsal`.
+    pub(crate) fn rehearsing(self, rehearsal: Rehearsal) -> Self {
+        Self { rehearsal: Some(rehearsal), ..self }
     }
 
     /// Puts `entry`, whose content `archive` holds ready.
@@ -101,16 +110,19 @@ impl Applier {
         }
     }
 
-    /// Sets the directories' times and returns the directories that nothing described.
+    /// Sets the directories' times and returns the directories that nothing described, and the
+    /// rehearsal, if it was one.
     ///
     /// # Errors
     /// [`ExtractError::File`].
-    pub(crate) fn finish(mut self) -> Result<Vec<ImpliedDirectory>, ExtractError> {
+    pub(crate) fn finish(
+        mut self,
+    ) -> Result<(Vec<ImpliedDirectory>, Option<Rehearsal>), ExtractError> {
         for directory in std::mem::take(&mut self.dated) {
             self.date(&directory)
                 .map_err(ExtractError::file(attributes::SET_TIMES, &directory.path))?;
         }
-        Ok(self.tree.implied().map(ImpliedDirectory::from).collect())
+        Ok((self.tree.implied().map(ImpliedDirectory::from).collect(), self.rehearsal))
     }
 
     fn file(
@@ -124,12 +136,16 @@ impl Applier {
         let file = self.make(place, entry, "create", |_, place| {
             rustix::fs::openat(&place.parent, place.base, flags, attributes::creation_mode(entry))
         })?;
-        // Piece by piece: what a header says of the size need not be true.
-        archive.read_content(|piece| {
-            let allowed = self.allowance.take(piece.len() as u64, &file);
-            allowed.map_err(|reason| ExtractError::exhausted(&entry.name, reason))?;
-            write_all(&file, piece).map_err(failed("write", entry))
-        })?;
+        if let Some(rehearsal) = &mut self.rehearsal {
+            rehearsal.take(&file, place.parent.path_of(place.base), entry, archive)?;
+        } else {
+            // Piece by piece: what a header says of the size need not be true.
+            archive.read_content(|piece| {
+                let allowed = self.allowance.take(piece.len() as u64, &file);
+                allowed.map_err(|reason| ExtractError::exhausted(&entry.name, reason))?;
+                write_all(&file, piece).map_err(failed("write", entry))
+            })?;
+        }
         attributes::set_on_open(&file, entry, &place.parent, self.defaults, true)?;
         attributes::set_times_on_open(&file, entry)
     }

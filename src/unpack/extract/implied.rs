@@ -34,6 +34,18 @@ pub struct ImpliedDirectory {
     is_described: bool,
 }
 
+impl ImpliedDirectory {
+    /// Where it is, relative to the root.
+    pub(crate) fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// Whether owner and mode are those that the archive gives it.
+    pub(crate) fn is_described(&self) -> bool {
+        self.is_described
+    }
+}
+
 impl From<(&[u8], bool)> for ImpliedDirectory {
     fn from((path, is_described): (&[u8], bool)) -> Self {
         Self { path: path.to_vec(), is_described }

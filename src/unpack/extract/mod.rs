@@ -11,6 +11,7 @@
 //! | `apply`, `attributes`, `whiteout`, `implied` | entries into files |
 //! | `relocate` | an extracted layer to another directory |
 //! | `copying`, `content`, `xattrs` | a layer that lies extracted elsewhere, into files of its own |
+//! | `rehearsal` | extraction that writes no content and compares it instead |
 //! | `worker` | the threads and the handle |
 
 mod apply;
@@ -23,6 +24,7 @@ mod implied;
 mod open;
 mod path;
 mod pipeline;
+mod rehearsal;
 mod relocate;
 mod removal;
 mod stream;
@@ -33,12 +35,17 @@ mod whiteout;
 mod worker;
 mod xattrs;
 
-pub(super) use chunks::queue;
+pub(super) use attributes::path_through_proc;
+pub(super) use chunks::{ChunkSender, queue};
 pub use content::Halt;
 pub use copying::copy_tree;
 pub(super) use error::ATTRIBUTE_HINT;
 pub use error::ExtractError;
 pub use implied::{ImpliedDirectory, Roots, inherit};
+pub(super) use path::join;
+pub(super) use rehearsal::{Content, Rehearsal, hash_file, open_file};
 pub use relocate::move_tree;
+pub(super) use tree::{Directory, Missing, Tree};
 pub use whiteout::Whiteouts;
+pub(super) use worker::rehearse;
 pub use worker::{ExtractOptions, Extracted, ExtractionEnded, Extractor, extract};

@@ -87,8 +87,7 @@ impl Directory {
     }
 
     fn has_default_acl(&self) -> bool {
-        let mut none: [u8; 0] = [];
-        rustix::fs::fgetxattr(&self.fd, c"system.posix_acl_default", &mut none)
+        rustix::fs::fgetxattr_query(&self.fd, c"system.posix_acl_default")
             .is_ok_and(|length| length > 0)
     }
 
@@ -345,4 +344,32 @@ fn simplify(reversed: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     }
     kept.reverse();
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::XattrFlags;
+
+    use super::*;
+
+    /// Read, write and execute for the owner, read and execute for the others, as the kernel stores
+    /// it: a version, then a tag, permissions and an ID each.
+    const DEFAULT_ACL: [u8; 28] = [
+        2, 0, 0, 0, 1, 0, 7, 0, 255, 255, 255, 255, 4, 0, 5, 0, 255, 255, 255, 255, 32, 0, 5, 0,
+        255, 255, 255, 255,
+    ];
+
+    #[test]
+    fn a_directory_with_a_default_acl_hands_it_down() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || {
+            let fd = OwnedFd::from(std::fs::File::open(folder.path()).unwrap());
+            Directory::new(fd, Vec::new())
+        };
+        assert!(!open().hands_down());
+        let name = "system.posix_acl_default";
+        let set = rustix::fs::setxattr(folder.path(), name, &DEFAULT_ACL, XattrFlags::empty());
+        // Some file systems have none.
+        assert!(set.is_err() || open().hands_down());
+    }
 }

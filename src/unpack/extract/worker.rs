@@ -11,6 +11,7 @@ use super::apply::Applier;
 use super::chunks::{ChunkSender, queue};
 use super::error::ExtractError;
 use super::implied::ImpliedDirectory;
+use super::rehearsal::Rehearsal;
 use super::stream::Stream;
 use super::whiteout::Whiteouts;
 use crate::oci::{Compression, DiffId};
@@ -60,8 +61,34 @@ pub fn extract(
     root: OwnedFd,
     options: ExtractOptions,
 ) -> Result<Extracted, ExtractError> {
-    let mut archive = Archive::new(Stream::open(source, options.compression)?);
-    let mut applier = Applier::new(root, options.whiteouts, options.allowance);
+    let applier = Applier::new(root, options.whiteouts, options.allowance);
+    run(source, options.compression, applier).map(|(extracted, _)| extracted)
+}
+
+/// As [`extract`], but files stay empty beneath `root`, and what they would hold is compared with what
+/// lies beneath `real`.
+///
+/// # Errors
+/// As [`extract`].
+pub(crate) fn rehearse(
+    source: impl BufRead + Send + 'static,
+    root: OwnedFd,
+    real: OwnedFd,
+    options: ExtractOptions,
+) -> Result<(Extracted, Rehearsal), ExtractError> {
+    let applier = Applier::new(root, options.whiteouts, options.allowance);
+    let applier = applier.rehearsing(Rehearsal::with(real));
+    let (extracted, rehearsal) = run(source, options.compression, applier)?;
+    let lost = || ExtractError::Thread(std::io::Error::other("the rehearsal has no result"));
+    Ok((extracted, rehearsal.ok_or_else(lost)?))
+}
+
+fn run(
+    source: impl BufRead + Send + 'static,
+    compression: Compression,
+    mut applier: Applier,
+) -> Result<(Extracted, Option<Rehearsal>), ExtractError> {
+    let mut archive = Archive::new(Stream::open(source, compression)?);
     let mut entries = 0;
     let mut written_bytes = 0;
     let mut old_sparse = None;
@@ -76,8 +103,10 @@ pub fn extract(
     // What follows the archive's end belongs to the diff ID too.
     let (stream, uncompressed_bytes) = archive.finish()?;
     let diff_id = stream.digest()?;
-    let implied = applier.finish()?;
-    Ok(Extracted { diff_id, uncompressed_bytes, entries, written_bytes, old_sparse, implied })
+    let (implied, rehearsal) = applier.finish()?;
+    let extracted =
+        Extracted { diff_id, uncompressed_bytes, entries, written_bytes, old_sparse, implied };
+    Ok((extracted, rehearsal))
 }
 
 /// A layer being extracted on threads of its own while its bytes come in.

@@ -1,0 +1,294 @@
+//! `pullctl check`: whether the images in containerd are all there and right, and mending those that are
+//! not.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+
+use super::findings::Findings;
+use super::groups::{AccessArgs, DEFAULT_NAMESPACE};
+use super::images::check_namespace;
+use super::{Error, Session};
+use crate::check::{CheckOptions, Checkup, Finding, Origin, Report};
+use crate::containerd::Client;
+use crate::failure::Failure;
+use crate::images::{self, NameKind, StoredImage};
+use crate::output::{Form, Options, Progress, ProgressMode, document};
+use crate::progress::Sink;
+use crate::reference::Reference;
+use crate::registry::{Policy, Registry};
+use crate::transfer::{RegistrySource, Source};
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  All images of the node, without reading their blobs:
+    pullctl check
+
+  After a loss of power: every byte, and every unpacked file:
+    pullctl check --deep
+
+  Mend what is wrong with one, by fetching what is missing:
+    pullctl check --deep --repair registry.example/team/app:v1
+
+Exit code 7 says that something is wrong, 0 that nothing is, or nothing any more.";
+
+/// How often an image is looked at again after something was mended: an index leads to manifests, they
+/// to blobs, those to snapshots.
+const MAX_ROUNDS: usize = 6;
+
+/// `pullctl check`.
+#[derive(Debug, Args)]
+#[command(after_long_help = CHECK_EXAMPLES)]
+pub struct CheckArgs {
+    /// Images by name, by name@sha256:… or by ID, of which the first 6 digits do [default: all of the
+    /// namespace]
+    #[arg(value_name = "REF")]
+    pub references: Vec<String>,
+
+    /// Read every byte, and compare every file of every unpacked layer with its archive
+    #[arg(long)]
+    pub deep: bool,
+
+    /// Mend what is wrong: fetch what is missing or damaged, unpack it anew, write labels and names
+    #[arg(long)]
+    pub repair: bool,
+
+    /// Form of the findings
+    #[arg(short, long, value_enum, value_name = "FORM", default_value_t)]
+    pub output: CheckForm,
+
+    /// How progress is shown on standard error
+    #[arg(long, value_enum, value_name = "MODE", default_value_t)]
+    pub progress: ProgressMode,
+
+    /// How registries are reached, as whom, and how requests travel.
+    #[command(flatten)]
+    pub access: AccessArgs,
+}
+
+/// Forms of findings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum CheckForm {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// Looks at the images, and prints what is wrong.
+///
+/// # Errors
+/// [`Error::AlreadyTold`] with [`Failure::Verification`] when something is wrong; the daemon's.
+pub(super) async fn run(args: &CheckArgs, session: &Session<'_>) -> Result<(), Error> {
+    let piped = args.access.piped_password(&[])?;
+    let mut signals = session.catch_signals(None);
+    let client = signals.or(session.connect()).await??;
+    let options = Options { progress: args.progress, ..Options::default() };
+    let progress = session.progress(options);
+    let work = async {
+        let all = images::load(&client).await?;
+        if all.is_empty() {
+            check_namespace(&client).await?;
+        }
+        let chosen = chosen(args, &client, &all).await?;
+        let way = match args.repair {
+            true => Some(Way::new(args, &chosen, piped, &client, &progress, session).await?),
+            false => None,
+        };
+        let options = CheckOptions {
+            snapshotter: session.snapshotter(&client, None).await?,
+            is_deep: args.deep,
+            is_for_kubelet: client.namespace() == DEFAULT_NAMESPACE,
+        };
+        let told = Arc::clone(&progress) as Arc<dyn Sink>;
+        let mut checkup = Checkup::new(client.clone(), options, told).await?;
+        let mut run = Run { client: &client, way, all, failures: Vec::new() };
+        let reports = run.all(&mut checkup, chosen).await;
+        checkup.close().await;
+        Ok::<_, Error>((reports?, run.failures))
+    };
+    let outcome = signals.or(work).await;
+    let written = progress.finish();
+    let (reports, failures) = outcome??;
+    written?;
+    for failure in &failures {
+        session.printer.error(failure);
+    }
+    let is_sound = reports.iter().all(Report::is_sound);
+    let form = match args.output {
+        CheckForm::Text => Form::Text,
+        CheckForm::Json => Form::Json,
+    };
+    session.printer.out(&document(&Findings::new(client.namespace(), reports), form))?;
+    if is_sound { Ok(()) } else { Err(Error::AlreadyTold(Failure::Verification)) }
+}
+
+/// The images that are meant.
+async fn chosen(
+    args: &CheckArgs,
+    client: &Client,
+    all: &[StoredImage],
+) -> Result<Vec<StoredImage>, Error> {
+    if args.references.is_empty() {
+        return Ok(all.to_vec());
+    }
+    let mut chosen: Vec<StoredImage> = Vec::new();
+    for text in &args.references {
+        let Some(found) = images::lookup(all, text)? else {
+            return Err(images::not_found(client, text).await?.into());
+        };
+        if !chosen.iter().any(|image| first_name(image) == first_name(found.image)) {
+            chosen.push(found.image.clone());
+        }
+    }
+    Ok(chosen)
+}
+
+fn first_name(image: &StoredImage) -> &str {
+    image.names.first().map_or("", |name| name.name.as_str())
+}
+
+/// The way to the registries that images come from.
+struct Way<'a> {
+    args: &'a CheckArgs,
+    node: crate::config::NodeConfig,
+    registry: Registry,
+}
+
+impl<'a> Way<'a> {
+    async fn new(
+        args: &'a CheckArgs,
+        images: &[StoredImage],
+        piped: Option<secrecy::SecretString>,
+        client: &Client,
+        progress: &Arc<Progress>,
+        session: &Session<'_>,
+    ) -> Result<Self, Error> {
+        let node = args.access.registry.node(Some(client))?;
+        progress.warn(node.warnings());
+        let references: Vec<Reference> = images.iter().flat_map(references).collect();
+        let logins = args.access.registry.node(Some(client))?;
+        let keychain = args.access.registry.keychain(references.iter(), logins, piped).await?;
+        let resolve = args.access.transport.resolve.clone();
+        let policy = Policy { resolve, ..Policy::default() };
+        let registry = session.registry(policy, keychain, progress)?;
+        Ok(Self { args, node, registry })
+    }
+
+    /// Where what belongs to `image` can be had again: under each of its repositories, by its digest.
+    fn origins(&self, image: &StoredImage) -> Result<Vec<Origin>, Error> {
+        let mut origins = Vec::new();
+        for reference in references(image) {
+            let options = self.args.access.registry.host_options();
+            let hosts = self.node.hosts(&reference, &options)?.hosts;
+            let source: Arc<dyn Source> =
+                Arc::new(RegistrySource::new(&self.registry, hosts, &reference));
+            origins.push(Origin { reference, source });
+        }
+        Ok(origins)
+    }
+}
+
+/// The names of `image` that lead to registries, each repository once, with the digest that they stand
+/// for.
+fn references(image: &StoredImage) -> Vec<Reference> {
+    let mut seen = BTreeSet::new();
+    let by_digest = |name: &crate::containerd::Image| {
+        // An ID would be taken for the name of a repository.
+        if NameKind::of(&name.name) == NameKind::Id {
+            return None;
+        }
+        let reference = name.name.parse::<Reference>().ok().filter(|it| !it.is_nameless())?;
+        let text = format!("{}@{}", reference.name(), name.target.digest);
+        seen.insert(text.clone()).then(|| text.parse().ok()).flatten()
+    };
+    image.names.iter().filter_map(by_digest).collect()
+}
+
+/// One run.
+struct Run<'a> {
+    client: &'a Client,
+    way: Option<Way<'a>>,
+    all: Vec<StoredImage>,
+    failures: Vec<crate::check::Error>,
+}
+
+impl Run<'_> {
+    async fn all(
+        &mut self,
+        checkup: &mut Checkup,
+        chosen: Vec<StoredImage>,
+    ) -> Result<Vec<Report>, Error> {
+        checkup.survey(&self.all).await?;
+        let mut reports = Vec::new();
+        let mut names: Vec<String> = chosen.iter().map(|it| first_name(it).to_owned()).collect();
+        for image in chosen {
+            reports.push(self.one(checkup, image).await?);
+        }
+        // Other images had what was removed to be made anew.
+        if !checkup.discarded().is_empty() {
+            for image in self.all.clone() {
+                if names.iter().any(|name| name == first_name(&image)) {
+                    continue;
+                }
+                names.push(first_name(&image).to_owned());
+                let report = self.one(checkup, image).await?;
+                if !report.findings.is_empty() {
+                    reports.push(report);
+                }
+            }
+        }
+        Ok(reports)
+    }
+
+    /// Looks at an image, and mends it round by round, if that is wanted.
+    async fn one(
+        &mut self,
+        checkup: &mut Checkup,
+        mut image: StoredImage,
+    ) -> Result<Report, Error> {
+        let mut report = checkup.image(&image).await?;
+        let mut found: Vec<Finding> = report.findings.clone();
+        let origins = match &self.way {
+            Some(way) if !report.findings.is_empty() => way.origins(&image)?,
+            _ => return Ok(report),
+        };
+        for _ in 0..MAX_ROUNDS {
+            if report.findings.is_empty() {
+                break;
+            }
+            let failures = checkup.mend(&report, &origins).await;
+            let has_failed = !failures.is_empty();
+            self.failures.extend(failures);
+            self.all = images::load(self.client).await?;
+            checkup.survey(&self.all).await?;
+            // What it consists of may be known by now.
+            let name = first_name(&image).to_owned();
+            let has_name = |it: &&StoredImage| it.names.iter().any(|known| known.name == name);
+            if let Some(known) = self.all.iter().find(has_name) {
+                image = known.clone();
+            }
+            report = checkup.image(&image).await?;
+            let is_stuck = report.findings.len() == found.len()
+                && report.findings.iter().all(|it| found.iter().any(|known| known.is_same(it)));
+            let new: Vec<Finding> = report
+                .findings
+                .iter()
+                .filter(|it| !found.iter().any(|known| known.is_same(it)))
+                .cloned()
+                .collect();
+            found.extend(new);
+            if has_failed || is_stuck {
+                break;
+            }
+        }
+        let is_left = |finding: &Finding| report.findings.iter().any(|it| it.is_same(finding));
+        for finding in &mut found {
+            finding.repaired = !is_left(finding);
+        }
+        report.findings = found;
+        Ok(report)
+    }
+}

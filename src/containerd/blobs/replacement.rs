@@ -1,0 +1,136 @@
+//! The right bytes in the place of a blob that the daemon has and that is wrong, or that it has lost.
+//! The API knows no such thing: of what is stored already, nothing is taken. So the file itself is
+//! replaced, in one step, on the same host and with the rights to do so; labels, leases and other
+//! namespaces that have the blob stay as they are.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use containerd_client::services::v1 as api;
+use rustix::fs::{AtFlags, CWD, OFlags};
+use tokio::task::spawn_blocking;
+
+use super::blob_file::BLOB_MODE;
+use super::content::{ContentStore, signed};
+use super::open::ingest_reference;
+use crate::containerd::{Error, Labels};
+use crate::oci::{Descriptor, Digest, Hasher, MediaType};
+
+/// A blob on its way to the place of another. Its file has no name until it is complete.
+#[derive(Debug)]
+pub struct Replacement {
+    content: ContentStore,
+    directory: PathBuf,
+    expected: Descriptor,
+    file: File,
+    hasher: Hasher,
+    size: u64,
+}
+
+impl ContentStore {
+    /// Begins to replace the blob `expected`; `None` where the daemon's files are out of reach. The
+    /// client needs a lease.
+    ///
+    /// # Errors
+    /// When the file can't be made, or the daemon refuses.
+    pub async fn replacement(&self, expected: &Descriptor) -> Result<Option<Replacement>, Error> {
+        if self.client().blobs().is_none() {
+            self.find_blobs().await?;
+        }
+        let Some(blobs) = self.client().blobs() else { return Ok(None) };
+        let directory = blobs.path().to_owned();
+        let opened = OpenOptions::new()
+            .write(true)
+            .custom_flags(OFlags::TMPFILE.bits().cast_signed())
+            .mode(BLOB_MODE)
+            .open(&directory);
+        let file = opened.map_err(|error| failed(&expected.digest, &error))?;
+        Ok(Some(Replacement {
+            content: self.clone(),
+            directory,
+            expected: expected.clone(),
+            file,
+            hasher: Hasher::new(),
+            size: 0,
+        }))
+    }
+
+    /// Has the daemon store a few bytes, by which its directory is recognised. They go with the lease.
+    async fn find_blobs(&self) -> Result<(), Error> {
+        let bytes: Bytes = format!("pullctl {:016x}", fastrand::u64(..)).into();
+        let media_type = MediaType::new("application/octet-stream");
+        let blob = Descriptor::new(media_type, Digest::of(&bytes), bytes.len() as u64);
+        self.put(&ingest_reference(&blob), &blob, bytes, Labels::new()).await
+    }
+}
+
+fn failed(digest: &Digest, error: &io::Error) -> Error {
+    Error::from_io(format!("replace blob {digest}"), error)
+}
+
+impl Replacement {
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// When the file can't grow.
+    pub async fn write(mut self, bytes: Bytes) -> Result<Self, Error> {
+        let digest = self.expected.digest;
+        let written = spawn_blocking(move || {
+            self.hasher.update(&bytes);
+            self.size += bytes.len() as u64;
+            self.file.write_all(&bytes).map(|()| self)
+        });
+        let written = written.await.map_err(io::Error::other).and_then(|written| written);
+        written.map_err(|error| failed(&digest, &error))
+    }
+
+    /// Puts the file in place, if it is the blob, and lets the daemon know of it.
+    ///
+    /// # Errors
+    /// [`Error::Size`] or [`Error::BadAnswer`] when it is not: nothing is changed then.
+    pub async fn commit(self, labels: &Labels) -> Result<(), Error> {
+        let Self { content, directory, expected, file, hasher, size } = self;
+        let digest = expected.digest;
+        if size != expected.size {
+            return Err(Error::Size { digest, expected: expected.size, actual: size });
+        }
+        let actual = hasher.finish();
+        if actual != digest {
+            let operation = format!("replace blob {digest}");
+            return Err(Error::bad_answer(operation, format!("the bytes are {actual}")));
+        }
+        let placed = spawn_blocking(move || place(&directory, &digest.hex(), &file));
+        let placed = placed.await.map_err(io::Error::other).and_then(|placed| placed);
+        placed.map_err(|error| failed(&digest, &error))?;
+        // One that the daemon has lost is new to it; of any other it hears nothing new.
+        let reference = ingest_reference(&expected);
+        let request = api::WriteContentRequest {
+            action: api::WriteAction::Commit.into(),
+            r#ref: reference.clone(),
+            total: signed(expected.size),
+            expected: digest.to_string(),
+            offset: signed(expected.size),
+            data: Vec::new(),
+            labels: labels.clone().into_iter().collect(),
+        };
+        content.commit(&reference, &expected, request, labels).await
+    }
+}
+
+/// Gives the file its name; what had it goes.
+fn place(directory: &Path, name: &str, file: &File) -> io::Result<()> {
+    file.set_permissions(fs::Permissions::from_mode(BLOB_MODE))?;
+    file.sync_all()?;
+    let unnamed = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+    let beside = directory.join(format!(".{name}-{}", std::process::id()));
+    rustix::fs::linkat(CWD, unnamed, CWD, &beside, AtFlags::SYMLINK_FOLLOW)?;
+    fs::rename(&beside, directory.join(name)).inspect_err(|_| {
+        // A name that nobody looks for must not stay.
+        let _ = fs::remove_file(&beside);
+    })?;
+    File::open(directory)?.sync_all()
+}
