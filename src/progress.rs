@@ -178,6 +178,15 @@ impl Verb {
     }
 }
 
+/// Whether whom an image is for finds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Seen {
+    /// Whether it does.
+    pub seen: bool,
+    /// Why not; or what becomes of pods all the same.
+    pub reason: Option<String>,
+}
+
 /// What a finished transfer of one image did.
 #[derive(Debug, Clone, Serialize)]
 pub struct TransferReport {
@@ -196,6 +205,8 @@ pub struct TransferReport {
     /// Wall-clock time, in milliseconds.
     #[serde(rename = "duration_ms", serialize_with = "milliseconds")]
     pub duration: Duration,
+    /// Whether the kubelet finds it; `None` where there is none to ask.
+    pub kubelet: Option<Seen>,
 }
 
 /// Takes events, from any thread. Must not block.

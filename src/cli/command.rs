@@ -120,7 +120,8 @@ pub(super) fn parse<T: Into<OsString> + Clone>(
 /// for an error names every flag that has a value, one out of a variable too, as though it were
 /// required: `pullctl rm --address <ADDRESS> <REF>...`.
 fn definition() -> clap::Command {
-    let mut definition = Cli::command().mut_subcommand("save", save::refined);
+    let mut definition =
+        Cli::command().mut_subcommand("save", save::refined).mut_subcommand("pull", pull::refined);
     definition.build();
     let usages: Vec<(String, String)> = definition
         .get_subcommands_mut()

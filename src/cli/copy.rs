@@ -21,7 +21,7 @@ use crate::platform::Platform;
 use crate::progress::{self, Verb};
 use crate::reference::Reference;
 use crate::registry::Registry;
-use crate::transfer::{self, Request, Sink, UnpackOptions};
+use crate::transfer::{self, Manner, Request, Sink, UnpackOptions};
 use crate::verifiers::Verifiers;
 
 const COPY_EXAMPLES: &str = "\
@@ -99,7 +99,7 @@ pub(super) async fn run(args: &CopyArgs, session: &Session<'_>) -> Result<(), Er
     let to = signals.or(destination::daemon_of(&args.destination, session)).await??;
     let daemon = from.as_ref().or(to.as_ref());
     let node = access.node(daemon)?;
-    let Configured { snapshotter, verifiers } = Configured::of(&node);
+    let Configured { snapshotter, verifiers, .. } = Configured::of(&node);
     let ends = [&args.source, &args.destination].map(Location::in_registry);
     let named: Vec<Reference> = ends.into_iter().flatten().cloned().collect();
     let (located, mut notices) = access.locate(named.clone(), &node)?;
@@ -131,7 +131,12 @@ pub(super) async fn run(args: &CopyArgs, session: &Session<'_>) -> Result<(), Er
         let verifiers = to.as_ref().and_then(|_| store.verifiers.verifiers(verifiers, &*told));
         let copying = Copying { args, located, from_registry, to_registry, verifiers, told };
         let (images, sink) = copying.prepare(from, to, unpack, &progress).await?;
-        Ok(Work { images, sink, concurrency: args.upload.concurrency, is_whole: false })
+        Ok(Work {
+            images,
+            sink,
+            manner: Manner::of_blobs(args.upload.concurrency),
+            is_whole: false,
+        })
     };
     recipe::carry_out(work, &progress, &mut signals).await
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::Error;
 use super::groups::StoreArgs;
 use super::location::Location;
 use super::session::Session;
+use super::{Error, rules};
 use crate::archive::{Target, Wrapping};
 use crate::config::RegistryHost;
 use crate::containerd::{self, Client};
@@ -49,7 +49,8 @@ impl Destination<'_> {
                 Ok(Arc::new(RegistrySink::new(self.registry, self.hosts, reference)?))
             }
             (Location::Containerd { .. }, Some(client)) => {
-                let sink = ContainerdSink::new(client, self.unpack, names, self.told);
+                let rules = rules::of_node(None, &*self.told);
+                let sink = ContainerdSink::new(client, self.unpack, names, rules, self.told);
                 Ok(Arc::new(sink.verified_by(self.verifiers)))
             }
             (Location::Layout { directory, tag }, _) => {

@@ -16,6 +16,10 @@ use crate::{config, containerd, images, output, registry, transfer};
 const PLACES_OF_SEVERAL: &str = "bring each there by a command of its own, or all into oci:DIR, \
     oci-archive:FILE or docker-archive:FILE";
 
+/// What to do where nobody says what pods' sandboxes are made of.
+const TELL_SANDBOX: &str = "name containerd's configuration with --containerd-config, or the image \
+    itself: containerd config dump tells it";
+
 /// Why a command could not be carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -132,6 +136,9 @@ pub enum Error {
     /// Flags for containerd, where the image goes elsewhere.
     #[error("{0} is for images that go into containerd, but {1} is another place")]
     NotInContainerd(&'static str, String),
+    /// `--sandbox` where nobody says which image that is.
+    #[error("it can't be told what this node's pod sandboxes are made of")]
+    NoSandbox,
     /// Several images, to a place for one.
     #[error("{0} is a place for one image, but there are several")]
     PlaceOfOne(String),
@@ -208,6 +215,7 @@ impl Diagnose for Error {
             | Self::Held { .. }
             | Self::NotInContainerd(..)
             | Self::PlaceOfOne(_)
+            | Self::NoSandbox
             | Self::Empty(_) => Failure::Usage,
             Self::Runtime(_) | Self::Password { .. } | Self::NotRead { .. } | Self::NoHome => {
                 Failure::Other
@@ -265,6 +273,7 @@ impl Diagnose for Error {
             }
             Self::NoRegistryThere(_) | Self::NotInContainerd(..) => "leave the flag out",
             Self::PlaceOfOne(_) => PLACES_OF_SEVERAL,
+            Self::NoSandbox => TELL_SANDBOX,
             Self::NoHome => "set $DOCKER_CONFIG to a directory",
             Self::NoNamespace { namespaces, .. } if namespaces.is_empty() => {
                 "it has none yet: the first pull makes one"

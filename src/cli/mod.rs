@@ -16,7 +16,8 @@
 //! | `lock_error` | what goes wrong with locks |
 //! | `pod_logins` | registries as asked for the images of pods with logins of their own |
 //! | `held` | what the other side of an archive has already |
-//! | `sandbox` | the image that pods' sandboxes are made of |
+//! | `outlook` | what a pull would do, as a document |
+//! | `sandbox`, `rules` | the image that pods' sandboxes are made of; what the node's kubelet wants |
 //! | `foreign` | what the flags of other tools are called here |
 //! | `wanted` | images as typed and as listed in files |
 //! | `location` | where an image is or goes, as users of skopeo write it |
@@ -57,6 +58,7 @@ mod lock_error;
 pub mod login;
 pub mod logout;
 mod origin;
+mod outlook;
 pub mod pin;
 mod pod_logins;
 mod probed;
@@ -68,6 +70,7 @@ mod referrers;
 pub mod refs;
 pub mod rm;
 mod rounds;
+mod rules;
 mod sandbox;
 pub mod save;
 mod seeding_error;

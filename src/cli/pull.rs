@@ -5,17 +5,22 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::groups::{
-    AccessArgs, Configured, DownloadArgs, ImageArgs, ListArgs, OutputArgs, PlaceArgs, RoundsArgs,
+    AccessArgs, Configured, CourseArgs, DownloadArgs, ImageArgs, ListArgs, OutputArgs, PlaceArgs,
+    PreviewForm, RoundsArgs,
 };
+use super::outlook::Outlook;
 use super::pod_logins::Registries;
 use super::recipe::{self, Work};
-use super::wanted::Wanted;
-use super::{Error, LockError, SeedingError, Session, background, rounds};
+use super::session::Signals;
+use super::wanted::{Batch, Wanted};
+use super::{Error, LockError, SeedingError, Session, background, rounds, sandbox};
 use crate::config::RegistryHost;
+use crate::failure::Failure;
 use crate::lists;
+use crate::output::{Form, Progress, document};
 use crate::platform::Platform;
 use crate::reference::Reference;
-use crate::transfer::{RegistrySource, Request};
+use crate::transfer::{Manner, RegistrySource, Request};
 
 const PULL_EXAMPLES: &str = "\
 Examples:
@@ -33,6 +38,9 @@ Examples:
 
   Several images on a stick, straight from their registries:
     pullctl pull --to oci-archive:/media/stick/images.tar -f images.txt
+
+  What pods' sandboxes are made of, through the node's mirrors, before the first pod starts:
+    pullctl pull --sandbox
 
   For a script:
     digest=$(pullctl pull -q busybox)
@@ -55,6 +63,10 @@ pub struct PullArgs {
     #[arg(long, requires = "file")]
     pub locked: bool,
 
+    /// The image of pods' sandboxes (the pause image) as this node's CRI is configured with it, and pin it
+    #[arg(long, conflicts_with = "to")]
+    pub sandbox: bool,
+
     /// What to pull and how.
     #[command(flatten)]
     pub image: ImageArgs,
@@ -64,6 +76,9 @@ pub struct PullArgs {
     /// How registries are reached, as whom, and how requests travel.
     #[command(flatten)]
     pub access: AccessArgs,
+    /// How they are gone about.
+    #[command(flatten)]
+    pub course: CourseArgs,
     /// How blobs are fetched.
     #[command(flatten)]
     pub download: DownloadArgs,
@@ -102,7 +117,10 @@ impl PullArgs {
 /// Pulls them once.
 async fn once(args: &PullArgs, session: &Session<'_>) -> Result<(), Error> {
     let piped = args.access.piped_password(&args.lists.file)?;
-    let batch = args.lists.read()?;
+    let mut batch = match args.sandbox && args.lists.is_empty() {
+        true => Batch::default(),
+        false => args.lists.read()?,
+    };
     args.place.check(batch.images.len())?;
     if let Some(loose) = batch.images.iter().find(|it| args.locked && it.locked.is_none()) {
         return Err(LockError::NotLocked(loose.name.to_string()).into());
@@ -111,6 +129,9 @@ async fn once(args: &PullArgs, session: &Session<'_>) -> Result<(), Error> {
     let mut signals = session.catch_signals(Some(GOES_ON));
     let place = signals.or(args.place.find(session)).await?;
     let node = args.access.registry.node(place.daemon())?;
+    if args.sandbox {
+        batch.add_pinned(signals.or(sandbox::needed(&node, session)).await??);
+    }
     let pins = batch.images.iter().any(|wanted| wanted.pin) && !args.place.store.pin;
     let pin_notice = place.daemon().filter(|_| pins).and_then(|daemon| daemon.cri().pin_notice());
     let sources = || batch.images.iter().map(|wanted| &wanted.source);
@@ -134,10 +155,55 @@ async fn once(args: &PullArgs, session: &Session<'_>) -> Result<(), Error> {
         let registry = (&registry, hosts.unwrap_or_default());
         let sink = place.sink(names, configured, registry, &progress, session).await?;
         let is_whole = sink.is_sequential();
-        let concurrency = background::blobs_at_once(args.background, args.download.concurrency);
-        Ok(Work { images, sink, concurrency, is_whole })
+        Ok(Work { images, sink, manner: args.manner(), is_whole })
     };
-    recipe::carry_out(work, &progress, &mut signals).await
+    match args.course.dry_run {
+        true => dry_run(args, work, &progress, &mut signals, session).await,
+        false => recipe::carry_out(work, &progress, &mut signals).await,
+    }
+}
+
+/// Says what the work that `prepared` comes to would do.
+async fn dry_run(
+    args: &PullArgs,
+    prepared: impl Future<Output = Result<Work, Error>>,
+    progress: &Arc<Progress>,
+    signals: &mut Signals,
+    session: &Session<'_>,
+) -> Result<(), Error> {
+    let (preview, count) = recipe::preview(prepared, progress, signals).await?;
+    let form = match args.course.form {
+        PreviewForm::Table => Form::Text,
+        PreviewForm::Json => Form::Json,
+    };
+    session.printer.out(&document(&Outlook::of(&preview), form))?;
+    let failures: Vec<_> =
+        preview.images.iter().filter_map(|image| image.found.as_ref().err()).copied().collect();
+    match (preview.no_room, failures.is_empty()) {
+        // All images are wanted, and together they do not fit.
+        (Some(error), true) => Err(error.into()),
+        (Some(error), false) => {
+            session.printer.error(&error);
+            Err(Error::AlreadyTold(Failure::Batch))
+        }
+        (None, _) => match recipe::batch_failure(&failures, count, false) {
+            Some(failure) => Err(Error::AlreadyTold(failure)),
+            None => Ok(()),
+        },
+    }
+}
+
+/// The command with what its flags mean for each other.
+pub(super) fn refined(command: clap::Command) -> clap::Command {
+    command.mut_arg("references", |references| references.required_unless_present("sandbox"))
+}
+
+impl PullArgs {
+    fn manner(&self) -> Manner {
+        let check_room = self.place.is_containerd() && !self.place.store.no_space_check;
+        let concurrency = background::blobs_at_once(self.background, self.download.concurrency);
+        self.course.manner(concurrency, check_room)
+    }
 }
 
 /// Where the image comes from: what its lock says, where it has one.

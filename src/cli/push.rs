@@ -13,7 +13,7 @@ use crate::output::{Options, Progress};
 use crate::platform::Platform;
 use crate::progress::{Sink, Verb};
 use crate::reference::Reference;
-use crate::transfer::{ContainerdSource, Names, PlatformChoice, RegistrySink, Request};
+use crate::transfer::{ContainerdSource, Manner, Names, PlatformChoice, RegistrySink, Request};
 
 const PUSH_EXAMPLES: &str = "\
 Examples:
@@ -93,7 +93,12 @@ pub(super) async fn run(args: &PushArgs, session: &Session<'_>) -> Result<(), Er
         let hosts = located.into_iter().next().map(|located| located.hosts).unwrap_or_default();
         let sink = Arc::new(RegistrySink::new(&registry, hosts, &destination)?);
         let images = requests(args, &client, &source, &destination, &progress).await?;
-        Ok(Work { images, sink, concurrency: args.upload.concurrency, is_whole: false })
+        Ok(Work {
+            images,
+            sink,
+            manner: Manner::of_blobs(args.upload.concurrency),
+            is_whole: false,
+        })
     };
     recipe::carry_out(work, &progress, &mut signals).await
 }

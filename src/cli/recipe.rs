@@ -7,7 +7,7 @@ use super::session::Signals;
 use crate::failure::Failure;
 use crate::output::Progress;
 use crate::progress;
-use crate::transfer::{self, Request, Sink};
+use crate::transfer::{self, Manner, Preview, Request, Sink};
 
 /// What the recipe is to do.
 pub(super) struct Work {
@@ -15,8 +15,8 @@ pub(super) struct Work {
     pub(super) images: Vec<Request>,
     /// Where they go.
     pub(super) sink: Arc<dyn Sink>,
-    /// Blobs worked on at the same time.
-    pub(super) concurrency: usize,
+    /// How it goes about them.
+    pub(super) manner: Manner,
     /// Whether the images are there together or not at all.
     pub(super) is_whole: bool,
 }
@@ -31,9 +31,9 @@ pub(super) async fn carry_out(
     signals: &mut Signals,
 ) -> Result<(), Error> {
     let work = async {
-        let Work { images, sink, concurrency, is_whole } = prepared.await?;
+        let Work { images, sink, manner, is_whole } = prepared.await?;
         let told = Arc::clone(progress) as Arc<dyn progress::Sink>;
-        let failures = transfer::run(&images, sink, concurrency, told).await;
+        let failures = transfer::run(&images, sink, manner, told).await;
         Ok::<_, Error>(batch_failure(&failures, images.len(), is_whole))
     };
     let outcome = signals.or(work).await;
@@ -42,6 +42,26 @@ pub(super) async fn carry_out(
         Some(failure) => Err(Error::AlreadyTold(failure)),
         None => Ok(written?),
     }
+}
+
+/// What the work that `prepared` comes to would do, and how many images it has. Nothing is written.
+///
+/// # Errors
+/// [`Error::Interrupted`], that of `prepared`, or the sink's.
+pub(super) async fn preview(
+    prepared: impl Future<Output = Result<Work, Error>>,
+    progress: &Arc<Progress>,
+    signals: &mut Signals,
+) -> Result<(Preview, usize), Error> {
+    let work = async {
+        let Work { images, sink, manner, .. } = prepared.await?;
+        let told = Arc::clone(progress) as Arc<dyn progress::Sink>;
+        let preview = transfer::preview(&images, sink, manner, told).await?;
+        Ok::<_, Error>((preview, images.len()))
+    };
+    let outcome = signals.or(work).await;
+    progress.finish()?;
+    outcome?
 }
 
 /// One failed image of one is its own kind of failure; some of several are a failed batch, unless

@@ -1,7 +1,7 @@
 //! The image that pods' sandboxes are made of on this node, the pause image: as its CRI tells, as
 //! containerd's configuration says, or as this containerd has it by default.
 
-use super::Error;
+use super::{Error, Session};
 use crate::config::{Environment, Generation, Locations, NodeConfig};
 use crate::containerd::Client;
 use crate::reference::Reference;
@@ -17,6 +17,17 @@ pub(super) fn node(client: &Client, locations: Locations) -> Result<NodeConfig, 
         Some(_) => Generation::Two,
     };
     Ok(NodeConfig::read(&Locations { generation, ..locations }, &Environment::of_process())?)
+}
+
+/// The image, which is needed. `node` is what containerd is told.
+///
+/// # Errors
+/// [`Error::NoSandbox`]; when there is no daemon.
+pub(super) async fn needed(node: &NodeConfig, session: &Session<'_>) -> Result<Reference, Error> {
+    let client = session.connect().await?;
+    let configured =
+        || Ok(node.containerd.as_ref().and_then(|config| config.sandbox_image.clone()));
+    image(&client, configured).await?.ok_or(Error::NoSandbox)
 }
 
 /// The image, where it can be told. containerd's configuration is read where the CRI does not tell,

@@ -16,7 +16,7 @@ use crate::output::Options;
 use crate::platform::Platform;
 use crate::progress::{self, Verb};
 use crate::transfer::{
-    self, ArchiveSink, ContainerdSource, Names, RegistrySource, Request, Sink, Source,
+    self, ArchiveSink, ContainerdSource, Manner, Names, RegistrySource, Request, Sink, Source,
 };
 
 const SAVE_EXAMPLES: &str = "\
@@ -169,7 +169,7 @@ async fn from_containerd(
             request(args, wanted, Arc::new(source))
         };
         let images = batch.images.iter().map(request).collect();
-        Ok(Work { images, sink, concurrency: 1, is_whole: true })
+        Ok(Work { images, sink, manner: Manner::of_blobs(1), is_whole: true })
     };
     recipe::carry_out(work, &progress, &mut signals).await
 }
@@ -211,8 +211,8 @@ async fn from_registries(
             request(args, wanted, Arc::new(source))
         });
         let images = images.collect();
-        let concurrency = args.download.concurrency;
-        Ok(Work { images, sink, concurrency, is_whole: true })
+        let manner = Manner::of_blobs(args.download.concurrency);
+        Ok(Work { images, sink, manner, is_whole: true })
     };
     recipe::carry_out(work, &progress, &mut signals).await
 }

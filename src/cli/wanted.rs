@@ -103,6 +103,11 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
+    /// The image `source`, which is to stay.
+    pub(super) fn pinned(source: Reference) -> Self {
+        Self { pin: true, ..Self::new(source) }
+    }
+
     fn new(source: Reference) -> Self {
         Self {
             name: source.clone(),
@@ -233,6 +238,14 @@ impl Batch {
             wanted.source = placed;
         }
         Ok(())
+    }
+
+    /// Adds `image`, or has it stay if it is wanted already.
+    pub(super) fn add_pinned(&mut self, image: Reference) {
+        match self.images.iter_mut().find(|wanted| wanted.name == image) {
+            Some(wanted) => wanted.pin = true,
+            None => self.images.push(Wanted::pinned(image)),
+        }
     }
 }
 

@@ -74,6 +74,16 @@ impl Cri {
         is_known.then(|| format!("registry.k8s.io/pause:{tag}"))
     }
 
+    /// Whether the daemon has a CRI plugin; one that is in trouble is one.
+    pub async fn is_there(&self) -> bool {
+        let mut service = RuntimeServiceClient::new(self.client.service());
+        let call = service.version(api::VersionRequest { version: String::new() });
+        match self.client.call("tell the version of its CRI plugin", call).await {
+            Ok(_) => true,
+            Err(error) => !is_absent(&error),
+        }
+    }
+
     /// What the CRI plugin says about itself; `None` when the daemon has none, as with
     /// `disabled_plugins = ["cri"]`.
     ///

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
-use serde::Deserialize;
 
 use super::choose::{MAX_MANIFESTS, by_preference};
 use super::names::NameKind;
@@ -13,7 +12,7 @@ use crate::oci::{Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, ManifestKind}
 use crate::platform::Platform;
 
 /// Images looked at side by side: each costs the daemon two or three short reads.
-const CONCURRENT_LOOKS: usize = 16;
+pub(super) const CONCURRENT_LOOKS: usize = 16;
 
 /// One image under all its names.
 #[derive(Debug, Clone)]
@@ -27,7 +26,8 @@ pub struct StoredImage {
     pub size_bytes: Option<u64>,
     /// Its manifest, configuration and layers, there or not, for the platform that runs here.
     pub blobs: Vec<Digest>,
-    /// When the image itself was made, as far as [`read_ages`] was told by its configuration.
+    /// When the image itself was made, as far as [`conditions`](super::conditions) was told by its
+    /// configuration.
     pub made: Option<Timestamp>,
     /// Whether the daemon's CRI tells the kubelet of pins.
     pub tells_pins: bool,
@@ -71,61 +71,6 @@ pub async fn load(client: &Client) -> Result<Vec<StoredImage>, Error> {
     let found: BTreeMap<Digest, Option<Found>> =
         stream::iter(looks).buffer_unordered(CONCURRENT_LOOKS).try_collect().await?;
     Ok(group(names, &found, client.cri().reports_pins()))
-}
-
-/// Finds out when each of `images` was made: a read more for each of them.
-///
-/// # Errors
-/// When the daemon refuses. A configuration that is missing, or tells no time, is no error.
-pub async fn read_ages(client: &Client, images: &mut [StoredImage]) -> Result<(), Error> {
-    let content = client.content();
-    let ages: Vec<Option<Timestamp>> = stream::iter(images.iter().map(|image| image.id))
-        .map(|id| age(&content, id))
-        .buffered(CONCURRENT_LOOKS)
-        .try_collect()
-        .await?;
-    for (image, made) in images.iter_mut().zip(ages) {
-        image.made = made;
-    }
-    Ok(())
-}
-
-/// Leaves of each image's blobs those that are there: what was unpacked may be let go of.
-///
-/// # Errors
-/// When the daemon refuses.
-pub async fn keep_present_blobs(client: &Client, images: &mut [StoredImage]) -> Result<(), Error> {
-    let content = client.content();
-    let all: BTreeSet<Digest> = images.iter().flat_map(|image| image.blobs.clone()).collect();
-    let looks = all.into_iter().map(|digest| {
-        let content = content.clone();
-        async move { Ok::<_, Error>(content.info(&digest).await?.map(|_| digest)) }
-    });
-    let present: BTreeSet<Option<Digest>> =
-        stream::iter(looks).buffer_unordered(CONCURRENT_LOOKS).try_collect().await?;
-    for image in images {
-        image.blobs.retain(|digest| present.contains(&Some(*digest)));
-    }
-    Ok(())
-}
-
-async fn age(content: &ContentStore, config: Option<Digest>) -> Result<Option<Timestamp>, Error> {
-    #[derive(Deserialize)]
-    struct Made {
-        created: Option<String>,
-    }
-    let Some(config) = config else { return Ok(None) };
-    match content.info(&config).await? {
-        Some(info) if info.size <= MAX_MANIFEST_BYTES => {}
-        _ => return Ok(None),
-    }
-    let bytes = match content.read(&config, MAX_MANIFEST_BYTES).await {
-        Ok(bytes) => bytes,
-        Err(Error::NotFound { .. }) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let made = serde_json::from_slice::<Made>(&bytes).ok().and_then(|made| made.created);
-    Ok(made.and_then(|text| text.parse().ok()))
 }
 
 /// What a target's content tells.

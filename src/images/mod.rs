@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `choose` | which entries of an index are wanted |
 //! | `inventory` | which names stand for the same image, and what it weighs |
+//! | `condition` | platform, age, unpacked size, and whether all of an image is there |
 //! | `names` | what a name is, and which of an image's names go together |
 //! | `lookup` | an image by what was typed |
 //! | `tag` | further names for an image |
@@ -18,6 +19,7 @@
 //! Knows no registry, and prints nothing.
 
 mod choose;
+mod condition;
 mod error;
 mod inventory;
 mod leftovers;
@@ -32,8 +34,9 @@ mod unused;
 pub use choose::{
     Candidate, Chosen, Entry, MAX_MANIFESTS, NoPlatform, PlatformChoice, choose, entry_for,
 };
+pub use condition::{Condition, conditions};
 pub use error::Error;
-pub use inventory::{StoredImage, keep_present_blobs, load, read_ages};
+pub use inventory::{StoredImage, load};
 pub use leftovers::{Leftover, end, leftovers};
 pub use lookup::{Match, lookup, not_found};
 pub use names::{NameKind, is_found_by_kubelet};

@@ -94,6 +94,28 @@ impl Stock {
         self.blobs.get(id).into_iter().flat_map(|info| labels::kept_snapshots(&info.labels))
     }
 
+    /// Whether the blob is there.
+    pub(super) fn has_blob(&self, digest: &Digest) -> bool {
+        self.blobs.contains_key(digest)
+    }
+
+    /// The snapshots of the image with the configuration `id`, topmost first; `None` where it is not
+    /// unpacked.
+    pub(super) fn chain(&self, id: &Digest) -> Option<Vec<(&str, &str)>> {
+        let is_there = |(snapshotter, key): &(&str, &str)| {
+            self.snapshots.contains_key(&((*snapshotter).to_owned(), (*key).to_owned()))
+        };
+        let (snapshotter, top) = self.tops(id).find(is_there)?;
+        let mut chain = Vec::new();
+        let mut next = Some(top);
+        while let Some(key) = next {
+            chain.push((snapshotter, key));
+            let info = self.snapshots.get(&(snapshotter.to_owned(), key.to_owned()));
+            next = info.and_then(|info| info.parent.as_deref());
+        }
+        Some(chain)
+    }
+
     /// The snapshots that something is written on top of, which is more than an image that was
     /// unpacked: a container, running or not, by whomever it was made.
     pub(super) fn written_on(&self) -> HashSet<(&str, &str)> {

@@ -324,6 +324,7 @@ mod tests {
             sent_bytes: 0,
             unpacked_bytes: 0,
             duration: std::time::Duration::ZERO,
+            kubelet: None,
         };
         board.event(&Event::Finished(report));
         assert_eq!(board.running(), ["b"]);

@@ -165,6 +165,7 @@ mod tests {
                 sent_bytes: 0,
                 unpacked_bytes: 0,
                 duration,
+                kubelet: Some(crate::progress::Seen { seen: false, reason: Some(text()) }),
             }),
             Event::Failed { image: text(), diagnostic: Diagnostic::of(&Plain) },
         ];

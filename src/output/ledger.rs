@@ -74,7 +74,8 @@ impl Ledger {
             Event::Finished(report) => self.finished(report),
             Event::Failed { image, diagnostic } => {
                 self.failed.push(image.clone());
-                if self.remarks {
+                // Images that fail together, for want of room for instance, fail for one reason.
+                if self.remarks && self.warned.insert(diagnostic.one_line()) {
                     self.printer.diagnostic(diagnostic);
                 }
             }
@@ -153,6 +154,7 @@ mod tests {
             sent_bytes: 0,
             unpacked_bytes: 0,
             duration: Duration::from_secs(2),
+            kubelet: None,
         }
     }
 

@@ -217,6 +217,7 @@ mod tests {
             sent_bytes: 0,
             unpacked_bytes: 0,
             duration: Duration::from_secs(1),
+            kubelet: None,
         }));
     }
 

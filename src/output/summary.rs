@@ -6,13 +6,27 @@ use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
 use super::units;
-use crate::progress::{TransferReport, Verb};
+use crate::failure::printable;
+use crate::progress::{Seen, TransferReport, Verb};
 
 /// `docker.io/library/busybox:latest@sha256:… fetched 2.15 MiB, reused 0 B in 1.2 s (1.79 MiB/s)`.
 pub(super) fn finished(report: &TransferReport, verb: Verb) -> String {
     let mut moved = Moved::default();
     moved.add(report);
-    format!("{} {} {}", report.image, report.digest, moved.text(report.duration, verb))
+    let text = moved.text(report.duration, verb);
+    format!("{} {} {text}{}", report.image, report.digest, seen(report))
+}
+
+/// `, the kubelet sees it`, where it was asked.
+fn seen(report: &TransferReport) -> String {
+    match &report.kubelet {
+        None => String::new(),
+        Some(Seen { seen: true, .. }) => ", the kubelet sees it".to_owned(),
+        Some(Seen { reason, .. }) => {
+            let reason = reason.as_deref().unwrap_or("no reason is known");
+            printable(&format!(", the kubelet does not see it: {reason}"))
+        }
+    }
 }
 
 /// Bytes of one image or of several.

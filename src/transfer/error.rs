@@ -2,10 +2,20 @@
 
 use std::sync::Arc;
 
+use indicatif::BinaryBytes;
+
+use super::forecast::FileSystem;
+use super::held::Lack;
 use crate::failure::{Diagnose, Failure};
 use crate::images::{self, NoPlatform};
 use crate::oci::{Artifact, Digest, ManifestError};
 use crate::{archive, containerd, layout, registry, unpack, verifiers};
+
+/// What to do about an image that is not all there.
+const BRING_IT: &str = "pullctl pull --policy missing brings what is missing";
+
+/// What to do about an image that was not finished.
+const GO_ON: &str = "run the same command again: it goes on where it stopped";
 
 /// Why an image could not be pulled.
 #[derive(Debug, thiserror::Error)]
@@ -154,6 +164,25 @@ pub enum Error {
     /// A task ended without a result.
     #[error("a download task stopped")]
     Task(#[source] tokio::task::JoinError),
+    /// An image that is not all there, where none may be brought.
+    #[error("{name} is not all there\n{}", lines(lacks))]
+    NotPresent {
+        /// What was asked for.
+        name: String,
+        /// What is missing.
+        lacks: Vec<Lack>,
+    },
+    /// The images are more than there is room for.
+    #[error("the images do not fit: nothing was written\n{}", lines(&told(short)))]
+    NoRoom {
+        /// The file systems that are too small.
+        short: Vec<FileSystem>,
+        /// Room that could be had by removing what nobody uses.
+        reclaimable_bytes: Option<u64>,
+    },
+    /// Another image failed, and that was to end the run.
+    #[error("not finished, since another image failed")]
+    Stopped,
     /// The run is over.
     #[error("the pull was ended")]
     Closed,
@@ -169,8 +198,47 @@ fn list(items: &[String]) -> String {
     if items.is_empty() { "nothing".to_owned() } else { items.join(", ") }
 }
 
-fn lines(digests: &[Digest]) -> String {
-    digests.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+fn lines(items: &[impl ToString]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// `/var/lib/containerd: 1.20 GiB are to come, 3.00 GiB are free, and 2.50 GiB of them stay so (5 % of it)`.
+fn told(short: &[FileSystem]) -> Vec<String> {
+    let bytes = |count| BinaryBytes(count).to_string();
+    short
+        .iter()
+        .map(|found| {
+            format!(
+                "{}: {} are to come, {} are free, and {} stay so ({})",
+                found.path.display(),
+                bytes(found.needed_bytes),
+                bytes(found.free_bytes),
+                bytes(found.reserved_bytes),
+                found.reserved_for
+            )
+        })
+        .collect()
+}
+
+/// How to bring the platforms of an image that are not all there, with what names the `namespace`.
+fn all_of(name: &str, namespace: &str, platforms: &[String]) -> String {
+    let wanted: Vec<_> =
+        platforms.iter().map(|platform| format!("--platform {platform}")).collect();
+    let wanted = wanted.join(" ");
+    format!(
+        "pullctl {namespace}pull --no-unpack {wanted} {name} brings them; or name a --platform that is there"
+    )
+}
+
+/// How to get the room that is missing, where removing what nobody uses gives as much.
+fn room_from(reclaimable_bytes: Option<u64>) -> String {
+    match reclaimable_bytes {
+        Some(bytes) if bytes > 0 => format!(
+            "pullctl rm --unused would free {}; or try all the same with --no-space-check",
+            BinaryBytes(bytes)
+        ),
+        _ => "free some room, or try all the same with --no-space-check".to_owned(),
+    }
 }
 
 impl Diagnose for Error {
@@ -190,7 +258,9 @@ impl Diagnose for Error {
             Self::NoImage { .. }
             | Self::NotAllThere { .. }
             | Self::Incomplete { .. }
-            | Self::Lacking { .. } => Failure::NotFound,
+            | Self::Lacking { .. }
+            | Self::NotPresent { .. } => Failure::NotFound,
+            Self::NoRoom { .. } => Failure::DiskFull,
             Self::OtherTarget { .. } => Failure::Usage,
             Self::Manifest { .. }
             | Self::NotAnImage(_)
@@ -202,7 +272,7 @@ impl Diagnose for Error {
             | Self::Moved { .. }
             | Self::NoList(_)
             | Self::Damaged { .. } => Failure::Verification,
-            Self::Unwritable(_) | Self::Task(_) | Self::Closed => Failure::Other,
+            Self::Unwritable(_) | Self::Task(_) | Self::Stopped | Self::Closed => Failure::Other,
         }
     }
 
@@ -244,13 +314,11 @@ impl Diagnose for Error {
             ),
             Self::NotAllThere { name, namespace, platforms, .. } => {
                 let namespace = namespace.iter().map(|it| format!("-n {it} ")).collect::<String>();
-                let wanted: Vec<_> =
-                    platforms.iter().map(|platform| format!("--platform {platform}")).collect();
-                let wanted = wanted.join(" ");
-                Some(format!(
-                    "pullctl {namespace}pull --no-unpack {wanted} {name} brings them; or name a --platform that is there"
-                ))
+                Some(all_of(name, &namespace, platforms))
             }
+            Self::NotPresent { .. } => Some(BRING_IT.to_owned()),
+            Self::NoRoom { reclaimable_bytes, .. } => Some(room_from(*reclaimable_bytes)),
+            Self::Stopped => Some(GO_ON.to_owned()),
             Self::OtherTarget { .. } => {
                 Some("name the destination by a tag, or leave the digest out".into())
             }

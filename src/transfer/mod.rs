@@ -3,6 +3,11 @@
 //! | file | owns |
 //! |---|---|
 //! | `run` | the order of things for each image of a run: resolve, plan, blobs, names |
+//! | `manner` | when an image is brought, and what a failure ends |
+//! | `held` | what a sink has of an image, and what is missing of it |
+//! | `present` | images that the sink has already, found out without asking their sources |
+//! | `forecast`, `room` | what images will take where they go; refusing what does not fit |
+//! | `preview` | what a run would do, without doing it |
 //! | `sequence` | the same where one image goes after the other, all known before |
 //! | `request`, `plan` | what is wanted; what it consists of |
 //! | `selection` | what of it is told where only that may be told which is there |
@@ -18,10 +23,16 @@ mod ahead;
 mod blobs;
 mod documents;
 mod error;
+mod forecast;
+mod held;
+mod manner;
 mod once;
 mod plan;
 mod planner;
+mod present;
+mod preview;
 mod request;
+mod room;
 mod run;
 mod selection;
 mod sequence;
@@ -34,11 +45,17 @@ mod tests;
 
 pub use crate::images::PlatformChoice;
 pub use error::Error;
+pub use forecast::{FileSystem, Forecast, Need};
+pub use held::{Held, Lack};
+pub use manner::{Manner, Policy};
 pub use plan::{Document, Layer, Plan, PlatformImage};
+pub use preview::{Found, Preview, Previewed, preview};
 pub use request::{Names, Request};
 pub use run::{run, survey};
 pub use sink::{Announced, Ingest, Opened, Outcome, Sink};
-pub use sinks::{ArchiveSink, ContainerdSink, LayoutSink, RegistrySink, Staging, UnpackOptions};
+pub use sinks::{
+    ArchiveSink, ContainerdSink, LayoutSink, NodeRules, RegistrySink, Staging, UnpackOptions,
+};
 pub use source::{BlobStream, DocumentKind, Origin, Resolved, Source};
 pub use sources::{
     ArchiveSource, ContainerdSource, Intake, LayoutSource, PassingSource, RegistrySource,

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::{StreamExt as _, stream};
+use tokio::sync::watch;
 
 use super::blobs::{Blobs, Tally};
 use super::documents::Documents;
 use super::error::Error;
+use super::manner::Manner;
 use super::plan::{Plan, PlatformImage};
 use super::planner;
 use super::request::{Names, Request};
@@ -22,25 +24,22 @@ use crate::progress::{self, Event, TransferReport};
 /// more of them hide the round trips of resolving behind the transfers of others.
 pub(super) const IMAGES_AT_ONCE: usize = 8;
 
-/// Brings every image into `sink`, working on at most `concurrency` blobs at a time; a failure does
-/// not stop the others and is told at once. Returns the failures' kinds.
+/// Images that are looked at before the first of them is brought: whether they have room is told of all
+/// together. Of more, what each consists of would take too much memory.
+const IMAGES_TOGETHER: usize = 256;
+
+/// Brings every image into `sink` as `manner` says; a failure does not stop the others unless it is to,
+/// and is told at once. Returns the failures' kinds.
 pub async fn run(
     requests: &[Request],
     sink: Arc<dyn Sink>,
-    concurrency: usize,
+    manner: Manner,
     progress: Arc<dyn progress::Sink>,
 ) -> Vec<Failure> {
-    let blobs = Arc::new(Blobs::new(Arc::clone(&sink), Arc::clone(&progress), concurrency));
-    let run = Run { sink, blobs, progress };
+    let run = Run::new(sink, manner, progress);
     let outcomes: Vec<_> = match run.sink.is_sequential() {
         true => run.in_sequence(requests).await,
-        false => {
-            stream::iter(requests)
-                .map(|request| run.outcome(request))
-                .buffer_unordered(IMAGES_AT_ONCE)
-                .collect()
-                .await
-        }
+        false => run.side_by_side(requests).await,
     };
     if let Err(error) = run.sink.close(&outcomes).await {
         // The images are in place; what is left behind expires by itself.
@@ -70,6 +69,25 @@ pub(super) struct Run {
     pub(super) sink: Arc<dyn Sink>,
     pub(super) blobs: Arc<Blobs>,
     pub(super) progress: Arc<dyn progress::Sink>,
+    pub(super) manner: Manner,
+    /// Whether a failure has ended the run.
+    stopped: watch::Sender<bool>,
+}
+
+/// An image that was begun.
+enum Begun {
+    /// It is in place.
+    Done(Outcome),
+    /// What it consists of is known.
+    Outlined(Box<Outline>),
+}
+
+/// What a look at an image has shown.
+enum Look {
+    /// It is in place.
+    Present(TransferReport),
+    /// It is to be brought.
+    Absent(Box<Outline>),
 }
 
 /// An image of which is known what it consists of.
@@ -84,34 +102,143 @@ pub(super) struct Outline {
 }
 
 impl Run {
-    /// Brings one image into the sink; the one place that tells how that ended.
-    async fn outcome(&self, request: &Request) -> Outcome {
-        let image = request.names.reference.to_string();
-        self.progress.event(Event::Started { image: image.clone() });
-        let mut images = Vec::new();
-        let failure = match self.transfer(request, image.clone(), &mut images).await {
-            Ok(report) => {
-                self.progress.event(Event::Finished(report));
-                None
-            }
-            Err(error) => {
-                let diagnostic = Diagnostic::of(&error);
-                self.progress.event(Event::Failed { image, diagnostic });
-                Some(error.failure())
-            }
-        };
-        Outcome { names: Arc::clone(&request.names), images, failure }
+    pub(super) fn new(
+        sink: Arc<dyn Sink>,
+        manner: Manner,
+        progress: Arc<dyn progress::Sink>,
+    ) -> Self {
+        let blobs = Blobs::new(Arc::clone(&sink), Arc::clone(&progress), manner.concurrency);
+        let stopped = watch::Sender::new(false);
+        Self { sink, blobs: Arc::new(blobs), progress, manner, stopped }
     }
 
-    /// Brings one image into the sink. What it consists of is put into `images` when it is known.
-    async fn transfer(
+    /// Brings images that do not wait for each other.
+    async fn side_by_side(&self, requests: &[Request]) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(requests.len());
+        for together in requests.chunks(IMAGES_TOGETHER) {
+            match self.manner.check_room {
+                true => outcomes.extend(self.bring_what_fits(together).await),
+                false => {
+                    let all = stream::iter(together).map(|request| async move {
+                        match self.begin(request).await? {
+                            Begun::Done(outcome) => Some(outcome),
+                            Begun::Outlined(outline) => Some(self.end(request, *outline).await),
+                        }
+                    });
+                    let all: Vec<_> = all.buffer_unordered(IMAGES_AT_ONCE).collect().await;
+                    outcomes.extend(all.into_iter().flatten());
+                }
+            }
+        }
+        outcomes
+    }
+
+    /// Brings images, none of them before it is known that all that is to come has room.
+    async fn bring_what_fits(&self, requests: &[Request]) -> Vec<Outcome> {
+        let begun = stream::iter(requests)
+            .map(|request| async move { Some((request, self.begin(request).await?)) });
+        let begun: Vec<_> = begun.buffered(IMAGES_AT_ONCE).collect().await;
+        let (mut outcomes, mut outlined) = (Vec::new(), Vec::new());
+        for (request, begun) in begun.into_iter().flatten() {
+            match begun {
+                Begun::Done(outcome) => outcomes.push(outcome),
+                Begun::Outlined(outline) => outlined.push((request, *outline)),
+            }
+        }
+        let plans: Vec<_> = outlined.iter().map(|(_, outline)| &outline.plan).collect();
+        if let Err(error) = self.check_room(&plans).await {
+            let error = Arc::new(error);
+            let failed = |(request, outline): (&Request, Outline)| {
+                self.fail(request, outline.image, Vec::new(), &Error::Shared(Arc::clone(&error)))
+            };
+            outcomes.extend(outlined.into_iter().map(failed));
+            return outcomes;
+        }
+        let rest = stream::iter(outlined).map(|(request, outline)| self.end(request, outline));
+        let rest: Vec<_> = rest.buffer_unordered(IMAGES_AT_ONCE).collect().await;
+        outcomes.extend(rest);
+        outcomes
+    }
+
+    /// Finds out what the image consists of, and whether it is there already; `None` when the run has
+    /// ended before it.
+    async fn begin(&self, request: &Request) -> Option<Begun> {
+        if self.is_stopped() {
+            return None;
+        }
+        let image = request.names.reference.to_string();
+        self.progress.event(Event::Started { image: image.clone() });
+        match self.unless_stopped(self.look(request, image.clone())).await {
+            Ok(Look::Present(report)) => {
+                self.progress.event(Event::Finished(report));
+                let names = Arc::clone(&request.names);
+                Some(Begun::Done(Outcome { names, images: Vec::new(), failure: None }))
+            }
+            Ok(Look::Absent(outline)) => Some(Begun::Outlined(outline)),
+            Err(error) => Some(Begun::Done(self.fail(request, image, Vec::new(), &error))),
+        }
+    }
+
+    /// Brings what the image consists of.
+    async fn end(&self, request: &Request, outline: Outline) -> Outcome {
+        let images = outline.plan.images.clone();
+        match self.unless_stopped(self.transfer(request, &outline)).await {
+            Ok(report) => {
+                self.progress.event(Event::Finished(report));
+                Outcome { names: Arc::clone(&request.names), images, failure: None }
+            }
+            Err(error) => self.fail(request, outline.image, images, &error),
+        }
+    }
+
+    /// Tells that an image failed; the one place that does.
+    fn fail(
         &self,
         request: &Request,
         image: String,
-        images: &mut Vec<Arc<PlatformImage>>,
+        images: Vec<Arc<PlatformImage>>,
+        error: &Error,
+    ) -> Outcome {
+        let diagnostic = Diagnostic::of(error);
+        self.progress.event(Event::Failed { image, diagnostic });
+        if self.manner.fail_fast {
+            self.stopped.send_replace(true);
+        }
+        let failure = Some(error.failure());
+        Outcome { names: Arc::clone(&request.names), images, failure }
+    }
+
+    fn is_stopped(&self) -> bool {
+        *self.stopped.borrow()
+    }
+
+    /// What `work` comes to, unless another image's failure ends the run first.
+    async fn unless_stopped<T>(
+        &self,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let mut stopped = self.stopped.subscribe();
+        tokio::select! {
+            biased;
+            _ = stopped.wait_for(|stopped| *stopped) => Err(Error::Stopped),
+            outcome = work => outcome,
+        }
+    }
+
+    /// What is known of the image before its blobs are.
+    async fn look(&self, request: &Request, image: String) -> Result<Look, Error> {
+        match self.present(request, &image).await? {
+            Some(report) => Ok(Look::Present(report)),
+            None => Ok(Look::Absent(Box::new(self.outline(request, image).await?))),
+        }
+    }
+
+    /// Brings one image into the sink.
+    async fn transfer(
+        &self,
+        request: &Request,
+        outline: &Outline,
     ) -> Result<TransferReport, Error> {
-        let outline = self.outline(request, image).await?;
-        images.clone_from(&outline.plan.images);
         self.sink.admit(&request.names, &outline.plan).await?;
         let tally = self.materialise(&outline.plan, &request.source).await?;
         request.source.whole().await?;
@@ -120,12 +247,18 @@ impl Run {
             let (reference, blobs) = (&request.names.reference, outline.plan.blobs());
             request.source.are_also_at(reference, &blobs).await;
         }
-        Ok(self.report(request, &outline, &tally))
+        Ok(self.report(request, outline, &tally).await)
     }
 
     /// What was done, when the image is in place.
-    fn report(&self, request: &Request, outline: &Outline, tally: &Tally) -> TransferReport {
-        let report = outline.report(tally, &*self.sink);
+    pub(super) async fn report(
+        &self,
+        request: &Request,
+        outline: &Outline,
+        tally: &Tally,
+    ) -> TransferReport {
+        let kubelet = self.sink.seen(&request.names, &outline.plan).await;
+        let report = TransferReport { kubelet, ..outline.report(tally, &*self.sink) };
         let Some(sent_bytes) = self.sink.sent_bytes(&request.names) else { return report };
         TransferReport {
             digest: self.sink.target(&request.names, &outline.plan),
@@ -220,6 +353,11 @@ async fn not_all_there(
 }
 
 impl Outline {
+    /// That of an image whose documents were all there.
+    pub(super) fn of_present(image: String, plan: Plan, place: String, started: Instant) -> Self {
+        Self { image, plan, place, started, document_bytes: 0 }
+    }
+
     /// What was done, when the image is in place: `tally` is of its layers.
     pub(super) fn report(&self, tally: &Tally, sink: &dyn Sink) -> TransferReport {
         let fetched_bytes = tally.fetched_bytes() + self.document_bytes;
@@ -231,6 +369,7 @@ impl Outline {
             sent_bytes: 0,
             unpacked_bytes: self.plan.images.iter().map(|image| sink.unpacked_bytes(image)).sum(),
             duration: self.started.elapsed(),
+            kubelet: None,
         }
     }
 }

@@ -6,12 +6,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::error::Error;
+use super::forecast::Forecast;
+use super::held::{Held, Lack};
 use super::plan::{Layer, Plan, PlatformImage};
 use super::request::Names;
 use super::source::Source;
 use crate::failure::Failure;
 use crate::oci::{Descriptor, Digest};
-use crate::progress::BlobState;
+use crate::progress::{BlobState, Seen};
 
 /// A place that keeps blobs and names images. It serves all images of a run, several at a time.
 #[async_trait]
@@ -35,6 +37,31 @@ pub trait Sink: Send + Sync {
     /// Whether there is an image of the name already, most often the one that it still stands for.
     async fn knows(&self, _names: &Names) -> Result<bool, Error> {
         Ok(false)
+    }
+
+    /// What the sink has under the name that people ask for, where it can tell whether all of it is there.
+    async fn holding(&self, _names: &Names) -> Result<Option<Held>, Error> {
+        Ok(None)
+    }
+
+    /// What is missing of an image whose documents are all there.
+    async fn lacking(&self, _names: &Names, _plan: &Plan) -> Result<Vec<Lack>, Error> {
+        Ok(Vec::new())
+    }
+
+    /// What the images will take, where that can be told.
+    async fn forecast(&self, _plans: &[&Plan]) -> Result<Option<Forecast>, Error> {
+        Ok(None)
+    }
+
+    /// Whether the images have room in any case, which is quicker to tell than how much they take.
+    async fn is_ample(&self, _plans: &[&Plan]) -> Result<bool, Error> {
+        Ok(true)
+    }
+
+    /// How much room could be had by removing what nobody uses.
+    async fn reclaimable_bytes(&self) -> Option<u64> {
+        None
     }
 
     /// The bytes of a small document, if it is there.
@@ -84,6 +111,11 @@ pub trait Sink: Send + Sync {
 
     /// Makes the image visible under its names, after all of it is in place.
     async fn publish(&self, names: &Names, plan: &Plan) -> Result<(), Error>;
+
+    /// Whether whom the images are for finds one, where that can be asked.
+    async fn seen(&self, _names: &Names, _plan: &Plan) -> Option<Seen> {
+        None
+    }
 
     /// Makes all images of the run visible in a sequential sink; not called when one has failed.
     async fn finish(&self) -> Result<(), Error> {

@@ -92,7 +92,7 @@ fn fill_the_disk(version: Version, layer: Layer, pull: fn(&Containerd, &str) -> 
     let image = Recipe::new(vec![layer]).build();
     let registry = FaultyRegistry::start();
     let reference = registry.add_new(&image);
-    let outcome = pull(&daemon, &reference).run();
+    let outcome = pull(&daemon, &reference).args(["--no-space-check"]).run();
     assert_eq!(outcome.code, Some(10), "containerd {version}: {}", outcome.stderr);
     assert!(outcome.stderr.contains("hint: "), "containerd {version}: {}", outcome.stderr);
     let images = Store::new(&daemon, KUBERNETES).images();

@@ -20,6 +20,74 @@ fn leftovers(daemon: &Containerd, namespace: &str) -> Vec<Value> {
 }
 
 each_version! {
+    fn wide_and_yaml_tell_what_is_there_of_an_image(daemon) {
+        let namespace = unique("wide");
+        let registry = FaultyRegistry::start();
+        let layers = || vec![Layer::noise(&unique("layer"), 100_000)];
+        let [whole, packed] = [(); 2].map(|()| Recipe::new(layers()).build());
+        let foreign = Recipe::new(layers()).platform("linux/arm64").build();
+        let [unpacked, stored, other] = [&whole, &packed, &foreign].map(|it| registry.add_new(it));
+        let pull = |reference: &str, flags: &[&str]| {
+            let pull = Pullctl::pull(daemon, reference).args(["-n", &namespace]).args(flags);
+            pull.run().succeeded();
+        };
+        pull(&unpacked, &["--pin", "--label", "team=shop"]);
+        pull(&stored, &["--no-unpack"]);
+        pull(&other, &["--no-unpack", "--platform", "linux/arm64"]);
+        let layer = foreign.layers()[0].digest.to_string();
+        daemon.ctr(&namespace, &["content", "rm", &layer]);
+
+        let list = |flags: &[&str]| {
+            pullctl(daemon, &[&["-n", &namespace, "images"], flags].concat()).succeeded().stdout
+        };
+        let wide = list(&["-o", "wide"]);
+        let row = |reference: &str| -> Vec<String> {
+            let line = wide.lines().find(|line| line.starts_with(reference)).unwrap();
+            line.split("   ").map(|cell| cell.trim().to_owned()).filter(|it| !it.is_empty()).collect()
+        };
+        assert_eq!(row(&unpacked)[2], "linux/amd64", "{wide}");
+        assert!(row(&unpacked)[4].ends_with("KiB") && row(&unpacked)[5] == "yes", "{wide}");
+        assert_eq!(row(&stored)[4..6], ["-", "yes"], "{wide}");
+        let [platform, complete] = [2, 5].map(|column| row(&other)[column].clone());
+        assert_eq!([platform, complete], ["linux/arm64", "no"], "{wide}");
+
+        let yaml: Value = serde_saphyr::from_str(&list(&["-o", "yaml"])).unwrap();
+        let json: Value = serde_json::from_str(&list(&["-o", "json"])).unwrap();
+        assert_eq!(yaml, json);
+
+        let found = |filters: &[&str]| -> Vec<String> {
+            let filters = filters.iter().flat_map(|filter| ["--filter", *filter]);
+            let text = list(&filters.collect::<Vec<_>>());
+            text.lines().skip(1).map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+        };
+        assert_eq!(found(&["complete=false"]), [other.as_str()]);
+        assert_eq!(found(&["platform=linux/arm64"]), [other]);
+        assert_eq!(found(&["label=team=shop"]), [unpacked.as_str()]);
+        assert_eq!(found(&["label=team", "complete=true"]), [unpacked.as_str()]);
+        let (_, tag) = stored.split_once('/').unwrap();
+        assert_eq!(found(&[&format!("name=*/{tag}")]), [stored]);
+        let is_known = daemon.version() != Version::V1_6;
+        assert_eq!(found(&["pinned=true"]).contains(&unpacked), is_known);
+        assert!(found(&["name=nothing-is-called-so"]).is_empty());
+    }
+
+    fn all_namespaces_are_listed_with_their_names(daemon) {
+        let reference = FaultyRegistry::start().add_new(&Image::small());
+        let namespaces = ["one", "two"].map(unique);
+        for namespace in &namespaces {
+            Pullctl::pull(daemon, &reference).args(["-n", namespace]).run().succeeded();
+        }
+        let text = pullctl(daemon, &["images", "--all-namespaces"]).succeeded().stdout;
+        assert!(text.starts_with("NAMESPACE "), "{text}");
+        let json = pullctl(daemon, &["images", "--all-namespaces", "-o", "json"]).succeeded();
+        let list: Vec<Value> = serde_json::from_str(&json.stdout).unwrap();
+        for namespace in &namespaces {
+            let is_it = |line: &&str| line.starts_with(&format!("{namespace} "));
+            assert!(text.lines().find(is_it).unwrap().contains(&reference), "{text}");
+            assert!(list.iter().any(|image| image["namespace"] == **namespace));
+        }
+    }
+
     fn a_namespace_that_is_none_is_named_with_those_there_are(daemon) {
         let reference = FaultyRegistry::start().add_new(&Image::small());
         Pullctl::pull(daemon, &reference).run().succeeded();

@@ -78,6 +78,8 @@ each_version! {
             let created = names.iter().map(|name| times[&format!("image {name}")].created);
             let created = created.min().unwrap().to_string();
             let parts = || image.blobs.iter().chain([&image.root]);
+            let chain = image.chain_ids().into_iter();
+            let unpacked: i64 = chain.map(|key| Store::new(daemon, &namespace).usage(&key).0).sum();
             let size: usize = parts().map(|blob| blob.bytes.len()).sum();
             let mut entry = entry.clone();
             let blobs: BTreeSet<String> = serde_json::from_value(entry["blobs"].take()).unwrap();
@@ -95,6 +97,10 @@ each_version! {
                     "made": null,
                     "unusable_names": [],
                     "blobs": null,
+                    "namespace": namespace,
+                    "platform": "linux/amd64",
+                    "unpacked_bytes": unpacked,
+                    "complete": true,
                 }),
             );
         }

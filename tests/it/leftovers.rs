@@ -124,7 +124,8 @@ fn a_pull_that_found_no_room_gives_back_what_it_wrote() {
         let registry = FaultyRegistry::start();
         let layers = [1 << 20, 6 << 20, 20 << 20].map(|size| Layer::noise(&unique("layer"), size));
         let large = registry.add_new(&Recipe::new(layers.to_vec()).build());
-        let outcome = Pullctl::pull(&daemon, &large).args(["--unpacker", "direct"]).run();
+        let flags = ["--unpacker", "direct", "--no-space-check"];
+        let outcome = Pullctl::pull(&daemon, &large).args(flags).run();
         assert_eq!(outcome.code, Some(10), "containerd {version}: {}", outcome.stderr);
         assert_eq!(store.leases(), BTreeMap::new(), "containerd {version}");
         assert_eq!(store.ingests(), BTreeMap::new(), "containerd {version}");
@@ -141,9 +142,11 @@ fn a_pull_that_found_no_room_leaves_what_an_earlier_one_has_left() {
     for version in Version::ALL {
         let daemon = Containerd::with_small_disk(version, "24m");
         let refused = Refused::of([300_000, 18 << 20]);
-        refused.pull(&daemon, KUBERNETES).run().ended_with(4);
+        let unchecked = ["--no-space-check"];
+        refused.pull(&daemon, KUBERNETES).args(unchecked).run().ended_with(4);
         refused.registry.heal();
-        let outcome = refused.pull(&daemon, KUBERNETES).run();
+        let pull = refused.pull(&daemon, KUBERNETES).args(unchecked);
+        let outcome = pull.run();
         assert_eq!(outcome.code, Some(10), "containerd {version}: {}", outcome.stderr);
         let store = Store::new(&daemon, KUBERNETES);
         assert_eq!(held_images(&store), [[refused.reference.clone()]], "containerd {version}");

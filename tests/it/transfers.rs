@@ -9,8 +9,8 @@ use pullctl::layout::Layout;
 use pullctl::platform::Platform;
 use pullctl::progress::{Event, Sink as Progress};
 use pullctl::transfer::{
-    self, ContainerdSink, ContainerdSource, LayoutSink, LayoutSource, Names, PlatformChoice,
-    Request, Sink, Source, UnpackOptions,
+    self, ContainerdSink, ContainerdSource, LayoutSink, LayoutSource, Manner, Names, NodeRules,
+    PlatformChoice, Request, Sink, Source, UnpackOptions,
 };
 use pullctl::unpack::Way;
 
@@ -46,7 +46,8 @@ async fn transfer(source: impl Source + 'static, sink: impl Sink + 'static, name
         names: Arc::new(Names::new(name.parse().unwrap())),
         platforms: PlatformChoice::Host(Platform::host()),
     };
-    transfer::run(&[request], Arc::new(sink), 4, Arc::clone(&said) as Arc<_>).await;
+    transfer::run(&[request], Arc::new(sink), Manner::of_blobs(4), Arc::clone(&said) as Arc<_>)
+        .await;
     std::mem::take(&mut *said.0.lock().unwrap())
 }
 
@@ -87,7 +88,13 @@ fn load(directory: &Path, daemon: &Containerd, namespace: &str, name: &str) -> S
             beside: None,
         };
         let client = client(daemon, namespace).await;
-        let sink = ContainerdSink::new(client, Some(unpack), [name.to_owned()], nobody());
+        let sink = ContainerdSink::new(
+            client,
+            Some(unpack),
+            [name.to_owned()],
+            NodeRules::default(),
+            nobody(),
+        );
         transfer(source, sink, name).await
     })
 }

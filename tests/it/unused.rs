@@ -208,6 +208,38 @@ fn what_a_pod_was_made_of_and_the_pause_image_stay() {
     }
 }
 
+/// The pause image comes through the node's mirrors and stays, under the name that the CRI asks for.
+#[test]
+fn the_pause_image_that_the_cri_is_configured_with_is_brought_and_pinned() {
+    for version in Version::ALL {
+        let registry = FaultyRegistry::start();
+        registry.add(&Image::small(), "team/pause", "9");
+        let other = registry.add_new(&Image::small());
+        let sandbox = "registry.invalid/team/pause:9";
+        let daemon = &with_sandbox(version, sandbox);
+        let hosts = tempfile::tempdir().unwrap();
+        let directory = hosts.path().join("registry.invalid");
+        std::fs::create_dir(&directory).unwrap();
+        let mirror = format!("server = 'http://{}'\n", registry.authority());
+        std::fs::write(directory.join("hosts.toml"), mirror).unwrap();
+        let (config, hosts) = (daemon.config_file(), hosts.path());
+        let flags = ["--containerd-config", text(&config), "--hosts-dir", text(hosts)];
+        let pull =
+            |more: &[&str]| pullctl(daemon, &[&["pull", "--sandbox"], &flags[..], more].concat());
+        let outcome = pull(&[]).succeeded();
+        assert!(outcome.stdout.starts_with(sandbox), "{version}: {outcome:?}");
+        let warned = outcome.stderr.contains("does not tell the kubelet of pins");
+        assert_eq!(warned, version == Version::V1_6, "{version}: {outcome:?}");
+        pull(&["--plain-http", &other]).succeeded();
+        let images = Store::new(daemon, KUBERNETES).images();
+        assert_eq!(images.len(), 6, "{version}: {images:#?}");
+        let pinned = images.values().filter(|record| record.labels.contains_key(PIN)).count();
+        assert_eq!(pinned, 3, "{version}: {images:#?}");
+        assert!(images[sandbox].labels.contains_key(PIN), "{version}");
+        assert!(!images[&other].labels.contains_key(PIN), "{version}");
+    }
+}
+
 fn text(path: &Path) -> &str {
     path.to_str().expect("temporary paths are UTF-8")
 }

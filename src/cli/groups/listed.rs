@@ -34,6 +34,11 @@ pub struct ListArgs {
 }
 
 impl ListArgs {
+    /// Whether none is named.
+    pub(in crate::cli) fn is_empty(&self) -> bool {
+        self.references.is_empty() && self.file.is_empty()
+    }
+
     /// What is wanted, each image once.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Flags that commands have in common: a group a file, with what its flags come to.
 
 mod access;
+mod course;
 mod download;
 mod global;
 mod hosts;
@@ -18,6 +19,7 @@ mod upload;
 mod verifiers;
 
 pub use access::AccessArgs;
+pub use course::{CourseArgs, PreviewForm, PullPolicy};
 pub use download::DownloadArgs;
 pub(super) use global::DEFAULT_NAMESPACE;
 pub use global::GlobalArgs;

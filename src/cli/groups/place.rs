@@ -7,7 +7,7 @@ use clap::Args;
 use super::StoreArgs;
 use crate::cli::destination::{self, Destination};
 use crate::cli::location::Location;
-use crate::cli::{Error, Session};
+use crate::cli::{Error, Session, rules};
 use crate::config::{NodeConfig, RegistryHost, VerifierSettings};
 use crate::containerd::{self, Client};
 use crate::output::Progress;
@@ -52,6 +52,11 @@ impl PlaceArgs {
         }
     }
 
+    /// Whether images go into a namespace of a daemon.
+    pub(in crate::cli) fn is_containerd(&self) -> bool {
+        matches!(&self.to, None | Some(Location::Containerd { .. }))
+    }
+
     /// The reference, where the place is in a registry.
     pub(in crate::cli) fn in_registry(&self) -> Option<&Reference> {
         self.to.as_ref().and_then(Location::in_registry)
@@ -74,6 +79,8 @@ impl PlaceArgs {
 pub(in crate::cli) struct Configured {
     /// The snapshotter, where it names one.
     pub(in crate::cli) snapshotter: Option<String>,
+    /// The image of pods' sandboxes.
+    pub(in crate::cli) sandbox: Option<String>,
     /// Who has to agree.
     pub(in crate::cli) verifiers: VerifierSettings,
 }
@@ -81,8 +88,12 @@ pub(in crate::cli) struct Configured {
 impl Configured {
     /// What `node` has of it.
     pub(in crate::cli) fn of(node: &NodeConfig) -> Self {
-        let snapshotter = node.containerd.as_ref().and_then(|config| config.snapshotter.clone());
-        Self { snapshotter, verifiers: node.verifiers() }
+        let config = node.containerd.as_ref();
+        Self {
+            snapshotter: config.and_then(|config| config.snapshotter.clone()),
+            sandbox: config.and_then(|config| config.sandbox_image.clone()),
+            verifiers: node.verifiers(),
+        }
     }
 }
 
@@ -115,15 +126,15 @@ impl Place<'_> {
         let client = self.daemon.transpose()?;
         let told = Arc::clone(progress) as Arc<dyn progress::Sink>;
         let store = &self.args.store;
-        let Configured { snapshotter, verifiers } = configured;
+        let Configured { snapshotter, sandbox, verifiers } = configured;
         let verifiers = || store.verifiers.verifiers(verifiers, &*told);
         match (&self.args.to, client) {
             (None, Some(client)) => {
                 let unpack = store.unpacking(&client, snapshotter, progress, session).await?;
                 let verifiers = verifiers();
-                Ok(Arc::new(
-                    ContainerdSink::new(client, unpack, names, told).verified_by(verifiers),
-                ))
+                let rules = rules::of_node(sandbox, &*told);
+                let sink = ContainerdSink::new(client, unpack, names, rules, told);
+                Ok(Arc::new(sink.verified_by(verifiers)))
             }
             (None, None) => Err(transfer::Error::Closed.into()),
             (Some(place), client) => {

@@ -39,6 +39,10 @@ pub struct StoreArgs {
     /// [default: what is free]
     #[arg(long, value_name = "SIZE", conflicts_with = "no_unpack")]
     pub max_unpacked: Option<ByteCount>,
+
+    /// Do not check whether all images have room before the first of them is written
+    #[arg(long)]
+    pub no_space_check: bool,
 }
 
 impl StoreArgs {
@@ -57,6 +61,7 @@ impl StoreArgs {
             ("--unpacker", self.unpacker != UnpackWay::Auto),
             ("--max-unpacked", self.max_unpacked.is_some()),
             ("--ignore-verifiers", self.verifiers.ignore_verifiers),
+            ("--no-space-check", self.no_space_check),
         ];
         given.into_iter().find(|(_, is_given)| *is_given).map(|(flag, _)| flag)
     }

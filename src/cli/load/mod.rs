@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::groups::{ImageArgs, OutputArgs, StoreArgs};
+use super::groups::{Configured, ImageArgs, OutputArgs, StoreArgs};
 use super::recipe::batch_failure;
 use super::session::Signals;
 use super::values::{reference, repository};
-use super::{Error, Session, background};
+use super::{Error, Session, background, rules, sandbox};
 use crate::archive::{ArchiveImage, ImageNames, NamedImage};
-use crate::config::{Environment, Generation, Locations, NodeConfig};
+use crate::config::Locations;
 use crate::containerd::Client;
 use crate::failure::{Diagnose as _, Diagnostic, Failure, Notice};
 use crate::images::{self, Candidate};
@@ -24,7 +24,8 @@ use crate::platform::Platform;
 use crate::progress::{self, Event, Sink as _, Verb};
 use crate::reference::Reference;
 use crate::transfer::{
-    self, ContainerdSink, Intake, PlatformChoice, Request, Source, Staging, UnpackOptions,
+    self, ContainerdSink, Intake, Manner, NodeRules, PlatformChoice, Request, Source, Staging,
+    UnpackOptions,
 };
 use crate::verifiers::Verifiers;
 pub use contents::ContentsForm;
@@ -68,7 +69,7 @@ pub struct LoadArgs {
     /// Print what is inside, and load nothing
     #[arg(long, conflicts_with_all = ["names", "base_name", "platform", "all_platforms"])]
     #[arg(conflicts_with_all = ["pin", "labels", "no_unpack", "unpacker", "max_unpacked"])]
-    #[arg(conflicts_with_all = ["ignore_verifiers", "background"])]
+    #[arg(conflicts_with_all = ["ignore_verifiers", "background", "no_space_check"])]
     #[arg(conflicts_with_all = ["quiet", "progress"])]
     pub list: bool,
 
@@ -155,6 +156,7 @@ struct Loader<'a> {
     client: Client,
     unpack: Option<UnpackOptions>,
     verifiers: Option<Verifiers>,
+    rules: NodeRules,
     progress: Arc<Progress>,
 }
 
@@ -165,10 +167,8 @@ impl<'a> Loader<'a> {
         session: &Session<'_>,
     ) -> Result<Self, Error> {
         let client = session.connect().await?;
-        let configured = configured(&client);
-        let settings = configured.as_ref().map(NodeConfig::verifiers).unwrap_or_default();
-        let verifiers = args.store.verifiers.verifiers(settings, &**progress);
-        let snapshotter = configured.and_then(|node| node.containerd?.snapshotter);
+        let Configured { snapshotter, sandbox, verifiers } = configured(&client);
+        let verifiers = args.store.verifiers.verifiers(verifiers, &**progress);
         let unpack = args.store.unpacking(&client, snapshotter, progress, session).await?;
         Ok(Self {
             args,
@@ -177,6 +177,7 @@ impl<'a> Loader<'a> {
             client,
             unpack,
             verifiers,
+            rules: rules::of_node(sandbox, &**progress),
             progress: Arc::clone(progress),
         })
     }
@@ -230,10 +231,13 @@ impl<'a> Loader<'a> {
     async fn run(&self, requests: &[Request], tally: &mut Tally) {
         let images = requests.iter().map(|request| request.names.reference.to_string());
         let (client, unpack) = (self.client.clone(), self.unpack.clone());
-        let sink = ContainerdSink::new(client, unpack, images, self.told())
+        let rules = self.rules.clone();
+        let sink = ContainerdSink::new(client, unpack, images, rules, self.told())
             .verified_by(self.verifiers.clone());
+        let check_room = !self.args.store.no_space_check;
         let blobs_at_once = background::blobs_at_once(self.args.background, BLOBS_AT_ONCE);
-        let failures = transfer::run(requests, Arc::new(sink), blobs_at_once, self.told()).await;
+        let manner = Manner { check_room, ..Manner::of_blobs(blobs_at_once) };
+        let failures = transfer::run(requests, Arc::new(sink), manner, self.told()).await;
         tally.images += requests.len();
         tally.failures.extend(failures);
     }
@@ -275,13 +279,8 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// What the node has configured. Whatever is wrong there keeps no archive from being loaded.
-fn configured(daemon: &Client) -> Option<NodeConfig> {
-    let generation = match daemon.major_version() {
-        None => Generation::Unknown,
-        Some(..=1) => Generation::One,
-        Some(_) => Generation::Two,
-    };
-    let locations = Locations { generation, ..Locations::default() };
-    NodeConfig::read(&locations, &Environment::of_process()).ok()
+/// What the daemon's configuration says. Whatever is wrong there keeps no archive from being loaded.
+fn configured(daemon: &Client) -> Configured {
+    let node = sandbox::node(daemon, Locations::default());
+    node.as_ref().map(Configured::of).unwrap_or_default()
 }

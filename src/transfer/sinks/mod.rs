@@ -8,6 +8,6 @@ mod registry;
 
 pub use archive::ArchiveSink;
 pub(super) use containerd::StagedBlob;
-pub use containerd::{ContainerdSink, Staging, UnpackOptions};
+pub use containerd::{ContainerdSink, NodeRules, Staging, UnpackOptions};
 pub use layout::LayoutSink;
 pub use registry::RegistrySink;

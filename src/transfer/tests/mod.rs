@@ -9,7 +9,7 @@ mod sequences;
 use std::sync::{Arc, Mutex};
 
 use super::run::run;
-use super::{Names, PlatformChoice, Request};
+use super::{Manner, Names, PlatformChoice, Request};
 use crate::failure::Failure;
 use crate::platform::Platform;
 use crate::progress::{self, Event};
@@ -50,7 +50,7 @@ struct Ran {
 async fn transfer(requests: &[Request], sink: &Arc<MemorySink>) -> Ran {
     let told = Arc::new(Told::default());
     let sink = Arc::clone(sink);
-    let failures = run(requests, sink, 2, Arc::clone(&told) as Arc<_>).await;
+    let failures = run(requests, sink, Manner::of_blobs(2), Arc::clone(&told) as Arc<_>).await;
     let events = std::mem::take(&mut *lock(&told.0));
     let errors = events.iter().filter_map(|event| match event {
         Event::Failed { diagnostic, .. } => Some(diagnostic.one_line()),

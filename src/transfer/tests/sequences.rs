@@ -16,7 +16,7 @@ use crate::oci::Digest;
 use crate::progress::Event;
 use crate::sync::lock;
 use crate::transfer::run::run;
-use crate::transfer::{ArchiveSink, Request};
+use crate::transfer::{ArchiveSink, Manner, Request};
 
 fn digest(content: &str) -> Digest {
     Digest::of(content.as_bytes())
@@ -25,7 +25,8 @@ fn digest(content: &str) -> Digest {
 /// Saves at most two blobs at a time.
 async fn save(requests: &[Request], sink: ArchiveSink) -> Ran {
     let told = Arc::new(Told::default());
-    let failures = run(requests, Arc::new(sink), 2, Arc::clone(&told) as Arc<_>).await;
+    let failures =
+        run(requests, Arc::new(sink), Manner::of_blobs(2), Arc::clone(&told) as Arc<_>).await;
     let events = std::mem::take(&mut *lock(&told.0));
     let errors = events.iter().filter_map(|event| match event {
         Event::Failed { diagnostic, .. } => Some(diagnostic.one_line()),

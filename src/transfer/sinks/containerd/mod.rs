@@ -8,20 +8,28 @@
 //! | `staging` | blobs that come before anybody knows what they belong to |
 //! | `turns` | which of several pulls fetches a small blob |
 //! | `unpacking` | layers that become snapshots, and how many of them need nothing |
+//! | `listed` | what the namespace has, listed as a whole |
+//! | `room`, `estimate`, `reclaim` | what images will take, how layers grow, and what could be freed for them |
+//! | `witness` | whether the kubelet finds what was brought |
 //! | `naming` | labels and names of what is complete |
 //! | `lease`, `belongings` | what holds that which has no name yet; what that is |
 
 mod belongings;
 mod blobs;
+mod estimate;
 mod ingests;
 mod lease;
+mod listed;
 mod naming;
+mod reclaim;
+mod room;
 mod sink;
 mod staging;
 mod turns;
 mod unpacking;
+mod witness;
 
-pub use sink::ContainerdSink;
+pub use sink::{ContainerdSink, NodeRules};
 pub(in crate::transfer) use staging::StagedBlob;
 pub use staging::Staging;
 pub use unpacking::UnpackOptions;

@@ -8,12 +8,19 @@ use bytes::Bytes;
 use super::blobs::LayerBlobs;
 use super::ingests::Labelled;
 use super::lease::RunLease;
+use super::listed::Listed;
 use super::naming::Naming;
+use super::reclaim;
+use super::room::Room;
 use super::unpacking::{UnpackOptions, Unpacking};
-use crate::containerd::{Client, ContentStore, labels};
+use super::witness::Witness;
+use crate::config::kubelet::{Threshold, Verification};
+use crate::containerd::{self, Client, ContentStore, labels};
 use crate::oci::{Descriptor, MAX_MANIFEST_BYTES};
-use crate::progress;
+use crate::progress::{self, Seen};
 use crate::transfer::error::Error;
+use crate::transfer::forecast::Forecast;
+use crate::transfer::held::{Held, Lack};
 use crate::transfer::plan::{Layer, Plan, PlatformImage};
 use crate::transfer::request::Names;
 use crate::transfer::sink::{Opened, Outcome, Sink};
@@ -21,6 +28,7 @@ use crate::verifiers::Verifiers;
 
 /// Puts images into a containerd namespace.
 pub struct ContainerdSink {
+    client: Client,
     content: ContentStore,
     lease: Arc<RunLease>,
     blobs: LayerBlobs,
@@ -28,28 +36,55 @@ pub struct ContainerdSink {
     /// `None` where layers stay what they are.
     unpacking: Option<Unpacking>,
     verifiers: Option<Verifiers>,
+    listed: Listed,
+    room: Room,
+    witness: Witness,
+    /// The image of pods' sandboxes.
+    sandbox: Option<String>,
+}
+
+/// What the node around the daemon wants.
+#[derive(Debug, Clone, Default)]
+pub struct NodeRules {
+    /// What the kubelet wants to see before a pod may use an image.
+    pub verification: Option<Verification>,
+    /// How little the kubelet lets the file system of images have free.
+    pub threshold: Option<Threshold>,
+    /// The image of pods' sandboxes, by its name.
+    pub sandbox: Option<String>,
 }
 
 impl ContainerdSink {
-    /// A sink for one run over the images named; without `unpack`, snapshots are left out.
+    /// A sink for one run over the images named, on a node with `rules`; without `unpack`, snapshots are
+    /// left out.
     pub fn new(
         client: Client,
         unpack: Option<UnpackOptions>,
         images: impl IntoIterator<Item = String>,
+        rules: NodeRules,
         progress: Arc<dyn progress::Sink>,
     ) -> Self {
+        let NodeRules { verification, threshold, sandbox } = rules;
+        let witness = Witness::new(client.clone(), verification, Arc::clone(&progress));
         let lease = Arc::new(RunLease::new(&client, images));
         let labelled = Labelled::default();
         let snapshotter = unpack.as_ref().map(|unpack| unpack.snapshotter.clone());
         let unpacking = unpack
             .map(|unpack| Unpacking::new(client.clone(), Arc::clone(&lease), unpack, progress));
+        let listed = Listed::new(client.clone(), snapshotter.clone());
+        let room = Room::new(client.clone(), snapshotter.clone(), threshold);
         Self {
+            client: client.clone(),
             content: client.content(),
             blobs: LayerBlobs::new(&client, Arc::clone(&lease), labelled.clone()),
             naming: Naming::new(client, Arc::clone(&lease), labelled, snapshotter),
             lease,
             unpacking,
             verifiers: None,
+            listed,
+            room,
+            witness,
+            sandbox,
         }
     }
 
@@ -67,13 +102,38 @@ impl Sink for ContainerdSink {
         self.naming.knows(names).await
     }
 
+    async fn holding(&self, names: &Names) -> Result<Option<Held>, Error> {
+        Ok(self.listed.held(names).await?)
+    }
+
+    async fn lacking(&self, names: &Names, plan: &Plan) -> Result<Vec<Lack>, Error> {
+        Ok(self.listed.lacking(names, plan).await?)
+    }
+
+    async fn forecast(&self, plans: &[&Plan]) -> Result<Option<Forecast>, Error> {
+        Ok(Some(self.room.forecast(plans).await?))
+    }
+
+    async fn is_ample(&self, plans: &[&Plan]) -> Result<bool, Error> {
+        Ok(self.room.is_ample(plans).await?)
+    }
+
+    async fn reclaimable_bytes(&self) -> Option<u64> {
+        reclaim::reclaimable_bytes(&self.client, self.sandbox.as_deref()).await
+    }
+
+    async fn seen(&self, names: &Names, plan: &Plan) -> Option<Seen> {
+        self.witness.seen(names, plan).await
+    }
+
     async fn document(&self, descriptor: &Descriptor) -> Result<Option<Bytes>, Error> {
-        match self.content.info(&descriptor.digest).await? {
-            Some(info) if info.size == descriptor.size => {
-                let bytes = self.content.read(&descriptor.digest, MAX_MANIFEST_BYTES).await?;
-                Ok(Some(bytes))
+        match self.content.read(&descriptor.digest, MAX_MANIFEST_BYTES).await {
+            Ok(bytes) => Ok(Some(bytes).filter(|bytes| bytes.len() as u64 == descriptor.size)),
+            // Of a descriptor that lies about its size.
+            Err(containerd::Error::NotFound { .. } | containerd::Error::TooLarge { .. }) => {
+                Ok(None)
             }
-            _ => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 
