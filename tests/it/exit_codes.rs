@@ -10,7 +10,7 @@ fn usage_errors_are_2_before_anything_is_asked() {
         &["pull", "--no-such-flag", "busybox"],
         &["pull", "--platform", "a/b/c/d", "busybox"],
         &["pull", "--chunk-size", "huge", "busybox"],
-        &["pull", "--to", "tar:file", "busybox"],
+        &["pull", "--to", "oci:", "busybox"],
         &["pull", "-u", ":hunter2", "registry.example/app"],
         &["pull", "-u", "me:hunter2", "registry.example/app", "other.example/app"],
         &["nosuchcommand"],

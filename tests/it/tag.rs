@@ -42,7 +42,7 @@ each_version! {
             assert_eq!(after[name].target, *digest, "{name}");
             assert_eq!(after[name].labels, before[&reference].labels, "{name}");
         }
-        run(daemon, &namespace, &["rm", &reference]).succeeded();
+        run(daemon, &namespace, &["rm", "--force", &reference]).succeeded();
         run(daemon, &namespace, &["tag", &destination, &reference]).succeeded();
         assert_eq!(store.images().len(), after.len());
     }

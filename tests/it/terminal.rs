@@ -160,7 +160,7 @@ each_version! {
         let start = format!("{reference} {digest} fetched {fetched}, reused {there}, unpacked ");
         assert_eq!(left.lines.len(), 1, "the bars are still there: {left:#?}");
         assert!(left.lines[0].starts_with(&start), "{start}: {left:#?}");
-        assert!(left.lines[0].ends_with("iB/s)"), "{left:#?}");
+        assert!(left.lines[0].ends_with("iB/s), the kubelet sees it"), "{left:#?}");
     }
 
     fn a_layer_that_is_whole_before_the_one_below_it_is_no_longer_downloading(daemon) {

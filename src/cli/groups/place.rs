@@ -24,8 +24,9 @@ pub struct PlaceArgs {
     #[command(flatten)]
     pub store: StoreArgs,
 
-    /// Bring the images to another place than the namespace of -n: oci:DIR[:TAG], oci-archive:FILE[:REF],
-    /// docker-archive:FILE[:REF], containerd://NAMESPACE/REF, or REF in a registry
+    /// Bring the images to another place than the namespace of -n: oci:DIR:TAG, oci-archive:FILE:REF,
+    /// docker-archive:FILE:REF (TAG and REF may be left out), containerd://NAMESPACE/REF, or REF in a
+    /// registry
     #[arg(long, value_name = "PLACE")]
     pub to: Option<Location>,
 }

@@ -54,7 +54,7 @@ pub(crate) struct Model {
 impl Default for Model {
     /// One that is wide enough for the last line of a pull.
     fn default() -> Self {
-        Self { rows: 24, columns: 200, name: Some("xterm-256color") }
+        Self { rows: 24, columns: 240, name: Some("xterm-256color") }
     }
 }
 
