@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use crate::cli::groups::PullPolicy;
 use crate::cli::values::{ByteCount, duration, speed};
 use crate::cli::wanted;
 use crate::cli::{Error, SeedingError, Session};
@@ -47,6 +48,11 @@ pub(super) struct SeedArgs {
     // In the place of the flag of every command: in a pod it is always the namespace of the kubelet.
     #[arg(short, long, value_name = "NS", default_value = "kube-system", value_parser = dns_label)]
     namespace: String,
+
+    /// When a round pulls an image. With missing, a list that is in place costs the registry nothing, and
+    /// a tag that has moved on is not noticed
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    policy: PullPolicy,
 
     /// Keep the kubelet's image garbage collection away from the images
     #[arg(long)]
@@ -153,6 +159,12 @@ impl Seed<'_> {
             Unpacker::Direct => "direct",
         };
         flag("--unpacker", unpacker.to_owned());
+        let policy = match self.args.policy {
+            PullPolicy::Always => "always",
+            PullPolicy::Missing => "missing",
+            PullPolicy::Never => "never",
+        };
+        flag("--policy", policy.to_owned());
         flag("--splay", friendly(self.args.splay));
         if let Some(interval) = interval {
             flag("--interval", friendly(interval));

@@ -40,7 +40,7 @@ fn args(pod: &PodSpec) -> String {
     pod.containers[0].args.as_ref().unwrap().join(" ")
 }
 
-const EVERYTHING: &str = "daemonset busybox registry.k8s.io/pause:3.6 --pin --secret harbor \
+const EVERYTHING: &str = "daemonset busybox registry.k8s.io/pause:3.6 --pin --policy missing --secret harbor \
     --node-selector gpu=true --unpacker direct --interval 90m --limit-rate 20M --splay 5m \
     --host-path /etc/pki --env HTTPS_PROXY=http://proxy.example:3128 --name seed -n seeding \
     --image harbor.example.net/tools/pullctl:1";
@@ -79,7 +79,7 @@ fn what_is_asked_for_is_in_the_pod() {
         args(&pod),
         "pull --progress json -f /etc/pullctl/list/images.txt \
          --status-file /run/pullctl/status.json --address /run/containerd/containerd.sock \
-         --unpacker direct --splay 5m --interval 1h30m --limit-rate 20971520 --pin"
+         --unpacker direct --policy missing --splay 5m --interval 1h30m --limit-rate 20971520 --pin"
     );
     assert_eq!(pod.node_selector.unwrap()["gpu"], "true");
     assert_eq!(pod.image_pull_secrets.unwrap()[0].name, "harbor");
