@@ -129,12 +129,14 @@ pub(super) async fn run(args: &CopyArgs, session: &Session<'_>) -> Result<(), Er
         let to_registry = to_keys.map_or_else(|| Ok(from_registry.clone()), registry)?;
         let told = Arc::clone(&progress) as Arc<dyn progress::Sink>;
         let verifiers = to.as_ref().and_then(|_| store.verifiers.verifiers(verifiers, &*told));
+        // Between namespaces of one daemon content is shared, and takes no room.
+        let check_room = to.is_some() && from.is_none() && !store.no_space_check;
         let copying = Copying { args, located, from_registry, to_registry, verifiers, told };
         let (images, sink) = copying.prepare(from, to, unpack, &progress).await?;
         Ok(Work {
             images,
             sink,
-            manner: Manner::of_blobs(args.upload.concurrency),
+            manner: Manner { check_room, ..Manner::of_blobs(args.upload.concurrency) },
             is_whole: false,
         })
     };

@@ -62,6 +62,9 @@ fn images_that_do_not_fit_together_are_refused_before_the_first_byte() {
         pull(daemon, &[one], &[]).run().succeeded();
         pull(daemon, &[old, one], &[]).run().succeeded();
         pull(daemon, &[two], &[]).run().ended_with(10).says("the images do not fit");
+        let copy = ["copy", two, &format!("containerd:{two}")];
+        let copied = Pullctl::new().on(daemon).args(copy).run().ended_with(10);
+        copied.says("the images do not fit");
         pull(daemon, &[two], &["--no-space-check", "--no-unpack"]).run().succeeded();
     }
 }
