@@ -7,7 +7,7 @@ use crate::support::containerd::{Containerd, KUBERNETES, Version};
 use crate::support::cri::Cri;
 use crate::support::faulty::FaultyRegistry;
 use crate::support::image::{Blob, Family, Image, Layer, OCI_MANIFEST, Recipe};
-use crate::support::receiver::{Receiver, Trick};
+use crate::support::receiver::{Received, Receiver, Trick};
 use crate::support::registry::Registry;
 use crate::support::store::Store;
 use crate::support::{each_version, unique};
@@ -17,14 +17,14 @@ fn image() -> Image {
     Recipe::new(layers.to_vec()).build()
 }
 
-fn copy(arguments: &[&str]) -> Outcome {
+pub(crate) fn copy(arguments: &[&str]) -> Outcome {
     Pullctl::new()
         .args(["copy", "--plain-http", "--ignore-containerd-config"])
         .args(arguments)
         .run()
 }
 
-fn copy_on(daemon: &Containerd, arguments: &[&str]) -> Outcome {
+pub(crate) fn copy_on(daemon: &Containerd, arguments: &[&str]) -> Outcome {
     Pullctl::new().on(daemon).args(["copy", "--plain-http"]).args(arguments).run()
 }
 
@@ -267,6 +267,25 @@ fn a_registry_that_lists_referrers_itself_gets_no_tag_for_them() {
     copy(&["--all-platforms", "--referrers", &from, &name]).succeeded();
     assert!(to.manifests().iter().any(|manifest| manifest["artifactType"].is_string()));
     assert!(to.requests_for("manifests/sha256-").is_empty());
+}
+
+/// docker-registry loses sight of a blob while it is sent again, and refuses manifests that name it.
+#[test]
+fn a_configuration_that_several_images_share_is_sent_once() {
+    let subject = image();
+    let (source, to) = (Registry::start(), Receiver::start());
+    let repository = unique("team/signed");
+    let from = source.push(&subject, &repository, "v1");
+    let sboms = ["one", "two", "three", "four"].map(|content| referrer(&subject, content));
+    let entries = sboms.iter().map(|sbom| sbom.root.descriptor()).collect();
+    let list = Image::index_of(Family::Oci, entries, sboms.to_vec());
+    source.push(&list, &repository, &subject.digest().replace(':', "-"));
+    let name = format!("{}/team/taken:v1", to.authority());
+    copy(&["--all-platforms", "--referrers", &from, &name]).succeeded();
+    let empty = sboms[0].blobs[0].digest.to_string().replace(':', "%3A");
+    let is_upload = |request: &&Received| request.target.replace(':', "%3A").contains(&empty);
+    let sent = to.requests_for("PUT ").iter().filter(is_upload).count();
+    assert_eq!(sent, 1, "{:#?}", to.requests());
 }
 
 #[test]

@@ -18,6 +18,7 @@ use crate::reference::{Reference, split_port, without_brackets};
 use crate::registry::{self, Begun, Destination, Registry, Session, Stopped, Upload};
 use crate::sync::lock;
 use crate::transfer::error::Error;
+use crate::transfer::once::OnceMap;
 use crate::transfer::plan::{Document, Layer, Plan, PlatformImage};
 use crate::transfer::request::Names;
 use crate::transfer::selection::Selection;
@@ -43,6 +44,9 @@ pub struct RegistrySink {
     uploads: Mutex<HashMap<Digest, Arc<AsyncMutex<Upload>>>>,
     /// Sessions of mounts that were refused, which take the bytes as any other.
     sessions: Mutex<HashMap<Digest, Session>>,
+    /// Documents that several images may have, each sent once: docker-registry 2.8.2 writes its link to
+    /// a blob anew when that is sent again, and refuses a manifest that names it at that moment.
+    documents: OnceMap<Digest, ()>,
     /// Held while an index of referrers is read and written.
     listing: AsyncMutex<()>,
     /// By the image's name.
@@ -64,6 +68,7 @@ impl RegistrySink {
             host: without_brackets(split_port(reference.domain()).0).to_owned(),
             uploads: Mutex::default(),
             sessions: Mutex::default(),
+            documents: OnceMap::new(),
             listing: AsyncMutex::default(),
             sent: Mutex::default(),
         })
@@ -87,15 +92,20 @@ impl RegistrySink {
 
     async fn put_config(&self, document: &Document, sent: &AtomicU64) -> Result<(), Error> {
         let descriptor = &document.descriptor;
-        if !self.destination.has_blob(&descriptor.digest).await? {
-            self.destination.put_blob(descriptor, document.bytes.clone(), None).await?;
-            sent.fetch_add(descriptor.size, Ordering::Relaxed);
-        }
-        Ok(())
+        let put = || async {
+            if !self.destination.has_blob(&descriptor.digest).await? {
+                self.destination.put_blob(descriptor, document.bytes.clone(), None).await?;
+                sent.fetch_add(descriptor.size, Ordering::Relaxed);
+            }
+            Ok(())
+        };
+        self.documents.run(descriptor.digest, put).await
     }
 
     async fn put_by_digest(&self, document: &Document, sent: &AtomicU64) -> Result<(), Error> {
-        self.put_manifest(document, &document.descriptor.digest.to_string(), sent).await
+        let digest = document.descriptor.digest;
+        let put = || async { self.put_manifest(document, &digest.to_string(), sent).await };
+        self.documents.run(digest, put).await
     }
 
     async fn put_manifest(
