@@ -12,7 +12,7 @@ use super::location::Location;
 use super::origin::Origin;
 use super::recipe::{self, Work};
 use super::referrers::Repository;
-use super::{Error, Session};
+use super::{Error, Session, rules};
 use crate::config::RegistryHost;
 use crate::containerd::Client;
 use crate::oci::Digest;
@@ -21,7 +21,7 @@ use crate::platform::Platform;
 use crate::progress::{self, Verb};
 use crate::reference::Reference;
 use crate::registry::Registry;
-use crate::transfer::{self, Manner, Request, Sink, UnpackOptions};
+use crate::transfer::{self, Manner, NodeRules, Request, Sink, UnpackOptions};
 use crate::verifiers::Verifiers;
 
 const COPY_EXAMPLES: &str = "\
@@ -99,7 +99,7 @@ pub(super) async fn run(args: &CopyArgs, session: &Session<'_>) -> Result<(), Er
     let to = signals.or(destination::daemon_of(&args.destination, session)).await??;
     let daemon = from.as_ref().or(to.as_ref());
     let node = access.node(daemon)?;
-    let Configured { snapshotter, verifiers, .. } = Configured::of(&node);
+    let Configured { snapshotter, verifiers, kubelet, .. } = Configured::of(&node);
     let ends = [&args.source, &args.destination].map(Location::in_registry);
     let named: Vec<Reference> = ends.into_iter().flatten().cloned().collect();
     let (located, mut notices) = access.locate(named.clone(), &node)?;
@@ -131,7 +131,8 @@ pub(super) async fn run(args: &CopyArgs, session: &Session<'_>) -> Result<(), Er
         let verifiers = to.as_ref().and_then(|_| store.verifiers.verifiers(verifiers, &*told));
         // Between namespaces of one daemon content is shared, and takes no room.
         let check_room = to.is_some() && from.is_none() && !store.no_space_check;
-        let copying = Copying { args, located, from_registry, to_registry, verifiers, told };
+        let rules = rules::of(kubelet.as_ref(), None);
+        let copying = Copying { args, located, from_registry, to_registry, verifiers, rules, told };
         let (images, sink) = copying.prepare(from, to, unpack, &progress).await?;
         Ok(Work {
             images,
@@ -151,6 +152,7 @@ struct Copying<'a> {
     from_registry: Registry,
     to_registry: Registry,
     verifiers: Option<Verifiers>,
+    rules: NodeRules,
     told: Arc<dyn progress::Sink>,
 }
 
@@ -183,6 +185,7 @@ impl Copying<'_> {
             client: to,
             unpack,
             verifiers: self.verifiers.clone(),
+            rules: self.rules.clone(),
             registry: &self.to_registry,
             hosts: self.hosts(destination),
             told: Arc::clone(&self.told),

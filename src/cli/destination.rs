@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use super::Error;
 use super::groups::StoreArgs;
 use super::location::Location;
 use super::session::Session;
-use super::{Error, rules};
 use crate::archive::{Target, Wrapping};
 use crate::config::RegistryHost;
 use crate::containerd::{self, Client};
@@ -15,7 +15,7 @@ use crate::progress;
 use crate::reference::Reference;
 use crate::registry::Registry;
 use crate::transfer::{
-    self, ArchiveSink, ContainerdSink, LayoutSink, RegistrySink, Sink, UnpackOptions,
+    self, ArchiveSink, ContainerdSink, LayoutSink, NodeRules, RegistrySink, Sink, UnpackOptions,
 };
 use crate::verifiers::Verifiers;
 
@@ -28,6 +28,8 @@ pub(super) struct Destination<'a> {
     pub(super) unpack: Option<UnpackOptions>,
     /// Who has to agree there.
     pub(super) verifiers: Option<Verifiers>,
+    /// What the node wants.
+    pub(super) rules: NodeRules,
     /// Registries, and the hosts to ask where the place is in one.
     pub(super) registry: &'a Registry,
     pub(super) hosts: Vec<RegistryHost>,
@@ -49,8 +51,7 @@ impl Destination<'_> {
                 Ok(Arc::new(RegistrySink::new(self.registry, self.hosts, reference)?))
             }
             (Location::Containerd { .. }, Some(client)) => {
-                let rules = rules::of_node(None, &*self.told);
-                let sink = ContainerdSink::new(client, self.unpack, names, rules, self.told);
+                let sink = ContainerdSink::new(client, self.unpack, names, self.rules, self.told);
                 Ok(Arc::new(sink.verified_by(self.verifiers)))
             }
             (Location::Layout { directory, tag }, _) => {

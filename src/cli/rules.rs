@@ -5,8 +5,17 @@ use crate::failure::{Diagnostic, Notice};
 use crate::progress::{self, Event};
 use crate::transfer::NodeRules;
 
-/// What this node wants, of which containerd's configuration says that pods' sandboxes are made of
-/// `sandbox`.
+/// What a node wants that has this `kubelet`, and of which containerd's configuration says that pods'
+/// sandboxes are made of `sandbox`.
+pub(super) fn of(kubelet: Option<&Kubelet>, sandbox: Option<String>) -> NodeRules {
+    NodeRules {
+        threshold: kubelet.and_then(|kubelet| kubelet.image_fs_available),
+        verification: kubelet.map(|kubelet| kubelet.verification.clone()),
+        sandbox,
+    }
+}
+
+/// The same where the node's files have not been read.
 pub(super) fn of_node(sandbox: Option<String>, told: &dyn progress::Sink) -> NodeRules {
     let kubelet = Kubelet::find(&Environment::of_process()).unwrap_or_else(|error| {
         // It keeps no image from being brought.
@@ -15,9 +24,5 @@ pub(super) fn of_node(sandbox: Option<String>, told: &dyn progress::Sink) -> Nod
         told.event(Event::Warning(Notice::new("kubelet-unknown", message)));
         None
     });
-    NodeRules {
-        threshold: kubelet.as_ref().and_then(|kubelet| kubelet.image_fs_available),
-        verification: kubelet.map(|kubelet| kubelet.verification),
-        sandbox,
-    }
+    of(kubelet.as_ref(), sandbox)
 }

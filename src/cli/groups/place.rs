@@ -8,7 +8,7 @@ use super::StoreArgs;
 use crate::cli::destination::{self, Destination};
 use crate::cli::location::Location;
 use crate::cli::{Error, Session, rules};
-use crate::config::{NodeConfig, RegistryHost, VerifierSettings};
+use crate::config::{Kubelet, NodeConfig, RegistryHost, VerifierSettings};
 use crate::containerd::{self, Client};
 use crate::output::Progress;
 use crate::progress;
@@ -75,7 +75,7 @@ impl PlaceArgs {
     }
 }
 
-/// What the daemon's configuration says of images that it gets.
+/// What the daemon's configuration, and the kubelet's, say of images that come.
 #[derive(Debug, Default)]
 pub(in crate::cli) struct Configured {
     /// The snapshotter, where it names one.
@@ -84,6 +84,8 @@ pub(in crate::cli) struct Configured {
     pub(in crate::cli) sandbox: Option<String>,
     /// Who has to agree.
     pub(in crate::cli) verifiers: VerifierSettings,
+    /// What the kubelet says of them.
+    pub(in crate::cli) kubelet: Option<Kubelet>,
 }
 
 impl Configured {
@@ -94,6 +96,7 @@ impl Configured {
             snapshotter: config.and_then(|config| config.snapshotter.clone()),
             sandbox: config.and_then(|config| config.sandbox_image.clone()),
             verifiers: node.verifiers(),
+            kubelet: node.kubelet.clone(),
         }
     }
 }
@@ -127,13 +130,13 @@ impl Place<'_> {
         let client = self.daemon.transpose()?;
         let told = Arc::clone(progress) as Arc<dyn progress::Sink>;
         let store = &self.args.store;
-        let Configured { snapshotter, sandbox, verifiers } = configured;
+        let Configured { snapshotter, sandbox, verifiers, kubelet } = configured;
         let verifiers = || store.verifiers.verifiers(verifiers, &*told);
         match (&self.args.to, client) {
             (None, Some(client)) => {
                 let unpack = store.unpacking(&client, snapshotter, progress, session).await?;
                 let verifiers = verifiers();
-                let rules = rules::of_node(sandbox, &*told);
+                let rules = rules::of(kubelet.as_ref(), sandbox);
                 let sink = ContainerdSink::new(client, unpack, names, rules, told);
                 Ok(Arc::new(sink.verified_by(verifiers)))
             }
@@ -149,7 +152,9 @@ impl Place<'_> {
                 );
                 let unpack = unpack.await?;
                 let verifiers = client.as_ref().and_then(|_| verifiers());
-                let to = Destination { place, client, unpack, verifiers, registry, hosts, told };
+                let rules = rules::of(kubelet.as_ref(), None);
+                let to =
+                    Destination { place, client, unpack, verifiers, rules, registry, hosts, told };
                 Ok(to.sink(names)?)
             }
         }

@@ -167,7 +167,7 @@ impl<'a> Loader<'a> {
         session: &Session<'_>,
     ) -> Result<Self, Error> {
         let client = session.connect().await?;
-        let Configured { snapshotter, sandbox, verifiers } = configured(&client);
+        let Configured { snapshotter, sandbox, verifiers, .. } = configured(&client);
         let verifiers = args.store.verifiers.verifiers(verifiers, &**progress);
         let unpack = args.store.unpacking(&client, snapshotter, progress, session).await?;
         Ok(Self {
