@@ -1,12 +1,10 @@
 //! `pullctl lock`: which digests the tags of a list stand for, written down, and compared later.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use futures_util::stream::{self, StreamExt as _};
 use jiff::Timestamp;
-use tempfile::NamedTempFile;
 
 use super::groups::{AccessArgs, ImageArgs, ListArgs};
 use super::pod_logins::Registries;
@@ -18,7 +16,7 @@ use crate::config::RegistryHost;
 use crate::failure::{Diagnose as _, Diagnostic, Failure};
 use crate::lists::{Lock, LockedImage, LockedManifest};
 use crate::oci::Digest;
-use crate::output::{Options, ProgressMode, table};
+use crate::output::{Options, ProgressMode, replace_file, table};
 use crate::platform::Platform;
 use crate::registry::Policy;
 use crate::transfer::{self, RegistrySource, Source as _};
@@ -80,10 +78,11 @@ pub(super) async fn run(args: &LockArgs, session: &Session<'_>) -> Result<(), Er
     let policy = Policy { resolve, ..Policy::default() };
     let registries = Registries::new(session.registry(policy, keychain, &progress)?, &batch)?;
     let hosts: Vec<_> = located.into_iter().map(|located| located.hosts).collect();
+    let images = Images { batch: &batch, hosts, registries };
     let work = async {
         match args.check {
-            true => check(&batch, &hosts, &registries, session).await,
-            false => write(args, &batch, &hosts, &registries, session).await,
+            true => images.check(session).await,
+            false => images.write(args, session).await,
         }
     };
     let outcome = signals.or(work).await;
@@ -91,58 +90,89 @@ pub(super) async fn run(args: &LockArgs, session: &Session<'_>) -> Result<(), Er
     outcome?
 }
 
-async fn write(
-    args: &LockArgs,
-    batch: &Batch,
-    hosts: &[Vec<RegistryHost>],
-    registries: &Registries,
-    session: &Session<'_>,
-) -> Result<(), Error> {
-    let wanted = batch.images.iter().zip(hosts);
-    let found: Vec<_> = stream::iter(wanted)
-        .map(async |(wanted, hosts)| {
-            let source = source(wanted, hosts, registries);
-            let choice = wanted.choice(&args.image, Platform::host());
-            Anatomy::read(&source, &choice).await
-        })
-        .buffered(IMAGES_AT_ONCE)
-        .collect()
-        .await;
-    let mut images = Vec::new();
-    let mut failures = Vec::new();
-    for (wanted, found) in batch.images.iter().zip(found) {
-        match found {
-            Ok(anatomy) => images.push(locked(wanted, &anatomy)),
-            Err(error) => failures.push(tell(wanted, &error, session)),
-        }
-    }
-    // A lock of a part of the list would be taken for one of all of it.
-    if let Some(failure) = batch_failure(&failures, batch.images.len(), true) {
-        return Err(Error::AlreadyTold(failure));
-    }
-    let lock = Lock::new(Timestamp::now().to_string(), images);
-    let text = serde_json::to_string_pretty(&lock).unwrap_or_default();
-    match args.output.as_deref() {
-        None => Ok(()),
-        Some(path) if path == Path::new("-") => Ok(session.printer.out(&text)?),
-        Some(path) => {
-            let unwritten = |source| LockError::NotWritten { path: path.to_owned(), source };
-            replace(path, &format!("{text}\n")).map_err(unwritten)?;
-            Ok(())
-        }
-    }
+/// The images of a list, and what each is asked with.
+struct Images<'a> {
+    batch: &'a Batch,
+    /// In the order of the batch.
+    hosts: Vec<Vec<RegistryHost>>,
+    registries: Registries,
 }
 
-/// Puts `text` in place of `path` as a whole: a lock that is half there is none.
-fn replace(path: &Path, text: &str) -> std::io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let mut file = NamedTempFile::new_in(directory.unwrap_or(Path::new(".")))?;
-    file.write_all(text.as_bytes())?;
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    file.as_file().set_permissions(mode)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
+impl Images<'_> {
+    /// What each image's source answers to `look`, several at a time, in order.
+    async fn ask<T>(
+        &self,
+        look: impl AsyncFn(&Wanted, RegistrySource) -> T,
+    ) -> impl Iterator<Item = (&Wanted, T)> {
+        let look = &look;
+        let images = self.batch.images.iter().zip(&self.hosts);
+        let found: Vec<T> = stream::iter(images)
+            .map(async |(wanted, hosts)| {
+                let registry = self.registries.of(wanted);
+                look(wanted, RegistrySource::new(registry, hosts.clone(), &wanted.source)).await
+            })
+            .buffered(IMAGES_AT_ONCE)
+            .collect()
+            .await;
+        self.batch.images.iter().zip(found)
+    }
+
+    /// Writes down what the tags stand for.
+    async fn write(&self, args: &LockArgs, session: &Session<'_>) -> Result<(), Error> {
+        let look = async |wanted: &Wanted, source: RegistrySource| {
+            Anatomy::read(&source, &wanted.choice(&args.image, Platform::host())).await
+        };
+        let mut images = Vec::new();
+        let mut failures = Vec::new();
+        for (wanted, found) in self.ask(look).await {
+            match found {
+                Ok(anatomy) => images.push(locked(wanted, &anatomy)),
+                Err(error) => failures.push(tell(wanted, &error, session)),
+            }
+        }
+        // A lock of a part of the list would be taken for one of all of it.
+        if let Some(failure) = batch_failure(&failures, self.batch.images.len(), true) {
+            return Err(Error::AlreadyTold(failure));
+        }
+        let lock = Lock::new(Timestamp::now().to_string(), images);
+        let text = serde_json::to_string_pretty(&lock).unwrap_or_default();
+        match args.output.as_deref() {
+            None => Ok(()),
+            Some(path) if path == Path::new("-") => Ok(session.printer.out(&text)?),
+            Some(path) => {
+                let unwritten = |source| LockError::NotWritten { path: path.to_owned(), source };
+                replace_file(path, &format!("{text}\n")).map_err(unwritten)?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Compares it with what they stand for now.
+    async fn check(&self, session: &Session<'_>) -> Result<(), Error> {
+        let look = async |_: &Wanted, source: RegistrySource| source.resolve().await;
+        let mut moved: Vec<[String; 3]> = Vec::new();
+        let mut failures = Vec::new();
+        for (wanted, found) in self.ask(look).await {
+            match found.map(|resolved| resolved.descriptor.digest) {
+                Ok(digest) if Some(digest) != wanted.locked => {
+                    let locked = wanted.locked.as_ref().map(Digest::to_string);
+                    let locked = locked.unwrap_or_default();
+                    moved.push([wanted.name.to_string(), locked, digest.to_string()]);
+                }
+                Ok(_) => {}
+                Err(error) => failures.push(tell(wanted, &error, session)),
+            }
+        }
+        if !moved.is_empty() {
+            let rows = table(["MOVED", "LOCKED", "NOW"], moved.iter().cloned());
+            session.printer.out(&rows)?;
+            return Err(Error::AlreadyTold(Failure::Batch));
+        }
+        match batch_failure(&failures, self.batch.images.len(), false) {
+            Some(failure) => Err(Error::AlreadyTold(failure)),
+            None => Ok(()),
+        }
+    }
 }
 
 fn locked(wanted: &Wanted, anatomy: &Anatomy) -> LockedImage {
@@ -161,46 +191,6 @@ fn locked(wanted: &Wanted, anatomy: &Anatomy) -> LockedImage {
         platforms: wanted.platforms().iter().map(ToString::to_string).collect(),
         manifests: manifests.collect(),
     }
-}
-
-async fn check(
-    batch: &Batch,
-    hosts: &[Vec<RegistryHost>],
-    registries: &Registries,
-    session: &Session<'_>,
-) -> Result<(), Error> {
-    let wanted = batch.images.iter().zip(hosts);
-    let found: Vec<_> = stream::iter(wanted)
-        .map(async |(wanted, hosts)| source(wanted, hosts, registries).resolve().await)
-        .buffered(IMAGES_AT_ONCE)
-        .collect()
-        .await;
-    let mut moved: Vec<[String; 3]> = Vec::new();
-    let mut failures = Vec::new();
-    for (wanted, found) in batch.images.iter().zip(found) {
-        match found.map(|resolved| resolved.descriptor.digest) {
-            Ok(digest) if Some(digest) != wanted.locked => {
-                let locked = wanted.locked.as_ref().map(Digest::to_string);
-                let locked = locked.unwrap_or_default();
-                moved.push([wanted.name.to_string(), locked, digest.to_string()]);
-            }
-            Ok(_) => {}
-            Err(error) => failures.push(tell(wanted, &error, session)),
-        }
-    }
-    if !moved.is_empty() {
-        let rows = table(["MOVED", "LOCKED", "NOW"], moved.iter().cloned());
-        session.printer.out(&rows)?;
-        return Err(Error::AlreadyTold(Failure::Batch));
-    }
-    match batch_failure(&failures, batch.images.len(), false) {
-        Some(failure) => Err(Error::AlreadyTold(failure)),
-        None => Ok(()),
-    }
-}
-
-fn source(wanted: &Wanted, hosts: &[RegistryHost], registries: &Registries) -> RegistrySource {
-    RegistrySource::new(registries.of(wanted), hosts.to_vec(), &wanted.source)
 }
 
 /// Shows that an image failed, and tells how.

@@ -12,6 +12,7 @@
 //! | `screen`, `canvas`, `echo` | the terminal that bars are drawn on |
 //! | `document`, `table`, `units` | results as text or JSON, in columns, and what is in them |
 //! | `tally`, `status` | what a round of seeding came to, and the files that tell of it |
+//! | `file` | files that others read while they are written anew |
 //! | `logs`, `mode` | log lines; what is shown of all that |
 //!
 //! What is done, and why it failed, is decided elsewhere; here it is only shown.
@@ -21,6 +22,7 @@ mod board;
 mod canvas;
 mod document;
 mod echo;
+mod file;
 mod json;
 mod ledger;
 mod lines;
@@ -39,6 +41,7 @@ pub mod units;
 mod waits;
 
 pub use document::{Form, document};
+pub use file::replace_file;
 pub use logs::start_logs;
 pub use mode::{Options, ProgressMode};
 pub use printer::{Error, Printer};

@@ -5,22 +5,19 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
-use std::fs::{File, Permissions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::file::replace_file;
 use super::tally::Counts;
 use super::units;
 
 /// Longest status file that is read, in bytes (64 KiB). Ours have less than one.
 const MAX_BYTES: u64 = 64 << 10;
-
-/// Mode of both files: node_exporter and probes run as others.
-const MODE: u32 = 0o644;
 
 /// What the last round of seeding did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,7 +79,7 @@ impl Status {
     /// When the directory can't be written.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let json = serde_json::to_string_pretty(self).map_err(io::Error::from)?;
-        replace(path, &format!("{json}\n"))
+        replace_file(path, &format!("{json}\n"))
     }
 
     /// Writes the status for Prometheus, likewise.
@@ -90,7 +87,7 @@ impl Status {
     /// # Errors
     /// When the directory can't be written.
     pub fn write_metrics(&self, path: &Path) -> io::Result<()> {
-        replace(path, &self.metrics())
+        replace_file(path, &self.metrics())
     }
 
     fn metrics(&self) -> String {
@@ -153,15 +150,6 @@ impl fmt::Display for Status {
     }
 }
 
-/// Puts `text` in the place of what `path` is, at once.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let mut file = tempfile::NamedTempFile::new_in(directory.unwrap_or(Path::new(".")))?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().set_permissions(Permissions::from_mode(MODE))?;
-    file.persist(path).map(drop).map_err(|error| error.error)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,12 +180,11 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_again_and_others_may_read_it() {
+    fn what_was_written_is_read_again() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("status.json");
         failed_round().write(&path).unwrap();
         assert_eq!(Status::read(&path).unwrap(), failed_round());
-        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, MODE);
     }
 
     #[test]
