@@ -154,17 +154,8 @@ impl Seed<'_> {
             .to_vec();
         let mut flag = |name: &str, value: String| words.extend([name.to_owned(), value]);
         flag("--address", self.socket.clone());
-        let unpacker = match self.args.unpacker {
-            Unpacker::Daemon => "daemon",
-            Unpacker::Direct => "direct",
-        };
-        flag("--unpacker", unpacker.to_owned());
-        let policy = match self.args.policy {
-            PullPolicy::Always => "always",
-            PullPolicy::Missing => "missing",
-            PullPolicy::Never => "never",
-        };
-        flag("--policy", policy.to_owned());
+        flag("--unpacker", typed(&self.args.unpacker));
+        flag("--policy", typed(&self.args.policy));
         flag("--splay", friendly(self.args.splay));
         if let Some(interval) = interval {
             flag("--interval", friendly(interval));
@@ -177,6 +168,11 @@ impl Seed<'_> {
         }
         words
     }
+}
+
+/// The value of a flag as it is typed.
+fn typed(value: &impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
 /// `6h`, `1m 30s` without the blank: as a flag takes it.

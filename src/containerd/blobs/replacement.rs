@@ -3,18 +3,15 @@
 //! replaced, in one step, on the same host and with the rights to do so; labels, leases and other
 //! namespaces that have the blob stay as they are.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use containerd_client::services::v1 as api;
-use rustix::fs::{AtFlags, CWD, OFlags};
 use tokio::task::spawn_blocking;
 
-use super::blob_file::BLOB_MODE;
+use super::blob_file::{name_complete, unnamed_in};
 use super::content::{ContentStore, signed};
 use super::open::ingest_reference;
 use crate::containerd::{Error, Labels};
@@ -43,12 +40,7 @@ impl ContentStore {
         }
         let Some(blobs) = self.client().blobs() else { return Ok(None) };
         let directory = blobs.path().to_owned();
-        let opened = OpenOptions::new()
-            .write(true)
-            .custom_flags(OFlags::TMPFILE.bits().cast_signed())
-            .mode(BLOB_MODE)
-            .open(&directory);
-        let file = opened.map_err(|error| failed(&expected.digest, &error))?;
+        let file = unnamed_in(&directory).map_err(|error| failed(&expected.digest, &error))?;
         Ok(Some(Replacement {
             content: self.clone(),
             directory,
@@ -123,11 +115,8 @@ impl Replacement {
 
 /// Gives the file its name; what had it goes.
 fn place(directory: &Path, name: &str, file: &File) -> io::Result<()> {
-    file.set_permissions(fs::Permissions::from_mode(BLOB_MODE))?;
-    file.sync_all()?;
-    let unnamed = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
     let beside = directory.join(format!(".{name}-{}", std::process::id()));
-    rustix::fs::linkat(CWD, unnamed, CWD, &beside, AtFlags::SYMLINK_FOLLOW)?;
+    name_complete(file, &beside)?;
     fs::rename(&beside, directory.join(name)).inspect_err(|_| {
         // A name that nobody looks for must not stay.
         let _ = fs::remove_file(&beside);
