@@ -1,7 +1,8 @@
 //! What `copy` takes besides two places: what becomes of images in containerd, and who to be at either
 //! end.
 
-use crate::support::cli::{Outcome, Pullctl};
+use crate::copy::{copy, copy_on};
+use crate::support::cli::Pullctl;
 use crate::support::containerd::{Containerd, Version};
 use crate::support::faulty::FaultyRegistry;
 use crate::support::image::{Image, Layer, Packing, Recipe};
@@ -12,17 +13,6 @@ use crate::support::tree::Tree;
 use crate::support::unique;
 
 const PINNED: &str = "io.cri-containerd.pinned";
-
-fn copy(arguments: &[&str]) -> Outcome {
-    Pullctl::new()
-        .args(["copy", "--plain-http", "--ignore-containerd-config"])
-        .args(arguments)
-        .run()
-}
-
-fn copy_on(daemon: &Containerd, arguments: &[&str]) -> Outcome {
-    Pullctl::new().on(daemon).args(["copy", "--plain-http"]).args(arguments).run()
-}
 
 #[test]
 fn an_image_that_goes_into_containerd_is_pinned_labelled_and_left_packed_as_by_a_pull() {

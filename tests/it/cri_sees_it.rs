@@ -1,24 +1,14 @@
 //! The point of it all: the kubelet, which asks the CRI, finds what was pulled.
 
-use serde_json::json;
-
 use crate::support::cli::Pullctl;
 use crate::support::containerd::{Containerd, KUBERNETES, Version};
 use crate::support::cri::Cri;
 use crate::support::faulty::FaultyRegistry;
-use crate::support::image::{Family, Image, Layer, Recipe};
+use crate::support::image::{Family, Image};
 use crate::support::pod::Pod;
 use crate::support::registry::Registry;
 use crate::support::store::Store;
 use crate::support::{each_version, unique};
-
-/// An image whose container runs `command`, if nothing else is said.
-fn busybox(command: &[&str]) -> Image {
-    Recipe::new(vec![Layer::busybox()])
-        .family(Family::Docker)
-        .config("config", json!({ "Cmd": command, "Env": ["PATH=/bin"] }))
-        .build()
-}
 
 each_version! {
     fn the_kubelet_finds_the_image_by_tag_by_repo_digest_and_by_id(daemon) {
@@ -56,7 +46,7 @@ each_version! {
 
     fn a_container_of_the_image_runs(daemon) {
         let registry = Registry::start();
-        let image = busybox(&["/bin/sh"]);
+        let image = Image::busybox(&["/bin/sh"]);
         let reference = registry.push_new(&image);
         Pullctl::pull(daemon, &reference).run().succeeded();
         // ctr would unpack it by itself.
@@ -77,7 +67,8 @@ each_version! {
 fn a_pod_that_may_pull_nothing_runs() {
     for version in Version::ALL {
         let registry = FaultyRegistry::start();
-        let [sandbox, app] = [busybox(&["/bin/sleep", "100000"]), busybox(&["/bin/sh"])];
+        let [sandbox, app] =
+            [Image::busybox(&["/bin/sleep", "100000"]), Image::busybox(&["/bin/sh"])];
         let references = [&sandbox, &app].map(|image| registry.add_new(image));
         let daemon = &Containerd::starting_pods_from(version, &references[0]);
         Pullctl::pull(daemon, &references[0]).args([&references[1]]).run().succeeded();

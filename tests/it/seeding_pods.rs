@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::support::cli::Pullctl;
 use crate::support::containerd::{Containerd, KUBERNETES, Version};
 use crate::support::cri::Cri;
-use crate::support::image::{Family, Image, Layer, Recipe};
+use crate::support::image::{Image, Layer, Recipe};
 use crate::support::manifest;
 use crate::support::pod::Pod;
 use crate::support::registry::Registry;
@@ -42,10 +42,7 @@ fn pullctl_image() -> &'static PathBuf {
 
 /// A daemon that has pullctl's image and starts pods of `registry`'s sandbox image.
 fn node(version: Version, registry: &Registry) -> Containerd {
-    let sandbox = Recipe::new(vec![Layer::busybox()])
-        .family(Family::Docker)
-        .config("config", json!({ "Cmd": ["/bin/sleep", "100000"], "Env": ["PATH=/bin"] }))
-        .build();
+    let sandbox = Image::busybox(&["/bin/sleep", "100000"]);
     let sandbox = registry.push_new(&sandbox);
     let node = Containerd::starting_pods_from(version, &sandbox);
     Pullctl::pull(&node, &sandbox).run().succeeded();

@@ -32,6 +32,14 @@ impl Admin {
         Self { hosts, home: tempfile::tempdir().unwrap(), resolve: resolve.to_vec() }
     }
 
+    /// One whose node trusts `harbor`.
+    fn of(harbor: &Harbor) -> Self {
+        let hosts = tempfile::tempdir().unwrap();
+        let ca = format!("server = \"https://{NAME}\"\nca = {:?}\n", harbor.ca());
+        write_into(&hosts.path().join(NAME).join("hosts.toml"), &ca);
+        Self::with(hosts, &[harbor.resolve()])
+    }
+
     fn pullctl(&self) -> Pullctl {
         Pullctl::new().env("DOCKER_CONFIG", self.home.path())
     }
@@ -113,10 +121,7 @@ fn a_private_authority_is_known_once_its_file_is_named_where_the_fix_says() {
 fn a_login_that_is_missing_is_made_by_the_command_of_the_fix() {
     let harbor = Harbor::start();
     let reference = harbor.push(&Image::small(), &format!("team/{}", unique("story")));
-    let ca = format!("server = \"https://{NAME}\"\nca = {:?}\n", harbor.ca());
-    let hosts = tempfile::tempdir().unwrap();
-    write_into(&hosts.path().join(NAME).join("hosts.toml"), &ca);
-    let admin = Admin::with(hosts, &[harbor.resolve()]);
+    let admin = Admin::of(&harbor);
     let fix = admin.fix(&reference, "login-required");
     admin.log_in(&fix, ROBOT.name, ROBOT.password, &[]);
     admin.pull(&reference).succeeded();
@@ -126,10 +131,7 @@ fn a_login_that_is_missing_is_made_by_the_command_of_the_fix() {
 fn a_login_that_may_not_read_the_project_gives_way_to_one_that_may() {
     let harbor = Harbor::start();
     let reference = harbor.push(&Image::small(), &format!("team/{}", unique("story")));
-    let ca = format!("server = \"https://{NAME}\"\nca = {:?}\n", harbor.ca());
-    let hosts = tempfile::tempdir().unwrap();
-    write_into(&hosts.path().join(NAME).join("hosts.toml"), &ca);
-    let admin = Admin::with(hosts, &[harbor.resolve()]);
+    let admin = Admin::of(&harbor);
     admin.log_in(&format!("pullctl login {NAME}"), STRANGER.name, STRANGER.password, &[]);
     let fix = admin.fix(&reference, "access-denied");
     assert!(fix.contains("may not read this repository"), "{fix}");

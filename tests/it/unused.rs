@@ -3,13 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use serde_json::json;
-
 use crate::support::cli::{Outcome, Pullctl};
 use crate::support::containerd::{Containerd, KUBERNETES, Version};
 use crate::support::cri::Cri;
 use crate::support::faulty::FaultyRegistry;
-use crate::support::image::{Family, Image, Layer, Recipe};
+use crate::support::image::{Image, Layer, Recipe};
 use crate::support::pod::Pod;
 use crate::support::store::Store;
 use crate::support::{each_version, unique};
@@ -152,37 +150,17 @@ each_version! {
     }
 }
 
-/// A daemon with the pause image `sandbox`.
-fn with_sandbox(version: Version, sandbox: &str) -> Containerd {
-    let settings = match version {
-        Version::V1_6 | Version::V1_7 => format!(
-            "[plugins.'io.containerd.grpc.v1.cri']\n\
-             sandbox_image = '{sandbox}'\nrestrict_oom_score_adj = true\n"
-        ),
-        Version::V2_1 | Version::Newer => format!(
-            "[plugins.'io.containerd.cri.v1.images'.pinned_images]\nsandbox = '{sandbox}'\n\
-             [plugins.'io.containerd.cri.v1.runtime']\nrestrict_oom_score_adj = true\n"
-        ),
-    };
-    Containerd::configured(version, &settings)
-}
-
 /// The kubelet's containers hold what they were made of, by ID: the tag has been moved on since.
 #[test]
 fn what_a_pod_was_made_of_and_the_pause_image_stay() {
     for version in Version::ALL {
         let registry = FaultyRegistry::start();
-        let busybox = |command: &[&str]| {
-            Recipe::new(vec![Layer::busybox()])
-                .family(Family::Docker)
-                .config("config", json!({ "Cmd": command, "Env": ["PATH=/bin"] }))
-                .build()
-        };
-        let [pause, app] = [busybox(&["/bin/sleep", "100000"]), busybox(&["/bin/sh"])];
+        let [pause, app] =
+            [Image::busybox(&["/bin/sleep", "100000"]), Image::busybox(&["/bin/sh"])];
         let sandbox = registry.add_new(&pause);
         let repository = unique("moved/app");
         let tag = registry.add(&app, &repository, "1");
-        let daemon = &with_sandbox(version, &sandbox);
+        let daemon = &Containerd::starting_pods_from(version, &sandbox);
         let unused = registry.add_new(&Image::small());
         Pullctl::pull(daemon, &sandbox).args([&tag, &unused]).run().succeeded();
         let rm = |more: &[&str]| {
@@ -216,7 +194,7 @@ fn the_pause_image_that_the_cri_is_configured_with_is_brought_and_pinned() {
         registry.add(&Image::small(), "team/pause", "9");
         let other = registry.add_new(&Image::small());
         let sandbox = "registry.invalid/team/pause:9";
-        let daemon = &with_sandbox(version, sandbox);
+        let daemon = &Containerd::starting_pods_from(version, sandbox);
         let hosts = tempfile::tempdir().unwrap();
         let directory = hosts.path().join("registry.invalid");
         std::fs::create_dir(&directory).unwrap();

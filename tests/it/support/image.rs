@@ -251,6 +251,14 @@ impl Image {
         Recipe::new(vec![Layer::file(&name, name.as_bytes())]).build()
     }
 
+    /// An image whose container runs `command`, if nothing else is said.
+    pub(crate) fn busybox(command: &[&str]) -> Self {
+        Recipe::new(vec![Layer::busybox()])
+            .family(Family::Docker)
+            .config("config", json!({ "Cmd": command, "Env": ["PATH=/bin"] }))
+            .build()
+    }
+
     /// An index (or manifest list) of `images`, in this order.
     pub(crate) fn index(family: Family, images: Vec<Self>) -> Self {
         let entries = images.iter().map(Self::entry).collect();
