@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use super::check::{self, CheckArgs};
 use super::completion::{self, CompletionArgs};
@@ -25,7 +25,7 @@ use super::rm::{self, RmArgs};
 use super::save::{self, SaveArgs};
 use super::status::{self, StatusArgs};
 use super::tag::{self, TagArgs};
-use super::{Error, Session, foreign};
+use super::{Error, Session, foreign, version};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -47,8 +47,11 @@ Exit codes:
 /// k8s.io, under the names by which the kubelet asks for an image.
 #[derive(Debug, Parser)]
 #[command(name = "pullctl", version, max_term_width = 100, after_long_help = EXAMPLES)]
-#[command(arg_required_else_help = true, propagate_version = false)]
+#[command(arg_required_else_help = true, propagate_version = false, disable_version_flag = true)]
 pub struct Cli {
+    /// Print version, commit and target; with --verbose the libraries, too
+    #[arg(short = 'V', long, action = ArgAction::Version)]
+    version: Option<bool>,
     /// Flags of every command.
     #[command(flatten)]
     pub global: GlobalArgs,
@@ -112,7 +115,9 @@ pub enum Command {
 pub(super) fn parse<T: Into<OsString> + Clone>(
     arguments: impl IntoIterator<Item = T>,
 ) -> Result<Cli, clap::Error> {
-    let matches = definition().try_get_matches_from(arguments).map_err(foreign::explained)?;
+    let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+    let definition = definition().version(version::version(&arguments));
+    let matches = definition.try_get_matches_from(arguments).map_err(foreign::explained)?;
     Cli::from_arg_matches(&matches)
 }
 

@@ -28,6 +28,7 @@
 //! | `probed` | what a probe found, as lines |
 //! | `check`, `findings` | whether images are right: one command, and what is wrong with them as a document |
 //! | `inspection`, `comparison`, `listing` | what an image consists of, what is different between two, and what a registry lists, as documents |
+//! | `version` | what `--version` says |
 //! | `prompt` | questions to somebody at the terminal |
 //! | `error` | why a command could not be carried out |
 
@@ -80,6 +81,7 @@ pub mod tag;
 #[cfg(test)]
 mod tests;
 pub mod values;
+mod version;
 mod wanted;
 
 use std::io;

@@ -293,7 +293,12 @@ each_version! {
 #[test]
 fn the_version_is_told() {
     let outcome = Pullctl::new().args(["--version"]).run().succeeded();
-    assert_eq!(outcome.stdout.trim(), concat!("pullctl ", env!("CARGO_PKG_VERSION")));
+    let start = concat!("pullctl ", env!("CARGO_PKG_VERSION"), " (");
+    assert!(outcome.stdout.starts_with(start), "{}", outcome.stdout);
+    assert_eq!(outcome.stdout.lines().count(), 1);
+    let outcome = Pullctl::new().args(["--version", "--verbose"]).run().succeeded();
+    assert!(outcome.stdout.starts_with(start), "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("\nrustls "), "{}", outcome.stdout);
 }
 
 #[test]
