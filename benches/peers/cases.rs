@@ -1,6 +1,7 @@
 //! The table of cases: which images, over which network.
 
 use crate::content::{Texture, Tree};
+use crate::layer::Packing;
 use crate::network::Network;
 use crate::publish::Recipe;
 
@@ -98,6 +99,9 @@ impl Case {
                     vec![incompressible()],
                 )
             },
+            Self::new("one-layer-zstd", "the one layer, zstd", vec![one_layer().zstd()]),
+            Self::new("eight-layers-zstd", "the eight layers, zstd", vec![eight_layers().zstd()]),
+            Self { floor: true, ..Self::new("pause", "one small image", vec![pause()]) },
             Self { floor: true, ..Self::new("tiny", "100 tiny layers", vec![tiny()]) },
             Self::new("again", "a repeated pull", vec![one_layer()]).by(Act::PullAgain),
             Self {
@@ -148,15 +152,27 @@ fn usr(seed: u64, bytes: usize, pictures: u32) -> Tree {
     Tree { seed, bytes, texture: Texture::Usr { pictures } }
 }
 
+fn gzip(repository: &str, layers: Vec<Tree>) -> Recipe {
+    Recipe { repository: repository.to_owned(), layers, packing: Packing::Gzip }
+}
+
+impl Recipe {
+    /// The same, packed with zstd.
+    fn zstd(self) -> Self {
+        let repository = format!("{}-zstd", self.repository);
+        Self { repository, packing: Packing::Zstd, ..self }
+    }
+}
+
 fn one_layer() -> Recipe {
-    Recipe { repository: ONE_LAYER.to_owned(), layers: vec![usr(0x100, 590 * MIB, 5)] }
+    gzip(ONE_LAYER, vec![usr(0x100, 590 * MIB, 5)])
 }
 
 /// `count` layers of `mebibytes` of files each.
 fn layers(name: &str, count: u64, mebibytes: usize, pictures: u32) -> Recipe {
     let seed = 0x1000 * mebibytes as u64;
     let trees = (0..count).map(|layer| usr(seed + layer, mebibytes * MIB, pictures));
-    Recipe { repository: format!("bench/{name}"), layers: trees.collect() }
+    gzip(&format!("bench/{name}"), trees.collect())
 }
 
 fn eight_layers() -> Recipe {
@@ -165,23 +181,25 @@ fn eight_layers() -> Recipe {
 
 fn incompressible() -> Recipe {
     let tree = Tree { seed: 0x200, bytes: 512_000_000, texture: Texture::Noise };
-    Recipe { repository: "bench/incompressible".to_owned(), layers: vec![tree] }
+    gzip("bench/incompressible", vec![tree])
 }
 
 fn tiny() -> Recipe {
     let trees = (0x300..).take(TINY_LAYERS).map(|seed| usr(seed, 1500, 5));
-    Recipe { repository: "bench/tiny".to_owned(), layers: trees.collect() }
+    gzip("bench/tiny", trees.collect())
+}
+
+/// As large as the pause image.
+fn pause() -> Recipe {
+    gzip("bench/pause", vec![usr(0x600, 800_000, 5)])
 }
 
 /// Services of one team: a base, a runtime, and a small layer of its own each.
 fn fleet() -> Vec<Recipe> {
-    let recipe = |service: u64| Recipe {
-        repository: format!("bench/fleet-{service:02}"),
-        layers: vec![
-            usr(0x400, 90 * MIB, 5),
-            usr(0x401, 60 * MIB, 5),
-            usr(0x500 + service, 3 * MIB, 5),
-        ],
+    let recipe = |service: u64| {
+        let own = usr(0x500 + service, 3 * MIB, 5);
+        let layers = vec![usr(0x400, 90 * MIB, 5), usr(0x401, 60 * MIB, 5), own];
+        gzip(&format!("bench/fleet-{service:02}"), layers)
     };
     (0..50).map(recipe).collect()
 }

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use crate::archive::Files;
 use crate::cases::Act;
 use crate::daemon::Daemon;
+use crate::support::containerd::program_of_part;
 
 /// Pulls one image after the other, as a script of an admin does.
 const LOOP: &str = r#"
@@ -30,7 +31,7 @@ pub(crate) enum Contestant {
     Ctr,
     /// Without a daemon.
     Skopeo,
-    /// The same, where it is at hand.
+    /// The same.
     Crane,
     Pullctl,
     /// Another build of pullctl.
@@ -68,7 +69,7 @@ impl Contestant {
         match self {
             Self::Ctr => act != Act::Copy,
             Self::Skopeo => is_there && matches!(act, Act::Push | Act::PushAgain | Act::Copy),
-            Self::Crane => is_there && act == Act::Copy && is_at_hand("crane"),
+            Self::Crane => is_there && act == Act::Copy,
             Self::Pullctl | Self::Before => true,
         }
     }
@@ -167,8 +168,10 @@ impl Contestant {
     pub(crate) fn copy(self, task: &Task<'_>, target: &str) -> Vec<String> {
         let reference = task.references.first().map_or("", String::as_str);
         let (from, to) = (format!("docker://{reference}"), format!("docker://{target}"));
+        let crane = program_of_part("crane", "crane");
+        let crane = crane.to_str().unwrap_or_default();
         let words = match self {
-            Self::Crane => vec!["crane", "copy", "--insecure", reference, target],
+            Self::Crane => vec![crane, "copy", "--insecure", reference, target],
             Self::Skopeo => {
                 let http = ["--src-tls-verify=false", "--dest-tls-verify=false"];
                 vec!["skopeo", "copy", http[0], http[1], &from, &to]
@@ -193,13 +196,6 @@ impl Contestant {
             [namespace, other].map(|namespace| format!("containerd://{namespace}/{reference}"));
         self.ours(task, &["copy", &from, &to])
     }
-}
-
-/// Whether the program is on the `PATH` that contestants have.
-fn is_at_hand(program: &str) -> bool {
-    ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
-        .iter()
-        .any(|folder| Path::new(folder).join(program).exists())
 }
 
 impl fmt::Display for Contestant {

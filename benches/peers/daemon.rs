@@ -14,6 +14,9 @@ use crate::support::supervisor::{Supervised, fresh_directory};
 /// Longest wait until the daemon has removed what nothing refers to.
 const FORGET_DEADLINE: Duration = Duration::from_secs(120);
 
+/// ISA-L's inflater, of Debian's package `isal`.
+const IGZIP: &str = "/usr/bin/igzip";
+
 /// How a daemon is set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flavour {
@@ -23,14 +26,16 @@ pub(crate) enum Flavour {
     /// 2.1 as its manual says for fast networks: eight downloads at once, and layers fetched in
     /// pieces of 8 MiB.
     V2_1Tuned,
+    /// 2.1 with igzip on its `PATH`, with which it inflates where it finds it.
+    V2_1Igzip,
     /// One that Debian does not have, as in the tests; runs only when it is asked for.
     Newer,
 }
 
 impl Flavour {
     /// In the order in which they run.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::V1_6, Self::V1_7, Self::V2_1, Self::V2_1Tuned, Self::Newer];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::V1_6, Self::V1_7, Self::V2_1, Self::V2_1Igzip, Self::V2_1Tuned, Self::Newer];
 
     /// Whether every machine of ours has it.
     pub(crate) fn is_at_hand(self) -> bool {
@@ -44,6 +49,7 @@ impl Flavour {
             Self::V1_7 => "1.7",
             Self::V2_1 => "2.1",
             Self::V2_1Tuned => "2.1-tuned",
+            Self::V2_1Igzip => "2.1-igzip",
             Self::Newer => "newer",
         }
     }
@@ -52,7 +58,7 @@ impl Flavour {
         match self {
             Self::V1_6 => Version::V1_6,
             Self::V1_7 => Version::V1_7,
-            Self::V2_1 | Self::V2_1Tuned => Version::V2_1,
+            Self::V2_1 | Self::V2_1Tuned | Self::V2_1Igzip => Version::V2_1,
             Self::Newer => Version::Newer,
         }
     }
@@ -96,14 +102,17 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it. There is neither igzip nor unpigz on its `PATH`, as on most nodes: 2.x inflates
-    /// with them where it finds them.
+    /// Starts it. Unless the flavour says so, there is neither igzip nor unpigz on its `PATH`, as on
+    /// most nodes: 2.x inflates with them where it finds them.
     pub(crate) fn start(flavour: Flavour) -> Self {
         let directory = fresh_directory(&format!("bench-{}", flavour.name()));
         let config = directory.join("config.toml");
         fs::write(&config, flavour.config(&directory)).expect("the config can be written");
         let programs = directory.join("programs");
         fs::create_dir(&programs).expect("a folder can be made");
+        if flavour == Flavour::V2_1Igzip {
+            std::os::unix::fs::symlink(IGZIP, programs.join("igzip")).expect("a link can be made");
+        }
         let path = format!("PATH={}", programs.display());
         let program = flavour.version().program("containerd");
         let command = ["env", &path, text(&program), "--config", text(&config)];

@@ -11,6 +11,15 @@ use pullctl::oci::{Digest, Hasher};
 
 use crate::content::Tree;
 
+/// How layers are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Packing {
+    /// At its usual level, 6, as docker and buildkit do.
+    Gzip,
+    /// At level 3, as buildkit does.
+    Zstd,
+}
+
 /// A packed layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Layer {
@@ -21,14 +30,24 @@ pub(crate) struct Layer {
 }
 
 impl Layer {
-    /// Packs `tree` into `file` with gzip at its usual level, 6, as docker and buildkit do.
-    pub(crate) fn pack(tree: Tree, file: PathBuf) -> io::Result<Self> {
+    /// Packs `tree` into `file`.
+    pub(crate) fn pack(tree: Tree, packing: Packing, file: PathBuf) -> io::Result<Self> {
         let packed = Hashing::new(BufWriter::with_capacity(1 << 20, create(&file)?));
-        let gzip = GzEncoder::new(packed, Compression::new(6));
-        let mut plain = Hashing::new(gzip);
-        tree.write(&mut plain)?;
-        let (gzip, diff_id, _) = plain.finish();
-        let (mut output, digest, bytes) = gzip.finish()?.finish();
+        let (packed, diff_id) = match packing {
+            Packing::Gzip => {
+                let mut plain = Hashing::new(GzEncoder::new(packed, Compression::new(6)));
+                tree.write(&mut plain)?;
+                let (gzip, diff_id, _) = plain.finish();
+                (gzip.finish()?, diff_id)
+            }
+            Packing::Zstd => {
+                let mut plain = Hashing::new(zstd::Encoder::new(packed, 3)?);
+                tree.write(&mut plain)?;
+                let (zstd, diff_id, _) = plain.finish();
+                (zstd.finish()?, diff_id)
+            }
+        };
+        let (mut output, digest, bytes) = packed.finish();
         output.flush()?;
         Ok(Self { digest, diff_id, bytes, file })
     }

@@ -11,9 +11,11 @@ use ureq::http::Response;
 use ureq::{Agent, Body};
 
 use crate::content::Tree;
-use crate::layer::Layer;
+use crate::layer::{Layer, Packing};
 use crate::origin::Origin;
-use crate::support::image::{DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST, OCI_MANIFEST};
+use crate::support::image::{
+    DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST,
+};
 
 /// Layers packed at once.
 const PACKERS: usize = 2;
@@ -27,6 +29,32 @@ const TAG: &str = "v1";
 pub(crate) struct Recipe {
     pub(crate) repository: String,
     pub(crate) layers: Vec<Tree>,
+    pub(crate) packing: Packing,
+}
+
+impl Recipe {
+    /// The type of a layer. An image whose layers are packed with zstd is of OCI's types, since
+    /// containerd 1.6 does not know docker's for it.
+    fn layer_type(&self) -> String {
+        match self.packing {
+            Packing::Gzip => format!("{DOCKER_LAYER}.gzip"),
+            Packing::Zstd => format!("{OCI_LAYER}+zstd"),
+        }
+    }
+
+    fn config_type(&self) -> &'static str {
+        match self.packing {
+            Packing::Gzip => DOCKER_CONFIG,
+            Packing::Zstd => OCI_CONFIG,
+        }
+    }
+
+    fn manifest_type(&self) -> &'static str {
+        match self.packing {
+            Packing::Gzip => DOCKER_MANIFEST,
+            Packing::Zstd => OCI_MANIFEST,
+        }
+    }
 }
 
 /// An image that is there.
@@ -74,7 +102,7 @@ pub(crate) struct Publisher<'a> {
     agent: Agent,
     origin: &'a Origin,
     /// Layers that the registry has, and in which repository.
-    pushed: HashMap<Tree, (Layer, String)>,
+    pushed: HashMap<(Tree, Packing), (Layer, String)>,
 }
 
 impl<'a> Publisher<'a> {
@@ -88,8 +116,10 @@ impl<'a> Publisher<'a> {
         if let Some(published) = self.find(&recipe.repository) {
             return published;
         }
+        let packing = recipe.packing;
+        let is_pushed = |tree: &Tree| self.pushed.contains_key(&(*tree, packing));
         let missing: Vec<Tree> =
-            recipe.layers.iter().filter(|tree| !self.pushed.contains_key(tree)).copied().collect();
+            recipe.layers.iter().filter(|tree| !is_pushed(tree)).copied().collect();
         let folder =
             tempfile::tempdir_in(self.origin.directory()).expect("a temporary folder can be made");
         let queue = Mutex::new(missing.iter().enumerate());
@@ -101,7 +131,8 @@ impl<'a> Publisher<'a> {
                         let next = queue.lock().expect("no packer panicked").next();
                         let Some((index, tree)) = next else { break };
                         let file = folder.path().join(index.to_string());
-                        let layer = Layer::pack(*tree, file).expect("the disk takes the layer");
+                        let layer =
+                            Layer::pack(*tree, packing, file).expect("the disk takes the layer");
                         packed.lock().expect("no packer panicked").push((*tree, layer));
                     }
                 });
@@ -110,7 +141,7 @@ impl<'a> Publisher<'a> {
         for (tree, layer) in packed.into_inner().expect("no packer panicked") {
             let content = File::open(&layer.file).expect("the layer was written");
             self.push(&recipe.repository, &layer.digest, |request| request.send(content));
-            self.pushed.insert(tree, (layer, recipe.repository.clone()));
+            self.pushed.insert((tree, packing), (layer, recipe.repository.clone()));
         }
         self.describe(recipe);
         self.find(&recipe.repository).expect("the registry has what it was given")
@@ -118,7 +149,8 @@ impl<'a> Publisher<'a> {
 
     fn find(&self, repository: &str) -> Option<Published> {
         let url = manifest_url(self.origin.authority(), repository);
-        let request = self.agent.get(url).header("accept", DOCKER_MANIFEST);
+        let accepted = format!("{DOCKER_MANIFEST}, {OCI_MANIFEST}");
+        let request = self.agent.get(url).header("accept", accepted);
         let mut answer = request.call().expect("the registry answers");
         if answer.status() != 200 {
             return None;
@@ -133,7 +165,8 @@ impl<'a> Publisher<'a> {
             })
             .collect();
         let config = manifest["config"]["digest"].as_str().expect("a manifest has a config");
-        let media_type = MediaType::new(DOCKER_MANIFEST);
+        let media_type = manifest["mediaType"].as_str().expect("a manifest has a type");
+        let media_type = MediaType::new(media_type);
         Some(Published {
             repository: repository.to_owned(),
             manifest: Descriptor::new(media_type, Digest::of(text.as_bytes()), text.len() as u64),
@@ -143,8 +176,11 @@ impl<'a> Publisher<'a> {
     }
 
     fn describe(&self, recipe: &Recipe) {
-        let layers: Vec<&(Layer, String)> =
-            recipe.layers.iter().filter_map(|tree| self.pushed.get(tree)).collect();
+        let layers: Vec<&(Layer, String)> = recipe
+            .layers
+            .iter()
+            .filter_map(|tree| self.pushed.get(&(*tree, recipe.packing)))
+            .collect();
         for (layer, home) in &layers {
             self.mount(&recipe.repository, &layer.digest, home);
         }
@@ -160,11 +196,11 @@ impl<'a> Publisher<'a> {
         let digest = Digest::of(config.as_bytes());
         self.push(&recipe.repository, &digest, |request| request.send(config.as_bytes()));
         let descriptor = |kind: &str, digest: &Digest, size: u64| json!({ "mediaType": kind, "digest": digest.to_string(), "size": size });
-        let kind = format!("{DOCKER_LAYER}.gzip");
+        let kind = recipe.layer_type();
         let manifest = json!({
             "schemaVersion": 2,
-            "mediaType": DOCKER_MANIFEST,
-            "config": descriptor(DOCKER_CONFIG, &digest, config.len() as u64),
+            "mediaType": recipe.manifest_type(),
+            "config": descriptor(recipe.config_type(), &digest, config.len() as u64),
             "layers": layers
                 .iter()
                 .map(|(layer, _)| descriptor(&kind, &layer.digest, layer.bytes))
@@ -172,7 +208,7 @@ impl<'a> Publisher<'a> {
         });
         let url =
             format!("http://{}/v2/{}/manifests/{TAG}", self.origin.authority(), recipe.repository);
-        let request = self.agent.put(url).header("content-type", DOCKER_MANIFEST);
+        let request = self.agent.put(url).header("content-type", recipe.manifest_type());
         check(request.send(manifest.to_string()));
     }
 

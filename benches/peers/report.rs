@@ -94,7 +94,8 @@ fn costs(text: &mut String, results: &Results) {
         "served ÷ layers",
         "requests",
         "connections",
-        "peak MiB before",
+        "client CPU s before",
+        "client MiB before",
     ];
     line(text, heads.map(str::to_owned));
     line(text, heads.map(|_| "---".to_owned()));
@@ -106,13 +107,15 @@ fn costs(text: &mut String, results: &Results) {
 }
 
 fn cost(outcome: &Outcome, duel: &Duel) -> Vec<String> {
-    let both = |digits: usize, value: &dyn Fn(&Sample) -> f64| {
-        let one = |samples: &[Sample]| {
-            let median = median(samples.iter().map(value));
-            median.map_or_else(|| "–".to_owned(), |median| format!("{median:.digits$}"))
-        };
-        format!("{} / {}", one(&duel.ctr), one(&duel.pullctl))
+    let one = |samples: &[Sample], digits: usize, value: &dyn Fn(&Sample) -> f64| {
+        let median = median(samples.iter().map(value));
+        median.map_or_else(|| "–".to_owned(), |median| format!("{median:.digits$}"))
     };
+    let both = |digits: usize, value: &dyn Fn(&Sample) -> f64| {
+        let (peer, ours) = (one(&duel.ctr, digits, value), one(&duel.pullctl, digits, value));
+        format!("{peer} / {ours}")
+    };
+    let before = |digits, value: &dyn Fn(&Sample) -> f64| one(&duel.before, digits, value);
     let layers = outcome.layer_bytes.max(1) as f64;
     vec![
         outcome.case.clone(),
@@ -124,8 +127,8 @@ fn cost(outcome: &Outcome, duel: &Duel) -> Vec<String> {
         both(3, &|sample| sample.traffic.bytes as f64 / layers),
         both(0, &|sample| sample.traffic.requests as f64),
         both(0, &|sample| sample.traffic.connections as f64),
-        median(duel.before.iter().map(|sample| sample.client_peak_bytes as f64 / MIB))
-            .map_or_else(|| "–".to_owned(), |median| format!("{median:.0}")),
+        before(2, &|sample| sample.client_cpu_seconds),
+        before(0, &|sample| sample.client_peak_bytes as f64 / MIB),
     ]
 }
 

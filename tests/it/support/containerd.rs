@@ -294,7 +294,7 @@ fn bin_of_part(part: &str) -> PathBuf {
 }
 
 /// Path of a program of such a package.
-pub(super) fn program_of_part(part: &str, name: &str) -> PathBuf {
+pub(crate) fn program_of_part(part: &str, name: &str) -> PathBuf {
     existing(bin_of_part(part).join(name))
 }
 
