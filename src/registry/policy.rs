@@ -59,7 +59,7 @@ impl Default for Policy {
             long_chunk_bytes: 8 * 1024 * 1024,
             // Below the 100 MB that Cloudflare lets through, and few enough round trips.
             upload_chunk_bytes: 64 * 1024 * 1024,
-            window_bytes: 32 * 1024 * 1024,
+            window_bytes: 24 * 1024 * 1024,
             min_speed: None,
             hedge_after: Duration::from_millis(500),
             limit_rate: None,

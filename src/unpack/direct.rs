@@ -25,9 +25,9 @@ use super::unsound::Unsound;
 use super::{Error, Layer};
 use crate::containerd::Committed;
 
-/// Chunks that wait for the extractor's thread. A chunk is what one read from a socket gave, at most
-/// a few hundred KiB.
-const QUEUED_CHUNKS: usize = 16;
+/// Chunks that wait for the extractor's thread. A chunk is 128 KiB at most of what comes from a registry,
+/// so that eight layers at once hold 8 MiB of them.
+const QUEUED_CHUNKS: usize = 8;
 
 /// Unpacks layers into the overlayfs snapshotter of a daemon on this machine.
 #[derive(Debug)]

@@ -4,11 +4,9 @@
 //! when there is none to claim, because the window is full or the blob's end is near, it asks once
 //! more for a chunk that lags behind, so that one slow connection does not hold up the blob.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -25,19 +23,7 @@ const ALONE: Duration = Duration::from_millis(20);
 /// The consumer's end. Dropping it stops the workers.
 pub(crate) struct Parallel {
     assembly: Arc<Assembly>,
-    /// Frames taken over from the assembly, next one first.
-    taken: VecDeque<Bytes>,
     _workers: JoinSet<()>,
-}
-
-/// What the consumer gets.
-pub(crate) enum Piece {
-    /// The next bytes.
-    Frame(Bytes),
-    /// All bytes have been handed on.
-    End,
-    /// No more come.
-    Stopped(Stop),
 }
 
 /// The first chunk: its open segment, and the room it has.
@@ -68,21 +54,12 @@ impl Parallel {
                 work(assembly, None).await;
             });
         }
-        Self { assembly, taken: VecDeque::new(), _workers: tasks }
+        Self { assembly, _workers: tasks }
     }
 
     /// The next bytes in order.
-    pub(crate) async fn next(&mut self) -> Piece {
-        loop {
-            if let Some(frame) = self.taken.pop_front() {
-                return Piece::Frame(frame);
-            }
-            match self.assembly.take().await {
-                Taken::Frames(frames) => self.taken = frames,
-                Taken::End => return Piece::End,
-                Taken::Stopped(stop) => return Piece::Stopped(stop),
-            }
-        }
+    pub(crate) async fn next(&self) -> Taken {
+        self.assembly.take().await
     }
 }
 
@@ -141,7 +118,7 @@ async fn fetch(assembly: &Assembly, claim: &Claim, mut segment: Segment) -> Resu
         match next {
             None => return Ok(()),
             Some(frame) => {
-                assembly.push(claim.number, position, frame.map_err(Stop::Failed)?);
+                assembly.push(claim.number, position, &frame.map_err(Stop::Failed)?);
             }
         }
     }

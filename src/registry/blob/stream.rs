@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::registry::blob::assembly::Stop;
-use crate::registry::blob::parallel::{First, Parallel, Piece};
+use crate::registry::blob::assembly::{Stop, Taken};
+use crate::registry::blob::parallel::{First, Parallel};
 use crate::registry::blob::ranges::ByteRange;
 use crate::registry::blob::segment::Segment;
 use crate::registry::blob::source::Source;
@@ -61,10 +61,10 @@ impl BlobStream {
                     break next;
                 }
                 Way::Several(parallel) => match parallel.next().await {
-                    Piece::Frame(bytes) => break Some(Ok(bytes)),
-                    Piece::End => break None,
-                    Piece::Stopped(Stop::Failed(error)) => break Some(Err(error)),
-                    Piece::Stopped(Stop::Rangeless) => {
+                    Taken::Bytes(bytes) => break Some(Ok(bytes)),
+                    Taken::End => break None,
+                    Taken::Stopped(Stop::Failed(error)) => break Some(Err(error)),
+                    Taken::Stopped(Stop::Rangeless) => {
                         let rest = ByteRange { start: self.position, end: self.source.size };
                         let segment =
                             Segment::new(Arc::clone(&self.source), rest, self.source.preferred());

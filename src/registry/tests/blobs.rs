@@ -154,6 +154,30 @@ async fn asks_for_no_more_than_the_window_while_the_consumer_waits() {
 }
 
 #[tokio::test]
+async fn what_the_consumer_has_taken_leaves_the_window_and_no_more() {
+    let blob = noise(2048 * KIB);
+    let server = serving(&blob, |_, _, reply| reply).await;
+    let chunk_bytes = 512 * KIB as u64;
+    let policy = Policy {
+        chunk_bytes,
+        long_chunk_bytes: chunk_bytes,
+        window_bytes: 2 * chunk_bytes,
+        ..small_chunks()
+    };
+    let repository = Setup::policy(policy).repository(vec![server.host()]);
+    let mut stream = repository.blob(&layer(&blob), 0).await.unwrap();
+    while server.requests().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let first = stream.next().await.unwrap().unwrap();
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(server.requests().len(), 2, "{} bytes are less than a chunk", first.len());
+    assert_eq!(collect(&mut stream).await.unwrap(), blob.slice(first.len()..));
+}
+
+#[tokio::test]
 async fn resumes_at_the_byte_where_the_body_broke_off() {
     let blob = noise(200 * KIB);
     for reset in [false, true] {
