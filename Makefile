@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help setup build image demo test test-newer bench lint clean-parts
+.PHONY: help setup build image demo test test-newer bench lint release-check clean-parts
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' Makefile | expand -t 20
@@ -30,12 +30,15 @@ bench: setup ## race ctr of each containerd, e.g. CASES=one-layer,tiny PAIRS=3 D
 	$(CARGO) bench --locked --bench peers -- $(if $(CASES),--cases $(CASES)) \
 	    $(if $(DAEMONS),--daemons $(DAEMONS)) $(if $(PAIRS),--pairs $(PAIRS)) $(BENCH_OPTIONS)
 
-lint: setup ## formatting, clippy, docs, and cargo deny where it is installed
+lint: setup ## formatting, clippy, docs, scripts, and what dependencies may be
+	@shellcheck $$(grep -rlE '^#!/(usr/bin/env (ba)?sh|bin/sh)' .ci scripts findings fixtures packaging protos)
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
-	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --all-features check; \
-	else echo 'lint: cargo deny skipped, it is not installed (cargo install --locked cargo-deny)'; fi
+	@scripts/deny
+
+release-check: ## whether this tree can be released: RELEASE.md has the rest
+	@scripts/release-check
 
 clean-parts: ## remove the unpacked containerds
 	rm -rf .parts

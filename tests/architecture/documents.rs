@@ -6,8 +6,14 @@ use std::path::Path;
 use crate::{none, root, rust_files};
 
 /// Documents at the root whose paths are held. Those of `docs` come on top.
-const DOCUMENTS: [&str; 5] =
-    ["README.md", "CHANGELOG.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"];
+const DOCUMENTS: [&str; 6] = [
+    "README.md",
+    "CHANGELOG.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "RELEASE.md",
+    "SECURITY.md",
+];
 
 /// What paths within the project begin with; below `src`, they may begin with a module.
 const PLACES: [&str; 7] = ["src/", "tests/", "docs/", "scripts/", "fuzz/", "benches/", "findings/"];

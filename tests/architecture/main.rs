@@ -9,12 +9,14 @@
 //! | `house` | all modules of the crate, and which file defines what a path names |
 //! | `circles` | files that need each other |
 //! | `documents` | the files that documents name |
+//! | `release` | version, and the compiler that is wanted |
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what can't be read fails the test")]
 
 mod circles;
 mod documents;
 mod house;
 mod module;
+mod release;
 mod table;
 mod tokens;
 
