@@ -1,14 +1,14 @@
 //! The pods that `pullctl generate` describes, run by the CRI of each daemon: they seed the node that
 //! they run on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, PodSpec};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::cli::Pullctl;
 use crate::support::containerd::{Containerd, KUBERNETES, Version};
@@ -18,9 +18,14 @@ use crate::support::manifest;
 use crate::support::pod::Pod;
 use crate::support::registry::Registry;
 use crate::support::store::Store;
+use crate::support::{each_version, unique};
 
 /// The name by which the pods have pullctl's image.
 const PULLCTL: &str = "localhost/pullctl:test";
+
+/// Where the header of an ELF file has its machine, and arm64's number there.
+const MACHINE: usize = 18;
+const AARCH64: u16 = 183;
 
 /// pullctl's own image, made once for all tests as `make image` makes it.
 fn pullctl_image() -> &'static PathBuf {
@@ -28,16 +33,29 @@ fn pullctl_image() -> &'static PathBuf {
     let (_, archive) = ARCHIVE.get_or_init(|| {
         let directory = tempfile::tempdir().unwrap();
         let archive = directory.path().join("pullctl.tar");
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/image");
-        let made = Command::new(script)
-            .arg(env!("CARGO_BIN_EXE_pullctl"))
-            .args([archive.to_str().unwrap(), PULLCTL])
-            .output()
-            .unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        make_image(&archive, &[]);
         (directory, archive)
     });
     archive
+}
+
+/// Writes an image of `pullctl` and `more` binaries, each of another architecture.
+fn make_image(archive: &Path, more: &[&Path]) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/image");
+    let made = Command::new(script)
+        .arg(env!("CARGO_BIN_EXE_pullctl"))
+        .args([archive.to_str().unwrap(), PULLCTL])
+        .args(more)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+/// What `skopeo` prints as JSON of the image at `place`.
+fn skopeo(flags: &[&str], place: &str) -> Value {
+    let shown = Command::new("skopeo").args(flags).arg(place).output().unwrap();
+    assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
+    serde_json::from_slice(&shown.stdout).unwrap()
 }
 
 /// A daemon that has pullctl's image and starts pods of `registry`'s sandbox image.
@@ -124,11 +142,44 @@ fn pullctls_image_runs_as_nobody() {
     let archive = pullctl_image();
     let listed = Pullctl::new().args(["load", "--list", "-i"]).args([archive]).run().succeeded();
     assert!(listed.stdout.contains(PULLCTL), "{}", listed.stdout);
-    let shown = Command::new("skopeo")
-        .args(["inspect", "--config", &format!("oci-archive:{}", archive.display())])
-        .output()
-        .unwrap();
-    let config: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+    let place = format!("oci-archive:{}", archive.display());
+    let config = skopeo(&["inspect", "--config"], &place);
     assert_eq!(config["config"]["User"], "65532:65532");
     assert_eq!(config["config"]["Entrypoint"], json!(["/pullctl"]));
+}
+
+each_version! {
+    fn pullctls_image_has_an_entry_for_each_architecture_and_nodes_pull_their_own(daemon) {
+        let directory = tempfile::tempdir().unwrap();
+        let [archive, foreign] = ["pullctl.tar", "foreign"].map(|name| directory.path().join(name));
+        // A program without libraries that says of itself that it is for arm64: that is all that is
+        // asked of it.
+        let mut program = std::fs::read("/bin/busybox").unwrap();
+        program[MACHINE..MACHINE + 2].copy_from_slice(&AARCH64.to_le_bytes());
+        std::fs::write(&foreign, program).unwrap();
+        make_image(&archive, &[&foreign]);
+        let place = format!("oci-archive:{}", archive.display());
+        let index = skopeo(&["inspect", "--raw"], &place);
+        let entries = index["manifests"].as_array().unwrap();
+        let architecture = |entry: &Value| entry["platform"]["architecture"].as_str().unwrap().to_owned();
+        assert_eq!(entries.iter().map(architecture).collect::<Vec<_>>(), ["amd64", "arm64"]);
+
+        let registry = Registry::start();
+        let pushed = format!("{}/{}:v1", registry.authority(), unique("tools/pullctl"));
+        let copy = ["copy", "--all-platforms", "--plain-http", &place, &pushed];
+        Pullctl::new().args(copy).run().succeeded();
+        for arch in ["amd64", "arm64"] {
+            let flags = ["inspect", "--config", "--tls-verify=false", "--override-arch", arch];
+            let config = skopeo(&flags, &format!("docker://{pushed}"));
+            assert_eq!(config["architecture"], arch);
+            assert_eq!(config["config"]["Entrypoint"], json!(["/pullctl"]));
+        }
+        let namespace = unique("own");
+        Pullctl::pull(daemon, &pushed).args(["-n", &namespace]).run().succeeded();
+        let content = Store::new(daemon, &namespace).content();
+        for entry in entries {
+            let is_there = content.contains_key(entry["digest"].as_str().unwrap());
+            assert_eq!(is_there, architecture(entry) == "amd64", "{entry}");
+        }
+    }
 }
