@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help setup build image demo test test-newer bench lint release-check clean-parts
+.PHONY: help setup build image demo test test-newer bench lint fleet release-check clean-parts
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' Makefile | expand -t 20
@@ -36,6 +36,9 @@ lint: setup ## formatting, clippy, docs, scripts, and what dependencies may be
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
 	@scripts/deny
+
+fleet: build ## measure what seeding NODES nodes (10) costs a registry; as root
+	@scripts/fleet target/release/pullctl $(NODES)
 
 release-check: ## whether this tree can be released: RELEASE.md has the rest
 	@scripts/release-check

@@ -63,6 +63,7 @@ mod memory;
 mod mirrors;
 mod node_tls;
 mod odd_layers;
+mod peer_mirrors;
 mod platforms;
 mod policy;
 mod progress;

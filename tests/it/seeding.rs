@@ -1,16 +1,22 @@
 //! Seeding a node again and again, and what tells of it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::cli::Pullctl;
 use crate::support::containerd::{Containerd, KUBERNETES, Version};
-use crate::support::each_version;
-use crate::support::image::{Image, Layer, Recipe};
+use crate::support::faulty::{Fault, FaultyRegistry};
+use crate::support::image::{Family, Image, Layer, Recipe};
 use crate::support::registry::Registry;
 use crate::support::store::Store;
+use crate::support::{each_version, unique, wait_until};
+
+/// How many images the list of an ordinary node has.
+const LIST: usize = 10;
 
 fn status(path: &Path) -> Option<Value> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
@@ -63,6 +69,40 @@ each_version! {
         assert!(told["error"].as_str().unwrap().contains("images.txt"), "{told}");
     }
 
+    fn an_unchanged_list_costs_the_registry_one_head_an_image_or_nothing(daemon) {
+        let directory = tempfile::tempdir().unwrap();
+        let registry = Registry::start();
+        let repositories: Vec<String> = (0..LIST).map(|_| unique("unchanged")).collect();
+        let references: Vec<String> = repositories
+            .iter()
+            .map(|repository| {
+                let image = Recipe::new(vec![Layer::noise(repository, 1_000)]).build();
+                registry.push(&Image::index(Family::Oci, vec![image]), repository, "v1")
+            })
+            .collect();
+        let list: Vec<&str> = references.iter().map(String::as_str).collect();
+        let round = |flags: &[&str]| {
+            let before = registry.requests().len();
+            seeding(daemon, directory.path(), &list).args(flags).run().succeeded();
+            let mut requests = registry.requests().split_off(before);
+            requests.sort();
+            requests
+        };
+        assert!(round(&[]).len() > LIST);
+        let head = |repository: &String| format!("HEAD /v2/{repository}/manifests/v1");
+        let mut heads: Vec<String> = repositories.iter().map(head).collect();
+        heads.sort();
+        assert_eq!(round(&[]), heads);
+        assert_eq!(round(&["--policy", "missing"]), Vec::<String>::new());
+        // Of a tag that has moved to another image, that image is fetched and no other.
+        let moved = Recipe::new(vec![Layer::noise(&unique("moved"), 1_000)]).build();
+        registry.push(&moved, &repositories[0], "v1");
+        let requests = round(&[]);
+        assert!(requests.len() > LIST, "{requests:?}");
+        let others = |request: &&String| !request.contains(&format!("/{}/", repositories[0]));
+        assert_eq!(requests.iter().filter(others).count(), LIST - 1, "{requests:?}");
+    }
+
     fn a_seeding_goes_on_until_it_is_stopped_and_reads_its_list_anew(daemon) {
         let directory = tempfile::tempdir().unwrap();
         let registry = Registry::start();
@@ -108,4 +148,60 @@ fn a_status_that_cannot_be_written_is_told_before_anything_is_pulled() {
         .ended_with(1)
         .says("cannot write /no/such/directory/status.json");
     assert_eq!(registry.requests().len(), requests);
+}
+
+#[test]
+fn each_node_of_a_fleet_that_a_registry_slows_down_waits_for_as_long_as_it_says() {
+    const NODES: usize = 4;
+    const PAUSE: Duration = Duration::from_secs(2);
+    let registry = FaultyRegistry::start();
+    let references = [(); 3].map(|()| {
+        let repository = unique("limited");
+        registry.add(&Image::small(), &repository, "v1");
+        format!("registry.example/{repository}:v1")
+    });
+    let later = vec![("Retry-After", PAUSE.as_secs().to_string())];
+    registry.always("/v2/", Fault::Status(429, later));
+    let directory = tempfile::tempdir().unwrap();
+    // Each node says which it is.
+    let nodes: Vec<_> = (0..NODES)
+        .map(|node| {
+            let place = directory.path().join(node.to_string());
+            let hosts = place.join("registry.example");
+            std::fs::create_dir_all(&hosts).unwrap();
+            let server = registry.authority();
+            let file =
+                format!("server = \"http://{server}\"\nheader = {{ x-node = \"{node}\" }}\n");
+            std::fs::write(hosts.join("hosts.toml"), file).unwrap();
+            Pullctl::new()
+                .args(["pull", "--ignore-containerd-config", "--splay", "100ms"])
+                .args([Path::new("--hosts-dir"), &place])
+                .args(["--to", &format!("oci:{}", place.join("layout").display())])
+                .args(&references)
+                .spawn()
+        })
+        .collect();
+    // When each tag was asked for by each node.
+    let asked = || {
+        let mut times: BTreeMap<(String, String), Vec<SystemTime>> = BTreeMap::new();
+        for request in registry.requests_for("/manifests/v1") {
+            let node = request.header("x-node").unwrap().to_owned();
+            times.entry((node, request.path)).or_default().push(request.at);
+        }
+        times
+    };
+    let tags = NODES * references.len();
+    wait_until("a refusal of each tag to each node", || (asked().len() == tags).then_some(()));
+    registry.heal();
+    for node in nodes {
+        node.wait().succeeded();
+    }
+    let asked = asked();
+    let gap = |pair: &[SystemTime]| pair[1].duration_since(pair[0]).unwrap();
+    for (tag, times) in &asked {
+        assert!(times.windows(2).map(gap).all(|gap| gap >= PAUSE), "{tag:?}: {times:?}");
+    }
+    // The last of them may just have been answered well.
+    let again = asked.values().filter(|times| times.len() > 1).count();
+    assert!(again >= tags - 1, "{asked:?}");
 }
