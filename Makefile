@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help setup build image demo test test-newer bench lint fleet release-check clean-parts
+.PHONY: help setup build image dist packages demo test test-newer bench lint fleet release-check clean-parts
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' Makefile | expand -t 20
@@ -15,6 +15,12 @@ build: setup ## build the release binary
 
 image: build ## make target/pullctl-image.tar, a container image of pullctl
 	@scripts/image target/release/pullctl target/pullctl-image.tar
+
+dist: ## make target/artifacts, binaries for every Linux with glibc 2.17, and tarballs
+	@scripts/dist
+
+packages: dist ## add .deb, .rpm, SBOM, provenance and SHA256SUMS to target/artifacts
+	@scripts/packages
 
 demo: build ## pull an image into a containerd of its own and look at it
 	@scripts/demo
