@@ -13,7 +13,7 @@ use crate::progress;
 use crate::reference::Reference;
 use crate::registry::Registry;
 use crate::transfer::{
-    self, ArchiveSource, ContainerdSource, LayoutSource, RegistrySource, Source,
+    self, ArchiveSource, ContainerdSource, LayoutSource, Provenance, RegistrySource, Source,
 };
 
 /// What the image at a place is had by.
@@ -79,8 +79,10 @@ impl Origin<'_> {
         };
         // A bare tag is no name.
         let whole = names(entry).into_iter().flatten().find(|name| name.contains('/'));
+        let whole: Option<Reference> = whole.and_then(|name| name.parse().ok());
+        let provenance = whole.as_ref().map(Provenance::of).unwrap_or_default();
         let source = LayoutSource::new(layout, entry.target.clone(), Arc::clone(&self.told));
-        Ok((Arc::new(source), whole.and_then(|name| name.parse().ok())))
+        Ok((Arc::new(source.from(provenance)), whole))
     }
 
     /// The image of the archive `file` that `name` means, and the whole name that it has there.
@@ -105,7 +107,8 @@ impl Origin<'_> {
         });
         let source =
             ArchiveSource::new(archive.clone(), image.target.clone(), Arc::clone(&self.told));
-        Ok((Arc::new(source), full))
+        let provenance = image.origin().as_ref().map(Provenance::of).unwrap_or_default();
+        Ok((Arc::new(source.from(provenance)), full))
     }
 }
 

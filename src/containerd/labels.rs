@@ -169,9 +169,14 @@ pub fn distribution_source(reference: &Reference, existing: &Labels) -> Option<(
     if reference.is_nameless() {
         return None;
     }
-    let key = format!("{DISTRIBUTION_SOURCE}{}", host_name(reference.domain()));
+    source_at(host_name(reference.domain()), reference.path(), existing)
+}
+
+/// The same for a `repository` at a `host`, which has neither port nor brackets.
+pub fn source_at(host: &str, repository: &str, existing: &Labels) -> Option<(String, String)> {
+    let key = format!("{DISTRIBUTION_SOURCE}{host}");
     let known = existing.get(&key).map_or("", String::as_str);
-    let value = merge_sources(known, reference.path());
+    let value = merge_sources(known, repository);
     fits(&key, &value).then_some((key, value))
 }
 

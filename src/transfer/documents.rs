@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::error::Error;
+use super::provenance::Provenance;
 use super::sink::Sink;
 use super::source::{DocumentKind, Source};
 use crate::oci::{Descriptor, Digest, MAX_MANIFEST_BYTES};
@@ -55,6 +56,11 @@ impl Documents {
     /// See [`Source::namespace`].
     pub(super) fn source_namespace(&self) -> Option<String> {
         self.source.namespace()
+    }
+
+    /// See [`Source::provenance`].
+    pub(super) async fn provenance(&self, target: &Descriptor) -> Provenance {
+        self.source.provenance(target).await
     }
 
     /// An index or a manifest.

@@ -9,6 +9,7 @@
 //! | `forecast`, `room` | what images will take where they go; refusing what does not fit |
 //! | `preview` | what a run would do, without doing it |
 //! | `sequence` | the same where one image goes after the other, all known before |
+//! | `provenance` | where an image can be had again |
 //! | `request`, `plan` | what is wanted; what it consists of |
 //! | `selection` | what of it is told where only that may be told which is there |
 //! | `planner`, `documents` | finding that out, from documents read where they are nearest |
@@ -31,6 +32,7 @@ mod plan;
 mod planner;
 mod present;
 mod preview;
+mod provenance;
 mod request;
 mod room;
 mod run;
@@ -50,13 +52,14 @@ pub use held::{Held, Lack};
 pub use manner::{Manner, Policy};
 pub use plan::{Document, Layer, Plan, PlatformImage};
 pub use preview::{Found, Preview, Previewed, preview};
+pub use provenance::{Origin, Provenance};
 pub use request::{Names, Request};
 pub use run::{run, survey};
 pub use sink::{Announced, Ingest, Opened, Outcome, Sink};
 pub use sinks::{
     ArchiveSink, ContainerdSink, LayoutSink, NodeRules, RegistrySink, Staging, UnpackOptions,
 };
-pub use source::{BlobStream, DocumentKind, Origin, Resolved, Source};
+pub use source::{BlobStream, DocumentKind, Resolved, Source};
 pub use sources::{
     ArchiveSource, ContainerdSource, Intake, LayoutSource, PassingSource, RegistrySource,
 };

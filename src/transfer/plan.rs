@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::provenance::Provenance;
 use super::request::Names;
 use crate::oci::{Descriptor, Digest, LayerIdentity};
 use crate::platform::Platform;
@@ -19,6 +20,8 @@ pub struct Plan {
     pub documents: Vec<Document>,
     /// The images chosen, the one for the host first.
     pub images: Vec<Arc<PlatformImage>>,
+    /// Where all of it can be had again.
+    pub provenance: Arc<Provenance>,
 }
 
 /// A small blob that is held in memory.
@@ -39,6 +42,8 @@ pub struct Document {
 pub struct PlatformImage {
     /// What the image is called that it belongs to.
     pub names: Arc<Names>,
+    /// Where what it consists of can be had again.
+    pub provenance: Arc<Provenance>,
     /// What those names stand for: an index, or its own manifest.
     pub target: Digest,
     /// What it runs on.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::documents::Documents;
 use super::error::Error;
 use super::plan::{Document, Plan, PlatformImage};
+use super::provenance::Provenance;
 use super::request::Names;
 use crate::failure::Notice;
 use crate::images::{self, Candidate, Chosen, Entry, MAX_MANIFESTS, PlatformChoice};
@@ -31,9 +32,11 @@ pub(super) async fn build(
     platforms: &PlatformChoice,
     progress: &dyn progress::Sink,
 ) -> Result<Plan, Error> {
+    let provenance = Arc::new(documents.provenance(&target).await);
     let mut planner = Planner {
         documents,
         names,
+        provenance: Arc::clone(&provenance),
         target: target.digest,
         kept: Vec::new(),
         candidates: Vec::new(),
@@ -50,12 +53,13 @@ pub(super) async fn build(
     // Children first, so that whoever reads a document finds what it points to.
     let mut kept = planner.kept;
     kept.reverse();
-    Ok(Plan { target, documents: kept, images })
+    Ok(Plan { target, documents: kept, images, provenance })
 }
 
 struct Planner<'a> {
     documents: &'a mut Documents,
     names: &'a Arc<Names>,
+    provenance: Arc<Provenance>,
     target: Digest,
     /// Documents read, parents before children.
     kept: Vec<Document>,
@@ -253,6 +257,7 @@ impl Planner<'_> {
         });
         Ok(PlatformImage {
             names: Arc::clone(self.names),
+            provenance: Arc::clone(&self.provenance),
             target: self.target,
             platform,
             manifest: descriptor,

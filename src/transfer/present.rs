@@ -12,6 +12,7 @@ use super::error::Error;
 use super::held::Lack;
 use super::manner::Policy;
 use super::planner;
+use super::provenance::Provenance;
 use super::request::Request;
 use super::run::{Outline, Run};
 use super::source::{BlobStream, DocumentKind, Resolved, Source};
@@ -68,12 +69,12 @@ impl Run {
         image: String,
     ) -> Result<Presence, Error> {
         let started = Instant::now();
-        let Request { names, platforms, .. } = request;
+        let Request { source, names, platforms } = request;
         let Some(held) = self.sink.holding(names).await? else {
             return Ok(Presence::Lacking(vec![Lack::Name(image)]));
         };
         let (target, place) = (held.descriptor, held.place);
-        let nowhere = Arc::new(Nowhere { place: place.clone() });
+        let nowhere = Arc::new(Nowhere { place: place.clone(), wanted: Arc::clone(source) });
         let mut documents = Documents::new(nowhere, Arc::clone(&self.sink), None);
         // What is told of an image that is not there after all, is told again by what comes next.
         let told = Arc::new(Told::default());
@@ -106,6 +107,8 @@ impl Run {
 /// A source that has nothing: what an image consists of is read from where it is, or not at all.
 struct Nowhere {
     place: String,
+    /// Where it would come from.
+    wanted: Arc<dyn Source>,
 }
 
 impl Nowhere {
@@ -126,6 +129,10 @@ impl Source for Nowhere {
 
     async fn blob(&self, descriptor: &Descriptor, _: u64) -> Result<Box<dyn BlobStream>, Error> {
         Err(self.has_not(descriptor))
+    }
+
+    async fn provenance(&self, target: &Descriptor) -> Provenance {
+        self.wanted.provenance(target).await
     }
 }
 

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::error::Error;
+use super::provenance::{Origin, Provenance};
 use crate::oci::{Descriptor, Digest};
 use crate::reference::Reference;
 
@@ -55,6 +56,11 @@ pub trait Source: Send + Sync {
     /// Where else the blob can be had, as far as that is known without asking far away.
     async fn origins(&self, _descriptor: &Descriptor) -> Vec<Origin> {
         Vec::new()
+    }
+
+    /// Where all of the image `target` can be had again, as far as that is known without asking far away.
+    async fn provenance(&self, _target: &Descriptor) -> Provenance {
+        Provenance::default()
     }
 
     /// What the image is called there, where that tells how to have it again.
@@ -111,15 +117,6 @@ pub struct Resolved {
     pub place: String,
     /// Its bytes, size and digest checked, where they had to be read to know the descriptor.
     pub document: Option<Bytes>,
-}
-
-/// A repository that has a blob.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
-    /// The registry's host, without port and brackets, as containerd's labels have it.
-    pub host: String,
-    /// The repository there.
-    pub repository: String,
 }
 
 /// How a document is asked for: registries keep them in two places.

@@ -134,6 +134,21 @@ each_version! {
         assert_eq!(by_cri, labels);
     }
 
+    fn under_another_name_the_snapshotter_is_told_where_the_layers_are(helper) {
+        let soci = Soci::shared(helper.version());
+        let image = image(&unique("seed"));
+        let pushed = soci.push_indexed(&image, helper);
+        let reference = format!("{REGISTRY}/{pushed}");
+        let (namespace, name) = (unique("renamed"), unique("nowhere.example/app:v"));
+        let flags = ["--as", &name, "-n", &namespace, "--snapshotter", "soci"];
+        let outcome = soci.pull(&reference).args(flags).args(["--progress", "json"]).run();
+
+        assert_eq!(states(&outcome.succeeded()), ["exists"; 3]);
+        let store = soci.store(&namespace);
+        assert_eq!(committed(&store), labels_when_mounted(&image, &reference));
+        assert!(store.images().contains_key(&name));
+    }
+
     fn a_pod_runs_from_layers_that_nobody_has_fetched(helper) {
         let soci = Soci::shared(helper.version());
         let seed = unique("seed");

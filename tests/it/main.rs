@@ -67,6 +67,7 @@ mod peer_mirrors;
 mod platforms;
 mod policy;
 mod progress;
+mod provenance;
 mod pull_basics;
 mod pull_to;
 mod push;

@@ -124,7 +124,10 @@ fn add(understood: &mut Understood, item: Item, files: &impl Files) -> Result<()
     let names = repo_tags.0.iter().filter_map(|tag| GivenName::of_repo_tag(tag));
     match understood.images.iter_mut().find(|image| image.target.digest == target.digest) {
         Some(image) => image.names.extend(names),
-        None => understood.images.push(ArchiveImage { names: names.collect(), target }),
+        None => {
+            let names = names.collect();
+            understood.images.push(ArchiveImage { names, target, is_remade: true });
+        }
     }
     for document in [config, manifest] {
         understood.documents.insert(Digest::of(&document), document);

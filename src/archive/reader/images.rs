@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::error::Problem;
 use crate::oci::{Descriptor, Digest};
+use crate::reference::Reference;
 
 /// Largest `index.json` and `manifest.json` that are read, in bytes (16 MiB): tens of thousands of
 /// images.
@@ -22,6 +23,8 @@ pub struct ArchiveImage {
     pub names: Vec<GivenName>,
     /// Its index or manifest.
     pub target: Descriptor,
+    /// Whether that was made of docker's list: no registry has it so, whatever the names.
+    pub is_remade: bool,
 }
 
 /// A name in an archive.
@@ -70,6 +73,17 @@ pub struct FoundLayer {
     pub size: u64,
     /// How it is packed.
     pub packing: super::Packing,
+}
+
+impl ArchiveImage {
+    /// The whole name that a registry has it by, as far as the archive tells one.
+    pub fn origin(&self) -> Option<Reference> {
+        let full = |name: &GivenName| match name {
+            GivenName::Full(name) => name.parse().ok(),
+            GivenName::Tag(_) => None,
+        };
+        self.names.iter().find_map(full).filter(|_| !self.is_remade)
+    }
 }
 
 impl GivenName {

@@ -23,6 +23,8 @@ pub struct ImageNames {
 pub struct NamedImage {
     /// Its name; `None` when it has but its digest.
     pub reference: Option<Reference>,
+    /// What a registry has it as, as far as the archive tells it.
+    pub origin: Option<Reference>,
     /// What the name stands for: one index or manifest, or several for different platforms, of which
     /// the one that is wanted is to be chosen.
     pub targets: Vec<Descriptor>,
@@ -43,13 +45,15 @@ impl ImageNames {
         if self.typed.is_empty() {
             for image in images {
                 for reference in self.references(image)? {
-                    add(&mut named, reference, image.target.clone());
+                    let origin = reference.clone().filter(|_| !image.is_remade);
+                    add(&mut named, reference, origin, image.target.clone());
                 }
             }
         } else {
             for reference in &self.typed {
                 for image in images {
-                    add(&mut named, Some(reference.clone()), image.target.clone());
+                    let origin = image.origin();
+                    add(&mut named, Some(reference.clone()), origin, image.target.clone());
                 }
             }
         }
@@ -96,7 +100,12 @@ impl ImageNames {
 }
 
 /// Adds a name for `target`; images without a name stay apart unless they are for different platforms.
-fn add(named: &mut Vec<NamedImage>, reference: Option<Reference>, target: Descriptor) {
+fn add(
+    named: &mut Vec<NamedImage>,
+    reference: Option<Reference>,
+    origin: Option<Reference>,
+    target: Descriptor,
+) {
     let same = named.iter_mut().find(|image| {
         image.reference == reference
             && (reference.is_some() || {
@@ -107,7 +116,7 @@ fn add(named: &mut Vec<NamedImage>, reference: Option<Reference>, target: Descri
     match same {
         Some(image) if image.targets.iter().any(|known| known.digest == target.digest) => {}
         Some(image) => image.targets.push(target),
-        None => named.push(NamedImage { reference, targets: vec![target] }),
+        None => named.push(NamedImage { reference, origin, targets: vec![target] }),
     }
 }
 
@@ -128,7 +137,7 @@ mod tests {
     fn image(content: &str, names: &[&str]) -> ArchiveImage {
         let target = Descriptor::new(MediaType::new("x"), Digest::of(content.as_bytes()), 1);
         let names = names.iter().map(|name| GivenName::of_reference_name(name)).collect();
-        ArchiveImage { names, target }
+        ArchiveImage { names, target, is_remade: false }
     }
 
     fn on(mut image: ArchiveImage, architecture: &str) -> ArchiveImage {
@@ -181,6 +190,25 @@ mod tests {
         let platforms = [on(one, "amd64"), on(other, "arm64")];
         let expected = [("docker.io/library/a:1", 2), ("docker.io/library/a:2", 2)];
         assert_eq!(named(&typed, &platforms), listed(&expected));
+    }
+
+    #[test]
+    fn a_typed_name_does_not_change_where_the_image_came_from() {
+        let typed = ImageNames { typed: vec!["a:1".parse().unwrap()], base: None };
+        let own = ImageNames::default();
+        let remade = ArchiveImage { is_remade: true, ..image("a", &["quay.io/b:1"]) };
+        for (names, image, origin) in [
+            (&own, image("a", &["quay.io/b:1"]), Some("quay.io/b:1")),
+            (&typed, image("a", &["quay.io/b:1"]), Some("quay.io/b:1")),
+            (&typed, image("a", &["1.35"]), None),
+            (&typed, image("a", &[]), None),
+            (&own, remade.clone(), None),
+            (&typed, remade, None),
+        ] {
+            let named = names.of(&[image], "a.tar").unwrap();
+            let found = named[0].origin.as_ref().map(ToString::to_string);
+            assert_eq!(found.as_deref(), origin, "{named:?}");
+        }
     }
 
     #[test]

@@ -37,7 +37,10 @@ impl ArchiveImage {
                 Some(image) => {
                     image.names.extend(name.filter(|name| !image.names.contains(name)));
                 }
-                None => images.push(Self { names: name.into_iter().collect(), target }),
+                None => {
+                    let names = name.into_iter().collect();
+                    images.push(Self { names, target, is_remade: false });
+                }
             }
         }
         images

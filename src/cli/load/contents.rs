@@ -15,7 +15,7 @@ use crate::output::{Form, document, table, units};
 use crate::platform::Platform;
 use crate::progress;
 use crate::reference::Reference;
-use crate::transfer::{self, DocumentKind, Intake, Source};
+use crate::transfer::{self, DocumentKind, Intake, Provenance, Source};
 
 /// Indexes inside indexes that are looked into, as with a pull.
 const MAX_INDEX_DEPTH: usize = 4;
@@ -94,7 +94,7 @@ pub(super) async fn print(
 impl Contents {
     async fn add_store(&mut self, store: &Store) -> Result<(), transfer::Error> {
         for image in store.images().await? {
-            let source = store.source(image.target.clone(), nobody());
+            let source = store.source(image.target.clone(), Provenance::default(), nobody());
             self.0.push(Listed::of(store.place(), &image, &*source).await?);
         }
         Ok(())

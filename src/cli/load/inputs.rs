@@ -12,7 +12,7 @@ use crate::cli::Error;
 use crate::layout::Layout;
 use crate::oci::Descriptor;
 use crate::progress;
-use crate::transfer::{self, ArchiveSource, LayoutSource, Source};
+use crate::transfer::{self, ArchiveSource, LayoutSource, Provenance, Source};
 
 /// What `-` is called in messages.
 const STANDARD_INPUT: &str = "standard input";
@@ -97,13 +97,18 @@ impl Store {
     pub(super) fn source(
         &self,
         target: Descriptor,
+        provenance: Provenance,
         progress: Arc<dyn progress::Sink>,
     ) -> Arc<dyn Source> {
         match self {
             Self::Archive(archive) => {
-                Arc::new(ArchiveSource::new(archive.clone(), target, progress))
+                let source = ArchiveSource::new(archive.clone(), target, progress);
+                Arc::new(source.from(provenance))
             }
-            Self::Layout(layout) => Arc::new(LayoutSource::new(layout.clone(), target, progress)),
+            Self::Layout(layout) => {
+                let source = LayoutSource::new(layout.clone(), target, progress);
+                Arc::new(source.from(provenance))
+            }
         }
     }
 

@@ -24,8 +24,8 @@ use crate::platform::Platform;
 use crate::progress::{self, Event, Sink as _, Verb};
 use crate::reference::Reference;
 use crate::transfer::{
-    self, ContainerdSink, Intake, Manner, NodeRules, PlatformChoice, Request, Source, Staging,
-    UnpackOptions,
+    self, ContainerdSink, Intake, Manner, NodeRules, PlatformChoice, Provenance, Request, Source,
+    Staging, UnpackOptions,
 };
 use crate::verifiers::Verifiers;
 pub use contents::ContentsForm;
@@ -127,7 +127,7 @@ async fn load(
     let loader = signals.or(Loader::new(args, progress, session)).await??;
     let mut requests = Vec::new();
     for store in &stores {
-        let source = |target| store.source(target, loader.told());
+        let source = |target, provenance| store.source(target, provenance, loader.told());
         let images = store.images().await?;
         requests.extend(loader.requests(&images, &store.place(), source)?);
     }
@@ -191,17 +191,19 @@ impl<'a> Loader<'a> {
         &self,
         images: &[ArchiveImage],
         place: &str,
-        source: impl Fn(Descriptor) -> Arc<dyn Source>,
+        source: impl Fn(Descriptor, Provenance) -> Arc<dyn Source>,
     ) -> Result<Vec<Request>, transfer::Error> {
         let named = self.names.of(images, place)?;
         let request = |image: NamedImage| {
             let target = self.target(&image)?;
+            let provenance = image.origin.as_ref().map(Provenance::of).unwrap_or_default();
             let reference = image.reference.unwrap_or_else(|| {
                 self.warn_of_no_name(&target, place);
                 Reference::nameless(target.digest)
             });
             let names = Arc::new(self.args.store.names(&reference));
-            Ok(Request { source: source(target), names, platforms: self.platforms.clone() })
+            let source = source(target, provenance);
+            Ok(Request { source, names, platforms: self.platforms.clone() })
         };
         named.into_iter().map(request).collect()
     }
@@ -272,7 +274,9 @@ impl<'a> Loader<'a> {
         tally: &mut Tally,
     ) -> Result<(), transfer::Error> {
         let images = intake.images().await?;
-        let source = |target| Arc::new(intake.source(target)) as Arc<dyn Source>;
+        let source = |target, provenance| {
+            Arc::new(intake.source(target).from(provenance)) as Arc<dyn Source>
+        };
         let requests = self.requests(&images, place, source)?;
         self.run(&requests, tally).await;
         Ok(())

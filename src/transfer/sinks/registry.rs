@@ -20,10 +20,11 @@ use crate::sync::lock;
 use crate::transfer::error::Error;
 use crate::transfer::once::OnceMap;
 use crate::transfer::plan::{Document, Layer, Plan, PlatformImage};
+use crate::transfer::provenance::Origin;
 use crate::transfer::request::Names;
 use crate::transfer::selection::Selection;
 use crate::transfer::sink::{Ingest, Opened, Outcome, Sink};
-use crate::transfer::source::{Origin, Source};
+use crate::transfer::source::Source;
 
 /// Up to what size, in bytes, a blob is sent in one request that can be repeated (2 MiB). That many
 /// are held in memory at a time as blobs are sent at once.

@@ -13,6 +13,7 @@ use crate::archive::{ArchiveFile, Body, Found};
 use crate::oci::{Descriptor, Digest, MAX_MANIFEST_BYTES};
 use crate::progress;
 use crate::transfer::error::Error;
+use crate::transfer::provenance::Provenance;
 use crate::transfer::source::{BlobStream, DocumentKind, Resolved, Source};
 
 /// Most bytes read at a time (256 KiB): still in the second-level cache when they are hashed.
@@ -26,6 +27,7 @@ const READ_AHEAD: usize = 2;
 pub struct ArchiveSource {
     archive: ArchiveFile,
     target: Descriptor,
+    provenance: Provenance,
     progress: Arc<dyn progress::Sink>,
 }
 
@@ -36,7 +38,13 @@ impl ArchiveSource {
         target: Descriptor,
         progress: Arc<dyn progress::Sink>,
     ) -> Self {
-        Self { archive, target, progress }
+        Self { archive, target, provenance: Provenance::default(), progress }
+    }
+
+    /// The same, where it is known where the image can be had again.
+    #[must_use]
+    pub fn from(self, provenance: Provenance) -> Self {
+        Self { provenance, ..self }
     }
 
     fn place(&self) -> String {
@@ -98,6 +106,10 @@ impl Source for ArchiveSource {
             }
         };
         Ok(Box::new(StoredBlob { digest, pieces, place, progress }))
+    }
+
+    async fn provenance(&self, _: &Descriptor) -> Provenance {
+        self.provenance.clone()
     }
 
     async fn lacks(&self, descriptor: &Descriptor) -> bool {

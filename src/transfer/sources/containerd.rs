@@ -14,7 +14,8 @@ use crate::oci::{Descriptor, Digest, MAX_MANIFEST_BYTES};
 use crate::progress;
 use crate::reference::Reference;
 use crate::transfer::error::Error;
-use crate::transfer::source::{BlobStream, DocumentKind, Origin, Resolved, Source};
+use crate::transfer::provenance::{Origin, Provenance};
+use crate::transfer::source::{BlobStream, DocumentKind, Resolved, Source};
 
 /// Blobs looked for side by side: each costs the daemon a short read.
 const CONCURRENT_LOOKS: usize = 16;
@@ -115,6 +116,11 @@ impl Source for ContainerdSource {
         let origins = labels::origins(&labels);
         let origin = |(host, repository)| Origin { host, repository };
         origins.map(origin).collect()
+    }
+
+    /// Whoever has its manifest has all of it.
+    async fn provenance(&self, target: &Descriptor) -> Provenance {
+        Provenance::named(&self.name, self.origins(target).await)
     }
 
     async fn blob(

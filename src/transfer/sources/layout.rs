@@ -12,19 +12,27 @@ use crate::layout::{self, Layout};
 use crate::oci::{Descriptor, Digest};
 use crate::progress;
 use crate::transfer::error::Error;
+use crate::transfer::provenance::Provenance;
 use crate::transfer::source::{BlobStream, DocumentKind, Resolved, Source};
 
 /// An image of a layout.
 pub struct LayoutSource {
     layout: Layout,
     target: Descriptor,
+    provenance: Provenance,
     progress: Arc<dyn progress::Sink>,
 }
 
 impl LayoutSource {
     /// The image that `target`, an entry of the layout's index, stands for.
     pub fn new(layout: Layout, target: Descriptor, progress: Arc<dyn progress::Sink>) -> Self {
-        Self { layout, target, progress }
+        Self { layout, target, provenance: Provenance::default(), progress }
+    }
+
+    /// The same, where it is known where the image can be had again.
+    #[must_use]
+    pub fn from(self, provenance: Provenance) -> Self {
+        Self { provenance, ..self }
     }
 
     fn place(&self) -> String {
@@ -63,6 +71,10 @@ impl Source for LayoutSource {
         let (place, progress) = (self.place(), Arc::clone(&self.progress));
         let pieces = pieces.map(|piece| piece.map_err(Error::from));
         Ok(Box::new(StoredBlob { digest, pieces, place, progress }))
+    }
+
+    async fn provenance(&self, _: &Descriptor) -> Provenance {
+        self.provenance.clone()
     }
 
     async fn lacks(&self, descriptor: &Descriptor) -> bool {

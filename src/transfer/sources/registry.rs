@@ -7,10 +7,11 @@ use bytes::{Bytes, BytesMut};
 use super::suspects::Suspicions;
 use crate::config::RegistryHost;
 use crate::oci::{Descriptor, Digest};
-use crate::reference::{Reference, split_port, without_brackets};
+use crate::reference::Reference;
 use crate::registry::{self, Registry, Repository};
 use crate::transfer::error::Error;
-use crate::transfer::source::{BlobStream, DocumentKind, Origin, Resolved, Source};
+use crate::transfer::provenance::{Origin, Provenance};
+use crate::transfer::source::{BlobStream, DocumentKind, Resolved, Source};
 
 /// Times that a configuration whose bytes are wrong is asked for again, of other hosts.
 const CONFIG_ATTEMPTS: usize = 3;
@@ -19,7 +20,7 @@ const CONFIG_ATTEMPTS: usize = 3;
 #[derive(Debug)]
 pub struct RegistrySource {
     repository: Repository,
-    origin: Origin,
+    provenance: Provenance,
     suspicions: Suspicions,
     /// What the reference stood for once, where it has to stand for that still.
     expected: Option<Digest>,
@@ -30,9 +31,8 @@ impl RegistrySource {
     pub fn new(registry: &Registry, hosts: Vec<RegistryHost>, reference: &Reference) -> Self {
         let repository = registry.repository(hosts, reference);
         let suspicions = Suspicions::new(&repository);
-        let host = without_brackets(split_port(reference.domain()).0).to_owned();
-        let origin = Origin { host, repository: reference.path().to_owned() };
-        Self { repository, origin, suspicions, expected: None }
+        let provenance = Provenance::of(reference);
+        Self { repository, provenance, suspicions, expected: None }
     }
 
     /// The same, if the reference stands for `digest`.
@@ -110,7 +110,11 @@ impl Source for RegistrySource {
     }
 
     async fn origins(&self, _: &Descriptor) -> Vec<Origin> {
-        vec![self.origin.clone()]
+        self.provenance.origins.clone()
+    }
+
+    async fn provenance(&self, _: &Descriptor) -> Provenance {
+        self.provenance.clone()
     }
 
     fn is_remote(&self) -> bool {

@@ -85,7 +85,7 @@ impl LayerBlobs {
             Some(unpacked) => Some(unpacked.feed(ingest.stored()).await?),
             None => None,
         };
-        let labels = source_labels(layer.image());
+        let labels = source_labels(&layer.image().provenance);
         Ok(Opened::Ingest(Box::new(ContainerdIngest { ingest, labels, unpacked })))
     }
 
@@ -108,7 +108,7 @@ impl LayerBlobs {
             Some(unpacking) => unpacking.begin(layer).await?,
             None => None,
         };
-        let labels = source_labels(layer.image());
+        let labels = source_labels(&layer.image().provenance);
         let (descriptor, labelled) = (descriptor.clone(), self.labelled.clone());
         let blob = SmallBlob::new(content, descriptor, labels, labelled, unpacked, turn);
         Ok(Opened::Ingest(Box::new(blob)))

@@ -13,7 +13,8 @@ use crate::containerd::{self, Client, ContentStore, ingest_reference};
 use crate::oci::Descriptor;
 use crate::progress::BlobKind;
 use crate::transfer::error::Error;
-use crate::transfer::plan::{Document, Plan, PlatformImage};
+use crate::transfer::plan::{Document, Plan};
+use crate::transfer::provenance::{Origin, Provenance};
 use crate::transfer::request::Names;
 
 /// Calls to the daemon that wait for their answers at the same time. It does what changes its
@@ -54,10 +55,10 @@ impl Naming {
     }
 
     /// Writes all documents of the image.
-    pub(super) async fn put_documents(&self, plan: &Plan, names: &Names) -> Result<(), Error> {
+    pub(super) async fn put_documents(&self, plan: &Plan) -> Result<(), Error> {
         let mut calls = Vec::new();
         for document in &plan.documents {
-            let labels = self.document_labels(document, plan, names);
+            let labels = self.document_labels(document, plan);
             calls.push(self.put_document(document, labels));
         }
         stream::iter(calls).buffer_unordered(CALLS_AT_ONCE).try_collect().await
@@ -76,9 +77,9 @@ impl Naming {
     }
 
     /// Labels of a document: what it points to, and where it came from.
-    fn document_labels(&self, document: &Document, plan: &Plan, names: &Names) -> Labels {
+    fn document_labels(&self, document: &Document, plan: &Plan) -> Labels {
         let mut labels = labels::gc_references(&document.children);
-        labels.extend(repository_label(names));
+        labels.extend(source_labels(&plan.provenance));
         if let (BlobKind::Config, Some(snapshotter)) = (document.kind, &self.snapshotter) {
             let digest = document.descriptor.digest;
             let image = plan.images.iter().find(|i| i.unpack && i.config.digest == digest);
@@ -93,7 +94,7 @@ impl Naming {
         let mut calls = Vec::new();
         for image in &plan.images {
             for layer in image.layers() {
-                let mut wanted = source_labels(image);
+                let mut wanted = source_labels(&image.provenance);
                 let identity = layer.identity().filter(|_| self.snapshotter.is_some());
                 wanted.extend(identity.map(|identity| labels::uncompressed(&identity.diff_id)));
                 calls.push(self.label_layer(layer.descriptor().clone(), wanted));
@@ -144,11 +145,11 @@ impl Naming {
     }
 }
 
-/// Where a blob of the image can be had again.
-pub(super) fn source_labels(image: &PlatformImage) -> Labels {
-    repository_label(&image.names).into_iter().collect()
-}
-
-fn repository_label(names: &Names) -> Option<(String, String)> {
-    labels::distribution_source(&names.reference, &Labels::new())
+/// Where a blob can be had again, of an image that can be had from there.
+pub(super) fn source_labels(provenance: &Provenance) -> Labels {
+    let mut labels = Labels::new();
+    for Origin { host, repository } in &provenance.origins {
+        labels.extend(labels::source_at(host, repository, &labels));
+    }
+    labels
 }

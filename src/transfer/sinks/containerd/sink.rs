@@ -178,7 +178,7 @@ impl Sink for ContainerdSink {
 
     async fn publish(&self, names: &Names, plan: &Plan) -> Result<(), Error> {
         let naming = &self.naming;
-        tokio::try_join!(naming.label_layers(plan), naming.put_documents(plan, names))?;
+        tokio::try_join!(naming.label_layers(plan), naming.put_documents(plan))?;
         naming.put_names(names, plan).await
     }
 

@@ -146,13 +146,14 @@ impl Unpacking {
     /// The layer as it is unpacked.
     fn unpackable(&self, layer: &Layer, identity: LayerIdentity) -> unpack::Layer {
         // containerd's own snapshotters have no use for it, and get what ctr gives them.
-        let labels = match self.may_provide() {
-            true => {
-                let image = layer.image();
-                let name = labels::image_name(&image.names.reference, &image.target);
+        // They are for who fetches it there, whatever it is to be called here.
+        let image = layer.image();
+        let labels = match &image.provenance.reference {
+            Some(reference) if self.may_provide() => {
+                let name = labels::image_name(reference, &image.target);
                 labels::layer_origin(&name, &image.manifest.digest, layer.upwards())
             }
-            false => Labels::new(),
+            _ => Labels::new(),
         };
         unpack::Layer { descriptor: layer.descriptor().clone(), identity, labels }
     }

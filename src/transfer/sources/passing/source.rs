@@ -11,6 +11,7 @@ use super::arrivals::{Arrivals, Blob, Piece};
 use crate::oci::{Descriptor, Digest, MAX_MANIFEST_BYTES};
 use crate::progress::{self, Event};
 use crate::transfer::error::Error;
+use crate::transfer::provenance::Provenance;
 use crate::transfer::sinks::Staging;
 use crate::transfer::source::{BlobStream, DocumentKind, Resolved, Source};
 use crate::transfer::sources::stored::StoredBlob;
@@ -21,6 +22,7 @@ pub struct PassingSource {
     /// `None` where the archive is only looked at.
     staging: Option<Arc<Staging>>,
     target: Descriptor,
+    provenance: Provenance,
     progress: Arc<dyn progress::Sink>,
 }
 
@@ -31,7 +33,13 @@ impl PassingSource {
         target: Descriptor,
         progress: Arc<dyn progress::Sink>,
     ) -> Self {
-        Self { arrivals, staging, target, progress }
+        Self { arrivals, staging, target, provenance: Provenance::default(), progress }
+    }
+
+    /// The same, where it is known where the image can be had again.
+    #[must_use]
+    pub fn from(self, provenance: Provenance) -> Self {
+        Self { provenance, ..self }
     }
 
     fn staging(&self) -> Result<&Staging, Error> {
@@ -84,6 +92,10 @@ impl Source for PassingSource {
                 }))
             }
         }
+    }
+
+    async fn provenance(&self, _: &Descriptor) -> Provenance {
+        self.provenance.clone()
     }
 
     async fn lacks(&self, descriptor: &Descriptor) -> bool {
