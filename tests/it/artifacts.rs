@@ -7,7 +7,7 @@ use crate::support::cli::Pullctl;
 use crate::support::containerd::Containerd;
 use crate::support::each_version;
 use crate::support::faulty::FaultyRegistry;
-use crate::support::image::{Blob, Image, Layer, Recipe};
+use crate::support::image::{Blob, Family, Image, Layer, Recipe};
 use crate::support::registry::Registry;
 use crate::support::store::Store;
 use crate::support::unique;
@@ -118,5 +118,35 @@ fn what_descriptors_bring_along_is_not_asked_for() {
         assert_eq!(asked.len(), requests, "{asked:?}");
         let path = folder.path().join("image/blobs/sha256").join(layer.digest.hex());
         assert_eq!(std::fs::read(path).unwrap(), layer.bytes);
+    }
+}
+
+#[test]
+fn documents_that_descriptors_bring_along_are_not_asked_for_nor_believed_when_they_lie() {
+    use base64::Engine as _;
+    let encoded = |blob: &Blob| base64::engine::general_purpose::STANDARD.encode(&blob.bytes);
+    let registry = FaultyRegistry::start();
+    for (lies, asked) in [(false, [0, 0]), (true, [1, 1])] {
+        let name = unique("embedded");
+        let image = Recipe::new(vec![Layer::file(&name, name.as_bytes())]).build();
+        // Of the same length, and other bytes.
+        let told = |data: String| if lies { data.replacen('e', "f", 1) } else { data };
+        let id = image.config_digest();
+        let config = image.blobs.iter().find(|blob| blob.digest.to_string() == id).unwrap();
+        let data = told(encoded(config));
+        let image = image.edit_manifest(|manifest| manifest["config"]["data"] = json!(data));
+        let mut entry = image.entry();
+        entry["data"] = json!(told(encoded(&image.root)));
+        let documents = [image.digest(), image.config_digest()];
+        let index = Image::index_of(Family::Oci, vec![entry], vec![image]);
+        let reference = registry.add_new(&index);
+        let folder = tempfile::tempdir().unwrap();
+        let to = format!("oci:{}", folder.path().join("image").display());
+        for command in [["pull", "--to", &to], ["lock", "-o", "-"]] {
+            registry.forget_requests();
+            Pullctl::new().args(command).args(["--plain-http", &reference]).run().succeeded();
+            let requests = documents.each_ref().map(|it| registry.requests_for(it).len());
+            assert_eq!(requests, asked, "{command:?}: {:#?}", registry.requests());
+        }
     }
 }

@@ -88,6 +88,10 @@ impl Source for RegistrySource {
     }
 
     async fn document(&self, descriptor: &Descriptor, kind: DocumentKind) -> Result<Bytes, Error> {
+        // What the descriptor has brought along need not be asked for.
+        if let Some(bytes) = descriptor.data() {
+            return Ok(bytes);
+        }
         match kind {
             DocumentKind::Manifest => Ok(self.repository.manifest(descriptor).await?),
             DocumentKind::Blob => self.config(descriptor).await,
