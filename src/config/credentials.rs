@@ -1,6 +1,6 @@
 //! What proves who we are.
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 /// What proves who we are to one host. `Debug` shows no secret.
 #[derive(Debug, Clone)]
@@ -19,6 +19,20 @@ pub enum Credential {
 }
 
 impl Credential {
+    /// Whether it is the same as `other`.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let same = |a: &SecretString, b: &SecretString| a.expose_secret() == b.expose_secret();
+        match (self, other) {
+            (
+                Self::Basic { username, password },
+                Self::Basic { username: other_name, password: other },
+            ) => username == other_name && same(password, other),
+            (Self::IdentityToken(token), Self::IdentityToken(other))
+            | (Self::RegistryToken(token), Self::RegistryToken(other)) => same(token, other),
+            _ => false,
+        }
+    }
+
     /// The user name, where there is one: tokens have none.
     pub fn username(&self) -> Option<&str> {
         match self {

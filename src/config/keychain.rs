@@ -82,7 +82,38 @@ impl Keychain {
         if let Some(general) = &self.general {
             return Box::pin(general.find(host, repository)).await;
         }
-        self.providers.find(&format!("{contacted}/{repository}")).await
+        self.providers.all(&format!("{contacted}/{repository}")).await.into_iter().next()
+    }
+
+    /// The logins to try, one after the other, when `refused`, which [`lookup`](Self::lookup) told, was
+    /// refused: those of the kubelet's plugins, as the kubelet does. A login that was typed is the one
+    /// that is meant.
+    pub async fn others(
+        &self,
+        host: &RegistryHost,
+        repository: &str,
+        refused: &Credential,
+    ) -> Vec<Credential> {
+        let contacted = RegistryKey::of(&host.authority);
+        if self.command_line.as_ref().is_some_and(|(registry, _)| *registry == contacted) {
+            return Vec::new();
+        }
+        let mut found: Vec<Credential> = Vec::new();
+        let mut add = |credential: Credential| {
+            if !found.iter().chain([refused]).any(|known| known.is_same(&credential)) {
+                found.push(credential);
+            }
+        };
+        let providers = match &self.general {
+            Some(general) => {
+                general.lookup(host, repository).await.into_iter().for_each(&mut add);
+                &general.providers
+            }
+            None => &self.providers,
+        };
+        let kubelets = providers.all(&format!("{contacted}/{repository}")).await;
+        kubelets.into_iter().for_each(|login| add(login.credential));
+        found
     }
 
     async fn find_in(

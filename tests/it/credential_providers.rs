@@ -4,6 +4,8 @@ use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tempfile::TempDir;
 
 use crate::support::cli::{Outcome, Pullctl};
@@ -11,9 +13,10 @@ use crate::support::containerd::{Containerd, KUBERNETES};
 use crate::support::each_version;
 use crate::support::faulty::{FaultyRegistry, Login};
 use crate::support::image::Image;
-use crate::support::install_script;
+use crate::support::nginx::Nginx;
 use crate::support::registry::Registry;
 use crate::support::store::Store;
+use crate::support::{install_script, unique};
 
 /// A node with a plugin, and with what is noted when it runs.
 struct Node {
@@ -78,6 +81,31 @@ impl Node {
         ))
     }
 
+    /// Lets there be two plugins in its place, `one` and `other`, which answer with a login for a key.
+    fn two(&self, answers: [(&str, &str); 2]) {
+        let mut config = "kind: CredentialProviderConfig\n\
+            apiVersion: kubelet.config.k8s.io/v1\nproviders:\n"
+            .to_owned();
+        let authority = answers[0].0.split('/').next().unwrap();
+        let notes = self.path("notes");
+        let _ = std::fs::remove_file(&notes);
+        for (name, (key, login)) in ["one", "other"].into_iter().zip(answers) {
+            let (user, password) = login.split_once(':').unwrap();
+            config += &format!(
+                "- name: {name}\n  matchImages: ['{authority}']\n  defaultCacheDuration: 1h\n  \
+                 apiVersion: credentialprovider.kubelet.k8s.io/v1\n"
+            );
+            let answer = format!(
+                r#"{{"kind":"CredentialProviderResponse",
+                  "apiVersion":"credentialprovider.kubelet.k8s.io/v1","cacheKeyType":"Registry",
+                  "auth":{{"{key}":{{"username":"{user}","password":"{password}"}}}}}}"#
+            );
+            let script = format!("echo {name} >>{}; echo '{answer}'", notes.display());
+            install_script(&self.programs().join(name), &script);
+        }
+        std::fs::write(self.config(), config).unwrap();
+    }
+
     /// What the plugin was asked, a line a time.
     fn questions(&self) -> Vec<String> {
         let notes = std::fs::read_to_string(self.path("notes")).unwrap_or_default();
@@ -134,6 +162,71 @@ each_version! {
         assert_eq!(node.questions(), [""; 0]);
         node.pull(daemon, &reference).succeeded();
         assert_eq!(node.questions().len(), 1);
+    }
+
+    fn logins_are_tried_in_the_kubelets_order_until_one_is_let_in(daemon) {
+        let user = || "ann".to_owned();
+        let logins: [fn(String, String) -> Login; 2] = [
+            |user, password| Login::Basic { user, password },
+            |user, password| Login::Token { login: Some((user, password)) },
+        ];
+        for login in logins {
+            let registry = FaultyRegistry::start();
+            registry.require(login(user(), "hunter2".to_owned()));
+            let authority = registry.authority();
+            let node = Node::new(&authority, "v1");
+            let broad = authority.clone();
+            let narrow = format!("{authority}/test");
+            // The one with the narrower key is first, wherever it stands.
+            node.two([(&broad, "ann:hunter2"), (&narrow, "ann:old")]);
+            let reference = registry.add_new(&Image::small());
+            assert!(reference.starts_with(&narrow), "{reference}");
+            node.pull(daemon, &reference).succeeded();
+            assert!(is_there(daemon, &reference));
+            assert_eq!(node.questions(), ["one", "other"]);
+
+            // The node's own file is first, and there is nobody else where all are refused.
+            let home = tempfile::tempdir().unwrap();
+            let file = format!(
+                r#"{{"auths":{{"{authority}":{{"username":"ann","password":"older"}}}}}}"#
+            );
+            std::fs::write(home.path().join("config.json"), file).unwrap();
+            let pull = |reference: &str| {
+                let pull = Pullctl::pull(daemon, reference).args(node.flags());
+                pull.env("DOCKER_CONFIG", home.path()).run()
+            };
+            let [first, second] = [Image::small(), Image::small()].map(|it| registry.add_new(&it));
+            pull(&first).succeeded();
+            node.two([(&broad, "ann:older"), (&narrow, "ann:old")]);
+            registry.forget_requests();
+            pull(&second).ended_with(4);
+            let asked = registry.requests_for("/manifests/");
+            assert!(asked.len() <= 3, "each login once, and once without: {asked:#?}");
+        }
+    }
+
+    fn a_login_that_may_not_do_it_gives_way_to_another(daemon) {
+        let registry = Registry::start();
+        let encoded = |login: &str| STANDARD.encode(login);
+        let guard = format!(
+            "if ($http_authorization = '') {{ add_header WWW-Authenticate 'Basic realm=x' always; \
+             return 401; }}\nif ($http_authorization = 'Basic {}') {{ return 403; }}\n\
+             if ($http_authorization != 'Basic {}') {{ return 403; }}",
+            encoded("ann:reader"),
+            encoded("ann:hunter2"),
+        );
+        let nginx = Nginx::start(&Nginx::proxy(registry.authority(), &guard));
+        let authority = nginx.authority();
+        let repository = unique("guarded/image");
+        registry.push(&Image::small(), &repository, "v1");
+        let reference = format!("{authority}/{repository}:v1");
+        let node = Node::new(authority, "v1");
+        node.two([(authority, "ann:hunter2"), (&format!("{authority}/guarded"), "ann:reader")]);
+        node.pull(daemon, &reference).succeeded();
+        assert!(is_there(daemon, &reference));
+        // The first is not shown again to a host that refused it.
+        let refused = nginx.requests().iter().filter(|request| request.status == 403).count();
+        assert_eq!(refused, 1);
     }
 
     fn an_answer_is_kept_for_the_image_the_registry_or_all(daemon) {

@@ -61,11 +61,11 @@ impl Providers {
         &self.warnings
     }
 
-    /// The login for `image`, `host[:port]/repository`: of the answers of all plugins that are for it
-    /// the one whose key is most specific, as for the kubelet.
+    /// The logins for `image`, `host[:port]/repository`, in the order in which the kubelet tries them: of
+    /// the answers of all plugins that are for it, the one with the most specific key first.
     ///
     /// A plugin that fails is named in a log line and passed over: a public image needs none.
-    pub async fn find(&self, image: &str) -> Option<Login> {
+    pub async fn all(&self, image: &str) -> Vec<Login> {
         let mut found: Vec<(String, Credential, &str)> = Vec::new();
         for provider in &self.plugins {
             let plugin = &provider.plugin;
@@ -81,9 +81,11 @@ impl Providers {
             );
         }
         found.sort_by(|(a, ..), (b, ..)| Reverse(a).cmp(&Reverse(b)));
-        let (_, credential, name) = found.into_iter().next()?;
-        let source = format!("the kubelet's plugin {name} ({})", self.config.display());
-        Some(Login { credential, source })
+        let login = |(_, credential, name): (String, Credential, &str)| {
+            let source = format!("the kubelet's plugin {name} ({})", self.config.display());
+            Login { credential, source }
+        };
+        found.into_iter().map(login).collect()
     }
 }
 

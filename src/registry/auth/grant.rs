@@ -9,6 +9,15 @@ pub(crate) struct Grant {
     pub(crate) header: Option<HeaderValue>,
     /// What stands behind it.
     pub(crate) standing: Standing,
+    /// How many logins were refused before that one.
+    pub(super) position: usize,
+}
+
+impl Grant {
+    /// The same, made with the login at `position`.
+    pub(super) fn at(self, position: usize) -> Self {
+        Self { position, ..self }
+    }
 }
 
 /// What is known of the login that a request is made with.

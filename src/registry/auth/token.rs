@@ -106,14 +106,14 @@ fn sensitive(text: &str) -> Option<HeaderValue> {
 impl Grant {
     /// The login that is a token itself, and is sent from the first request on.
     pub(crate) fn of_token(token: &SecretString) -> Self {
-        Self { header: bearer(token), standing: Standing::Claimed }
+        Self { header: bearer(token), standing: Standing::Claimed, position: 0 }
     }
 
     /// What a host gets that asks for a user name and a password.
     pub(crate) fn of_basic(login: Option<&Credential>) -> Self {
         match login {
             Some(Credential::Basic { username, password }) => {
-                Self { header: basic(username, password), standing: Standing::Claimed }
+                Self { header: basic(username, password), standing: Standing::Claimed, position: 0 }
             }
             _ => Self::default(),
         }
@@ -205,7 +205,7 @@ pub(crate) async fn once(
     let Token { header, .. } = fetch(wire, bearer, scopes, credential, Form::Post).await?.token;
     let allows = header.to_str().ok().and_then(allows);
     let standing = if credential.is_some() { Standing::Proved } else { Standing::Anonymous };
-    Ok((Grant { header: Some(header), standing }, allows))
+    Ok((Grant { header: Some(header), standing, position: 0 }, allows))
 }
 
 /// What the token of `Bearer HEAD.CLAIMS.SIGNATURE` names as its `access`: `repository:a/b:pull`. See

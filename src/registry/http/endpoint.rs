@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::config::RegistryHost;
 use crate::registry::ask::health::Health;
-use crate::registry::auth::{self, Authorizer, Grant};
+use crate::registry::auth::{self, Authorizer, Grant, MAX_LOGINS};
 use crate::registry::blob::pace::Pace;
 use crate::registry::blob::ranges::{ByteRange, RangeSupport};
 use crate::registry::context::Context;
@@ -104,23 +104,40 @@ impl Endpoint {
             Some(access) => self.authorizer.grant(&self.wire, access).await?,
             None => Grant::default(),
         };
-        let answer = self.send_as(call, &grant).await?;
-        let refused = answer.response.status() == StatusCode::UNAUTHORIZED;
-        // Of a redirect within this host, it is still the host that asks.
-        let asked_by_host = answer.target.as_ref().is_none_or(|target| self.wire.is_own(target));
-        let Some(access) = call.access.filter(|_| refused && asked_by_host) else {
-            return Ok(answer);
-        };
-        let challenges = auth::challenges(answer.response.headers())?;
-        match self.authorizer.answer(&self.wire, access, challenges, &grant).await? {
-            Some(better) if call.payload.is_whole() => {
-                body::drain(self.context(), answer.response).await;
-                self.send_as(call, &better).await
+        self.send_until_let_in(call, grant).await
+    }
+
+    /// Sends `call` with `grant`, and with what is better as long as that is refused.
+    async fn send_until_let_in(&self, call: &Call<'_>, mut grant: Grant) -> Result<Answer, Fault> {
+        let mut answer = self.send_as(call, &grant).await?;
+        for round in 0..=MAX_LOGINS {
+            let status = answer.response.status();
+            // A login that the host knows and that may not do this; another may.
+            let is_denied = status == StatusCode::FORBIDDEN && grant.standing.is_login();
+            let is_refused = is_denied || status == StatusCode::UNAUTHORIZED;
+            // Of a redirect within this host, it is still the host that asks.
+            let asked_by_host =
+                answer.target.as_ref().is_none_or(|target| self.wire.is_own(target));
+            let Some(access) = call.access.filter(|_| is_refused && asked_by_host) else { break };
+            let challenges = match auth::challenges(answer.response.headers()) {
+                Ok(challenges) => challenges,
+                Err(fault) if round == 0 && !is_denied => return Err(fault),
+                Err(_) => Vec::new(),
+            };
+            let is_spent = round > 0 || is_denied;
+            let better = self.authorizer.answer(&self.wire, access, challenges, &grant, is_spent);
+            match better.await? {
+                Some(better) if call.payload.is_whole() => {
+                    body::drain(self.context(), answer.response).await;
+                    answer = self.send_as(call, &better).await?;
+                    grant = better;
+                }
+                // What streams is begun anew by whoever has it, with the login that is known now.
+                Some(_) => return Err(Fault::Spent),
+                None => break,
             }
-            // What streams is begun anew by whoever has it, with the login that is known now.
-            Some(_) => Err(Fault::Spent),
-            None => Ok(answer),
         }
+        Ok(answer)
     }
 
     /// The host at the other end, for who asks without [`Endpoint::send`].
