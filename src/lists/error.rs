@@ -131,6 +131,16 @@ pub enum Error {
         /// `kubernetesVersion`, or kubeadm's own.
         version: String,
     },
+    /// kubeadm, which was asked, names none.
+    #[error("{place}: {} {problem}", program.display())]
+    Kubeadm {
+        /// Where the configuration stands.
+        place: Place,
+        /// The program.
+        program: PathBuf,
+        /// How it went.
+        problem: String,
+    },
     /// A lock that no `lock` wrote.
     #[error("{place}: {problem}")]
     Lock {
@@ -166,6 +176,7 @@ impl Error {
             | Self::NoImage { place, .. }
             | Self::TooMuch { place, .. }
             | Self::Cluster { place, .. }
+            | Self::Kubeadm { place, .. }
             | Self::Lock { place, .. }
             | Self::Secret { place, .. } => &place.path,
         }
@@ -192,7 +203,7 @@ impl Diagnose for Error {
             Self::Yaml { .. } => "nothing of the list was started: correct the file first",
             Self::Template { .. } => "render it first: helm template CHART | pullctl pull -f -",
             Self::NoImage { .. } => "name its image there, or take the object out of the list",
-            Self::Cluster { place, .. } => {
+            Self::Cluster { place, .. } | Self::Kubeadm { place, .. } => {
                 let file = place.path.display();
                 return Some(format!(
                     "kubeadm names them: kubeadm config images list --config {file} | pullctl pull -f -"

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::error::Error;
 use super::listed::{List, Listed};
-use super::{json, kubernetes, lock, plain, text, yaml};
+use super::{json, kubeadm, kubernetes, lock, plain, text, yaml};
 
 /// Longest list that is read, in bytes (64 MiB): all pods of a cluster with some thousand nodes.
 /// Something longer is no list.
@@ -36,19 +36,29 @@ pub fn read(path: &Path) -> Result<List, Error> {
     if bytes.len() as u64 > MAX_BYTES {
         return Err(Error::TooLong { path: path.to_owned(), max_mib: MAX_BYTES >> 20 });
     }
-    parse(path, bytes)
+    let text = decoded(path, bytes)?;
+    let mut list = parse(path, &text)?;
+    // Not before all of the list is known to be one.
+    for cluster in std::mem::take(&mut list.clusters) {
+        let path = std::env::var_os("PATH");
+        list.images.extend(kubeadm::images(&cluster, &text, path.as_deref())?);
+    }
+    Ok(list)
 }
 
-/// Reads `bytes`, the content of `path`.
-fn parse(path: &Path, bytes: Vec<u8>) -> Result<List, Error> {
-    let text = text::decode(bytes).map_err(|what| Error::NoText { path: path.to_owned(), what })?;
-    match Form::of(&text) {
-        Form::Plain => plain::parse(path, &text),
-        Form::Yaml => parse_yaml(path, &text),
+fn decoded(path: &Path, bytes: Vec<u8>) -> Result<String, Error> {
+    text::decode(bytes).map_err(|what| Error::NoText { path: path.to_owned(), what })
+}
+
+/// Reads `text`, the content of `path`.
+fn parse(path: &Path, text: &str) -> Result<List, Error> {
+    match Form::of(text) {
+        Form::Plain => plain::parse(path, text),
+        Form::Yaml => parse_yaml(path, text),
         // What other programs write as JSON need not be YAML: several objects in a row, for one.
-        Form::Json => parse_yaml(path, &text).or_else(|error| match error {
-            Error::Yaml { .. } | Error::Template { .. } => match json::documents(&text) {
-                Some(documents) => parse_json(path, &text, &documents),
+        Form::Json => parse_yaml(path, text).or_else(|error| match error {
+            Error::Yaml { .. } | Error::Template { .. } => match json::documents(text) {
+                Some(documents) => parse_json(path, text, &documents),
                 None => Err(error),
             },
             _ => Err(error),

@@ -19,6 +19,19 @@ pub struct List {
     pub secrets: Vec<PullSecret>,
     /// What should be known of it.
     pub notices: Vec<Notice>,
+    /// Whose images kubeadm knows.
+    pub(super) clusters: Vec<Cluster>,
+}
+
+/// A ClusterConfiguration of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Cluster {
+    /// Where it stands.
+    pub(super) place: Place,
+    /// `imageRepository`, or that it is kubeadm's own.
+    pub(super) repository: String,
+    /// `kubernetesVersion`, or that it is kubeadm's own.
+    pub(super) version: String,
 }
 
 /// One place that names an image.

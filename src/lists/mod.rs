@@ -8,14 +8,16 @@
 //! | `plain` | a reference a line, with options |
 //! | `yaml`, `json` | documents in which each value knows its line |
 //! | `kubernetes` | manifests: which objects hold images, and where in them |
+//! | `kubeadm` | images of a cluster's configuration, named by kubeadm |
 //! | `lock` | digests that tags stood for |
 //! | `error` | why a list can't be read |
 //!
-//! Asks nobody and fetches nothing. Content of Secrets leaves as a secret.
+//! Asks nobody but kubeadm, and fetches nothing. Content of Secrets leaves as a secret.
 
 mod error;
 mod file;
 mod json;
+mod kubeadm;
 mod kubernetes;
 mod listed;
 mod lock;

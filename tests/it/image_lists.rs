@@ -6,10 +6,11 @@ use serde_json::Value;
 
 use crate::support::cli::{Outcome, Pullctl};
 use crate::support::containerd::KUBERNETES;
-use crate::support::each_version;
 use crate::support::faulty::FaultyRegistry;
 use crate::support::image::Image;
+use crate::support::registry::Registry;
 use crate::support::store::Store;
+use crate::support::{each_version, install_script, unique};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/lists").join(name)
@@ -65,6 +66,42 @@ each_version! {
         assert!(!images.contains_key(&renamed), "{images:?}");
     }
 
+    fn a_configuration_of_a_cluster_is_pulled_by_what_kubeadm_names(daemon) {
+        let registry = Registry::start();
+        let project = unique("k8s");
+        let names = ["kube-apiserver:v1.34.2", "coredns:v1.12.1", "pause:3.10.1"];
+        for name in names {
+            let (repository, tag) = name.split_once(':').unwrap();
+            registry.push(&Image::small(), &format!("{project}/{repository}"), tag);
+        }
+        let place = format!("{}/{project}", registry.authority());
+        let kubeadm = kubeadm(
+            r#"test "$1 $2 $3 $4" = "config images list --config" || exit 1
+               configuration=$(cat "$5")
+               case $configuration in *'kind: Pod'*) echo 'kind Pod' >&2; exit 1 ;; esac
+               echo 'W1128 21:18:44.0 1 version.go:109] could not fetch a version' >&2
+               repository=$(echo "$configuration" | sed -n 's/^imageRepository: //p')
+               for image in kube-apiserver:v1.34.2 coredns:v1.12.1 pause:3.10.1; do
+                   echo "$repository/$image"
+               done"#,
+        );
+        let other = registry.push_new(&Image::small());
+        let list = format!(
+            "apiVersion: v1\nkind: Pod\nspec: {{containers: [{{name: a, image: '{other}'}}]}}\n---\n\
+             apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\n\
+             imageRepository: {place}\nkubernetesVersion: v1.34.2\n"
+        );
+        let pull = Pullctl::new().on(daemon).args(["pull", "--plain-http", "-f", "-"]);
+        pull.env("PATH", &kubeadm.path).input(list.clone()).run().succeeded();
+        let images = Store::new(daemon, KUBERNETES).images();
+        for name in names.map(|name| format!("{place}/{name}")).iter().chain([&other]) {
+            assert!(images.contains_key(name), "{name}");
+        }
+        let refs = Pullctl::new().args(["refs", "-f", "-"]).env("PATH", &kubeadm.path);
+        let shown = refs.input(list).run().succeeded().stdout;
+        assert!(shown.contains("-:5") && shown.contains("ClusterConfiguration"), "{shown}");
+    }
+
     fn nothing_of_a_list_with_a_mistake_is_started(daemon) {
         let registry = FaultyRegistry::start();
         let good = registry.add_new(&Image::small());
@@ -102,6 +139,50 @@ fn refs_tell_what_would_be_pulled_and_where_it_is_named() {
     assert_eq!(images[1]["places"][0]["field"], "container app");
     assert_eq!(images[1]["pull_secrets"][0], "regcred");
     assert_eq!(images[2]["reference"], "docker.io/library/1.20:latest");
+}
+
+/// A node with a program of that name.
+struct Kubeadm {
+    _directory: tempfile::TempDir,
+    /// The variable.
+    path: String,
+}
+
+fn kubeadm(script: &str) -> Kubeadm {
+    let directory = tempfile::tempdir().unwrap();
+    install_script(&directory.path().join("kubeadm"), script);
+    let path = format!("{}:/usr/bin:/bin", directory.path().display());
+    Kubeadm { _directory: directory, path }
+}
+
+#[test]
+fn a_kubeadm_that_names_no_images_ends_the_run_and_is_named() {
+    let cluster = "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\n";
+    for (script, said) in [
+        ("echo 'no kind is registered' >&2; exit 1", "failed: no kind is registered"),
+        ("echo 'W1128 21:18:44 1 x' >&2; exit 3", "failed: exit status: 3"),
+        ("exit 0", "named no image"),
+        ("echo 'Not an image'", "printed what is no image"),
+        ("exec yes registry.k8s.io/pause:3.10", "printed more than 65536 bytes"),
+    ] {
+        let kubeadm = kubeadm(script);
+        let refs = Pullctl::new().args(["refs", "-f", "-"]).env("PATH", &kubeadm.path);
+        let outcome = refs.input(cluster).run().ended_with(2).says(said).says("/kubeadm ");
+        outcome.says("-:1: ").says("hint: kubeadm names them: kubeadm config images list");
+    }
+}
+
+#[test]
+fn no_kubeadm_is_run_that_lies_beside_a_list() {
+    let folder = tempfile::tempdir().unwrap();
+    install_script(&folder.path().join("kubeadm"), "echo registry.k8s.io/pause:3.10");
+    let list = folder.path().join("cluster.yaml");
+    let cluster = "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\n";
+    std::fs::write(&list, cluster).unwrap();
+    for path in [".:/usr/bin", ":/usr/bin", "/usr/bin"] {
+        let refs = Pullctl::new().below(folder.path()).args(["refs", "-f", "cluster.yaml"]);
+        refs.env("PATH", path).run().ended_with(2).says("does not name images itself");
+    }
 }
 
 #[test]

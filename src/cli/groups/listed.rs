@@ -17,8 +17,8 @@ pub struct ListArgs {
     pub references: Vec<String>,
 
     /// File with images, - for standard input: one a line, with platform=PLATFORM, pin and as=NAME
-    /// behind it where wanted, or Kubernetes manifests, what `helm template` prints included. Can be
-    /// repeated
+    /// behind it where wanted, Kubernetes manifests, what `helm template` prints included, or kubeadm's
+    /// ClusterConfiguration, whose images the kubeadm on the PATH is asked for. Can be repeated
     #[arg(short, long, value_name = "FILE")]
     pub file: Vec<PathBuf>,
 

@@ -13,7 +13,8 @@ fn fixture(name: &str) -> List {
 }
 
 fn parsed(text: &str) -> Result<List, Error> {
-    parse(Path::new("list"), text.as_bytes().to_vec())
+    let path = Path::new("list");
+    parse(path, &decoded(path, text.as_bytes().to_vec())?)
 }
 
 fn refused(text: &str) -> (String, String) {

@@ -7,7 +7,7 @@ use super::kinds::Kind;
 use super::{pod, secret, shape};
 use crate::failure::Notice;
 use crate::lists::error::Error;
-use crate::lists::listed::List;
+use crate::lists::listed::{Cluster, List};
 use crate::lists::yaml::{Node, Value};
 
 /// Most lists inside lists.
@@ -70,7 +70,9 @@ impl<'a> Reader<'a> {
                 let member = |name: &str| node.text_of(name).unwrap_or("kubeadm's own").to_owned();
                 let (repository, version) =
                     (member("imageRepository"), member("kubernetesVersion"));
-                Err(Error::Cluster { place: self.found.place(node), repository, version })
+                let place = self.found.place(node);
+                self.found.list.clusters.push(Cluster { place, repository, version });
+                Ok(())
             }
             Kind::Kustomization => {
                 let place = self.found.place(node);
