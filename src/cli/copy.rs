@@ -129,8 +129,9 @@ pub(super) async fn run(args: &CopyArgs, session: &Session<'_>) -> Result<(), Er
         let to_registry = to_keys.map_or_else(|| Ok(from_registry.clone()), registry)?;
         let told = Arc::clone(&progress) as Arc<dyn progress::Sink>;
         let verifiers = to.as_ref().and_then(|_| store.verifiers.verifiers(verifiers, &*told));
-        // Between namespaces of one daemon content is shared, and takes no room.
-        let check_room = to.is_some() && from.is_none() && !store.no_space_check;
+        // Between namespaces of one daemon content is shared: only what is unpacked takes room.
+        let is_shared = from.is_some() && store.no_unpack;
+        let check_room = to.is_some() && !is_shared && !store.no_space_check;
         let rules = rules::of(kubelet.as_ref(), None);
         let copying = Copying { args, located, from_registry, to_registry, verifiers, rules, told };
         let (images, sink) = copying.prepare(from, to, unpack, &progress).await?;

@@ -16,6 +16,13 @@ use crate::{config, containerd, images, output, registry, transfer};
 const PLACES_OF_SEVERAL: &str = "bring each there by a command of its own, or all into oci:DIR, \
     oci-archive:FILE or docker-archive:FILE";
 
+/// What to do where it can't be told what a place has.
+const NOT_KEPT: &str = "leave it out: blobs that are there are not fetched again in any case, and \
+    pullctl inspect --remote REF tells what an image has";
+
+/// What to do where two want to read standard input.
+const INPUT_TWICE: &str = "put the images into a file, or the login into a file for --auth-file";
+
 /// What to do where nobody says what pods' sandboxes are made of.
 const TELL_SANDBOX: &str = "name containerd's configuration with --containerd-config, or the image \
     itself: containerd config dump tells it";
@@ -136,6 +143,9 @@ pub enum Error {
     /// Flags for containerd, where the image goes elsewhere.
     #[error("{0} is for images that go into containerd, but {1} is another place")]
     NotInContainerd(&'static str, String),
+    /// Flags about what a namespace has, where images go elsewhere.
+    #[error("{0} is about what a namespace of containerd has, but {1} is another place")]
+    NotKept(&'static str, String),
     /// `--sandbox` where nobody says which image that is.
     #[error("it can't be told what this node's pod sandboxes are made of")]
     NoSandbox,
@@ -214,6 +224,7 @@ impl Diagnose for Error {
             | Self::NoTerminal(_)
             | Self::Held { .. }
             | Self::NotInContainerd(..)
+            | Self::NotKept(..)
             | Self::PlaceOfOne(_)
             | Self::NoSandbox
             | Self::Empty(_) => Failure::Usage,
@@ -258,9 +269,7 @@ impl Diagnose for Error {
             Self::TagWithAllTags(_) => "leave the tag out, or --all-tags",
             Self::NoTags { .. } => "look for its name among those that pullctl images lists",
             Self::NoUser => "write -u USER, or -u USER:PASSWORD",
-            Self::InputTwice => {
-                "put the images into a file, or the login into a file for --auth-file"
-            }
+            Self::InputTwice => INPUT_TWICE,
             Self::PasswordTwice => "write -u USER alone",
             Self::NoArchive => "name one with -i FILE, or pipe one in",
             Self::StandardInputTwice => "name the other one with -i FILE",
@@ -272,6 +281,7 @@ impl Diagnose for Error {
                 "write what pullctl images -o json prints there into a file, or name an archive that was loaded there, or images"
             }
             Self::NoRegistryThere(_) | Self::NotInContainerd(..) => "leave the flag out",
+            Self::NotKept(..) => NOT_KEPT,
             Self::PlaceOfOne(_) => PLACES_OF_SEVERAL,
             Self::NoSandbox => TELL_SANDBOX,
             Self::NoHome => "set $DOCKER_CONFIG to a directory",

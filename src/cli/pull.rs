@@ -122,6 +122,7 @@ async fn once(args: &PullArgs, session: &Session<'_>) -> Result<(), Error> {
         false => args.lists.read()?,
     };
     args.place.check(batch.images.len())?;
+    args.place.check_course(&args.course)?;
     if let Some(loose) = batch.images.iter().find(|it| args.locked && it.locked.is_none()) {
         return Err(LockError::NotLocked(loose.name.to_string()).into());
     }
@@ -142,7 +143,10 @@ async fn once(args: &PullArgs, session: &Session<'_>) -> Result<(), Error> {
     let keychain = signals.or(args.access.registry.keychain(sources(), node, piped)).await??;
 
     let progress = session.progress(args.output.options());
-    progress.warn(batch.notices.iter().cloned().chain(notices).chain(pin_notice));
+    let to = args.place.to.as_ref().filter(|_| !args.place.is_containerd());
+    let lost_pins = to.and_then(|place| batch.lost_pins(place));
+    let said = batch.notices.iter().cloned().chain(notices);
+    progress.warn(said.chain(pin_notice).chain(lost_pins));
     let work = async {
         let policy = args.download.policy(&args.access.transport);
         let registry = session.registry(policy, keychain, &progress)?;

@@ -159,6 +159,7 @@ async fn from_containerd(
     let batch = wanted::read(&args.references, &args.file)?;
     let mut signals = session.catch_signals(None);
     let progress = session.progress(options);
+    progress.warn(batch.notices.iter().cloned().chain(batch.lost_pins(&"an archive")));
     let work = async {
         let client = session.connect().await?;
         sink.leave_out(held.all_blobs(&client).await?);
@@ -190,7 +191,8 @@ async fn from_registries(
     let (there, _) = args.access.registry.locate(held.images.clone(), &node)?;
     let keychain = signals.or(args.access.registry.keychain(sources(), node, piped)).await??;
     let progress = session.progress(options);
-    progress.warn(batch.notices.iter().cloned().chain(notices));
+    let said = batch.notices.iter().cloned().chain(notices);
+    progress.warn(said.chain(batch.lost_pins(&"an archive")));
     let work = async {
         let policy = args.download.policy(&args.access.transport);
         let registry = session.registry(policy, keychain, &progress)?;

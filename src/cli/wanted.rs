@@ -1,6 +1,7 @@
 //! Images as typed and as listed in files: each once, with all that is said of it.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use super::groups::ImageArgs;
@@ -238,6 +239,22 @@ impl Batch {
             wanted.source = placed;
         }
         Ok(())
+    }
+
+    /// That lines say `pin`, where images go to `place`, which keeps no pins.
+    pub(super) fn lost_pins(&self, place: &impl fmt::Display) -> Option<Notice> {
+        let pinned: Vec<&Wanted> = self.images.iter().filter(|wanted| wanted.pin).collect();
+        let lines = match pinned.as_slice() {
+            [] => return None,
+            [only] => format!("`pin` of {}", only.name),
+            several => format!("`pin` of {} images", several.len()),
+        };
+        let notice = Notice::new("pin-without-effect", format!("{lines} has no effect in {place}"))
+            .with_hint("pin them where they end up: pullctl load --pin, or pullctl pin REF");
+        Some(match pinned.iter().find_map(|wanted| wanted.places.first()) {
+            Some((place, _)) => notice.at(place.path.clone(), place.line),
+            None => notice,
+        })
     }
 
     /// Adds `image`, or has it stay if it is wanted already.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::support::archive::{Archive, text};
 use crate::support::cli::{Outcome, Pullctl};
 use crate::support::containerd::{Containerd, KUBERNETES, Version};
 use crate::support::faulty::FaultyRegistry;
@@ -66,6 +67,46 @@ fn images_that_do_not_fit_together_are_refused_before_the_first_byte() {
         let copied = Pullctl::new().on(daemon).args(copy).run().ended_with(10);
         copied.says("the images do not fit");
         pull(daemon, &[two], &["--no-space-check", "--no-unpack"]).run().succeeded();
+    }
+}
+
+#[test]
+fn what_an_archive_holds_is_known_to_fit_where_it_is_a_file() {
+    for version in Version::ALL {
+        let daemon = &Containerd::with_small_disk(version, "64m");
+        let image = noise("archived", 32 << 20);
+        let name = "registry.example/archived:v1";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image.tar");
+        std::fs::write(&path, Archive::oci(&[(&image, name)]).build()).unwrap();
+        let before = holdings(daemon);
+        let load = |flags: &[&str]| {
+            Pullctl::new().on(daemon).args(["load", "-i", text(&path)]).args(flags).run()
+        };
+        load(&[]).ended_with(10).says("the images do not fit: nothing was written");
+        assert_eq!(holdings(daemon), before, "{version}");
+        // Alone it has room, which was looked at too.
+        load(&["--no-unpack"]).succeeded();
+    }
+}
+
+#[test]
+fn a_copy_between_namespaces_takes_the_room_of_what_is_unpacked_alone() {
+    for version in Version::ALL {
+        let daemon = &Containerd::with_small_disk(version, "64m");
+        let registry = FaultyRegistry::start();
+        let name = registry.add_new(&noise("copied", 16 << 20));
+        pull(daemon, &[&name], &["-n", "first"]).run().succeeded();
+        let copy = |to: &str, flags: &[&str]| {
+            let places = ["first", to].map(|it| format!("containerd://{it}/{name}"));
+            Pullctl::new().on(daemon).args(["copy"]).args(places).args(flags).run()
+        };
+        copy("second", &[]).succeeded();
+        // 48 MiB are taken, and 16 more are to come.
+        let refused = copy("third", &[]).ended_with(10).says("the images do not fit");
+        refused.says(" 16.");
+        assert!(Store::new(daemon, "third").snapshots().is_empty(), "{version}");
+        copy("third", &["--no-unpack"]).succeeded();
     }
 }
 

@@ -8,7 +8,7 @@ use crate::transfer::{Manner, Policy};
 #[derive(Debug, Args)]
 pub struct CourseArgs {
     /// When an image is pulled
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t, conflicts_with = "to")]
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     pub policy: PullPolicy,
 
     /// End the run with the first image that fails; what the others have fetched is kept for the next
@@ -16,7 +16,7 @@ pub struct CourseArgs {
     pub fail_fast: bool,
 
     /// Say what would be pulled from where and whether it has room, and write nothing
-    #[arg(long, conflicts_with_all = ["to", "interval"])]
+    #[arg(long, conflicts_with = "interval")]
     pub dry_run: bool,
 
     /// Form in which --dry-run tells it
@@ -30,6 +30,14 @@ impl CourseArgs {
     /// all have room.
     pub(in crate::cli) fn manner(&self, concurrency: usize, check_room: bool) -> Manner {
         Manner { concurrency, policy: self.policy.into(), fail_fast: self.fail_fast, check_room }
+    }
+}
+
+impl CourseArgs {
+    /// The first of these flags that was given which are about what a namespace has.
+    pub(in crate::cli) fn of_namespaces(&self) -> Option<&'static str> {
+        let given = [("--policy", self.policy != PullPolicy::Always), ("--dry-run", self.dry_run)];
+        given.into_iter().find(|(_, is_given)| *is_given).map(|(flag, _)| flag)
     }
 }
 

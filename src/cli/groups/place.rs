@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::StoreArgs;
+use super::{CourseArgs, StoreArgs};
 use crate::cli::destination::{self, Destination};
 use crate::cli::location::Location;
 use crate::cli::{Error, Session, rules};
@@ -50,6 +50,20 @@ impl PlaceArgs {
         match self.to.as_ref().filter(|place| images > 1 && place.is_of_one()) {
             Some(place) => Err(Error::PlaceOfOne(place.to_string())),
             None => Ok(()),
+        }
+    }
+
+    /// Refuses a look at what is there where that does not tell enough: a layout has of an index what was
+    /// brought and not what it lists, an archive is written anew, and a registry would be asked in any
+    /// case.
+    ///
+    /// # Errors
+    /// [`Error::NotKept`].
+    pub(in crate::cli) fn check_course(&self, course: &CourseArgs) -> Result<(), Error> {
+        let flag = course.of_namespaces().filter(|_| !self.is_containerd());
+        match (flag, &self.to) {
+            (Some(flag), Some(place)) => Err(Error::NotKept(flag, place.to_string())),
+            _ => Ok(()),
         }
     }
 

@@ -30,6 +30,9 @@ const CONCURRENT_QUESTIONS: usize = 16;
 pub(super) struct Room {
     client: Client,
     snapshotter: Option<String>,
+    /// Another namespace of the same daemon: what it has of content takes no room a second time, and of
+    /// what it has unpacked there will be copies.
+    beside: Option<Client>,
     /// How little the kubelet lets the file system of images have free.
     threshold: Option<Threshold>,
 }
@@ -52,18 +55,28 @@ struct Coming {
 struct Known<'a> {
     blobs: &'a HashMap<Digest, containerd::Info>,
     snapshots: &'a HashSet<String>,
+    beside: Beside,
     /// How much there is of blobs that are not complete.
     begun: HashMap<Digest, u64>,
     ratio: Ratio,
+}
+
+/// What another namespace of the daemon has.
+#[derive(Default)]
+struct Beside {
+    blobs: HashSet<Digest>,
+    /// What layers that are not unpacked here are there, in bytes.
+    unpacked: HashMap<ChainId, u64>,
 }
 
 impl Room {
     pub(super) fn new(
         client: Client,
         snapshotter: Option<String>,
+        beside: Option<Client>,
         threshold: Option<Threshold>,
     ) -> Self {
-        Self { client, snapshotter, threshold }
+        Self { client, snapshotter, beside, threshold }
     }
 
     /// What `plans` will take of it.
@@ -73,6 +86,7 @@ impl Room {
         let known = Known {
             blobs,
             snapshots,
+            beside: self.beside(plans, snapshots).await?,
             begun: self.begun(plans, blobs).await?,
             ratio: self.ratio(blobs, snapshots).await?,
         };
@@ -158,6 +172,32 @@ impl Room {
         }
     }
 
+    /// What the other namespace has of what `plans` want and is not among `snapshots`.
+    async fn beside(
+        &self,
+        plans: &[&Plan],
+        snapshots: &HashSet<String>,
+    ) -> Result<Beside, containerd::Error> {
+        let (Some(other), Some(snapshotter)) = (&self.beside, &self.snapshotter) else {
+            return Ok(Beside::default());
+        };
+        let listed = Listed::new(other.clone(), Some(snapshotter.clone()));
+        let (blobs, there) = tokio::try_join!(listed.blobs(), listed.snapshots())?;
+        let images = plans.iter().flat_map(|plan| &plan.images).filter(|image| image.unpack);
+        let chains = images.flat_map(|image| &image.identities).map(|layer| layer.chain_id);
+        let copied = |chain: &ChainId| {
+            let name = chain.to_string();
+            there.contains(&name) && !snapshots.contains(&name)
+        };
+        let copied: HashSet<ChainId> = chains.filter(copied).collect();
+        let looks = copied.into_iter().map(|chain| {
+            let snapshots = other.snapshots(snapshotter);
+            async move { Ok((chain, snapshots.usage(&chain.to_string()).await?.size_bytes)) }
+        });
+        let unpacked = stream::iter(looks).buffer_unordered(CONCURRENT_QUESTIONS).try_collect();
+        Ok(Beside { blobs: blobs.keys().copied().collect(), unpacked: unpacked.await? })
+    }
+
     /// How much there is of the layers' blobs that are not complete.
     async fn begun(
         &self,
@@ -215,14 +255,17 @@ impl Known<'_> {
             if let Some(identity) = identities.get(position)
                 && coming.chains.insert(identity.chain_id)
             {
-                need.unpacked_bytes =
-                    need.unpacked_bytes.saturating_add(self.ratio.of_layer(layer));
+                let known = self.beside.unpacked.get(&identity.chain_id).copied();
+                let bytes = known.unwrap_or_else(|| self.ratio.of_layer(layer));
+                need.unpacked_bytes = need.unpacked_bytes.saturating_add(bytes);
             }
         }
     }
 
     fn count(&self, blob: &Descriptor, coming: &mut Coming, need: &mut Need) {
-        let is_there = self.blobs.contains_key(&blob.digest) || !coming.blobs.insert(blob.digest);
+        let is_known =
+            self.blobs.contains_key(&blob.digest) || self.beside.blobs.contains(&blob.digest);
+        let is_there = is_known || !coming.blobs.insert(blob.digest);
         let begun = if is_there { blob.size } else { *self.begun.get(&blob.digest).unwrap_or(&0) };
         let begun = begun.min(blob.size);
         need.present_bytes = need.present_bytes.saturating_add(begun);

@@ -69,10 +69,11 @@ impl ContainerdSink {
         let lease = Arc::new(RunLease::new(&client, images));
         let labelled = Labelled::default();
         let snapshotter = unpack.as_ref().map(|unpack| unpack.snapshotter.clone());
+        let beside = unpack.as_ref().and_then(|unpack| unpack.beside.clone());
         let unpacking = unpack
             .map(|unpack| Unpacking::new(client.clone(), Arc::clone(&lease), unpack, progress));
         let listed = Listed::new(client.clone(), snapshotter.clone());
-        let room = Room::new(client.clone(), snapshotter.clone(), threshold);
+        let room = Room::new(client.clone(), snapshotter.clone(), beside, threshold);
         Self {
             client: client.clone(),
             content: client.content(),
