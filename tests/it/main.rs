@@ -81,6 +81,7 @@ mod save_delta;
 mod save_faults;
 mod save_tools;
 mod secrets;
+mod secrets_logins;
 mod seeding;
 mod seeding_pods;
 mod silent_daemon;
