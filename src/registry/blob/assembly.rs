@@ -23,9 +23,9 @@ use crate::sync::lock;
 
 /// Length of the pieces that frames are copied into, in bytes (128 KiB).
 ///
-/// A frame keeps the buffer that hyper has read it into, of up to 400 KiB, of which a read fills a third
-/// at times; and a hostile server may send frames of a byte. The window counts bytes: queued as they
-/// come, 32 MiB of it held 93 MiB. Copied, what was read a moment ago costs less than fresh buffers do.
+/// A frame keeps the buffer that hyper has read it into, of up to 400 KiB, of which half may be empty; and
+/// a hostile server may send frames of a byte. The window counts bytes, so they are copied: bytes that were
+/// read a moment ago cost little, and buffers of one length are used again.
 const PIECE_BYTES: usize = 128 * 1024;
 
 /// See the module.
