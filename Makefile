@@ -33,8 +33,10 @@ test-newer: setup ## the tests of each containerd on a newer one, in the folder 
 	$(CARGO) test --locked --test it -- --ignored
 
 bench: setup ## race ctr of each containerd, e.g. CASES=one-layer,tiny PAIRS=3 DAEMONS=2.1
-	$(CARGO) bench --locked --bench peers -- $(if $(CASES),--cases $(CASES)) \
-	    $(if $(DAEMONS),--daemons $(DAEMONS)) $(if $(PAIRS),--pairs $(PAIRS)) $(BENCH_OPTIONS)
+	$(CARGO) build --profile dist --locked
+	$(CARGO) bench --locked --bench peers -- --pullctl target/dist/pullctl \
+	    $(if $(CASES),--cases $(CASES)) $(if $(DAEMONS),--daemons $(DAEMONS)) \
+	    $(if $(PAIRS),--pairs $(PAIRS)) $(BENCH_OPTIONS)
 
 lint: setup ## formatting, clippy, docs, scripts, and what dependencies may be
 	@shellcheck $$(grep -rlE '^#!/(usr/bin/env (ba)?sh|bin/sh)' .ci scripts findings fixtures packaging protos)
