@@ -9,7 +9,7 @@ use crate::transfer::NodeRules;
 /// sandboxes are made of `sandbox`.
 pub(super) fn of(kubelet: Option<&Kubelet>, sandbox: Option<String>) -> NodeRules {
     NodeRules {
-        threshold: kubelet.and_then(|kubelet| kubelet.image_fs_available),
+        threshold: kubelet.and_then(|kubelet| kubelet.image_fs.available),
         verification: kubelet.map(|kubelet| kubelet.verification.clone()),
         sandbox,
     }

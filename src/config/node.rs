@@ -191,6 +191,11 @@ impl NodeConfig {
         self.login_files.iter().flat_map(of).collect()
     }
 
+    /// Whether a plugin of the kubelet's gives logins for `image`, `host[:port]/repository`.
+    pub fn has_provider_for(&self, image: &str) -> bool {
+        self.providers.is_for(image)
+    }
+
     /// The programs that this node's containerd asks before it takes an image.
     pub fn verifiers(&self) -> VerifierSettings {
         let configured = self.containerd.as_ref().map(|config| config.verifiers.clone());

@@ -72,10 +72,17 @@ impl Lease {
         Some(images.map(|(_, name)| name.as_str()).collect())
     }
 
-    /// Whether it is ours and the process that took it is surely no more: what it holds is left over,
-    /// for a later pull to go on with.
+    /// Whether it is ours and the process that took it is surely no more, or it has expired and no
+    /// process is seen that took it, as from outside of its container: what it holds is left over.
     pub fn is_left_behind(&self) -> bool {
-        self.labels.get(OWNER).is_some_and(|owner| Owner::has_ended(owner))
+        self.labels.get(OWNER).is_some_and(|owner| {
+            Owner::has_ended(owner) || self.has_expired() && !Owner::is_alive(owner)
+        })
+    }
+
+    /// Whether the next garbage collection drops it.
+    pub fn has_expired(&self) -> bool {
+        self.expires().is_some_and(|expires| expires <= Timestamp::now())
     }
 
     /// When the garbage collector drops it.
@@ -181,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_lease_of_ours_says_for_which_images_it_is_held_and_is_in_use_while_we_live() {
-        let lease = Lease::ours(["a:1".to_owned(), "b:1".to_owned()]);
+        let mut lease = Lease::ours(["a:1".to_owned(), "b:1".to_owned()]);
         let mut images = lease.images().unwrap();
         images.sort_unstable();
         assert_eq!(images, ["a:1", "b:1"]);
@@ -191,6 +198,18 @@ mod tests {
         assert!(ended.is_left_behind());
         let other = Lease { id: "x".to_owned(), labels: Labels::new() };
         assert_eq!((other.images(), other.is_left_behind()), (None, false));
+        // Of a process in another namespace only the lease's own end is known.
+        let mut unseen = Lease::ours([]);
+        let owner = Owner::current().to_string();
+        let elsewhere: Vec<&str> = owner.split('/').collect();
+        let elsewhere = format!("{}/1/{}/{}", elsewhere[0], elsewhere[2], elsewhere[3]);
+        unseen.labels.insert(OWNER.to_owned(), elsewhere);
+        assert!(!unseen.is_left_behind());
+        for lease in [&mut unseen, &mut lease] {
+            lease.labels.insert(EXPIRE.to_owned(), "2026-01-02T03:04:05Z".to_owned());
+        }
+        assert!(unseen.is_left_behind());
+        assert!(!lease.is_left_behind(), "we live");
     }
 
     #[test]

@@ -29,6 +29,12 @@ impl Owner {
         Self { boot, namespace, process, started }
     }
 
+    /// Whether `owner` is a process that can be seen from here, and runs.
+    pub(super) fn is_alive(owner: &str) -> bool {
+        let process = owner.split('/').nth(2).and_then(|process| process.parse().ok());
+        process.is_some_and(|process| Self::of(process).to_string() == owner)
+    }
+
     /// Whether `owner`, as [`Display`](std::fmt::Display) wrote it, is surely no more.
     pub(super) fn has_ended(owner: &str) -> bool {
         let mut parts = owner.split('/');
@@ -61,5 +67,10 @@ mod tests {
         assert!(!Owner::has_ended(&elsewhere), "in another namespace");
         assert!(!Owner::has_ended("nonsense"));
         assert!(Owner::has_ended("another-boot/1/1/1"));
+        for (owner, is_alive) in
+            [(&*alive, true), (&*elsewhere, false), ("nonsense", false), ("another-boot/1/1/1", false)]
+        {
+            assert_eq!(Owner::is_alive(owner), is_alive, "{owner}");
+        }
     }
 }

@@ -1,85 +1,142 @@
-//! Room for images, by what the kubelet wants.
+//! Room for images and pods, in bytes and in inodes, by what the kubelet wants.
 
 use std::path::Path;
 
 use super::finding::{Finding, Fix};
-use super::kubelet::thresholds;
 use super::node::Node;
+use crate::config::kubelet::{Kubelet, Limits, Threshold};
 
-/// Below which part of a disk's inodes the kubelet evicts pods: `imagefs.inodesFree<5%`.
-const LEAST_INODES: f64 = 0.05;
+/// From which percentage of a disk on the kubelet removes images, where it says nothing else.
+const USUAL_COLLECTION: u8 = 85;
 
 pub(super) fn findings(node: &Node) -> Vec<Finding> {
-    node.root().map(|root| room(node, &root)).unwrap_or_default()
+    let kubelet = node.kubelet.as_ref().ok().and_then(Option::as_ref);
+    let mut found = Vec::new();
+    if let Some(root) = node.root() {
+        let limits = kubelet.map_or(Limits::USUAL, |kubelet| kubelet.image_fs);
+        let collects = kubelet.map_or(USUAL_COLLECTION, |kubelet| kubelet.image_gc_high_percent);
+        let images = Purpose { signal: "imagefs", limits, collects: Some(collects) };
+        found.extend(Room::at(&root).map(|room| images.judge(&root, &room)).unwrap_or_default());
+    }
+    if let Some(Kubelet { root_directory, node_fs, .. }) = kubelet {
+        let pods = Purpose { signal: "nodefs", limits: *node_fs, collects: None };
+        let judged = Room::at(root_directory).map(|room| pods.judge(root_directory, &room));
+        // Images and pods are mostly on one disk, of which one word is enough.
+        let is_new = |finding: &Finding| !found.iter().any(|known| known.code == finding.code);
+        let more: Vec<Finding> = judged.unwrap_or_default().into_iter().filter(is_new).collect();
+        found.extend(more);
+    }
+    found
 }
 
-fn room(node: &Node, root: &Path) -> Vec<Finding> {
-    let Ok(disk) = rustix::fs::statvfs(root) else { return Vec::new() };
-    let capacity = disk.f_blocks.saturating_mul(disk.f_frsize);
-    let (least, collects) = thresholds(node, capacity);
-    let disk = Room {
-        capacity,
-        free: disk.f_bavail.saturating_mul(disk.f_frsize),
-        inodes: if disk.f_files == 0 { 1.0 } else { disk.f_favail as f64 / disk.f_files as f64 },
-    };
-    judged(root, &disk, least, collects)
+/// What a file system has of something.
+#[derive(Debug, Clone, Copy)]
+struct Amount {
+    all: u64,
+    free: u64,
+}
+
+impl Amount {
+    /// The percentage that is used, rounded down.
+    fn used_percent(self) -> u64 {
+        let used = u128::from(self.all.saturating_sub(self.free)) * 100;
+        u64::try_from(used / u128::from(self.all.max(1))).unwrap_or(100)
+    }
+
+    /// How much `threshold` wants to be free, where less is.
+    fn below(self, threshold: Option<Threshold>) -> Option<u64> {
+        threshold.map(|threshold| threshold.of(self.all)).filter(|least| self.free < *least)
+    }
 }
 
 /// How much of a disk is left.
 struct Room {
-    capacity: u64,
-    free: u64,
-    /// The part of the inodes that are free.
-    inodes: f64,
+    bytes: Amount,
+    /// `None` on file systems that make inodes as they need them.
+    inodes: Option<Amount>,
 }
 
-/// What is said of a disk of which `least` bytes have to be free, and no more than `collects` used.
-fn judged(root: &Path, disk: &Room, least: u64, collects: f64) -> Vec<Finding> {
-    let mut found = Vec::new();
-    let Room { capacity, free, inodes } = *disk;
-    let used = 1.0 - free as f64 / capacity.max(1) as f64;
-    let percent = |part: f64| (part * 100.0).floor() as u64;
-    let fix = || {
-        Fix::text("remove what nobody uses, or give it more room")
-            .then("pullctl doctor --clean")
-            .then("crictl rmi --prune")
-    };
-    if free < least {
-        let what = format!("{free} bytes are free on the disk with {}", root.display());
-        let why = format!("the kubelet evicts pods where less than {least} are");
-        found.push(Finding::warning("disk-nearly-full", what, why).fixed_by(fix()));
-    } else if used >= collects {
-        let what = format!("{} % of the disk with {} are used", percent(used), root.display());
-        let why = format!(
-            "from {} % on the kubelet removes images that no pod uses, pre-pulled ones among them",
-            percent(collects)
-        );
-        found.push(Finding::note("disk-filling", what, why).fixed_by(fix()));
+impl Room {
+    fn at(path: &Path) -> Option<Self> {
+        let disk = rustix::fs::statvfs(path).ok()?;
+        let in_bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+        let bytes = Amount { all: in_bytes(disk.f_blocks), free: in_bytes(disk.f_bavail) };
+        let inodes = Amount { all: disk.f_files, free: disk.f_favail };
+        Some(Self { bytes, inodes: Some(inodes).filter(|inodes| inodes.all > 0) })
     }
-    if inodes < LEAST_INODES {
-        let what = format!(
-            "{} % of the inodes of the disk with {} are free",
-            percent(inodes),
-            root.display()
-        );
-        let why = "the kubelet evicts pods below 5 %, whatever room is left";
-        found.push(Finding::warning("inodes-nearly-used", what, why).fixed_by(fix()));
+}
+
+/// What a disk is for, by the kubelet's names, and what it wants of it.
+struct Purpose {
+    signal: &'static str,
+    limits: Limits,
+    /// From which percentage on images are removed.
+    collects: Option<u8>,
+}
+
+impl Purpose {
+    fn judge(&self, path: &Path, room: &Room) -> Vec<Finding> {
+        let (signal, shown) = (self.signal, path.display());
+        let bytes = room.bytes;
+        let fix = || {
+            Fix::text("remove what nobody uses, or give it more room")
+                .then("pullctl doctor --clean")
+                .then("crictl rmi --prune")
+        };
+        let mut found = Vec::new();
+        if let Some(least) = bytes.below(self.limits.available) {
+            let what = format!("{} bytes are free on the disk with {shown}", bytes.free);
+            let why =
+                format!("the kubelet evicts pods where less than {least} are ({signal}.available)");
+            found.push(Finding::warning("disk-nearly-full", what, why).fixed_by(fix()));
+        } else if let Some(percent) = self.collects.filter(|it| u64::from(*it) <= bytes.used_percent())
+        {
+            let what = format!("{} % of the disk with {shown} are used", bytes.used_percent());
+            let why = format!(
+                "from {percent} % on the kubelet removes images that no pod uses, pre-pulled ones \
+                 among them (imageGCHighThresholdPercent)"
+            );
+            found.push(Finding::note("disk-filling", what, why).fixed_by(fix()));
+        }
+        if let Some(inodes) = room.inodes
+            && let Some(least) = inodes.below(self.limits.inodes)
+        {
+            let what =
+                format!("{} of {} inodes are free on the disk with {shown}", inodes.free, inodes.all);
+            let why = format!(
+                "the kubelet evicts pods where less than {least} are ({signal}.inodesFree), whatever \
+                 room is left"
+            );
+            found.push(Finding::warning("inodes-nearly-used", what, why).fixed_by(fix()));
+        }
+        found
     }
-    found
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn codes(limits: Limits, free: u64, inodes: Option<u64>) -> Vec<&'static str> {
+        let room = Room {
+            bytes: Amount { all: 1000, free },
+            inodes: inodes.map(|free| Amount { all: 100, free }),
+        };
+        let purpose = Purpose { signal: "imagefs", limits, collects: Some(85) };
+        purpose.judge(Path::new("/"), &room).iter().map(|finding| finding.code).collect()
+    }
+
     #[test]
     fn room_is_judged_as_the_kubelet_judges_it() {
-        let codes = |free, inodes| -> Vec<&str> {
-            let disk = Room { capacity: 1000, free, inodes };
-            judged(Path::new("/"), &disk, 150, 0.85).iter().map(|finding| finding.code).collect()
-        };
-        assert!(codes(500, 0.5).is_empty());
-        assert_eq!(codes(149, 0.5), ["disk-nearly-full"]);
-        assert_eq!(codes(150, 0.04), ["disk-filling", "inodes-nearly-used"]);
+        let usual = Limits::USUAL;
+        assert!(codes(usual, 500, Some(50)).is_empty());
+        assert_eq!(codes(usual, 149, Some(50)), ["disk-nearly-full"]);
+        assert_eq!(codes(usual, 150, Some(4)), ["disk-filling", "inodes-nearly-used"]);
+        assert!(codes(usual, 500, None).is_empty());
+        let unlimited = Limits { available: None, inodes: None };
+        assert_eq!(codes(unlimited, 0, Some(0)), ["disk-filling"]);
+        let many = Limits { available: None, inodes: Some(Threshold::Bytes(60)) };
+        assert_eq!(codes(many, 500, Some(59)), ["inodes-nearly-used"]);
+        assert!(codes(many, 500, Some(60)).is_empty());
     }
 }

@@ -3,15 +3,12 @@
 use super::finding::{Edit, Finding, Fix};
 use super::hosts::shell_word;
 use super::node::Node;
-use crate::config::kubelet::{Admission, Kubelet, Threshold};
+use crate::config::kubelet::{Admission, Kubelet};
 use crate::failure::{Diagnose as _, Diagnostic};
 use crate::reference::Reference;
 
 /// Most images that are told one by one.
 const MAX_TOLD: usize = 20;
-
-/// What the kubelet evicts by where nothing else is configured, in hundredths of the disk.
-const DEFAULT_LEAST_FREE: f64 = 15.0;
 
 pub(super) fn findings(node: &Node) -> Vec<Finding> {
     let kubelet = match &node.kubelet {
@@ -131,14 +128,4 @@ fn refused(node: &Node, kubelet: &Kubelet) -> Vec<Finding> {
         }
     }
     found
-}
-
-/// How little of a disk of `capacity` bytes may be free before pods are evicted, and from which part on
-/// images are removed.
-pub(super) fn thresholds(node: &Node, capacity: u64) -> (u64, f64) {
-    let kubelet = node.kubelet.as_ref().ok().and_then(Option::as_ref);
-    let least = kubelet.and_then(|kubelet| kubelet.image_fs_available);
-    let least = least.unwrap_or(Threshold::Percent(DEFAULT_LEAST_FREE)).of(capacity);
-    let collects = kubelet.map_or(85, |kubelet| kubelet.image_gc_high_percent);
-    (least, f64::from(collects) / 100.0)
 }

@@ -6,6 +6,7 @@ use super::finding::{Finding, Fix};
 use super::hosts::shell_word;
 use super::node::Node;
 use crate::config::{HostOptions, RegistryHost, RegistryKey};
+use crate::reference::Reference;
 
 pub(super) async fn findings(node: &Node) -> Vec<Finding> {
     let mut domains = node.domains();
@@ -20,6 +21,7 @@ pub(super) async fn findings(node: &Node) -> Vec<Finding> {
     let logins = node.config.logins();
     let mut found = unused(&logins, &hosts);
     found.extend(mirrors_without(&logins, &hosts));
+    found.extend(pulled_with_secrets(node, &logins, &hosts));
     found
 }
 
@@ -68,6 +70,52 @@ fn mirrors_without(logins: &[Stored], hosts: &BTreeMap<String, Vec<RegistryHost>
                 .then(format!("pullctl login {}", shell_word(mirror)));
             found.push(Finding::note("mirror-without-login", what, why).fixed_by(fix));
         }
+    }
+    found
+}
+
+/// Registries of which the kubelet has pulled an image with a pod's Secret, and for which this node has
+/// no login: that they want one is known without asking them.
+fn pulled_with_secrets(
+    node: &Node,
+    logins: &[Stored],
+    hosts: &BTreeMap<String, Vec<RegistryHost>>,
+) -> Vec<Finding> {
+    let Ok(Some(kubelet)) = &node.kubelet else { return Vec::new() };
+    let records = kubelet.records();
+    let mut pulled: BTreeMap<String, (Reference, String)> = BTreeMap::new();
+    for image in &node.images {
+        let record = image.id.and_then(|id| records.pulled(&id.to_string()).ok().flatten());
+        let Some(record) = record else { continue };
+        for reference in image.names.iter().filter_map(|name| name.name.parse::<Reference>().ok()) {
+            let access = record.access.get(&reference.name());
+            let secret = access.filter(|access| !access.every_pod).and_then(|it| it.holders.first());
+            if let Some(secret) = secret
+                && !node.config.has_provider_for(&reference.name())
+            {
+                let entry = pulled.entry(reference.domain().to_owned());
+                entry.or_insert_with(|| (reference.clone(), secret.clone()));
+            }
+        }
+    }
+    let has_login = |host: &RegistryHost| {
+        let key = RegistryKey::of(&host.authority);
+        logins.iter().any(|(registry, _)| *registry == key)
+    };
+    let mut found = Vec::new();
+    for (domain, (reference, secret)) in pulled {
+        let Some(hosts) = hosts.get(&domain).filter(|hosts| !hosts.iter().any(has_login)) else {
+            continue;
+        };
+        let own = hosts.iter().find(|host| host.ns.is_none()).or(hosts.first());
+        let Some(host) = own.map(|host| &host.authority) else { continue };
+        let what = format!(
+            "the kubelet has pulled {} with {secret} of a pod, and there is no login for {host} here",
+            reference.name()
+        );
+        let why = "what is pulled by hand, or ahead of its pods, is refused there";
+        let fix = Fix::command(format!("pullctl login {}", shell_word(host)));
+        found.push(Finding::note("host-without-login", what, why).fixed_by(fix));
     }
     found
 }

@@ -46,6 +46,7 @@ pub async fn visit(node: &Node, keychain: Arc<Keychain>, policy: &Policy) -> Vec
             ));
         }
         found.extend(judged(&reference, &probe));
+        found.extend(without_login(&reference, &probe, has(node, &reference.to_string())));
     }
     found
 }
@@ -107,6 +108,35 @@ fn judged(reference: &Reference, probe: &Probe) -> Vec<Finding> {
         }
     }
     found
+}
+
+/// Hosts that want a login where there is none, or another one. What a host says of an image that nobody
+/// has is no proof: some ask for a login rather than say so.
+fn without_login(reference: &Reference, probe: &Probe, is_here: bool) -> Vec<Finding> {
+    let wants = |host: &&HostReport| {
+        matches!(host.code, Some("login-required")) || is_here && host.code == Some("access-denied")
+    };
+    let tell = |host: &HostReport| {
+        let (code, problem) = (host.code?, host.problem.as_deref()?);
+        let what = format!("{}, for images of {}: {problem}", host.url, reference.domain());
+        let fix = Fix::text(host.fix.clone().unwrap_or_default());
+        let finding = match is_here {
+            true => {
+                let why = format!(
+                    "{reference} is here, and would not be pulled again from this node but for pods \
+                     with a Secret"
+                );
+                Finding::warning(code, what, why)
+            }
+            false => {
+                let why = "it was asked for an image that nobody has, so that only a login shows whether \
+                           it needs one: pulls from this node go without";
+                Finding::note(code, what, why)
+            }
+        };
+        Some(finding.fixed_by(fix))
+    };
+    probe.hosts.iter().filter(wants).filter_map(tell).collect()
 }
 
 fn is_about_the_image(code: &str) -> bool {

@@ -6,10 +6,12 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use jiff::Timestamp;
+
 use super::finding::{Finding, Fix};
 use super::hosts::shell_word;
 use super::node::Node;
-use crate::containerd::{Client, Resource, SnapshotKind, Unfinished};
+use crate::containerd::{Client, Lease, Resource, SnapshotKind, Unfinished};
 use crate::images::{Leftover, leftovers};
 
 /// After how long without a byte a blob counts as left: no client waits for so long.
@@ -24,7 +26,9 @@ const MAX_COMMANDS: usize = 20;
 pub(super) async fn findings(node: &Node) -> Vec<Finding> {
     let Some(client) = node.client() else { return Vec::new() };
     let mut found = Vec::new();
-    found.extend(ours(client).await);
+    let (ours, expired) = leftovers(client).await.unwrap_or_default().into_iter().partition(is_of_use);
+    found.extend(of_use(ours));
+    found.extend(expired_leases(client, expired).await);
     let held = held(client).await.unwrap_or_default();
     found.extend(blobs(client, &held).await);
     let Some(snapshotter) = node.cri.as_ref().and_then(|cri| cri.snapshotter.clone()) else {
@@ -38,18 +42,56 @@ pub(super) async fn findings(node: &Node) -> Vec<Finding> {
     found
 }
 
-async fn ours(client: &Client) -> Option<Finding> {
-    let held: Vec<Leftover> = leftovers(client).await.ok()?;
+/// Whether a later pull may go on with it: the daemon drops what has expired when it next collects.
+fn is_of_use(left: &Leftover) -> bool {
+    left.expires.is_none_or(|expires| expires > Timestamp::now())
+}
+
+fn of_use(held: Vec<Leftover>) -> Option<Finding> {
     let first = held.first()?;
-    let bytes = held.iter().fold(0_u64, |sum, held| sum.saturating_add(held.size_bytes));
     let what = format!(
-        "pulls of pullctl that ended early hold {bytes} bytes: {} of them, the first of {}",
+        "pulls of pullctl that ended early hold {} bytes: {} of them, the first of {}",
+        sum_of(&held),
         held.len(),
         first.images.first().map_or("images without a name", String::as_str)
     );
     let why = "the next pull of the same image goes on with them; without one they go within a day";
     let fix = Fix::command("pullctl doctor --clean");
     Some(Finding::note("leftovers", what, why).fixed_by(fix))
+}
+
+fn sum_of(held: &[Leftover]) -> u64 {
+    held.iter().fold(0, |sum, held| sum.saturating_add(held.size_bytes))
+}
+
+/// Leases whose time is over and that are still there, ours and others'.
+async fn expired_leases(client: &Client, ours: Vec<Leftover>) -> Option<Finding> {
+    let all = client.leases().list().await.unwrap_or_default();
+    let others: Vec<&Lease> =
+        all.iter().filter(|lease| lease.images().is_none() && lease.has_expired()).collect();
+    let count = ours.len() + others.len();
+    if count == 0 {
+        return None;
+    }
+    let what = match ours.len() {
+        0 => format!("{count} leases of other programs have expired and are still there"),
+        own => format!(
+            "{count} leases have expired and are still there, {own} of them pullctl's, with {} bytes",
+            sum_of(&ours)
+        ),
+    };
+    let why = "containerd drops them, and what they alone hold, when it next removes something: on a \
+               quiet node that may be never";
+    // Either has the daemon collect, and drop all of them.
+    let command = match (ours.first(), others.first()) {
+        (None, Some(other)) => {
+            let id = shell_word(&other.id);
+            format!("ctr -n {} leases delete --sync {id}", client.namespace())
+        }
+        _ => "pullctl doctor --clean".to_owned(),
+    };
+    let fix = Fix::command(command);
+    Some(Finding::note("expired-leases", what, why).fixed_by(fix))
 }
 
 /// Everything that a lease holds.

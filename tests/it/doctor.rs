@@ -408,7 +408,7 @@ fn logins_are_set_beside_the_hosts_that_ask_for_them() {
 }
 
 /// The root of a node with a kubelet, whose configuration is `config`, beside the daemon.
-fn node_with_kubelet(config: &str) -> tempfile::TempDir {
+pub(crate) fn node_with_kubelet(config: &str) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     let kubelet = root.path().join("var/lib/kubelet");
     fs::create_dir_all(kubelet.join("image_manager")).unwrap();
@@ -417,7 +417,7 @@ fn node_with_kubelet(config: &str) -> tempfile::TempDir {
     root
 }
 
-fn examined_with(daemon: &Containerd, root: &Path) -> Value {
+pub(crate) fn examined_with(daemon: &Containerd, root: &Path) -> Value {
     let hosts = no_hosts();
     let outcome = Pullctl::new()
         .on(daemon)

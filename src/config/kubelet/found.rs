@@ -12,7 +12,7 @@ use super::process::{self, Program};
 use super::records::ImageRecords;
 use super::root::below;
 use super::settings::Settings;
-use super::threshold::{self, Threshold};
+use super::threshold::{self, Limits};
 use super::verification::Verification;
 
 /// Its root directory where nothing else is said.
@@ -31,9 +31,9 @@ pub struct Kubelet {
     /// `--root-dir`: below it are its records.
     pub root_directory: PathBuf,
     /// How little the file system of images may have free before pods are evicted.
-    pub image_fs_available: Option<Threshold>,
-    /// The same of the file system of pods.
-    pub node_fs_available: Option<Threshold>,
+    pub image_fs: Limits,
+    /// The same of the file system of pods, on which its root directory is.
+    pub node_fs: Limits,
     /// Which images pods may use without showing a login.
     pub verification: Verification,
     /// `cgroupDriver`, as it is written.
@@ -103,8 +103,8 @@ impl Kubelet {
         Ok(Self {
             pid,
             files: settings.files(),
-            image_fs_available: eviction.image_fs,
-            node_fs_available: eviction.node_fs,
+            image_fs: eviction.image_fs,
+            node_fs: eviction.node_fs,
             verification: Verification::of(flags, settings, records)?,
             cgroup_driver: text("cgroup-driver", "cgroupDriver")?,
             runtime_endpoint: text("container-runtime-endpoint", "containerRuntimeEndpoint")?,

@@ -29,5 +29,5 @@ mod tests;
 pub use flags::RemovedFlag;
 pub use found::Kubelet;
 pub use records::{Access, ImageRecords, PulledRecord};
-pub use threshold::Threshold;
+pub use threshold::{Limits, Threshold};
 pub use verification::{Admission, Verification, VerificationPolicy};

@@ -81,8 +81,8 @@ fn kubeadms_files_count_while_no_kubelet_runs() {
     assert_eq!(kubelet.cgroup_driver.as_deref(), Some("systemd"));
     assert_eq!(kubelet.image_maximum_age, Some(Duration::from_secs(12 * 3600)));
     assert_eq!(kubelet.runtime_endpoint.as_deref(), Some("unix:///y.sock"));
-    assert_eq!(kubelet.image_fs_available, Some(Threshold::Percent(15.0)));
-    assert_eq!(kubelet.node_fs_available, Some(Threshold::Percent(10.0)));
+    assert_eq!(kubelet.image_fs.available, Some(Threshold::Percent(15.0)));
+    assert_eq!(kubelet.node_fs.available, Some(Threshold::Percent(10.0)));
     assert_eq!(kubelet.image_gc_high_percent, 85);
     let [removed] = kubelet.removed_flags.as_slice() else { panic!("{kubelet:?}") };
     assert_eq!((removed.name, removed.since), ("pod-infra-container-image", "1.35"));
@@ -110,8 +110,8 @@ fn the_flags_of_the_kubelet_that_runs_come_before_its_files() {
     let files = ["/etc/kubelet.json", "/etc/kubelet.d/10-a.conf", "/etc/kubelet.d/sub/20.conf"];
     assert_eq!(kubelet.files, files.map(|path| node.path(path)));
     assert_eq!(kubelet.cgroup_driver.as_deref(), Some("b"));
-    assert_eq!(kubelet.image_fs_available, Some(Threshold::Percent(20.0)));
-    assert_eq!(kubelet.node_fs_available, Some(Threshold::Bytes(1 << 30)));
+    assert_eq!(kubelet.image_fs.available, Some(Threshold::Percent(20.0)));
+    assert_eq!(kubelet.node_fs.available, Some(Threshold::Bytes(1 << 30)));
     assert_eq!(kubelet.image_gc_high_percent, 100);
     assert_eq!(kubelet.root_directory, node.path("/data"));
     assert_eq!(kubelet.provider_config, Some(node.path("/etc/p.yaml")));
@@ -128,13 +128,21 @@ fn a_threshold_alone_takes_the_defaults_of_the_others_away_unless_they_are_merge
         ),
     ] {
         let kubelet = Node::with(&[("/var/lib/kubelet/config.yaml", settings)]).kubelet();
-        assert_eq!(kubelet.image_fs_available, Some(Threshold::Percent(5.0)), "{settings}");
-        assert_eq!(kubelet.node_fs_available, node_fs, "{settings}");
+        assert_eq!(kubelet.image_fs.available, Some(Threshold::Percent(5.0)), "{settings}");
+        assert_eq!(kubelet.node_fs.available, node_fs, "{settings}");
     }
+    let inodes = "evictionHard: {imagefs.inodesFree: 7%, nodefs.inodesFree: 10k}\n";
+    let kubelet = Node::with(&[("/var/lib/kubelet/config.yaml", inodes)]).kubelet();
+    assert_eq!(kubelet.image_fs.inodes, Some(Threshold::Percent(7.0)));
+    assert_eq!(kubelet.node_fs.inodes, Some(Threshold::Bytes(10_000)));
+    assert_eq!(kubelet.image_fs.available, None);
+    let kubelet = Node::with(&[("/var/lib/kubelet/config.yaml", "cgroupDriver: systemd\n")]).kubelet();
+    assert_eq!(kubelet.image_fs, Limits::USUAL);
     let flag = "kubelet|--eviction-hard=memory.available<100Mi,imagefs.available<7%";
     let kubelet = Node::with(&[]).running_here(flag).kubelet();
-    assert_eq!(kubelet.image_fs_available, Some(Threshold::Percent(7.0)));
-    assert_eq!(kubelet.node_fs_available, None);
+    assert_eq!(kubelet.image_fs.inodes, None);
+    assert_eq!(kubelet.image_fs.available, Some(Threshold::Percent(7.0)));
+    assert_eq!(kubelet.node_fs.available, None);
 }
 
 #[test]
@@ -162,7 +170,7 @@ fn the_kubelet_inside_of_k3s_is_found_by_k3ss_files() {
         node.kubelet()
     };
     let plain = kubelet(&[]);
-    assert_eq!(plain.image_fs_available, Some(Threshold::Percent(5.0)));
+    assert_eq!(plain.image_fs.available, Some(Threshold::Percent(5.0)));
     assert_eq!(plain.cgroup_driver.as_deref(), Some("systemd"));
     assert!(plain.runtime_endpoint.unwrap().contains("/run/k3s/containerd"));
     let told = kubelet(&[
@@ -172,7 +180,7 @@ fn the_kubelet_inside_of_k3s_is_found_by_k3ss_files() {
         ),
         ("/etc/rancher/k3s/config.yaml.d/1.yaml", "kubelet-arg+: root-dir=/b\ntoken: secret\n"),
     ]);
-    assert_eq!(told.image_fs_available, Some(Threshold::Bytes(1 << 30)));
+    assert_eq!(told.image_fs.available, Some(Threshold::Bytes(1 << 30)));
     assert!(told.root_directory.ends_with("b"), "{told:?}");
 }
 

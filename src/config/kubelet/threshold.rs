@@ -18,6 +18,7 @@ const EXPECTED: &str = "a quantity such as \"10Gi\" or a percentage such as \"15
 /// The kubelet's own, where nothing is said.
 const DEFAULT_IMAGE_FS: Threshold = Threshold::Percent(15.0);
 const DEFAULT_NODE_FS: Threshold = Threshold::Percent(10.0);
+const DEFAULT_INODES: Threshold = Threshold::Percent(5.0);
 
 /// How little may be free.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,8 +29,14 @@ pub enum Threshold {
     Percent(f64),
 }
 
+impl Limits {
+    /// Those of images where no kubelet says anything.
+    pub const USUAL: Self =
+        Self { available: Some(DEFAULT_IMAGE_FS), inodes: Some(DEFAULT_INODES) };
+}
+
 impl Threshold {
-    /// In bytes, for a file system of `capacity` bytes.
+    /// In bytes or inodes, for a file system of `capacity` of them.
     pub fn of(self, capacity: u64) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes,
@@ -52,11 +59,21 @@ impl Threshold {
     }
 }
 
-/// The two that concern images.
+/// How little of one file system may be free before pods are evicted; `None` for what the kubelet does
+/// not look at.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// Its bytes.
+    pub available: Option<Threshold>,
+    /// Its inodes, counted as bytes are.
+    pub inodes: Option<Threshold>,
+}
+
+/// Those of the file systems of images and of pods.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Eviction {
-    pub(super) image_fs: Option<Threshold>,
-    pub(super) node_fs: Option<Threshold>,
+    pub(super) image_fs: Limits,
+    pub(super) node_fs: Limits,
 }
 
 /// What the flag says, else the files, else the kubelet itself.
@@ -78,9 +95,13 @@ pub(super) fn hard(flags: &Flags, settings: &Settings) -> Result<Eviction, Error
                 })
             })
         };
+        let limits = |available, inodes| {
+            let (available, inodes) = (of(available).transpose()?, of(inodes).transpose()?);
+            Ok(Limits { available, inodes })
+        };
         return Ok(Eviction {
-            image_fs: of("imagefs.available").transpose()?,
-            node_fs: of("nodefs.available").transpose()?,
+            image_fs: limits("imagefs.available", "imagefs.inodesFree")?,
+            node_fs: limits("nodefs.available", "nodefs.inodesFree")?,
         });
     }
     let merges = settings.get(MERGES_DEFAULTS).is_some_and(|(_, value)| value == true);
@@ -96,8 +117,14 @@ pub(super) fn hard(flags: &Flags, settings: &Settings) -> Result<Eviction, Error
         }
     };
     Ok(Eviction {
-        image_fs: of("imagefs.available", DEFAULT_IMAGE_FS)?,
-        node_fs: of("nodefs.available", DEFAULT_NODE_FS)?,
+        image_fs: Limits {
+            available: of("imagefs.available", DEFAULT_IMAGE_FS)?,
+            inodes: of("imagefs.inodesFree", DEFAULT_INODES)?,
+        },
+        node_fs: Limits {
+            available: of("nodefs.available", DEFAULT_NODE_FS)?,
+            inodes: of("nodefs.inodesFree", DEFAULT_INODES)?,
+        },
     })
 }
 

@@ -61,6 +61,12 @@ impl Providers {
         &self.warnings
     }
 
+    /// Whether a plugin is asked for the login of `image`, whatever it answers.
+    pub fn is_for(&self, image: &str) -> bool {
+        let mut patterns = self.plugins.iter().flat_map(|provider| &provider.plugin.patterns);
+        patterns.any(|pattern| pattern::matches(pattern, image))
+    }
+
     /// The logins for `image`, `host[:port]/repository`, in the order in which the kubelet tries them: of
     /// the answers of all plugins that are for it, the one with the most specific key first.
     ///
