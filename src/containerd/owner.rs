@@ -67,9 +67,12 @@ mod tests {
         assert!(!Owner::has_ended(&elsewhere), "in another namespace");
         assert!(!Owner::has_ended("nonsense"));
         assert!(Owner::has_ended("another-boot/1/1/1"));
-        for (owner, is_alive) in
-            [(&*alive, true), (&*elsewhere, false), ("nonsense", false), ("another-boot/1/1/1", false)]
-        {
+        for (owner, is_alive) in [
+            (&*alive, true),
+            (&*elsewhere, false),
+            ("nonsense", false),
+            ("another-boot/1/1/1", false),
+        ] {
             assert_eq!(Owner::is_alive(owner), is_alive, "{owner}");
         }
     }

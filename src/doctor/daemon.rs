@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use tokio::net::UnixStream;
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -33,7 +34,7 @@ pub(super) async fn findings(node: &Node) -> Vec<Finding> {
     let mut found = other_daemons(client).await;
     found.extend(node.version.as_deref().and_then(loses_whiteouts));
     found.extend(cri(node));
-    found.extend(failed_snapshotter(node));
+    found.extend(snapshotter(node).await);
     found.extend(runc(node).await);
     found
 }
@@ -116,35 +117,44 @@ fn cri(node: &Node) -> Option<Finding> {
     Some(Finding::error("cri-failed", what, why).fixed_by(fix))
 }
 
-fn failed_snapshotter(node: &Node) -> Option<Finding> {
-    let name = node.cri.as_ref()?.snapshotter.clone()?;
-    let is_it = |plugin: &&Plugin| {
-        plugin.kind.starts_with("io.containerd.snapshotter") && plugin.id == name
+/// The snapshotter of the CRI's images, by what it says, or by the configuration where it did not start
+/// because of it.
+async fn snapshotter(node: &Node) -> Option<Finding> {
+    let told = node.cri.as_ref().and_then(|cri| cri.snapshotter.clone());
+    let configured = || {
+        let settings = node.settings.as_ref()?;
+        let of = |table: &str| settings.find(&[table, "snapshotter"]);
+        of("containerd").or_else(|| of("io.containerd.cri.v1.images"))?.text().map(str::to_owned)
     };
+    let name = told.or_else(configured)?;
     let why = "images are unpacked into it, and containers start from it";
-    match node.plugins.iter().find(is_it) {
-        None => Some(
-            Finding::error(
-                "snapshotter-missing",
-                format!("the CRI's snapshotter {name} is not there"),
-                why,
-            )
-            .fixed_by(Fix::text(
-                "name one of `ctr plugins ls` as `snapshotter`, or start its service",
-            )),
-        ),
-        Some(Plugin { failure: Some(reason), .. }) => Some(
-            Finding::error(
-                "snapshotter-failed",
-                format!("the snapshotter {name} did not start: {reason}"),
-                why,
-            )
-            .fixed_by(
-                Fix::text("see what containerd says about it").then("journalctl -u containerd -b"),
-            ),
-        ),
-        Some(_) => None,
-    }
+    let is_snapshotter = |plugin: &Plugin| plugin.kind.starts_with("io.containerd.snapshotter");
+    let Some(plugin) = node.plugins.iter().find(|it| is_snapshotter(it) && it.id == name) else {
+        let what = format!("the CRI's snapshotter {name} is not there");
+        let works = |it: &&Plugin| is_snapshotter(it) && it.failure.is_none();
+        let others: Vec<&str> =
+            node.plugins.iter().filter(works).map(|plugin| plugin.id.as_str()).collect();
+        let fix = Fix::text(format!(
+            "name one of {} as `snapshotter`, or {name} under [proxy_plugins]",
+            others.join(", ")
+        ));
+        let fix = fix.then(node.restart());
+        return Some(Finding::error("snapshotter-missing", what, why).fixed_by(fix));
+    };
+    // One outside of the daemon is always there, and answers or not.
+    let reason = match &plugin.failure {
+        Some(reason) => format!("did not start: {reason}"),
+        None => {
+            let address = ["proxy_plugins", &name, "address"];
+            let address = node.settings.as_ref()?.find(&address)?.text()?;
+            let error = UnixStream::connect(address).await.err()?;
+            format!("does not answer at {address}: {error}")
+        }
+    };
+    let fix = Fix::text("start its service, or see what containerd says about it")
+        .then("journalctl -u containerd -b");
+    let what = format!("the snapshotter {name} {reason}");
+    Some(Finding::error("snapshotter-failed", what, why).fixed_by(fix))
 }
 
 /// The first line of `runc --version`, on the daemon's own path.
@@ -190,7 +200,8 @@ mod tests {
             ("v2.2.10", false),
             ("1.7.24~ds1", false),
         ] {
-            assert_eq!(loses_whiteouts(version).is_some(), loses, "{version}");
+            let code = loses_whiteouts(version).map(|finding| finding.code);
+            assert_eq!(code, loses.then_some("whiteouts-lost"), "{version}");
         }
     }
 }

@@ -89,7 +89,8 @@ impl Purpose {
             let why =
                 format!("the kubelet evicts pods where less than {least} are ({signal}.available)");
             found.push(Finding::warning("disk-nearly-full", what, why).fixed_by(fix()));
-        } else if let Some(percent) = self.collects.filter(|it| u64::from(*it) <= bytes.used_percent())
+        } else if let Some(percent) =
+            self.collects.filter(|it| u64::from(*it) <= bytes.used_percent())
         {
             let what = format!("{} % of the disk with {shown} are used", bytes.used_percent());
             let why = format!(
@@ -101,8 +102,10 @@ impl Purpose {
         if let Some(inodes) = room.inodes
             && let Some(least) = inodes.below(self.limits.inodes)
         {
-            let what =
-                format!("{} of {} inodes are free on the disk with {shown}", inodes.free, inodes.all);
+            let what = format!(
+                "{} of {} inodes are free on the disk with {shown}",
+                inodes.free, inodes.all
+            );
             let why = format!(
                 "the kubelet evicts pods where less than {least} are ({signal}.inodesFree), whatever \
                  room is left"

@@ -89,7 +89,8 @@ fn pulled_with_secrets(
         let Some(record) = record else { continue };
         for reference in image.names.iter().filter_map(|name| name.name.parse::<Reference>().ok()) {
             let access = record.access.get(&reference.name());
-            let secret = access.filter(|access| !access.every_pod).and_then(|it| it.holders.first());
+            let secret =
+                access.filter(|access| !access.every_pod).and_then(|it| it.holders.first());
             if let Some(secret) = secret
                 && !node.config.has_provider_for(&reference.name())
             {

@@ -26,7 +26,8 @@ const MAX_COMMANDS: usize = 20;
 pub(super) async fn findings(node: &Node) -> Vec<Finding> {
     let Some(client) = node.client() else { return Vec::new() };
     let mut found = Vec::new();
-    let (ours, expired) = leftovers(client).await.unwrap_or_default().into_iter().partition(is_of_use);
+    let (ours, expired) =
+        leftovers(client).await.unwrap_or_default().into_iter().partition(is_of_use);
     found.extend(of_use(ours));
     found.extend(expired_leases(client, expired).await);
     let held = held(client).await.unwrap_or_default();
@@ -111,16 +112,20 @@ async fn blobs(client: &Client, held: &BTreeSet<Resource>) -> Option<Finding> {
         !held.contains(&Resource::new(Resource::INGESTS, &blob.reference)) && is_stale(blob, now)
     };
     let left: Vec<&Unfinished> = unfinished.iter().filter(is_left).collect();
+    told(&left)
+}
+
+fn told(left: &[&Unfinished]) -> Option<Finding> {
     let bytes = left.iter().fold(0_u64, |sum, blob| sum.saturating_add(blob.offset));
-    if left.is_empty() {
-        return None;
-    }
+    let first = &left.first()?.reference;
     let what = format!("{} blobs were never completed, and hold {bytes} bytes", left.len());
     let why = "nobody goes on with them but a pull of the same image by the same client";
-    let names: Vec<String> =
-        left.iter().take(MAX_COMMANDS).map(|blob| shell_word(&blob.reference)).collect();
-    let command = format!("ctr -n {} content rm {}", client.namespace(), names.join(" "));
-    Some(Finding::note("unfinished-blobs", what, why).fixed_by(Fix::command(command)))
+    // No command of ctr's ends one.
+    let fix = format!(
+        "pull the image again, with the client that began it; otherwise containerd drops them a day \
+         after they were begun, when it next removes something. The first is {first}"
+    );
+    Some(Finding::note("unfinished-blobs", what, why).fixed_by(Fix::text(fix)))
 }
 
 fn is_stale(blob: &Unfinished, now: SystemTime) -> bool {
@@ -194,6 +199,8 @@ mod tests {
         ] {
             let blob = Unfinished { reference: "layer-x".to_owned(), offset: 1, updated };
             assert_eq!(is_stale(&blob, now), is_left, "{updated:?}");
+            let finding = told(&[&blob]).map(|finding| finding.code);
+            assert_eq!(finding, Some("unfinished-blobs"));
         }
     }
 }

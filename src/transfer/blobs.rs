@@ -46,7 +46,8 @@ pub(super) struct Blobs {
     slots: Semaphore,
     /// How many there are.
     concurrency: usize,
-    /// What was done for the layers so far.
+    /// What was done for the layers so far. That it was is all there is to know here: what comes of it is
+    /// the sink's, which keeps it by the same digests and chain IDs.
     steps: OnceMap<Step, ()>,
 }
 

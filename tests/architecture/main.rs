@@ -10,9 +10,11 @@
 //! | `circles` | files that need each other |
 //! | `documents` | the files that documents name |
 //! | `release` | version, and the compiler that is wanted |
+//! | `codes` | what `doctor` may find, and what shows it |
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what can't be read fails the test")]
 
 mod circles;
+mod codes;
 mod documents;
 mod house;
 mod module;
@@ -68,6 +70,19 @@ fn rust_files(directory: &Path) -> Vec<PathBuf> {
 #[track_caller]
 fn none(wrong: &[String]) {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// Once a run at most, since the handles of layers are made by one single-flight map.
+#[test]
+fn a_layer_is_handed_to_unpack_in_one_place() {
+    let made = |file: PathBuf| {
+        let text = fs::read_to_string(&file).unwrap();
+        let lines = text.lines().filter(|line| line.trim().starts_with("unpack::Layer {")).count();
+        std::iter::repeat_n(file, lines)
+    };
+    let places: Vec<_> =
+        rust_files(&root().join("src/transfer")).into_iter().flat_map(made).collect();
+    assert_eq!(places, [root().join("src/transfer/sinks/containerd/unpacking.rs")]);
 }
 
 #[test]

@@ -2,11 +2,13 @@
 
 use std::process::Command;
 
+use serde_json::json;
+
 use crate::support::cli::{Outcome, Pullctl};
 use crate::support::containerd::{Containerd, KUBERNETES, Version};
 use crate::support::cri::Cri;
 use crate::support::faulty::FaultyRegistry;
-use crate::support::image::{Blob, Family, Image, Layer, OCI_MANIFEST, Recipe};
+use crate::support::image::{Blob, Family, Image, Layer, OCI_INDEX, OCI_MANIFEST, Recipe};
 use crate::support::receiver::{Received, Receiver, Trick};
 use crate::support::registry::Registry;
 use crate::support::store::Store;
@@ -181,7 +183,7 @@ fn referrer(subject: &Image, content: &str) -> Image {
     let blob = Blob::new("application/vnd.example.sbom", content.as_bytes().to_vec());
     let empty = Blob::new("application/vnd.oci.empty.v1+json", b"{}".to_vec());
     let mut image = Image::small();
-    let manifest = serde_json::json!({
+    let manifest = json!({
         "schemaVersion": 2, "mediaType": OCI_MANIFEST,
         "artifactType": "application/vnd.example.sbom",
         "config": empty.descriptor(), "layers": [blob.descriptor()],
@@ -319,4 +321,73 @@ fn an_archive_is_a_place_in_both_directions_and_both_forms() {
     let name = to.name();
     copy(&[&skopeo, &name]).succeeded();
     assert!(to.blob(&image.config_digest()).is_some());
+}
+
+/// Has `registry` list `referrers` as those of `subject`.
+fn list(registry: &FaultyRegistry, repository: &str, subject: &Image, referrers: &[&Image]) {
+    let entries: Vec<_> = referrers.iter().map(|referrer| referrer.root.descriptor()).collect();
+    let index = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries });
+    let path = format!("/v2/{repository}/referrers/{}", subject.digest());
+    registry.serve(&path, OCI_INDEX, None, index.to_string().into_bytes().into());
+}
+
+/// A registry of one image, which lists what refers to it, and the name of that image.
+fn listing(subject: &Image) -> (FaultyRegistry, String, String) {
+    let registry = FaultyRegistry::start();
+    let repository = unique("team/signed");
+    let from = registry.add(subject, &repository, "v1");
+    let tags = json!({ "name": repository, "tags": ["v1"] }).to_string();
+    let path = format!("/v2/{repository}/tags/list");
+    registry.serve(&path, "application/json", None, tags.into_bytes().into());
+    (registry, repository, from)
+}
+
+#[test]
+fn what_refers_to_each_other_in_a_circle_or_too_far_away_ends() {
+    let subject = image();
+    let (source, repository, from) = listing(&subject);
+    let mut chain = vec![subject];
+    for step in ["one", "two", "three", "four", "five"] {
+        let next = referrer(chain.last().unwrap(), step);
+        source.add(&next, &repository, step);
+        chain.push(next);
+    }
+    for pair in chain.windows(2) {
+        // Back to the image as well, as nobody can sign it.
+        list(&source, &repository, &pair[0], &[&pair[1], &chain[0], &pair[0]]);
+    }
+    let to = Registry::start();
+    let name = format!("{}/{repository}:v2", to.authority());
+    let copied = copy(&["--all-platforms", "--referrers", &from, &name]).succeeded();
+    // The image, and four steps away from it.
+    assert!(copied.stderr.contains("5 of 5 images copied"), "{}", copied.stderr);
+    let asked =
+        |path: &str| source.requests().iter().filter(|request| request.path.contains(path)).count();
+    for (position, image) in chain.iter().enumerate() {
+        let times = asked(&format!("/referrers/{}", image.digest()));
+        assert_eq!(times, usize::from(position < 4), "{position}");
+    }
+    assert_eq!(asked(&chain[5].digest()), 0, "{:?}", source.requests());
+}
+
+#[test]
+fn more_referrers_than_anybody_means_are_refused_before_any_is_copied() {
+    let subject = image();
+    let (source, repository, from) = listing(&subject);
+    let entry = |number: u32| {
+        let digest = pullctl::oci::Digest::of(number.to_string().as_bytes());
+        json!({ "mediaType": OCI_MANIFEST, "digest": digest.to_string(), "size": 9 })
+    };
+    let entries: Vec<_> = (0..2000).map(entry).collect();
+    let index = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries });
+    let path = format!("/v2/{repository}/referrers/{}", subject.digest());
+    source.serve(&path, OCI_INDEX, None, index.to_string().into_bytes().into());
+    let to = Registry::start();
+    let name = format!("{}/{repository}:v2", to.authority());
+    let refused = copy(&["--all-platforms", "--referrers", &from, &name]);
+    assert_ne!(refused.code, Some(0));
+    refused.says("1024").says("copy those that are wanted by their digests");
+    let asked: Vec<String> = source.requests().iter().map(|request| request.path.clone()).collect();
+    let of_referrers = asked.iter().filter(|path| path.contains("/referrers/")).count();
+    assert_eq!(of_referrers, 1, "{asked:?}");
 }

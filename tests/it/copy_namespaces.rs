@@ -3,10 +3,11 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::support::cli::{Outcome, Pullctl};
-use crate::support::containerd::Containerd;
+use crate::support::containerd::{Containerd, Version};
 use crate::support::faulty::FaultyRegistry;
 use crate::support::image::{Family, Image, Layer, Packing, Recipe};
 use crate::support::left::Left;
@@ -99,5 +100,41 @@ each_version! {
             assert!(directory.join("ballast").exists(), "{}", directory.display());
             assert!(!directory.join("seen-there").exists(), "{}", directory.display());
         }
+    }
+}
+
+/// Bytes in use on the file system of `place`, once all is written.
+fn used(place: &Path) -> u64 {
+    assert!(Command::new("sync").arg("-f").arg(place).status().unwrap().success());
+    let disk = rustix::fs::statvfs(place).unwrap();
+    (disk.f_blocks - disk.f_bfree) * disk.f_frsize
+}
+
+/// Where the file system can let two files have the same bytes, none is written a second time. Without
+/// such a file system in the kernel there is nothing to see.
+#[test]
+fn on_a_file_system_with_reflinks_the_bytes_are_shared() {
+    const SIZE: usize = 40 << 20;
+    for kind in ["xfs", "btrfs"] {
+        let Some(daemon) = Containerd::on_file_system(Version::V2_1, kind) else {
+            continue;
+        };
+        let registry = FaultyRegistry::start();
+        let image = Recipe::new(vec![Layer::noise(&unique("large"), SIZE)]).build();
+        let name = registry.add_new(&image);
+        let from = pulled(&daemon, &name);
+        let before = used(&daemon.root());
+        let (_, to) = copied(&daemon, &from, &name);
+        let more = used(&daemon.root()).saturating_sub(before);
+        assert!(more < SIZE as u64 / 4, "{kind}: {more} bytes more");
+        let [ours, theirs] = [&to, &from].map(|store| directories(store, &image));
+        assert_ne!(ours, theirs);
+        let is_large = |path: &PathBuf| fs::metadata(path).unwrap().len() > SIZE as u64 / 2;
+        let files = fs::read_dir(&ours[0]).unwrap().map(|entry| entry.unwrap().path());
+        let large = files.filter(is_large).collect::<Vec<_>>();
+        assert_eq!(large.len(), 1, "{large:?}");
+        let extents = Command::new("/usr/sbin/filefrag").arg("-v").arg(&large[0]).output().unwrap();
+        let extents = String::from_utf8_lossy(&extents.stdout).into_owned();
+        assert!(extents.contains("shared"), "{kind}: {extents}");
     }
 }

@@ -58,7 +58,7 @@ pub(crate) fn no_hosts() -> tempfile::TempDir {
 }
 
 /// The sandbox image that this daemon starts pods from.
-fn sandbox_image(daemon: &Containerd) -> &'static str {
+pub(crate) fn sandbox_image(daemon: &Containerd) -> &'static str {
     match daemon.version() {
         Version::V1_6 => "registry.k8s.io/pause:3.6",
         Version::V1_7 => "registry.k8s.io/pause:3.8",

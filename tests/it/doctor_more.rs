@@ -90,6 +90,41 @@ fn a_verifier_that_can_not_be_run_is_an_error_where_it_is_asked() {
     assert!(broken["what"].as_str().unwrap().contains("stale can't be run"), "{broken}");
 }
 
+#[test]
+fn a_setting_with_which_the_cri_will_not_start_is_told_before_it_does_not() {
+    for version in Version::ALL {
+        let daemon = Containerd::private(version);
+        let hosts = no_hosts();
+        let plugin = version.cri_plugin();
+        let old = fs::read_to_string(daemon.config_file()).unwrap();
+        let mirrors = format!(
+            "[plugins.'{plugin}'.registry]\nconfig_path = '{}'\n\
+             [plugins.'{plugin}'.registry.mirrors.'{NAMED}']\nendpoint = ['http://mirror.example']\n",
+            hosts.path().display()
+        );
+        fs::write(daemon.config_file(), old + &mirrors).unwrap();
+        let document = examined(&daemon, hosts.path(), &[]);
+        assert_eq!(finding(&document, "cri-will-not-start")["severity"], "error", "{version}");
+    }
+}
+
+#[test]
+fn a_login_that_can_not_be_decoded_is_told() {
+    let home = tempfile::tempdir().unwrap();
+    let content = format!("{{\"auths\": {{\"{NAMED}\": {{\"auth\": \"no base64!\"}}}}}}");
+    fs::write(home.path().join("config.json"), content).unwrap();
+    let hosts = no_hosts();
+    let outcome = Pullctl::new()
+        .on(Containerd::shared(Version::V1_7))
+        .args(["doctor", "-o", "json", "--hosts-dir"])
+        .args([hosts.path()])
+        .env("DOCKER_CONFIG", home.path())
+        .run();
+    let document = crate::explain::json_of(&outcome);
+    let unusable = finding(&document, "unusable-login");
+    assert!(unusable["what"].as_str().unwrap().contains(NAMED), "{unusable}");
+}
+
 /// The findings about this host.
 fn about<'a>(document: &'a Value, host: &str) -> Vec<(&'a str, &'a str)> {
     let findings = document["findings"].as_array().unwrap();

@@ -38,11 +38,11 @@ impl Pullctl {
     }
 }
 
-fn host(document: &Value, index: usize) -> &Value {
+pub(crate) fn host(document: &Value, index: usize) -> &Value {
     &document["probe"]["hosts"][index]
 }
 
-fn step<'a>(host: &'a Value, name: &str) -> &'a Value {
+pub(crate) fn step<'a>(host: &'a Value, name: &str) -> &'a Value {
     let steps = host["steps"].as_array().unwrap();
     steps.iter().find(|step| step["step"] == name).unwrap_or_else(|| panic!("no {name}: {host}"))
 }

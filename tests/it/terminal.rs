@@ -4,6 +4,7 @@ use pullctl::output::units;
 
 use crate::support::cli::Pullctl;
 use crate::support::containerd::Containerd;
+use crate::support::damage::edit_blob;
 use crate::support::faulty::{Fault, FaultyRegistry, Gate, Login};
 use crate::support::image::{Blob, Image, Layer, Recipe};
 use crate::support::terminal::{Model, Terminal};
@@ -179,6 +180,27 @@ each_version! {
         });
         gate.open();
         terminal.wait().ended_with(0).tidy();
+    }
+
+    fn a_repair_shows_what_it_fetches_and_leaves_nothing_of_it_behind(daemon) {
+        let image = Recipe::new(vec![Layer::noise(&unique("layer"), SIZE)]).build();
+        let registry = FaultyRegistry::start();
+        let (reference, namespace) = (registry.add_new(&image), unique("bars"));
+        Pullctl::pull(daemon, &reference).args(["-n", &namespace]).run().succeeded();
+        let [layer] = image.layers() else { panic!("one layer") };
+        let digest = layer.digest.to_string();
+        edit_blob(daemon, &digest, |bytes| bytes.truncate(100));
+        let gate = Gate::new();
+        registry.always(&digest, Fault::Stall(ARRIVED, gate.clone()));
+        let check = ["-n", &namespace, "check", "--plain-http", "--repair", &reference];
+        let terminal = Terminal::start(Pullctl::new().on(daemon).args(check));
+        terminal.wait_until("the bar of the blob", |lines| {
+            count(lines, &format!("{} downloading ", name(layer))) == 1
+        });
+        gate.open();
+        let left = terminal.wait().ended_with(0).tidy();
+        assert_eq!(count(&left.lines, "downloading"), 0, "{left:#?}");
+        Pullctl::new().on(daemon).args(["-n", &namespace, "check", &reference]).run().succeeded();
     }
 
     fn a_narrow_terminal_has_a_line_a_blob_too(daemon) {

@@ -136,7 +136,8 @@ fn a_threshold_alone_takes_the_defaults_of_the_others_away_unless_they_are_merge
     assert_eq!(kubelet.image_fs.inodes, Some(Threshold::Percent(7.0)));
     assert_eq!(kubelet.node_fs.inodes, Some(Threshold::Bytes(10_000)));
     assert_eq!(kubelet.image_fs.available, None);
-    let kubelet = Node::with(&[("/var/lib/kubelet/config.yaml", "cgroupDriver: systemd\n")]).kubelet();
+    let kubelet =
+        Node::with(&[("/var/lib/kubelet/config.yaml", "cgroupDriver: systemd\n")]).kubelet();
     assert_eq!(kubelet.image_fs, Limits::USUAL);
     let flag = "kubelet|--eviction-hard=memory.available<100Mi,imagefs.available<7%";
     let kubelet = Node::with(&[]).running_here(flag).kubelet();

@@ -67,7 +67,7 @@ pub(super) async fn look_up(
     (step, found)
 }
 
-fn not_found(error: &std::io::Error) -> Fault {
+pub(super) fn not_found(error: &std::io::Error) -> Fault {
     let text = error.to_string();
     let reason = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
     Fault::NameNotFound { reason: reason.to_owned(), temporary: reason.contains("emporary") }

@@ -1,11 +1,11 @@
 //! TLS with a host, and what it showed: its chain as names and dates, whoever signed it.
 
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use base64::Engine as _;
 use jiff::{SignedDuration, Timestamp};
+use rustls::{ClientConnection, StreamOwned};
 use rustls_pki_types::ServerName;
 use serde_json::json;
 use tokio::time::Instant;
@@ -13,18 +13,19 @@ use url::Url;
 
 use super::connect::Place;
 use super::report::{Step, StepKind};
+use super::tunnel;
 use crate::config::RegistryHost;
 use crate::failure::Notice;
+use crate::registry::error::SetupError;
 use crate::registry::fault::{Fault, TlsFault};
+use crate::registry::http::authority::authority;
+use crate::registry::http::proxy::blamed;
 use crate::registry::http::tls::facts::CertificateFacts;
-use crate::registry::http::tls::recorded::{Handshake, shake_hands};
+use crate::registry::http::tls::recorded::{Handshake, client_of, shake_hands};
 use crate::registry::place::SettingsPlace;
 
 /// From when on the end of a certificate is worth a word.
 const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
-
-/// Longest answer of a proxy to CONNECT, in bytes (8 KiB).
-const MAX_CONNECT_ANSWER: usize = 8 * 1024;
 
 /// What is shaken hands with.
 pub(super) struct Peer {
@@ -32,7 +33,7 @@ pub(super) struct Peer {
     pub(super) place: Place,
     /// Where to connect: the host's address or its proxy's.
     pub(super) address: SocketAddr,
-    /// The proxy on the way, which speaks HTTP; its URL may hold a login for it.
+    /// The proxy on the way; its URL may hold a login for it.
     pub(super) proxy: Option<Url>,
     pub(super) patience: Duration,
 }
@@ -149,53 +150,49 @@ fn fault_of(error: &io::Error) -> Fault {
 }
 
 fn shake(peer: &Peer) -> Result<Handshake, Fault> {
-    let Peer { settings, place, address, proxy, patience } = peer;
+    let Peer { settings, address, proxy, patience, .. } = peer;
     let unreachable = |error: io::Error| Fault::Connect(error.to_string());
     let mut stream = TcpStream::connect_timeout(address, *patience).map_err(unreachable)?;
     stream.set_read_timeout(Some(*patience)).map_err(unreachable)?;
     stream.set_write_timeout(Some(*patience)).map_err(unreachable)?;
-    if let Some(proxy) = proxy {
-        tunnel(&mut stream, place, proxy)?;
+    match proxy {
+        Some(proxy) if proxy.scheme() == "https" => {
+            // What is wrong here is the proxy's, and none of the host's.
+            let of_proxy = |fault| blamed(authority(proxy), &settings.authority, fault);
+            let mut stream = secured(settings, proxy, stream).map_err(of_proxy)?;
+            through(peer, &mut stream)
+        }
+        _ => through(peer, &mut stream),
     }
-    let name = ServerName::try_from(place.name.clone())
-        .map_err(|_| Fault::Connect(format!("{} is no name for TLS", place.name)))?;
-    shake_hands(settings, name, &mut stream).map_err(|error| Fault::Connect(error.to_string()))
 }
 
-/// Has `proxy` connect to `place`.
-fn tunnel(stream: &mut TcpStream, place: &Place, proxy: &Url) -> Result<(), Fault> {
-    let broken = |error: io::Error| Fault::Broken(error.to_string());
-    let host =
-        if place.name.contains(':') { format!("[{}]", place.name) } else { place.name.clone() };
-    let target = format!("{host}:{}", place.port);
-    let mut request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
-    if !proxy.username().is_empty() {
-        let decoded = |text: &str| {
-            let joined = format!("x={}", text.replace('+', "%2B"));
-            let pair = url::form_urlencoded::parse(joined.as_bytes()).next();
-            pair.map(|(_, value)| value.into_owned()).unwrap_or_default()
-        };
-        let login =
-            format!("{}:{}", decoded(proxy.username()), decoded(proxy.password().unwrap_or("")));
-        let login = base64::engine::general_purpose::STANDARD.encode(login);
-        request.push_str(&format!("Proxy-Authorization: Basic {login}\r\n"));
+/// TLS with a proxy, before it is asked for anything: by the same authorities as with the host, as a
+/// pull does.
+fn secured(
+    settings: &RegistryHost,
+    proxy: &Url,
+    mut stream: TcpStream,
+) -> Result<StreamOwned<ClientConnection, TcpStream>, Fault> {
+    let name = proxy.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let unusable = |error: SetupError| Fault::Connect(error.to_string());
+    let mut connection = client_of(settings, server_name(name)?).map_err(unusable)?;
+    while connection.is_handshaking() {
+        connection.complete_io(&mut stream).map_err(|error| fault_of(&error))?;
     }
-    request.push_str("\r\n");
-    stream.write_all(request.as_bytes()).map_err(broken)?;
-    let mut answer = Vec::new();
-    let mut byte = [0];
-    // Byte by byte: what follows the head belongs to the handshake.
-    while !answer.ends_with(b"\r\n\r\n") {
-        if answer.len() >= MAX_CONNECT_ANSWER || stream.read(&mut byte).map_err(broken)? == 0 {
-            return Err(Fault::Connect("the proxy gives no answer to CONNECT".to_owned()));
-        }
-        answer.extend_from_slice(&byte);
+    Ok(StreamOwned::new(connection, stream))
+}
+
+/// The handshake with the host, over `stream`, which leads to it or to the proxy before it.
+fn through(peer: &Peer, stream: &mut (impl io::Read + io::Write)) -> Result<Handshake, Fault> {
+    let Peer { settings, place, proxy, .. } = peer;
+    if let Some(proxy) = proxy {
+        tunnel::open(stream, place, proxy)?;
     }
-    let head = String::from_utf8_lossy(&answer);
-    let status = head.split_whitespace().nth(1).unwrap_or_default();
-    if status.starts_with('2') {
-        return Ok(());
-    }
-    let line: String = head.lines().next().unwrap_or_default().chars().take(100).collect();
-    Err(Fault::Connect(format!("it does not connect to {target}: {line}")))
+    shake_hands(settings, server_name(&place.name)?, stream)
+        .map_err(|error| Fault::Connect(error.to_string()))
+}
+
+fn server_name(name: &str) -> Result<ServerName<'static>, Fault> {
+    ServerName::try_from(name.to_owned())
+        .map_err(|_| Fault::Connect(format!("{name} is no name for TLS")))
 }

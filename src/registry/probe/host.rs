@@ -149,8 +149,7 @@ async fn connection(host: &Host, url: &Url, notes: &mut Notes) -> Result<(), Fau
     let (step, connected) = connect::connect(&addresses, patience).await;
     notes.steps.push(step);
     let address = connected.map_err(blamed)?;
-    let tunnels = proxy.as_ref().is_none_or(|proxy| proxy.scheme() == "http");
-    if url.scheme() != "https" || !tunnels {
+    if url.scheme() != "https" {
         return Ok(());
     }
     let settings = endpoint.settings().clone();
@@ -160,7 +159,7 @@ async fn connection(host: &Host, url: &Url, notes: &mut Notes) -> Result<(), Fau
     notes.remarks.extend(shown.remarks);
     shown.outcome.map_err(|fault| match fault {
         // A handshake is with the host, whoever carries it.
-        fault @ Fault::Tls(_) => fault,
+        fault @ (Fault::Tls(_) | Fault::Proxy { .. }) => fault,
         fault => blamed(fault),
     })
 }

@@ -8,6 +8,7 @@
 //! | `proxy` | by which proxy, and why |
 //! | `connect` | names, addresses, connections |
 //! | `handshake` | TLS, and what the host showed |
+//! | `tunnel` | the way through a proxy: CONNECT, SOCKS |
 //! | `asker` | requests as a pull makes them, with what their answers' heads say |
 //! | `login` | what the host asks for, whose login it gets, what the token is good for |
 //! | `content` | the manifest, that of the platform, one byte of the largest layer |
@@ -23,6 +24,7 @@ mod host;
 mod login;
 mod proxy;
 mod report;
+mod tunnel;
 mod verdict;
 
 pub use content::Chooser;

@@ -8,6 +8,7 @@ use super::{host, request, transfer};
 use crate::failure::Failure;
 use crate::oci::Digest;
 use crate::progress::{BlobState, Event};
+use crate::sync::lock;
 
 fn digest(content: &str) -> Digest {
     Digest::of(content.as_bytes())
@@ -83,6 +84,26 @@ async fn a_blob_of_two_images_is_fetched_once_and_staged_in_each_place() {
         let count = acts.iter().filter(|found| *found == act).count();
         assert_eq!(count, if matches!(act, Act::Open(..)) { 1 } else { 2 }, "{act:?}: {acts:?}");
     }
+}
+
+#[tokio::test]
+async fn a_layer_crosses_each_border_once_on_its_way_to_its_place() {
+    let contents = ["a long first layer", "second", "third"];
+    let source = Arc::new(MemorySource::new(&image(&contents)));
+    let sink = Arc::new(MemorySink::default());
+    let ran = transfer(&[request(&source, "app", host())], &sink).await;
+    assert_eq!(ran.failures, []);
+    for content in contents {
+        let layer = digest(content);
+        assert_eq!(source.opened(&layer), 1, "{content}");
+        let expected = [Act::Open(layer, 0), Act::Stage(layer), Act::Settle(layer)];
+        assert_eq!(acts_on(&sink, content), expected, "{content}");
+    }
+    // The manifest and the configuration, out of which the layers are known.
+    let mut documents = lock(&source.documents).clone();
+    documents.sort_unstable();
+    documents.dedup();
+    assert_eq!(documents.len(), lock(&source.documents).len());
 }
 
 #[tokio::test]

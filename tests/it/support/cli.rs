@@ -69,6 +69,22 @@ impl Pullctl {
         Self::after("mount --bind \"$1\" \"$2\" && shift 2", &[source, directory])
     }
 
+    /// `pullctl` on a machine where this socket is k0s's as well.
+    pub(crate) fn beside_k0s(socket: &Path) -> Self {
+        let script = "mount -t tmpfs none /run && mkdir /run/k0s && \
+            ln -s \"$1\" /run/k0s/containerd.sock && shift";
+        Self::after(script, &[socket])
+    }
+
+    /// `pullctl` on a machine whose network is itself alone, and where nothing answers at `silent`.
+    pub(crate) fn alone_with(silent: &str) -> Self {
+        let mut command = Command::new("unshare");
+        let script =
+            "ip link set lo up && ip route add \"$1\" dev lo && shift && exec \"$0\" \"$@\"";
+        command.args(["-n", "sh", "-c", script, env!("CARGO_BIN_EXE_pullctl"), silent]);
+        Self::of(command)
+    }
+
     /// `pullctl` on a machine whose `/etc/resolv.conf` and `/etc/hosts` are these files.
     pub(crate) fn with_name_service(resolv: &Path, hosts: &Path) -> Self {
         let script =

@@ -135,11 +135,42 @@ impl Containerd {
         })
     }
 
+    /// A private daemon whose `root` is a file system of this kind of its own, of 400 MB; `None` where
+    /// the kernel has none such, or no loop devices.
+    pub(crate) fn on_file_system(version: Version, kind: &str) -> Option<Self> {
+        let image = tempfile::NamedTempFile::new().expect("a temporary file can be made");
+        image.as_file().set_len(400 << 20).expect("it can be sparse");
+        let mut make = Command::new(format!("/usr/sbin/mkfs.{kind}"));
+        let made = make.arg("-f").arg(image.path()).output().expect("mkfs runs");
+        assert!(made.status.success(), "{made:?}");
+        let mount = |place: &Path| {
+            let options = ["-t", kind, "-o", "loop"];
+            let mut mount = Command::new("mount");
+            mount.args(options).arg(image.path()).arg(place).status().expect("mount runs").success()
+        };
+        let trial = tempfile::tempdir().expect("a temporary folder can be made");
+        if !mount(trial.path()) {
+            return None;
+        }
+        let undone = Command::new("umount").arg(trial.path()).status().expect("umount runs");
+        assert!(undone.success());
+        Some(Self::start(version, true, |directory| {
+            let root = directory.join("root");
+            std::fs::create_dir(&root).expect("the root folder can be made");
+            assert!(mount(&root), "what could be mounted once can be again");
+        }))
+    }
+
     /// A private daemon with `more` at the end of its configuration.
     pub(crate) fn configured(version: Version, more: &str) -> Self {
         Self::start(version, true, |directory| {
             Self::edit_config(directory, |config| config + more);
         })
+    }
+
+    /// A private daemon on whose path there is nothing but its own programs: no runc.
+    pub(crate) fn without_runc(version: Version) -> Self {
+        Self::start_with(version, false, &version.bin().display().to_string(), |_| {})
     }
 
     /// The same, of which the CRI plugin will not start.
@@ -186,13 +217,23 @@ impl Containerd {
     }
 
     fn start(version: Version, has_cri: bool, prepare: impl FnOnce(&Path)) -> Self {
+        // The shims are looked up beside the daemon.
+        let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", version.bin().display());
+        Self::start_with(version, has_cri, &path, prepare)
+    }
+
+    fn start_with(
+        version: Version,
+        has_cri: bool,
+        path: &str,
+        prepare: impl FnOnce(&Path),
+    ) -> Self {
         let directory = fresh_directory(&format!("containerd-{version}"));
         let config = Self::config_in(&directory);
         std::fs::write(&config, version.config(&directory)).expect("the config can be written");
         prepare(&directory);
         let program = version.program("containerd");
-        // The shims are looked up beside the daemon.
-        let path = format!("PATH={}:/usr/sbin:/usr/bin:/sbin:/bin", version.bin().display());
+        let path = format!("PATH={path}");
         let daemon = Supervised::start(
             directory,
             &["env", &path, text(&program), "--config", text(&config), "--log-level", "info"],

@@ -24,6 +24,7 @@ pub(crate) mod store;
 pub(crate) mod supervisor;
 pub(crate) mod terminal;
 pub(crate) mod tree;
+pub(crate) mod tunnels;
 pub(crate) mod walk;
 
 pub(crate) mod certificates;

@@ -61,6 +61,20 @@ pub(crate) fn shake_hands(
     Ok(Handshake { version, protocol, chain, outcome })
 }
 
+/// A connection to `name`, a proxy on the way to `host`, by the settings of `host`: not yet used, and
+/// with nothing noted.
+///
+/// # Errors
+/// [`SetupError`] when those settings can't be used.
+pub(crate) fn client_of(
+    host: &RegistryHost,
+    name: ServerName<'static>,
+) -> Result<ClientConnection, SetupError> {
+    let config = watched_config(host, |inner| inner)?;
+    ClientConnection::new(Arc::new(config), name)
+        .map_err(|error| SetupError(format!("TLS can't be set up: {error}")))
+}
+
 /// Notes what it is shown, and leaves the decision to `inner`.
 #[derive(Debug)]
 struct Recorder {
