@@ -63,13 +63,17 @@ impl Files {
                     }
                 }
             }
-            _ => {
-                let layout = files.layout();
-                let from = references.first().map_or("", String::as_str);
-                run(&["copy", from, &layout], &[])?;
-            }
+            _ => files.fill_layout(references.first().map_or("", String::as_str))?,
         }
         Ok(Some(files))
+    }
+
+    /// Has skopeo make its layout of the image `from` the registry. It finds no image of docker's types
+    /// in one by its tag, so it is to translate them.
+    fn fill_layout(&self, from: &str) -> Result<(), String> {
+        let from = format!("docker://{from}");
+        let copy = ["skopeo", "copy", "--src-tls-verify=false", &from, &self.layout()];
+        process::run(&copy.map(str::to_owned), self.folder.path()).map(drop)
     }
 
     /// The archive of all images; one that is piped is packed by zstd as a whole.
