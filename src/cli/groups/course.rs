@@ -31,9 +31,7 @@ impl CourseArgs {
     pub(in crate::cli) fn manner(&self, concurrency: usize, check_room: bool) -> Manner {
         Manner { concurrency, policy: self.policy.into(), fail_fast: self.fail_fast, check_room }
     }
-}
 
-impl CourseArgs {
     /// The first of these flags that was given which are about what a namespace has.
     pub(in crate::cli) fn of_namespaces(&self) -> Option<&'static str> {
         let given = [("--policy", self.policy != PullPolicy::Always), ("--dry-run", self.dry_run)];
