@@ -221,7 +221,7 @@ fn merge_sources(known: &str, more: &str) -> String {
 }
 
 /// `host[:port]` without the port and an IPv6 address's brackets.
-fn host_name(domain: &str) -> &str {
+pub fn host_name(domain: &str) -> &str {
     without_brackets(split_port(domain).0)
 }
 

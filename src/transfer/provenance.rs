@@ -1,6 +1,7 @@
 //! Where an image can be had again: what registries have of it, whatever it is called where it goes.
 
-use crate::reference::{Reference, split_port, without_brackets};
+use crate::containerd::labels;
+use crate::reference::Reference;
 
 /// Where all of an image can be had again, as far as that is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,7 +45,7 @@ impl Provenance {
 impl Origin {
     /// The repository of `reference`.
     pub fn of(reference: &Reference) -> Self {
-        let host = without_brackets(split_port(reference.domain()).0).to_owned();
+        let host = labels::host_name(reference.domain()).to_owned();
         Self { host, repository: reference.path().to_owned() }
     }
 }
