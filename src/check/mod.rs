@@ -5,7 +5,8 @@
 //! | `anatomy` | what an image consists of, read from any source |
 //! | `holdings` | what a namespace holds of an image beside its content: names, snapshots, leases, containers |
 //! | `contrast` | what is different between two images |
-//! | `checkup` | what is looked at for each image of a namespace, in which order |
+//! | `checkup` | what the images of a namespace have in common, and what was seen of them |
+//! | `examination` | what is looked at for each of them, in which order |
 //! | `walk`, `shallow`, `deep` | documents, as far as they lead; what is seen without reading blobs; what is read |
 //! | `finding` | what is wrong, and what would mend it |
 //! | `mend`, `error` | mending that, and why it did not work |
@@ -17,6 +18,7 @@ mod checkup;
 mod contrast;
 mod deep;
 mod error;
+mod examination;
 mod finding;
 mod holdings;
 mod mend;

@@ -8,7 +8,7 @@ use tonic::Code;
 use tracing::debug;
 
 use super::client::Release;
-use super::introspection::SNAPSHOTTER_PLUGIN;
+use super::introspection::{Introspection, SNAPSHOTTER_PLUGIN};
 use super::{Client, Error, Plugin};
 use crate::failure::Notice;
 
@@ -113,7 +113,7 @@ impl Cri {
         let answer = self.client.call("tell where its CRI plugin keeps images", call).await?;
         let [filesystem] = answer.image_filesystems.as_slice() else { return Ok(None) };
         let Some(place) = &filesystem.fs_id else { return Ok(None) };
-        let introspection = self.client.introspection();
+        let introspection = Introspection::new(self.client.clone());
         Ok(snapshotter_at(&place.mountpoint, &introspection.snapshotters().await?))
     }
 }

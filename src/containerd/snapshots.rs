@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
 use super::client::{Release, Service};
+use super::introspection::Introspection;
 use super::{Client, Error, Labels, labels};
 use crate::oci::LayerIdentity;
 
@@ -197,7 +198,7 @@ impl Snapshots {
     /// # Errors
     /// When the daemon refuses.
     pub async fn can_rebase(&self) -> Result<bool, Error> {
-        let introspection = self.client.introspection();
+        let introspection = Introspection::new(self.client.clone());
         let mut plugins = introspection.snapshotters().await?.into_iter();
         let plugin = plugins.find(|plugin| plugin.id == self.snapshotter);
         Ok(plugin.is_some_and(|plugin| plugin.capabilities.iter().any(|one| one == REBASE)))

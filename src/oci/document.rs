@@ -17,16 +17,6 @@ use super::{Descriptor, DigestError, Index, Manifest, ManifestError, MediaKind, 
 /// distribution specification asks registries to allow); a larger one is refused unread.
 pub const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Types that servers give to whatever they do not know, so that they say nothing.
-const GENERIC_TYPES: [&str; 6] = [
-    "",
-    "application/json",
-    "application/octet-stream",
-    "binary/octet-stream",
-    "text/json",
-    "text/plain",
-];
-
 /// A manifest or an index, told apart.
 #[derive(Debug, Clone)]
 pub enum ManifestKind {
@@ -89,11 +79,6 @@ impl MediaType {
     /// [`ManifestError`] when the document is none, or not of the kind that `given` says.
     pub fn of_document(given: &Self, bytes: &[u8]) -> Result<Self, ManifestError> {
         ManifestKind::parse(given, bytes).map(|document| document.media_type().clone())
-    }
-
-    /// Whether servers give this type to whatever they do not know.
-    pub fn is_generic(&self) -> bool {
-        GENERIC_TYPES.contains(&self.as_str())
     }
 }
 

@@ -49,6 +49,16 @@ const DOCKER_PREFIX: &str = "application/vnd.docker.";
 const DOCKER_FOREIGN_LAYER: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar";
 const OCI_NONDISTRIBUTABLE: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar";
 
+/// Types that servers give to whatever they do not know, so that they say nothing.
+const GENERIC_TYPES: [&str; 6] = [
+    "",
+    "application/json",
+    "application/octet-stream",
+    "binary/octet-stream",
+    "text/json",
+    "text/plain",
+];
+
 impl MediaType {
     /// Takes any string; an unknown one is [`MediaKind::Other`].
     pub fn new(text: impl Into<String>) -> Self {
@@ -78,6 +88,11 @@ impl MediaType {
     /// Whether it is one of docker's own types rather than OCI's.
     pub fn is_docker(&self) -> bool {
         self.0.starts_with(DOCKER_PREFIX)
+    }
+
+    /// Whether servers give this type to whatever they do not know.
+    pub fn is_generic(&self) -> bool {
+        GENERIC_TYPES.contains(&self.as_str())
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `run` | the order of things for each image of a run: resolve, plan, blobs, names |
+//! | `run` | the images of a run, side by side or in sequence, and the order of things for each: plan, blobs, names |
+//! | `recipe`, `outline` | the steps for one image, however its turn comes; what is known of it then |
 //! | `manner` | when an image is brought, and what a failure ends |
 //! | `held` | what a sink has of an image, and what is missing of it |
 //! | `present` | images that the sink has already, found out without asking their sources |
@@ -28,11 +29,13 @@ mod forecast;
 mod held;
 mod manner;
 mod once;
+mod outline;
 mod plan;
 mod planner;
 mod present;
 mod preview;
 mod provenance;
+mod recipe;
 mod request;
 mod room;
 mod run;

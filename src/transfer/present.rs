@@ -11,10 +11,11 @@ use super::documents::Documents;
 use super::error::Error;
 use super::held::Lack;
 use super::manner::Policy;
+use super::outline::Outline;
 use super::planner;
 use super::provenance::Provenance;
+use super::recipe::Recipe;
 use super::request::Request;
-use super::run::{Outline, Run};
 use super::source::{BlobStream, DocumentKind, Resolved, Source};
 use crate::oci::Descriptor;
 use crate::progress::{self, Event, TransferReport};
@@ -30,7 +31,7 @@ pub(super) enum Presence {
     Lacking(Vec<Lack>),
 }
 
-impl Run {
+impl Recipe {
     /// Sees to it that an image which is all there has its names; `None` where it is to be brought.
     pub(super) async fn present(
         &self,

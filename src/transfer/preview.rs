@@ -7,9 +7,10 @@ use futures_util::{StreamExt as _, stream};
 use super::error::Error;
 use super::forecast::{Forecast, Need};
 use super::manner::{Manner, Policy};
+use super::outline::Outline;
 use super::present::Presence;
+use super::recipe::{IMAGES_AT_ONCE, Recipe};
 use super::request::Request;
-use super::run::{IMAGES_AT_ONCE, Outline, Run};
 use super::sink::Sink;
 use crate::failure::{Diagnose as _, Diagnostic, Failure};
 use crate::oci::Digest;
@@ -58,14 +59,14 @@ pub async fn preview(
     manner: Manner,
     progress: Arc<dyn progress::Sink>,
 ) -> Result<Preview, Error> {
-    let run = Run::new(sink, manner, progress);
-    let looked = stream::iter(requests).map(|request| run.preview_one(request));
+    let recipe = Recipe::new(sink, manner, progress);
+    let looked = stream::iter(requests).map(|request| recipe.preview_one(request));
     let looked: Vec<Result<Outline, (String, Failure)>> =
         looked.buffered(IMAGES_AT_ONCE).collect().await;
     let plans: Vec<_> = looked.iter().flatten().map(|outline| &outline.plan).collect();
-    let forecast = run.sink.forecast(&plans).await?;
+    let forecast = recipe.sink.forecast(&plans).await?;
     let no_room = match manner.check_room {
-        true => run.check_room(&plans).await.err(),
+        true => recipe.check_room(&plans).await.err(),
         false => None,
     };
     let mut needs = forecast.iter().flat_map(|forecast| &forecast.needs);
@@ -89,7 +90,7 @@ pub async fn preview(
     Ok(Preview { images: images.collect(), forecast, no_room })
 }
 
-impl Run {
+impl Recipe {
     async fn preview_one(&self, request: &Request) -> Result<Outline, (String, Failure)> {
         let image = request.names.reference.to_string();
         self.foresee(request, image.clone()).await.map_err(|error| {

@@ -2,9 +2,9 @@
 
 use super::error::Error;
 use super::plan::Plan;
-use super::run::Run;
+use super::recipe::Recipe;
 
-impl Run {
+impl Recipe {
     /// Sees to it that the images have room, all of them together.
     ///
     /// # Errors

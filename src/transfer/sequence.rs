@@ -7,13 +7,14 @@ use futures_util::{StreamExt as _, stream};
 
 use super::blobs::Tally;
 use super::error::Error;
+use super::outline::Outline;
+use super::recipe::{IMAGES_AT_ONCE, Recipe};
 use super::request::Request;
-use super::run::{IMAGES_AT_ONCE, Outline, Run};
 use super::sink::{Announced, Outcome};
 use crate::failure::{Diagnose as _, Diagnostic, Failure};
 use crate::progress::{Event, TransferReport};
 
-impl Run {
+impl Recipe {
     /// Brings all images into the sink, or none. Of those that fail, it is told why; the others are
     /// not there either, and nothing is told of them.
     pub(super) async fn in_sequence(&self, requests: &[Request]) -> Vec<Outcome> {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::module::{Module, Tests};
+use crate::table;
 
 /// A module's path within the crate; the crate's root has none.
 pub(crate) type Name = Vec<String>;
@@ -17,6 +18,26 @@ pub(crate) struct Placed {
     pub(crate) file: PathBuf,
     pub(crate) said: Module,
 }
+
+/// Methods of one of our files whose names are called here on types of the libraries as well, where that
+/// would be taken for a circle.
+const FOREIGN: [&str; 15] = [
+    "all",
+    "contains",
+    "count",
+    "get",
+    "host",
+    "is_empty",
+    "position",
+    "push",
+    "remove",
+    "request",
+    "resolve",
+    "scheme",
+    "status",
+    "verify",
+    "write_all",
+];
 
 /// What a path leads to. A name may stand for a module and for an item at once.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -139,10 +160,11 @@ impl House {
         meaning
     }
 
-    /// Which file needs which, by the items that its code names, and by the traits that it imports
-    /// for their methods. To hand an item on (`pub use`) is not to need it.
+    /// Which file needs which, by the items that its code names, by the traits that it imports for
+    /// their methods, and by the methods that it calls on what it never names. To hand an item on
+    /// (`pub use`) is not to need it.
     pub(crate) fn needs(&self) -> BTreeSet<Need> {
-        let mut needs = BTreeSet::new();
+        let mut needs = self.calls();
         for (name, placed) in &self.modules {
             let mentions = placed.said.mentions.iter().map(|m| (&m.path, m.line, false));
             let imports = placed.said.imports.iter().filter(|import| !import.exported);
@@ -157,6 +179,33 @@ impl House {
                 }
                 let (from, to) = (placed.file.clone(), owner.file.clone());
                 needs.insert(Need { from, to, item, line });
+            }
+        }
+        needs
+    }
+
+    /// Which file calls methods of which other one, whose types it may never name. A method's name tells
+    /// where it is defined when one file alone has it, of those that the caller may know, and no type
+    /// of the libraries that is used here.
+    fn calls(&self) -> BTreeSet<Need> {
+        let mut owners: BTreeMap<&str, BTreeSet<(&Name, &PathBuf)>> = BTreeMap::new();
+        for (name, placed) in &self.modules {
+            for method in placed.said.functions.iter().filter(|function| function.is_method) {
+                owners.entry(&method.name).or_default().insert((name, &placed.file));
+            }
+        }
+        let mut needs = BTreeSet::new();
+        for (name, Placed { file, said }) in &self.modules {
+            for call in said.calls.iter().filter(|call| !FOREIGN.contains(&call.method.as_str())) {
+                let owners = owners.get(call.method.as_str()).into_iter().flatten();
+                let known = owners.filter(|(owner, _)| may_know(name.first(), owner.first()));
+                let known: BTreeSet<&PathBuf> = known.map(|(_, file)| *file).collect();
+                if let [owner] = known.into_iter().collect::<Vec<_>>()[..]
+                    && owner != file
+                {
+                    let (from, to, item) = (file.clone(), owner.clone(), call.method.clone());
+                    needs.insert(Need { from, to, item, line: call.line });
+                }
             }
         }
         needs
@@ -196,6 +245,11 @@ impl House {
         }
         rooms
     }
+}
+
+/// Whether a file of the room `from` may have to do with the types of the room `to`.
+fn may_know(from: Option<&String>, to: Option<&String>) -> bool {
+    from == to || to.is_none_or(|to| from.is_none_or(|from| table::may_import(from, to)))
 }
 
 fn parent(name: &Name) -> Name {
@@ -273,6 +327,30 @@ pub(crate) mod tests {
             ("pull.rs", "pub fn pull() {} pub fn other() {}"),
         ];
         assert_eq!(needs(&files), ["lib.rs pull.rs other", "lib.rs pull.rs pull"]);
+    }
+
+    #[test]
+    fn methods_of_types_that_are_never_named_are_needed_too() {
+        let files = |calls: &'static str, more: &'static str| {
+            let root = ("lib.rs", "mod config; mod registry; mod output;");
+            let own = ("registry.rs", "pub struct A; impl A { pub fn own(&self) {} }");
+            [root, own, ("config.rs", calls), ("output.rs", more)]
+        };
+        let none = "";
+        let cases: [(_, _, &[&str]); 6] = [
+            // `config` may not know of `registry`, so this is another type's.
+            ("fn f() { g().own() }", none, &[]),
+            (none, "fn f() { g().own() }", &[]),
+            ("impl B { fn own(&self) {} }", "fn f() { g().own() }", &[]),
+            ("impl B { fn other(&self) { self.own() } fn own(&self) {} }", none, &[]),
+            ("impl B { fn own(s: u8) {} }", none, &[]),
+            ("impl B { fn its(self) {} }", none, &["registry.rs config.rs its"]),
+        ];
+        for (config, output, expected) in cases {
+            let [root, own, config, output] = files(config, output);
+            let own = (own.0, "fn h() { i().its() } pub struct A; impl A { pub fn own(&self) {} }");
+            assert_eq!(needs(&[root, own, config, output]), expected, "{} {}", config.1, output.1);
+        }
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub(crate) struct Module {
     /// Modules within braces.
     pub(crate) inline: BTreeMap<String, Module>,
     pub(crate) functions: Vec<Function>,
+    /// Methods called on whatever stands before the dot.
+    pub(crate) calls: Vec<Call>,
     /// How many lines tests take which were left out.
     pub(crate) test_lines: usize,
 }
@@ -44,6 +46,14 @@ pub(crate) struct Function {
     pub(crate) line: usize,
     /// From its `fn` to its last brace.
     pub(crate) lines: usize,
+    /// Whether it is called on a value, and where a trait of others wants it, by them.
+    pub(crate) is_method: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) method: String,
+    pub(crate) line: usize,
 }
 
 /// What becomes of code under `#[cfg(test)]`.
@@ -260,7 +270,24 @@ impl<'a> Reader<'a> {
         let extent = self.extent(&self.tokens[self.at..]);
         let last = self.tokens[self.at + extent - 1].line;
         let line = self.line();
-        Function { name: self.ahead(1).to_owned(), line, lines: last + 1 - line }
+        let name = self.ahead(1).to_owned();
+        Function { name, line, lines: last + 1 - line, is_method: self.takes_self() }
+    }
+
+    /// Whether the function's first parameter is `self`, in whichever form.
+    fn takes_self(&self) -> bool {
+        let mut generics = 0;
+        let mut before = "";
+        let parameters = self.tokens[self.at..].iter().map(|token| token.text).skip_while(|text| {
+            match *text {
+                "<" => generics += 1,
+                ">" if before != "-" => generics -= 1,
+                _ => {}
+            }
+            before = text;
+            *text != "(" || generics > 0
+        });
+        parameters.skip(1).find(|text| !["&", "mut"].contains(text)) == Some("self")
     }
 
     /// A path such as `crate::oci::Digest`, or a word that may be one. What follows a dot is a field
@@ -274,9 +301,16 @@ impl<'a> Reader<'a> {
             path.push(self.ahead(1).to_owned());
             self.at += 2;
         }
-        if before != "." && before != "::" {
-            module.mentions.push(Mention { path, line });
+        match before {
+            "." if self.is_call() => module.calls.push(Call { method: path.swap_remove(0), line }),
+            "." | "::" => {}
+            _ => module.mentions.push(Mention { path, line }),
         }
+    }
+
+    /// Whether parentheses follow, or the generics of a call.
+    fn is_call(&self) -> bool {
+        self.peek() == "(" || (self.peek() == "::" && self.ahead(1) == "<")
     }
 
     /// Reads a group in brackets of any kind, the brackets with it.
@@ -424,6 +458,19 @@ mod tests {
         let found: Vec<(&str, usize, usize)> =
             module.functions.iter().map(|f| (f.name.as_str(), f.line, f.lines)).collect();
         assert_eq!(found, [("f", 3, 5), ("g", 9, 1), ("h", 11, 1)]);
+    }
+
+    #[test]
+    fn methods_and_their_calls_are_told_from_functions_and_fields() {
+        let code = "impl A { fn a(&self) {} fn b<F: Fn(u8)>(mut self, f: F) {} fn c(s: u8) {} }\n\
+             fn d() { x.e().f::<Y>(); x.g.h(); C::i(x); x.await; j(); self\n.k() }";
+        let module = Module::parse(code, Tests::LeftOut);
+        let methods: Vec<&str> =
+            module.functions.iter().filter(|f| f.is_method).map(|f| f.name.as_str()).collect();
+        assert_eq!(methods, ["a", "b"]);
+        let calls: Vec<(&str, usize)> =
+            module.calls.iter().map(|call| (call.method.as_str(), call.line)).collect();
+        assert_eq!(calls, [("e", 2), ("f", 2), ("h", 2), ("k", 3)]);
     }
 
     #[test]

@@ -43,3 +43,9 @@ pub(crate) const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
 ];
+
+/// Whether the table, or their being nouns, lets the module `from` import `to`.
+pub(crate) fn may_import(from: &str, to: &str) -> bool {
+    let stands = |(room, allowed): &(&str, &[&str])| *room == from && allowed.contains(&to);
+    NOUNS.contains(&to) || MAY_IMPORT.iter().any(stands)
+}
