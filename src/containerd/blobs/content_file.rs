@@ -27,9 +27,9 @@ use super::appender::Appender;
 use super::blob_file::{BLOB_MODE, path_below};
 use crate::oci::Digest;
 
-/// Bytes handed to the writing thread at a time (512 KiB). Two of these, one being filled and one being
+/// Bytes handed to the writing thread at a time (1 MiB). Two of these, one being filled and one being
 /// written, are all that is held in memory, and all that a killed run has to fetch again.
-const BATCH_BYTES: usize = 512 << 10;
+const BATCH_BYTES: usize = 1 << 20;
 
 /// Most bytes read at a time (256 KiB): a few of these wait in memory for whoever takes them.
 const READ_BYTES: usize = 256 << 10;
