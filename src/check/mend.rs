@@ -90,15 +90,20 @@ impl Checkup {
         origins: &[Origin],
     ) -> Result<(), Error> {
         let leased = self.leased().await?.clone();
-        let mut last = Error::NoSource(blob.digest);
+        let mut tried = Vec::new();
         for origin in origins {
             match self.fetch_from(&leased, blob, kind, origin).await {
                 Ok(()) => return Ok(()),
                 Err(error @ (Error::Containerd(_) | Error::OutOfReach(_))) => return Err(error),
-                Err(error) => last = error,
+                Err(error) => tried.push((origin.reference.name(), error)),
             }
         }
-        Err(last)
+        let digest = blob.digest;
+        Err(match tried.len() {
+            0 => Error::NoSource(digest),
+            1 => tried.remove(0).1,
+            _ => Error::Nowhere { digest, tried },
+        })
     }
 
     async fn fetch_from(

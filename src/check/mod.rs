@@ -8,6 +8,7 @@
 //! | `checkup` | what the images of a namespace have in common, and what was seen of them |
 //! | `examination` | what is looked at for each of them, in which order |
 //! | `walk`, `shallow`, `deep` | documents, as far as they lead; what is seen without reading blobs; what is read |
+//! | `descent` | where an image's content came from, whatever it is called |
 //! | `finding` | what is wrong, and what would mend it |
 //! | `mend`, `error` | mending that, and why it did not work |
 //!
@@ -17,6 +18,7 @@ mod anatomy;
 mod checkup;
 mod contrast;
 mod deep;
+mod descent;
 mod error;
 mod examination;
 mod finding;
@@ -28,6 +30,7 @@ mod walk;
 pub use anatomy::{Anatomy, Listed, Part};
 pub use checkup::{CheckOptions, Checkup, Report};
 pub use contrast::{Change, Contrast};
+pub use descent::{Lead, leads};
 pub use error::Error;
 pub use finding::{FileFinding, Finding, Remark};
 pub use holdings::{Holder, Holdings, SnapshotState, User};

@@ -1,7 +1,6 @@
 //! `pullctl check`: whether the images in containerd are all there and right, and mending those that are
 //! not.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
@@ -10,13 +9,12 @@ use super::findings::Findings;
 use super::groups::{AccessArgs, DEFAULT_NAMESPACE};
 use super::images::check_namespace;
 use super::{Error, Session};
-use crate::check::{CheckOptions, Checkup, Finding, Origin, Report};
+use crate::check::{self, CheckOptions, Checkup, Finding, Lead, Origin, Remark, Report};
 use crate::containerd::Client;
 use crate::failure::Failure;
-use crate::images::{self, NameKind, StoredImage};
+use crate::images::{self, StoredImage};
 use crate::output::{Form, Options, Progress, ProgressMode, document};
 use crate::progress::Sink;
-use crate::reference::Reference;
 use crate::registry::{Policy, Registry};
 use crate::transfer::{RegistrySource, Source};
 
@@ -168,43 +166,45 @@ impl<'a> Way<'a> {
     ) -> Result<Self, Error> {
         let node = args.access.registry.node(Some(client))?;
         progress.warn(node.warnings());
-        let references: Vec<Reference> = images.iter().flat_map(references).collect();
+        // A login that was typed is for where the images came from.
+        let mut sources = Vec::new();
+        for image in images {
+            sources.extend(check::leads(client, image).await?.into_iter().next());
+        }
+        let named = sources.iter().map(|lead| &lead.reference);
         let logins = args.access.registry.node(Some(client))?;
-        let keychain = args.access.registry.keychain(references.iter(), logins, piped).await?;
+        let keychain = args.access.registry.keychain(named, logins, piped).await?;
         let resolve = args.access.transport.resolve.clone();
         let policy = Policy { resolve, ..Policy::default() };
         let registry = session.registry(policy, keychain, progress)?;
         Ok(Self { args, node, registry })
     }
 
-    /// Where what belongs to `image` can be had again: under each of its repositories, by its digest.
-    fn origins(&self, image: &StoredImage) -> Result<Vec<Origin>, Error> {
+    /// Those that may have what `leads` lead to.
+    fn origins(&self, leads: &[Lead]) -> Result<Vec<Origin>, Error> {
         let mut origins = Vec::new();
-        for reference in references(image) {
+        for Lead { reference, .. } in leads {
             let options = self.args.access.registry.host_options();
-            let hosts = self.node.hosts(&reference, &options)?.hosts;
+            let hosts = self.node.hosts(reference, &options)?.hosts;
             let source: Arc<dyn Source> =
-                Arc::new(RegistrySource::new(&self.registry, hosts, &reference));
-            origins.push(Origin { reference, source });
+                Arc::new(RegistrySource::new(&self.registry, hosts, reference));
+            origins.push(Origin { reference: reference.clone(), source });
         }
         Ok(origins)
     }
 }
 
-/// The names of `image` that lead to registries, each repository once, with the digest that they stand
-/// for.
-fn references(image: &StoredImage) -> Vec<Reference> {
-    let mut seen = BTreeSet::new();
-    let by_digest = |name: &crate::containerd::Image| {
-        // An ID would be taken for the name of a repository.
-        if NameKind::of(&name.name) == NameKind::Id {
-            return None;
-        }
-        let reference = name.name.parse::<Reference>().ok().filter(|it| !it.is_nameless())?;
-        let text = format!("{}@{}", reference.name(), name.target.digest);
-        seen.insert(text.clone()).then(|| text.parse().ok()).flatten()
+/// That an image came from elsewhere than where its name leads.
+fn other_name(leads: &[Lead]) -> Option<Remark> {
+    let named = |is_source: bool| {
+        let those = leads.iter().filter(|lead| lead.is_source == is_source);
+        those.map(|lead| lead.reference.name()).collect::<Vec<_>>().join(", ")
     };
-    image.names.iter().filter_map(by_digest).collect()
+    let (sources, names) = (named(true), named(false));
+    (!sources.is_empty() && !names.is_empty()).then(|| Remark {
+        code: "came-from",
+        what: format!("its content came from {sources}, which is asked before {names}"),
+    })
 }
 
 /// One run.
@@ -251,8 +251,11 @@ impl Run<'_> {
     ) -> Result<Report, Error> {
         let mut report = checkup.image(&image).await?;
         let mut found: Vec<Finding> = report.findings.clone();
-        let origins = match &self.way {
-            Some(way) if !report.findings.is_empty() => way.origins(&image)?,
+        let (origins, remark) = match &self.way {
+            Some(way) if !report.findings.is_empty() => {
+                let leads = check::leads(self.client, &image).await?;
+                (way.origins(&leads)?, other_name(&leads))
+            }
             _ => return Ok(report),
         };
         for _ in 0..MAX_ROUNDS {
@@ -289,6 +292,7 @@ impl Run<'_> {
             finding.repaired = !is_left(finding);
         }
         report.findings = found;
+        report.remarks.extend(remark);
         Ok(report)
     }
 }

@@ -11,9 +11,10 @@ use super::listing::{Referrers, Tags};
 use super::session::Signals;
 use super::wanted::WantedError;
 use super::{Error, Session};
-use crate::check::{Anatomy, Contrast, Holdings, Part};
+use crate::check::{self, Anatomy, Contrast, Holdings, Part};
 use crate::config::RegistryHost;
-use crate::containerd::Client;
+use crate::containerd::{Client, labels};
+use crate::failure::Notice;
 use crate::images::{self, StoredImage};
 use crate::output::{Form, Options, Progress, ProgressMode, document};
 use crate::platform::Platform;
@@ -124,6 +125,9 @@ pub(super) async fn run(args: &InspectArgs, session: &Session<'_>) -> Result<(),
             Side::Containerd(_) => None,
         });
         let remote: Vec<Reference> = remote.collect();
+        if let Some(client) = &client {
+            progress.warn(renamed(client, &remote).await);
+        }
         let access = Access::new(args, remote, piped, client.as_ref(), &progress, session).await?;
         show(args, &sides, &access, session).await
     };
@@ -155,6 +159,20 @@ fn sides(args: &InspectArgs) -> Result<Vec<Side<'_>>, Error> {
         });
     }
     Ok(sides)
+}
+
+/// What should be known of images in registries which are called so here and came from elsewhere.
+async fn renamed(client: &Client, references: &[Reference]) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    for reference in references {
+        let stored = client.images().get(&reference.to_string()).await.ok().flatten();
+        if let Some(source) = stored.and_then(|image| labels::named_source(&image.labels)) {
+            let message = format!("the {reference} of this node came from {source}");
+            let hint = format!("pullctl inspect --remote {source}");
+            notices.push(Notice::new("came-from", message).with_hint(hint));
+        }
+    }
+    notices
 }
 
 /// The ways to images: the daemon, and registries with the node's mirrors and logins.
@@ -232,8 +250,12 @@ async fn show(
         }
         _ => None,
     };
+    let leads = match (access.client, &read.stored) {
+        (Some(client), Some(stored)) => check::leads(client, stored).await?,
+        _ => Vec::new(),
+    };
     let inspection = Inspection::new(read.title, &read.anatomy, read.stored.as_ref(), holdings);
-    Ok(document(&inspection, form))
+    Ok(document(&inspection.from(&leads), form))
 }
 
 async fn listed(

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::check::{Anatomy, Holdings, Part, SnapshotState};
+use crate::check::{Anatomy, Holdings, Lead, Part, SnapshotState};
 use crate::images::StoredImage;
 use crate::oci::{Descriptor, Digest, HistoryEntry, RuntimeConfig};
 use crate::output::{table, units};
@@ -21,6 +21,12 @@ pub(super) struct Inspection {
     /// What the name stands for.
     target: Blob,
     names: Vec<Name>,
+    /// The repositories that it came from, as far as labels tell.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    came_from: Vec<String>,
+    /// Whether one of its names leads elsewhere.
+    #[serde(skip)]
+    is_renamed: bool,
     /// What the index lists; empty for a single manifest.
     platforms: Vec<Listing>,
     images: Vec<Image>,
@@ -148,6 +154,8 @@ impl Inspection {
                     created: name.created.map(|created| created.to_string()),
                 })
                 .collect(),
+            came_from: Vec::new(),
+            is_renamed: false,
             platforms: anatomy.listed.iter().map(listing).collect(),
             images: anatomy.parts.iter().map(|part| Image::of(part, held)).collect(),
             leases: held.map(leases).unwrap_or_default(),
@@ -265,6 +273,9 @@ impl fmt::Display for Inspection {
         line(f, "digest", &self.target.digest.to_string())?;
         line(f, "type", &self.target.media_type)?;
         lines(f, "names", self.names.iter().map(|name| &name.name))?;
+        if self.is_renamed {
+            lines(f, "came from", &self.came_from)?;
+        }
         lines(f, "platforms", self.platforms.iter().map(|listed| self.told(listed)))?;
         lines(f, "leases", self.leases.iter().map(Lease::told))?;
         lines(f, "used by", self.containers.iter().map(Container::told))?;
@@ -277,6 +288,15 @@ impl fmt::Display for Inspection {
 }
 
 impl Inspection {
+    /// The same, of an image that can be had again where `leads` lead.
+    pub(super) fn from(mut self, leads: &[Lead]) -> Self {
+        let sources = leads.iter().filter(|lead| lead.is_source);
+        self.came_from = sources.map(|lead| lead.reference.name()).collect();
+        let is_only_called_so = leads.iter().any(|lead| !lead.is_source);
+        self.is_renamed = is_only_called_so && !self.came_from.is_empty();
+        self
+    }
+
     fn told(&self, listed: &Listing) -> String {
         let platform = listed.platform.as_deref().unwrap_or("no image");
         let absent = if self.is_stored && !listed.present { ", not here" } else { "" };

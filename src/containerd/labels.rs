@@ -21,6 +21,10 @@ pub const CRI_IMAGE: (&str, &str) = ("io.cri-containerd.image", "managed");
 /// On an image: the kubelet's image garbage collection leaves it alone.
 pub const PINNED: (&str, &str) = ("io.cri-containerd.pinned", "pinned");
 
+/// On an image under another name than that by which it came: the latter, with the port that
+/// [`DISTRIBUTION_SOURCE`] has no room for.
+const SOURCE: &str = "pullctl.io/source";
+
 const GC_CONTENT: &str = "containerd.io/gc.ref.content.";
 const GC_ROOT: &str = "containerd.io/gc.root";
 const GC_SNAPSHOT: &str = "containerd.io/gc.ref.snapshot.";
@@ -178,6 +182,19 @@ pub fn source_at(host: &str, repository: &str, existing: &Labels) -> Option<(Str
     let known = existing.get(&key).map_or("", String::as_str);
     let value = merge_sources(known, repository);
     fits(&key, &value).then_some((key, value))
+}
+
+/// On an image that came by the name `source` and has another one: where it came from. `None` when
+/// containerd would refuse the label because it is too long.
+pub fn source_name(source: &Reference) -> Option<(String, String)> {
+    let (key, value) = (SOURCE.to_owned(), source.to_string());
+    (!source.is_nameless() && fits(&key, &value)).then_some((key, value))
+}
+
+/// The name by which an image with these labels came, by [`source_name`].
+pub fn named_source(labels: &Labels) -> Option<Reference> {
+    let reference: Reference = labels.get(SOURCE)?.parse().ok()?;
+    (!reference.is_nameless()).then_some(reference)
 }
 
 /// Whether containerd takes a label: key and value have a limit together.
@@ -404,6 +421,19 @@ mod tests {
         assert_eq!(image_names(&nameless, &target, &config), [config.to_string()]);
         assert_eq!(image_name(&nameless, &target), target.to_string());
         assert_eq!(distribution_source(&nameless, &Labels::new()), None);
+    }
+
+    #[test]
+    fn a_renamed_image_says_by_which_name_it_came_port_and_tag_included() {
+        let source: Reference = "harbor.example:8443/k8s/pause:3.6".parse().unwrap();
+        let labels: Labels = source_name(&source).into_iter().collect();
+        assert_eq!(labels["pullctl.io/source"], "harbor.example:8443/k8s/pause:3.6");
+        assert_eq!(named_source(&labels), Some(source));
+        assert_eq!(source_name(&Reference::nameless(Digest::of(b""))), None);
+        for value in ["", "Not/A name"] {
+            let labels = Labels::from([(SOURCE.to_owned(), value.to_owned())]);
+            assert_eq!(named_source(&labels), None, "{value}");
+        }
     }
 
     #[test]

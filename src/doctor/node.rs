@@ -8,8 +8,9 @@ use std::time::{Duration, SystemTime};
 use tokio::net::UnixStream;
 
 use crate::config::{ContainerdConfig, Environment, FlatFile, Generation, Kubelet, NodeConfig};
-use crate::containerd::{Client, CriStatus, Error, Plugin, find_address};
+use crate::containerd::{Client, CriStatus, Error, Plugin, find_address, labels};
 use crate::images::StoredImage;
+use crate::reference::Reference;
 
 /// What is looked at. Whatever could not be read is absent, and told by the check that is about it.
 pub struct Node {
@@ -188,11 +189,13 @@ impl Node {
         }
     }
 
-    /// The registries that images here are of, as references name them.
+    /// The registries that images here are of, as references name them, and those that they came from
+    /// under another name.
     pub(super) fn domains(&self) -> BTreeSet<String> {
-        let names = self.images.iter().flat_map(|image| &image.names);
-        let parsed = names.filter_map(|name| name.name.parse::<crate::reference::Reference>().ok());
-        parsed.map(|reference| reference.domain().to_owned()).collect()
+        let names = || self.images.iter().flat_map(|image| &image.names);
+        let parsed = names().filter_map(|name| name.name.parse::<Reference>().ok());
+        let sources = names().filter_map(|name| labels::named_source(&name.labels));
+        parsed.chain(sources).map(|reference| reference.domain().to_owned()).collect()
     }
 
     /// Where the daemon keeps its content, as it says, two levels up.

@@ -32,13 +32,19 @@ impl Provenance {
         }
     }
 
-    /// That of an image called `name` which all `origins` have. Whoever gave it another name gave it
-    /// one that leads nowhere.
-    pub(super) fn named(name: &str, origins: Vec<Origin>) -> Self {
-        let reference = name.parse::<Reference>().ok().filter(|reference| {
+    /// That of an image called `name` which came by the name `source`, where that is another one, and
+    /// which all `origins` have. Whoever gave it another name gave it one that leads nowhere.
+    pub(super) fn named(name: &str, source: Option<Reference>, origins: Vec<Origin>) -> Self {
+        let leads = |reference: &Reference| {
             !reference.is_nameless() && origins.contains(&Origin::of(reference))
-        });
+        };
+        let reference = source.filter(leads).or_else(|| name.parse().ok().filter(leads));
         Self { reference, origins }
+    }
+
+    /// By which name it came, where it is to be called otherwise.
+    pub(super) fn other_name(&self, name: &Reference) -> Option<&Reference> {
+        self.reference.as_ref().filter(|source| source.name() != name.name())
     }
 }
 
@@ -47,6 +53,15 @@ impl Origin {
     pub fn of(reference: &Reference) -> Self {
         let host = labels::host_name(reference.domain()).to_owned();
         Self { host, repository: reference.path().to_owned() }
+    }
+
+    /// As a reference begins, at the port that is usual.
+    pub fn name(&self) -> String {
+        let Self { host, repository } = self;
+        match host.contains(':') {
+            true => format!("[{host}]/{repository}"),
+            false => format!("{host}/{repository}"),
+        }
     }
 }
 
@@ -83,9 +98,24 @@ mod tests {
             ("registry.k8s.io/pause:3.6", false),
             ("Not/A name", false),
         ] {
-            let found = Provenance::named(name, origins.clone());
+            let found = Provenance::named(name, None, origins.clone());
             assert_eq!(found.reference.is_some(), leads, "{name}");
             assert_eq!(found.origins, origins);
+        }
+    }
+
+    #[test]
+    fn a_renamed_image_leads_where_it_came_from_as_long_as_that_is_known_to_have_it() {
+        let origins = vec![origin("harbor.example", "k8s/pause")];
+        let name = "registry.k8s.io/pause:3.6";
+        for (source, leads) in
+            [("harbor.example:8443/k8s/pause:3.6", true), ("harbor.example:8443/other:3.6", false)]
+        {
+            let source: Reference = source.parse().unwrap();
+            let found = Provenance::named(name, Some(source.clone()), origins.clone());
+            assert_eq!(found.reference, leads.then(|| source.clone()));
+            assert_eq!(found.other_name(&name.parse().unwrap()), found.reference.as_ref());
+            assert_eq!(found.other_name(&source), None);
         }
     }
 }

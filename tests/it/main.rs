@@ -14,6 +14,7 @@ mod calls;
 mod check;
 mod check_files;
 mod check_kubelet;
+mod check_renamed;
 mod concurrency;
 mod content_store;
 mod copy;

@@ -120,7 +120,13 @@ impl Source for ContainerdSource {
 
     /// Whoever has its manifest has all of it.
     async fn provenance(&self, target: &Descriptor) -> Provenance {
-        Provenance::named(&self.name, self.origins(target).await)
+        let (stored, origins) = tokio::join!(
+            async { self.client.images().get(&self.name).await },
+            self.origins(target)
+        );
+        let stored = stored.ok().flatten();
+        let source = stored.and_then(|image| labels::named_source(&image.labels));
+        Provenance::named(&self.name, source, origins)
     }
 
     async fn blob(

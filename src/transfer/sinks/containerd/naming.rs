@@ -132,6 +132,7 @@ impl Naming {
         if !image.is_image() {
             labels.remove(labels::CRI_IMAGE.0);
         }
+        labels.extend(plan.provenance.other_name(reference).and_then(labels::source_name));
         let mut puts = stored
             .iter()
             .zip(&known)
