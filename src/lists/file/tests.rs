@@ -167,6 +167,55 @@ fn unknown_kinds_are_looked_through_and_said() {
 }
 
 #[test]
+fn images_in_parts_and_in_lists_are_taken_where_they_can_be_nothing_else() {
+    let list = fixture("values.yaml");
+    assert_eq!(
+        found(&list),
+        [
+            "7 quay.io/shop/proxy:1.20 document sidecar.image",
+            "9 quay.io/shop/metrics:v2 document metrics",
+            "16 quay.io/shop/one:latest document extraImages",
+            "17 docker.io/library/two:2 document extraImages",
+            "22 quay.io/shop/init:4 document images.init",
+            "23 docker.io/shop/api:2024.1 document images.tags.api",
+            "24 quay.io/shop/jobs@sha256:\
+             e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 \
+             document images.jobs",
+            "31 nvcr.io/nvidia/driver:570.86 ClusterPolicy/gpus spec.driver",
+            "38 quay.io/shop/web:5 Kustomization/shop spec.images",
+            "46 quay.io/shop/web:6 Application/shop spec.source.kustomize.images",
+            "53 quay.io/shop/worker:7 Worker/one spec.workers",
+            "55 quay.io/shop/sidecar:8 Worker/one spec.sidecarImage",
+        ]
+    );
+    let (kinds, passed): (Vec<_>, Vec<_>) =
+        list.notices.iter().partition(|notice| notice.code == "unknown-kind");
+    assert!(kinds[0].message.contains("document (7 images)"), "{kinds:?}");
+    let passed: Vec<String> = passed.iter().map(|notice| notice.message.clone()).collect();
+    let lines: Vec<Option<usize>> =
+        list.notices.iter().filter(|it| it.code != "unknown-kind").map(|it| it.line).collect();
+    let told = |why: &str| passed.iter().filter(|message| message.contains(why)).count();
+    assert_eq!(lines, [3, 13, 18, 19, 23, 32, 54].map(Some), "{passed:#?}");
+    assert_eq!(told("its `tag` is empty"), 2, "{passed:#?}");
+    assert_eq!(told("an image of Worker/one is passed over: its `tag` is empty"), 1);
+    assert_eq!(told("ClusterPolicy/gpus is passed over: it says no version"), 1, "{passed:#?}");
+    assert_eq!(told("need not be those of an image"), 1, "{passed:#?}");
+    assert_eq!(told("it has no tag"), 2, "{passed:#?}");
+}
+
+#[test]
+fn a_thousand_images_that_are_passed_over_are_told_as_a_number() {
+    let many = "- {image: {repository: a/b, tag: ''}}\n".repeat(1000);
+    let list = parsed(&format!("kind: X\nspec:\n{many}")).unwrap();
+    assert_eq!(list.notices.len(), 52, "{:?}", list.notices.last());
+    assert!(
+        list.notices[50].message.ends_with("950 more are passed over"),
+        "{:?}",
+        list.notices[50]
+    );
+}
+
+#[test]
 fn what_helm_prints_is_read_with_the_logins_in_it() {
     let list = fixture("helm.yaml");
     assert_eq!(

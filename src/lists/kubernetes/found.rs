@@ -12,6 +12,10 @@ use crate::lists::yaml::{Node, Value};
 /// What istio's injection puts another image in the place of.
 const FILLED_IN: &str = "auto";
 
+/// Most images that are not taken and are told one by one (50): a generated list may have thousands of
+/// one kind.
+const MAX_SAID: usize = 50;
+
 /// What was found so far in one file.
 pub(super) struct Found<'a> {
     path: &'a Path,
@@ -22,6 +26,8 @@ pub(super) struct Found<'a> {
     pub(super) looked_through: BTreeMap<String, usize>,
     /// `imagePullSecrets` of service accounts.
     pub(super) accounts: HashMap<Account, Vec<String>>,
+    /// What was called an image and is not taken for one.
+    passed_over: usize,
     /// Images whose pod has no logins of its own: their places in the list, and the pod's account.
     pub(super) of_accounts: Vec<(usize, Account)>,
 }
@@ -64,6 +70,7 @@ impl<'a> Found<'a> {
             list: List::default(),
             looked_through: BTreeMap::new(),
             accounts: HashMap::new(),
+            passed_over: 0,
             of_accounts: Vec::new(),
         }
     }
@@ -75,6 +82,10 @@ impl<'a> Found<'a> {
             if let (Some(image), Some(secrets)) = (self.list.images.get_mut(position), secrets) {
                 image.logins = Some(PodLogins { namespace: account.namespace, secrets });
             }
+        }
+        if let more @ 1.. = self.passed_over.saturating_sub(MAX_SAID) {
+            let message = format!("{}: {more} more are passed over", self.path.display());
+            self.list.notices.push(Notice::new("image-passed-over", message));
         }
         if !self.looked_through.is_empty() {
             let kinds = self.looked_through.iter().map(|(kind, images)| match images {
@@ -161,12 +172,22 @@ impl<'a> Found<'a> {
         }
     }
 
-    /// Says that an image is not one that can be pulled.
-    fn pass_over(&mut self, place: &Place, why: &str, object: &Object<'_>) {
+    /// Says that an image is not one that can be pulled, or that it can't be told which it is.
+    pub(super) fn pass_over(&mut self, place: &Place, why: &str, object: &Object<'_>) {
+        self.passed_over += 1;
+        if self.passed_over > MAX_SAID {
+            return;
+        }
         let origin = object.origin("").to_string();
         let message = format!("an image of {origin} is passed over: {why}");
         let notice = Notice::new("image-passed-over", message);
-        self.list.notices.push(notice.at(place.path.clone(), place.line));
+        let hint = "if it is wanted, give its whole name in a line of a list, or beside the list";
+        self.list.notices.push(notice.at(place.path.clone(), place.line).with_hint(hint));
+    }
+
+    /// Whether `text` is to be filled in by Helm.
+    pub(super) fn is_template_of_helm(&self, text: &str) -> bool {
+        text.contains("{{") && is_of_helm(text)
     }
 
     /// Whether a template stands where `node` does: YAML reads `{{ .Values.image }}` as a mapping.

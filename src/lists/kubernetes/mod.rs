@@ -6,6 +6,7 @@
 //! | `kinds` | where Kubernetes' own kinds have their pod |
 //! | `pod` | the images of a pod |
 //! | `shape` | images of any other kind, by how what is below it looks |
+//! | `written` | images in parts, and in lists, as other kinds and values of charts write them |
 //! | `secret` | logins out of Secrets |
 //! | `found` | what was found, and the rules for one image |
 
@@ -15,5 +16,6 @@ mod pod;
 mod secret;
 mod shape;
 mod stream;
+mod written;
 
 pub(super) use stream::Reader;
