@@ -128,9 +128,9 @@ async fn explain(args: &ExplainArgs, session: &Session<'_>) -> Result<Explanatio
     repository.check()?;
     let mut hosts = Vec::new();
     for host in &found.hosts {
-        let login = keychain.find(host, &host.repository(&reference)).await;
+        let logins = keychain.all(host, &host.repository(&reference)).await;
         let proxy = proxy(host)?;
-        hosts.push(HostExplanation::of(host, &reference, proxy, login));
+        hosts.push(HostExplanation::of(host, &reference, proxy, logins));
     }
     let platform = args.platform.clone().unwrap_or_else(Platform::host);
     let probe = match args.probe.probe {

@@ -64,6 +64,9 @@ pub(super) struct HostExplanation {
     proxy: Option<ProxyExplanation>,
     source: String,
     credentials: Option<LoginExplanation>,
+    /// The logins that take its place, in this order, where it is refused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    other_credentials: Vec<LoginExplanation>,
     /// Whether a pull asks it at all.
     #[serde(skip)]
     may_pull: bool,
@@ -123,13 +126,14 @@ impl Explanation {
 }
 
 impl HostExplanation {
-    /// Describes `host`, reached by `proxy`, where `login` would be used. No secret gets in.
+    /// Describes `host`, reached by `proxy`, where `logins` would be tried. No secret gets in.
     pub(super) fn of(
         host: &RegistryHost,
         reference: &Reference,
         proxy: Option<ProxyChoice>,
-        login: Option<Login>,
+        logins: Vec<Login>,
     ) -> Self {
+        let mut logins = logins.into_iter().map(LoginExplanation::from);
         let mut headers = BTreeMap::<String, Vec<String>>::new();
         for (name, values) in host.common_headers.iter().chain(&host.headers) {
             headers.entry(name.clone()).or_default().extend(shown(name, values));
@@ -155,10 +159,8 @@ impl HostExplanation {
                 Source::File(path, line) => format!("{}:{line}", path.display()),
                 Source::Default => "default".to_owned(),
             },
-            credentials: login.map(|login| LoginExplanation {
-                username: login.credential.username().map(str::to_owned),
-                source: login.source,
-            }),
+            credentials: logins.next(),
+            other_credentials: logins.collect(),
             may_pull: host.capabilities.pull,
         }
     }
@@ -177,15 +179,9 @@ impl HostExplanation {
                 .map(|proxy| ("proxy", format!("{}, from ${}", proxy.url, proxy.variable))),
         );
         details.extend(self.repository.iter().map(|path| ("for", path.clone())));
-        details.push(match &self.credentials {
-            Some(LoginExplanation { source, username: Some(username) }) => {
-                ("login", format!("{username}, from {source}"))
-            }
-            Some(LoginExplanation { source, username: None }) => {
-                ("login", format!("a token from {source}"))
-            }
-            None => ("login", "none".to_owned()),
-        });
+        let login = self.credentials.as_ref().map(ToString::to_string);
+        details.push(("login", login.unwrap_or_else(|| "none".to_owned())));
+        details.extend(self.other_credentials.iter().map(|it| ("then", it.to_string())));
         details.extend(self.ca.iter().map(|ca| ("ca", ca.display().to_string())));
         details.extend(self.client.iter().map(|[cert, key]| {
             ("client", format!("{} {}", cert.display(), key.display()).trim_end().to_owned())
@@ -202,6 +198,22 @@ impl HostExplanation {
         details.extend(self.dial_timeout_ms.map(|timeout| ("dial", format!("{timeout} ms"))));
         details.extend(self.ns.iter().map(|ns| ("ns", ns.clone())));
         details
+    }
+}
+
+impl From<Login> for LoginExplanation {
+    fn from(login: Login) -> Self {
+        let username = login.credential.username().map(str::to_owned);
+        Self { username, source: login.source }
+    }
+}
+
+impl fmt::Display for LoginExplanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.username {
+            Some(username) => write!(f, "{username}, from {}", self.source),
+            None => write!(f, "a token from {}", self.source),
+        }
     }
 }
 

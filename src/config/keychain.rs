@@ -11,6 +11,10 @@ use super::docker::{Helper, LoginFile};
 use super::hosts::RegistryHost;
 use super::providers::Providers;
 
+/// Most logins that are tried at a host (8): each costs it some requests, and some hosts lock out who
+/// fails often.
+pub const MAX_LOGINS: usize = 8;
+
 /// Every login that this run knows, looked up by the host that is contacted.
 ///
 /// | asked first to last | for |
@@ -93,27 +97,37 @@ impl Keychain {
         host: &RegistryHost,
         repository: &str,
         refused: &Credential,
-    ) -> Vec<Credential> {
+    ) -> Vec<Login> {
         let contacted = RegistryKey::of(&host.authority);
         if self.command_line.as_ref().is_some_and(|(registry, _)| *registry == contacted) {
             return Vec::new();
         }
-        let mut found: Vec<Credential> = Vec::new();
-        let mut add = |credential: Credential| {
-            if !found.iter().chain([refused]).any(|known| known.is_same(&credential)) {
-                found.push(credential);
+        let mut found: Vec<Login> = Vec::new();
+        let mut add = |login: Login| {
+            let is_same = |known: &Credential| known.is_same(&login.credential);
+            if !is_same(refused) && !found.iter().any(|login| is_same(&login.credential)) {
+                found.push(login);
             }
         };
         let providers = match &self.general {
             Some(general) => {
-                general.lookup(host, repository).await.into_iter().for_each(&mut add);
+                general.find(host, repository).await.into_iter().for_each(&mut add);
                 &general.providers
             }
             None => &self.providers,
         };
         let kubelets = providers.all(&format!("{contacted}/{repository}")).await;
-        kubelets.into_iter().for_each(|login| add(login.credential));
+        kubelets.into_iter().for_each(add);
+        found.truncate(MAX_LOGINS - 1);
         found
+    }
+
+    /// All logins that are tried at `host`, one after the other: the one of [`find`](Self::find), then
+    /// those of [`others`](Self::others).
+    pub async fn all(&self, host: &RegistryHost, repository: &str) -> Vec<Login> {
+        let Some(first) = self.find(host, repository).await else { return Vec::new() };
+        let others = self.others(host, repository, &first.credential).await;
+        std::iter::once(first).chain(others).collect()
     }
 
     async fn find_in(

@@ -32,7 +32,7 @@ pub use hosts::{
     Capabilities, Capability, ClientCertificate, Header, HostOptions, HostsConfig, RegistryHost,
     Rewrite, Source, defaults, find_directory, load_directory, own_registry,
 };
-pub use keychain::Keychain;
+pub use keychain::{Keychain, MAX_LOGINS};
 pub use kubelet::Kubelet;
 pub use node::{Locations, NodeConfig};
 pub use providers::{Place as ProviderPlace, Providers};

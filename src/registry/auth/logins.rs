@@ -9,10 +9,6 @@ use super::access::Access;
 use crate::config::Credential;
 use crate::registry::http::wire::Wire;
 
-/// Most logins that are tried at a host: each costs it some requests, and some hosts lock out who fails
-/// often.
-pub(crate) const MAX_LOGINS: usize = 8;
-
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Logins(Mutex<Option<State>>);
@@ -72,7 +68,7 @@ impl Logins {
         if others.is_none() {
             let keychain = &wire.context().keychain;
             let found = keychain.others(wire.settings(), &access.repository, &refused).await;
-            *others = Some(found.into_iter().take(MAX_LOGINS - 1).collect());
+            *others = Some(found.into_iter().map(|login| login.credential).collect());
         }
         let Some(next) = others.as_mut()?.pop_front() else {
             *is_spent = true;

@@ -16,5 +16,4 @@ pub use access::Action;
 pub(crate) use authorizer::Authorizer;
 pub(crate) use challenge::{Bearer, Challenge, challenges};
 pub(crate) use grant::{Grant, Standing};
-pub(crate) use logins::MAX_LOGINS;
 pub(crate) use token::once as token_once;

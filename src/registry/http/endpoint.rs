@@ -6,9 +6,9 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, CONTEN
 use http::{HeaderMap, HeaderValue, StatusCode};
 use url::Url;
 
-use crate::config::RegistryHost;
+use crate::config::{MAX_LOGINS, RegistryHost};
 use crate::registry::ask::health::Health;
-use crate::registry::auth::{self, Authorizer, Grant, MAX_LOGINS};
+use crate::registry::auth::{self, Authorizer, Grant};
 use crate::registry::blob::pace::Pace;
 use crate::registry::blob::ranges::{ByteRange, RangeSupport};
 use crate::registry::context::Context;
