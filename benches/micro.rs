@@ -183,6 +183,7 @@ fn untar(bencher: Bencher<'_, '_>, packed: &[u8], compression: Compression) {
                 compression,
                 whiteouts: Whiteouts::Overlay,
                 allowance: Allowance::new(None),
+                is_sparing: false,
             };
             extract(source, root, options).unwrap();
             // Dropped outside the measurement: it removes the files.

@@ -65,7 +65,8 @@ fn unpack(layer: &mut [u8], root: &Path, choice: u8, whiteouts: Whiteouts) -> Op
     if compression == Compression::None {
         mend(layer);
     }
-    let options = ExtractOptions { compression, whiteouts, allowance: Allowance::new(None) };
+    let allowance = Allowance::new(None);
+    let options = ExtractOptions { compression, whiteouts, allowance, is_sparing: false };
     extract(Cursor::new(layer.to_vec()), open(root), options).ok()
 }
 

@@ -111,8 +111,8 @@ pub fn main() -> ExitCode {
     let printer = Printer::standard();
     let traced = cli.command.http_trace().then_some(registry::HTTP_TRACE_TARGET);
     output::start_logs(&printer, cli.global.verbose, traced);
-    let session = Session { global: &cli.global, printer: &printer, observer: None };
     let is_background = cli.command.is_background();
+    let session = Session { global: &cli.global, printer: &printer, observer: None, is_background };
     if is_background {
         background::enter();
     }

@@ -86,7 +86,7 @@ pub struct PullArgs {
     #[command(flatten)]
     pub rounds: RoundsArgs,
     /// Take the lowest priority for processor and disk, one thread for the network, and two blobs at a
-    /// time: on a node that is at work
+    /// time, and keep nothing that is written in the page cache: on a node that is at work
     #[arg(long, help_heading = "Download")]
     pub background: bool,
 

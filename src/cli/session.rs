@@ -27,6 +27,8 @@ pub(super) struct Session<'a> {
     pub(super) printer: &'a Printer,
     /// Who takes the run's events beside what shows them.
     pub(super) observer: Option<Arc<dyn Sink>>,
+    /// Whether the work is a guest on a busy node: `--background`.
+    pub(super) is_background: bool,
 }
 
 impl Session<'_> {
@@ -47,7 +49,9 @@ impl Session<'_> {
         namespace: Option<&str>,
     ) -> Result<Client, containerd::Error> {
         let address = containerd::find_address(self.global.address())?;
-        Client::connect(&address, namespace.unwrap_or(self.global.namespace())).await
+        let client =
+            Client::connect(&address, namespace.unwrap_or(self.global.namespace())).await?;
+        Ok(if self.is_background { client.sparing() } else { client })
     }
 
     /// What `work` comes to; when that takes long, says that `whom` is waited for.

@@ -62,6 +62,8 @@ pub struct Client {
     daemon: Arc<Daemon>,
     /// Leave the daemon's files alone.
     socket_only: bool,
+    /// Leave the page cache as it is.
+    sparing: bool,
 }
 
 /// What all clients of a connection share.
@@ -140,6 +142,7 @@ impl Client {
                 labelling: Labelling::default(),
             }),
             socket_only: false,
+            sparing: false,
         };
         let version = client.version().await?;
         debug!(address = %address.display(), version, namespace, "connected to containerd");
@@ -171,6 +174,18 @@ impl Client {
     /// daemon's files are at hand.
     pub fn over_socket_only(&self) -> Self {
         Self { socket_only: true, ..self.clone() }
+    }
+
+    /// The same daemon, namespace and lease, with what is written let go of by the page cache once it is on
+    /// the disk: what others have there stays.
+    #[must_use]
+    pub fn sparing(self) -> Self {
+        Self { sparing: true, ..self }
+    }
+
+    /// Whether the page cache is to be left as it is.
+    pub fn is_sparing(&self) -> bool {
+        self.sparing
     }
 
     /// The socket.

@@ -36,6 +36,8 @@ pub(super) struct DirectUnpacker {
     layers: Arc<Layers>,
     remarks: Remarks,
     allowance: Allowance,
+    /// Whether the page cache is to be left as it is.
+    is_sparing: bool,
     /// Whether the daemon and we were seen to mean the same directories.
     proven: OnceCell<()>,
     /// Whether what was extracted apart can be put on its parent when it is committed.
@@ -55,6 +57,7 @@ impl DirectUnpacker {
         layers: Arc<Layers>,
         remarks: Remarks,
         allowance: Allowance,
+        is_sparing: bool,
     ) -> Result<Self, Unsound> {
         ground::check_process(snapshotter)?;
         Ok(Self {
@@ -62,6 +65,7 @@ impl DirectUnpacker {
             layers,
             remarks,
             allowance,
+            is_sparing,
             proven: OnceCell::new(),
             can_rebase: OnceCell::new(),
             roots: Arc::default(),
@@ -164,8 +168,9 @@ impl DirectUnpacker {
             Some(_) => Whiteouts::Overlay,
             None => Whiteouts::Remove,
         };
-        let allowance = self.allowance.clone();
-        Ok(ExtractOptions { compression: layer.compression()?, whiteouts, allowance })
+        let (allowance, is_sparing) = (self.allowance.clone(), self.is_sparing);
+        let compression = layer.compression()?;
+        Ok(ExtractOptions { compression, whiteouts, allowance, is_sparing })
     }
 
     /// The directories of `active`, which are known to be the daemon's too.

@@ -190,7 +190,7 @@ fn options(layer: &Layer) -> Result<ExtractOptions, Error> {
         None => Whiteouts::Remove,
     };
     let (compression, allowance) = (layer.compression()?, Allowance::new(None));
-    Ok(ExtractOptions { compression, whiteouts, allowance })
+    Ok(ExtractOptions { compression, whiteouts, allowance, is_sparing: false })
 }
 
 async fn scratch(

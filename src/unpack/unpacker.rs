@@ -71,6 +71,7 @@ impl Unpacker {
             Arc::clone(&layers),
             remarks.clone(),
             allowance.clone(),
+            client.is_sparing(),
         );
         let direct = match (way, direct) {
             (Way::Daemon, _) => None,

@@ -2,14 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::support::archive::{Archive, text};
 use crate::support::cli::Pullctl;
 use crate::support::containerd::KUBERNETES;
+use crate::support::damage::{blob_file, directory_of};
 use crate::support::each_version;
 use crate::support::faulty::{Fault, FaultyRegistry, Gate};
-use crate::support::image::{Layer, Recipe};
+use crate::support::image::{Layer, Packing, Recipe};
 use crate::support::store::Store;
+use crate::support::tree::Tree;
 use crate::support::unique;
 
 /// The kernel's number of `SCHED_IDLE`.
@@ -35,7 +39,67 @@ fn policies(pid: u32) -> BTreeSet<String> {
         .collect()
 }
 
+/// The classes in which all threads of a process wait for the disk, as `ionice` tells them. One without
+/// a class of its own, `none`, has that of its policy: idle for `SCHED_IDLE` (ioprio_set(2)).
+fn disk_classes(pid: u32) -> BTreeSet<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let class = |task: std::fs::DirEntry| {
+        let told = Command::new("ionice").arg("-p").arg(task.file_name()).output().unwrap();
+        let told = String::from_utf8(told.stdout).unwrap();
+        // Of a thread that has ended meanwhile nothing is told.
+        told.split([':', '\n']).next().filter(|class| !class.is_empty()).map(str::to_owned)
+    };
+    tasks.filter_map(class).collect()
+}
+
+/// The files below `directory`, and theirs.
+fn files_below(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).unwrap().flatten() {
+        match entry.file_type().unwrap() {
+            kind if kind.is_dir() => files_below(&entry.path(), found),
+            kind if kind.is_file() => found.push(entry.path()),
+            _ => {}
+        }
+    }
+}
+
+/// How many pages the page cache has of `files`, by `fincore`, and of which.
+fn cached(files: &[PathBuf]) -> (u64, Vec<String>) {
+    let told = Command::new("fincore").args(["-n", "-r", "-o", "PAGES,FILE"]).args(files).output();
+    let told = told.unwrap();
+    assert!(told.status.success(), "{told:?}");
+    let told = String::from_utf8(told.stdout).unwrap();
+    let lines = told.lines().map(|line| line.trim().split_once(' ').unwrap());
+    let held: Vec<_> = lines.filter(|(pages, _)| *pages != "0").collect();
+    let pages = held.iter().map(|(pages, _)| pages.parse::<u64>().unwrap()).sum();
+    (pages, held.into_iter().map(|(_, file)| file.to_owned()).collect())
+}
+
 each_version! {
+    fn what_a_pull_in_the_background_has_written_does_not_stay_in_the_page_cache(daemon) {
+        let registry = FaultyRegistry::start();
+        for (flags, is_let_go) in [(&["--background"][..], true), (&[], false)] {
+            let mut many = Tree::new();
+            for number in 0..300 {
+                many = many.file(&unique(&number.to_string()), &[7; 5000]);
+            }
+            // By both ways into the content store, and more than is written at a time.
+            let large = Layer::noise(&unique("large"), 40_000_000);
+            let image = Recipe::new(vec![large, Layer::pack(&many.into_tar(), Packing::Gzip)]).build();
+            let reference = registry.add_new(&image);
+            Pullctl::pull(daemon, &reference).args(flags).run().succeeded();
+            let store = Store::new(daemon, KUBERNETES);
+            let blobs = image.layers().iter().map(|layer| layer.digest.to_string());
+            let mut files: Vec<PathBuf> = blobs.map(|blob| blob_file(daemon, &blob)).collect();
+            for chain_id in image.chain_ids() {
+                files_below(&directory_of(&store, &chain_id), &mut files);
+            }
+            assert!(files.len() >= 303, "{files:?}");
+            let (pages, held) = cached(&files);
+            assert_eq!(pages == 0, is_let_go, "{pages} pages of {held:?}");
+        }
+    }
+
     fn a_pull_in_the_background_has_the_lowest_priority_with_all_its_threads(daemon) {
         let registry = FaultyRegistry::start();
         for (flags, is_idle) in [(&["--background"][..], true), (&[], false)] {
@@ -48,10 +112,13 @@ each_version! {
             let running = pull.args(["--concurrency", "1"]).args(flags).spawn();
             gate.wait_until_reached();
             let found = policies(running.pid());
+            let classes = disk_classes(running.pid());
             gate.open();
             running.wait().succeeded();
             let idle_only = BTreeSet::from([SCHED_IDLE.to_owned()]);
             assert_eq!(found == idle_only, is_idle, "{flags:?}: {found:?}");
+            let is_of_policy = classes.iter().all(|class| ["none", "idle"].contains(&&**class));
+            assert!(!classes.is_empty() && is_of_policy, "{classes:?}");
             assert!(Store::new(daemon, KUBERNETES).images().contains_key(&reference));
         }
     }

@@ -17,7 +17,8 @@ fn generated(words: &str) -> Vec<String> {
     let words = ["pullctl", "generate"].into_iter().chain(words.split(' '));
     let cli = Cli::try_parse_from(words).unwrap();
     let printer = Printer::new(std::io::sink(), std::io::sink());
-    let session = Session { global: &cli.global, printer: &printer, observer: None };
+    let session =
+        Session { global: &cli.global, printer: &printer, observer: None, is_background: false };
     let Command::Generate(args) = &cli.command else { panic!("another command") };
     let text = match &args.what {
         What::Daemonset(args) => args.manifest(&session).unwrap(),
@@ -167,7 +168,8 @@ fn each_command_has_a_manual_page() {
     let cli = Cli::try_parse_from(["pullctl", "generate", "man", &path]).unwrap();
     let Command::Generate(args) = &cli.command else { panic!("another command") };
     let printer = Printer::new(std::io::sink(), std::io::sink());
-    let session = Session { global: &cli.global, printer: &printer, observer: None };
+    let session =
+        Session { global: &cli.global, printer: &printer, observer: None, is_background: false };
     super::run(args, <Cli as clap::CommandFactory>::command(), &session).unwrap();
     for page in ["pullctl.1", "pullctl-pull.1", "pullctl-generate-daemonset.1"] {
         let text = std::fs::read_to_string(directory.path().join(page)).unwrap();

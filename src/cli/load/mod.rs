@@ -83,7 +83,8 @@ pub struct LoadArgs {
     /// What they become.
     #[command(flatten)]
     pub store: StoreArgs,
-    /// Take the lowest priority for processor and disk, and two blobs at a time: on a node that is at work
+    /// Take the lowest priority for processor and disk, and two blobs at a time, and keep nothing that is
+    /// written in the page cache: on a node that is at work
     #[arg(long)]
     pub background: bool,
 

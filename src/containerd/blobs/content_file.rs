@@ -25,6 +25,7 @@ use tracing::debug;
 
 use super::appender::Appender;
 use super::blob_file::{BLOB_MODE, path_below};
+use super::cache;
 use crate::oci::Digest;
 
 /// Bytes handed to the writing thread at a time (1 MiB). Two of these, one being filled and one being
@@ -70,6 +71,8 @@ pub(super) struct ContentFile {
     file: Arc<File>,
     unflushed_bytes: u64,
     flushing: Option<JoinHandle<io::Result<()>>>,
+    /// Whether the page cache lets go of what is on the disk.
+    is_let_go: bool,
 }
 
 /// Who has the file: the thread that writes a batch, or nobody.
@@ -93,6 +96,11 @@ impl ContentFile {
                 None
             }
         }
+    }
+
+    /// The same, which the page cache lets go of, if `is_let_go`, as it comes to the disk.
+    pub(super) fn letting_go(self, is_let_go: bool) -> Self {
+        Self { is_let_go, ..self }
     }
 
     /// Appends `bytes`, waiting while two batches are under way.
@@ -141,7 +149,13 @@ impl ContentFile {
     /// find nothing wrong.
     pub(super) async fn sync(&mut self) -> io::Result<()> {
         let appender = self.idle().await?;
-        spawn_blocking(move || appender.sync()).await?
+        let file = self.is_let_go.then(|| Arc::clone(&self.file));
+        spawn_blocking(move || {
+            appender.sync()?;
+            file.into_iter().for_each(|file| cache::let_go(&*file));
+            Ok(())
+        })
+        .await?
     }
 
     /// Puts the file, which is on the disk, among the blobs under the name of its `digest`.
@@ -199,8 +213,14 @@ impl ContentFile {
         if self.unflushed_bytes >= FLUSH_BYTES && !self.is_flushing() {
             self.flushed().await?;
             self.unflushed_bytes = 0;
-            let file = Arc::clone(&self.file);
-            self.flushing = Some(spawn_blocking(move || file.sync_data()));
+            let (file, is_let_go) = (Arc::clone(&self.file), self.is_let_go);
+            self.flushing = Some(spawn_blocking(move || {
+                file.sync_data()?;
+                if is_let_go {
+                    cache::let_go(&*file);
+                }
+                Ok(())
+            }));
         }
         Ok(())
     }
@@ -260,6 +280,7 @@ fn open_blocking(root: PathBuf, identity: &Identity) -> io::Result<ContentFile> 
         file,
         unflushed_bytes: 0,
         flushing: None,
+        is_let_go: false,
     })
 }
 

@@ -263,7 +263,8 @@ impl Ingest {
             offset: self.offset,
         };
         if let Some(file) = ContentFile::open(root.to_owned(), identity).await {
-            self.way = Way::File(Box::new(file));
+            let is_let_go = self.store.client().is_sparing();
+            self.way = Way::File(Box::new(file.letting_go(is_let_go)));
         }
     }
 
@@ -294,7 +295,9 @@ impl Ingest {
             Ok(()) => self.stream.drain().await.map(drop),
             Err(error) => Err(error),
         };
-        self.store.settle(&self.reference, &self.digest, &labels, outcome).await
+        self.store.settle(&self.reference, &self.digest, &labels, outcome).await?;
+        self.store.let_go(&self.digest).await;
+        Ok(())
     }
 
     async fn commit_file(

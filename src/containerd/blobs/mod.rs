@@ -9,10 +9,12 @@
 //! | `put`, `blob_file` | small blobs, in one message or put in place by us |
 //! | `replacement` | the right bytes in the place of a blob that is there and wrong |
 //! | `stored_file` | a blob read from the daemon's own file |
+//! | `cache` | the page cache of a node that is at work |
 //! | `labelling` | labels that several tasks add to one blob |
 
 mod appender;
 pub(super) mod blob_file;
+mod cache;
 mod content;
 mod content_file;
 mod content_list;

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use containerd_client::services::v1 as api;
 use tracing::debug;
 
+use super::blob_file::path_below;
+use super::cache;
 use super::content::{ContentStore, signed};
 use super::turn::Turn;
 use super::write_stream::WriteStream;
@@ -45,7 +47,17 @@ impl ContentStore {
         let whole = api::WriteContentRequest { data: bytes.into(), ..whole };
         self.commit(reference, descriptor, whole, &labels).await?;
         self.client().learn_blobs(&descriptor.digest, descriptor.size).await;
+        self.let_go(&descriptor.digest).await;
         Ok(())
+    }
+
+    /// Has the page cache let go of a blob that was stored just now, where that is wanted.
+    pub(super) async fn let_go(&self, digest: &Digest) {
+        if self.client().is_sparing()
+            && let Some(root) = self.client().content_root().await
+        {
+            cache::let_go_of(path_below(root, digest)).await;
+        }
     }
 
     /// Puts `bytes` among the daemon's blobs, if they are what `descriptor` says and the place is
@@ -56,8 +68,11 @@ impl ContentStore {
             return false;
         }
         let placed = blobs.place(&descriptor.digest, bytes.clone()).await;
-        if let Err(error) = &placed {
-            debug!(digest = %descriptor.digest, %error, "a blob can't be put in place");
+        match &placed {
+            Ok(()) => self.let_go(&descriptor.digest).await,
+            Err(error) => {
+                debug!(digest = %descriptor.digest, %error, "a blob can't be put in place");
+            }
         }
         placed.is_ok()
     }

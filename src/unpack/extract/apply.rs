@@ -8,6 +8,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timestamps, XattrFlags};
 use rustix::io::Errno;
 
 use super::attributes::{self, CreationDefaults};
+use super::cache::{self, Growing, Unsettled};
 use super::error::ExtractError;
 use super::implied::ImpliedDirectory;
 use super::open::open_directory;
@@ -37,6 +38,8 @@ pub(crate) struct Applier {
     allowance: Allowance,
     /// Takes what files would hold, where none is written.
     rehearsal: Option<Rehearsal>,
+    /// Files that the page cache is to let go of, where it is to.
+    unsettled: Option<Unsettled>,
 }
 
 struct DatedDirectory {
@@ -64,7 +67,13 @@ impl Applier {
             noted_bytes: 0,
             allowance,
             rehearsal: None,
+            unsettled: None,
         }
+    }
+
+    /// The same, whose files the page cache lets go of, if it `is_sparing`.
+    pub(crate) fn sparing(self, is_sparing: bool) -> Self {
+        Self { unsettled: is_sparing.then(Unsettled::default), ..self }
     }
 
     /// The same, with files left empty and what they would hold given to `rehearsal`.
@@ -118,6 +127,9 @@ impl Applier {
     pub(crate) fn finish(
         mut self,
     ) -> Result<(Vec<ImpliedDirectory>, Option<Rehearsal>), ExtractError> {
+        if let Some(unsettled) = &mut self.unsettled {
+            unsettled.settle()?;
+        }
         for directory in std::mem::take(&mut self.dated) {
             self.date(&directory)
                 .map_err(ExtractError::file(attributes::SET_TIMES, &directory.path))?;
@@ -136,6 +148,7 @@ impl Applier {
         let file = self.make(place, entry, "create", |_, place| {
             rustix::fs::openat(&place.parent, place.base, flags, attributes::creation_mode(entry))
         })?;
+        let mut growing = self.unsettled.is_some().then(Growing::default);
         if let Some(rehearsal) = &mut self.rehearsal {
             rehearsal.take(&file, place.parent.path_of(place.base), entry, archive)?;
         } else {
@@ -143,11 +156,15 @@ impl Applier {
             archive.read_content(|piece| {
                 let allowed = self.allowance.take(piece.len() as u64, &file);
                 allowed.map_err(|reason| ExtractError::exhausted(&entry.name, reason))?;
-                write_all(&file, piece).map_err(failed("write", entry))
+                write_all(&file, piece).map_err(failed("write", entry))?;
+                let settled = growing.as_mut().map_or(Ok(()), |it| it.by(piece.len(), &file));
+                settled.map_err(failed(cache::ON_DISK, entry))
             })?;
         }
         attributes::set_on_open(&file, entry, &place.parent, self.defaults, true)?;
-        attributes::set_times_on_open(&file, entry)
+        attributes::set_times_on_open(&file, entry)?;
+        let rest = growing.map_or(0, |growing| growing.rest());
+        self.unsettled.as_mut().map_or(Ok(()), |files| files.add(file, &entry.name, rest))
     }
 
     fn directory(&mut self, place: &Place<'_>, entry: &Entry) -> Result<(), ExtractError> {

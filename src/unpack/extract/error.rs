@@ -91,6 +91,14 @@ impl ExtractError {
         move |errno| Self::File { action, entry: EntryName::new(entry), source: errno.into() }
     }
 
+    /// The same for an entry of this name.
+    pub(crate) fn file_called(
+        action: &'static str,
+        entry: EntryName,
+    ) -> impl FnOnce(rustix::io::Errno) -> Self {
+        move |errno| Self::File { action, entry, source: errno.into() }
+    }
+
     /// That `entry` is more than may be written.
     pub(crate) fn exhausted(entry: &[u8], reason: Exhausted) -> Self {
         match reason {

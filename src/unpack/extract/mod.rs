@@ -9,6 +9,7 @@
 //! | `chunks`, `pipeline`, `stream` | bytes: queue, read-ahead, digest |
 //! | `path`, `open`, `tree`, `removal` | directories beneath the root, by descriptor |
 //! | `apply`, `attributes`, `whiteout`, `implied` | entries into files |
+//! | `cache` | what the page cache lets go of, on a node that is at work |
 //! | `relocate` | an extracted layer to another directory |
 //! | `copying`, `content`, `xattrs` | a layer that lies extracted elsewhere, into files of its own |
 //! | `rehearsal` | extraction that writes no content and compares it instead |
@@ -16,6 +17,7 @@
 
 mod apply;
 mod attributes;
+mod cache;
 mod chunks;
 mod content;
 mod copying;

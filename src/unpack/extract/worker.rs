@@ -28,6 +28,8 @@ pub struct ExtractOptions {
     pub whiteouts: Whiteouts,
     /// How much may be written.
     pub allowance: Allowance,
+    /// Whether the page cache lets go of the files once they are on the disk.
+    pub is_sparing: bool,
 }
 
 /// A layer that was extracted in full.
@@ -62,6 +64,7 @@ pub fn extract(
     options: ExtractOptions,
 ) -> Result<Extracted, ExtractError> {
     let applier = Applier::new(root, options.whiteouts, options.allowance);
+    let applier = applier.sparing(options.is_sparing);
     run(source, options.compression, applier).map(|(extracted, _)| extracted)
 }
 

@@ -101,6 +101,7 @@ pub(super) fn extract_gzipped(
         compression: Compression::Gzip,
         whiteouts,
         allowance: Allowance::new(None),
+        is_sparing: false,
     };
     let root = std::fs::File::open(root).unwrap().into();
     extract(Cursor::new(gzip(archive)), root, options)

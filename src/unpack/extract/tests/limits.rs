@@ -69,6 +69,7 @@ fn refuses_directories_whose_notes_fill_the_memory() {
         compression: Compression::None,
         whiteouts: Whiteouts::Overlay,
         allowance: Allowance::new(None),
+        is_sparing: false,
     };
     let fd = std::fs::File::open(root.path()).unwrap().into();
     assert!(has_too_many_directories(extract(archive, fd, options)));

@@ -13,6 +13,7 @@ fn spawn(root: &tempfile::TempDir, compression: Compression) -> Extractor {
         compression,
         whiteouts: Whiteouts::Overlay,
         allowance: Allowance::new(None),
+        is_sparing: false,
     };
     Extractor::spawn(fd, options, 2).unwrap()
 }
