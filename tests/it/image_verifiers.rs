@@ -160,3 +160,61 @@ fn containerd_2_1_calls_the_same_verifier_with_the_same_words() {
         }
     }
 }
+
+/// What a verifier does, and whether that lets the image in.
+const WAYS: [(&str, &str, bool); 12] = [
+    ("agrees without a word", "cat >/dev/null; exit 0", true),
+    ("agrees and says why", "cat >/dev/null; echo fine", true),
+    ("agrees and does not read", "exit 0", true),
+    ("agrees after closing its input", "exec <&-; exit 0", true),
+    ("agrees and prints much", "cat >/dev/null; yes fine | head -c 200000; exit 0", true),
+    ("agrees and complains much", "cat >/dev/null; yes fine | head -c 200000 >&2; exit 0", true),
+    ("refuses and says why", "cat >/dev/null; echo no; exit 1", false),
+    ("refuses without a word", "exit 3", false),
+    ("refuses and prints much", "yes no | head -c 200000; exit 1", false),
+    ("complains and refuses", "echo no >&2; exit 255", false),
+    ("is killed", "kill -9 $$", false),
+    ("hangs", "exec sleep 4711", false),
+];
+
+#[test]
+fn containerd_2_1_and_pullctl_take_whatever_a_verifier_does_for_the_same() {
+    let verifier = Verifier::new();
+    let at_once = verifier.table().replace("'10s'", "'2s'");
+    let config = verifier.config();
+    std::fs::write(&config, format!("version = 2\n{at_once}")).unwrap();
+    let daemon = Containerd::configured(Version::V2_1, &at_once);
+    let registry = Registry::start();
+    let judged = |what: &str| {
+        let reference = registry.push(&Image::small(), &unique("judged/image"), "v1");
+        let pulled = daemon.try_ctr("theirs", &["images", "pull", "--plain-http", &reference]);
+        let pull = Pullctl::pull(&daemon, &reference);
+        let pull = pull.args(["--containerd-config", &config]).run();
+        assert!(matches!(pull.code, Some(0 | 7)), "{what}: {pull:?}");
+        let verdicts = [pulled.status.success(), pull.code == Some(0)];
+        for (namespace, verdict) in ["theirs", KUBERNETES].into_iter().zip(verdicts) {
+            let is_there = names(&daemon, namespace).contains(&reference);
+            assert_eq!(is_there, verdict, "{what}: {namespace}");
+        }
+        (verdicts, format!("{pulled:?}\n{pull:?}"))
+    };
+    for (what, script, is_wanted) in WAYS {
+        verifier.install("policy", script);
+        let (verdicts, said) = judged(what);
+        assert_eq!(verdicts, [is_wanted; 2], "{what}: {said}");
+    }
+    // All have to agree, in the order of their names, and what is no program does not.
+    verifier.install("policy", "exit 0");
+    verifier.install("second", "exit 1");
+    assert_eq!(judged("the second refuses").0, [false; 2]);
+    std::fs::remove_file(verifier.folder.path().join("bin/second")).unwrap();
+    std::fs::create_dir(verifier.folder.path().join("bin/second")).unwrap();
+    let (verdicts, said) = judged("a directory");
+    assert_eq!(verdicts, [false; 2], "{said}");
+    std::fs::remove_dir(verifier.folder.path().join("bin/second")).unwrap();
+    // Without any, and without their directory, all are wanted.
+    std::fs::remove_file(verifier.folder.path().join("bin/policy")).unwrap();
+    assert_eq!(judged("an empty directory").0, [true; 2]);
+    std::fs::remove_dir(verifier.folder.path().join("bin")).unwrap();
+    assert_eq!(judged("no directory").0, [true; 2]);
+}

@@ -80,6 +80,7 @@ mod push_faults;
 mod registries_yaml;
 mod resume;
 mod reuse;
+mod rewrites;
 mod room;
 mod save;
 mod save_delta;
