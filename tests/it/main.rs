@@ -66,6 +66,7 @@ mod login;
 mod logins;
 mod memory;
 mod mirrors;
+mod name_service;
 mod node_tls;
 mod odd_layers;
 mod peer_mirrors;

@@ -92,6 +92,14 @@ impl Pullctl {
         Self::after(script, &[resolv, hosts])
     }
 
+    /// `pullctl` on a machine that has each file of `folder` in `/etc`, in place of its own by that name.
+    pub(crate) fn with_etc(folder: &Path) -> Self {
+        let script = r#"for file in "$1"/*; do
+                mount --bind "$file" "/etc/${file##*/}" || exit
+            done && shift"#;
+        Self::after(script, &[folder])
+    }
+
     /// `pullctl` after a piece of shell script, which takes `paths` and whose mounts nobody else
     /// sees.
     fn after(script: &str, paths: &[&Path]) -> Self {

@@ -7,6 +7,7 @@ pub(crate) mod containerd;
 pub(crate) mod cri;
 pub(crate) mod cutter;
 pub(crate) mod damage;
+pub(crate) mod dns;
 pub(crate) mod fault_case;
 pub(crate) mod faulty;
 pub(crate) mod fix;
