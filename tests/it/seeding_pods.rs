@@ -1,6 +1,7 @@
 //! The pods that `pullctl generate` describes, run by the CRI of each daemon: they seed the node that
 //! they run on.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -182,4 +183,31 @@ each_version! {
             assert_eq!(is_there, architecture(entry) == "amd64", "{entry}");
         }
     }
+}
+
+#[test]
+fn an_image_is_made_of_the_portable_binary_where_there_is_one() {
+    let tree = tempfile::tempdir().unwrap();
+    let path = |below: &str| tree.path().join(below);
+    let portable = format!("target/artifacts/pullctl-1.2.3-{}-linux", std::env::consts::ARCH);
+    for directory in ["scripts", "target/release", &portable] {
+        fs::create_dir_all(path(directory)).unwrap();
+    }
+    let script = path("scripts/image");
+    fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/image"), &script).unwrap();
+    let make = || Command::new(&script).output().unwrap();
+    let refused = make();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("make build or make dist"), "{said}");
+
+    // It is not what the other way would take.
+    fs::write(path("target/release/pullctl"), "no program").unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_pullctl"), path(&portable).join("pullctl")).unwrap();
+    fs::write(path("target/artifacts/epoch"), "1234567890\n").unwrap();
+    let made = make();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let said = String::from_utf8_lossy(&made.stdout);
+    assert!(said.starts_with(&format!("image: of {portable}/pullctl: pullctl ")), "{said}");
+    let place = format!("oci-archive:{}", path("target/pullctl-image.tar").display());
+    assert_eq!(skopeo(&["inspect", "--config"], &place)["created"], "2009-02-13T23:31:30Z");
 }
