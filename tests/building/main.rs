@@ -3,10 +3,12 @@
 //!
 //! | file | owns |
 //! |---|---|
+//! | `licences` | the texts of the libraries' licences, for releases |
 //! | `protoc` | bindings are generated without protoc |
 //! | `version` | commit, target and libraries, in a checkout and out of it |
 #![expect(clippy::unwrap_used, reason = "what can't be done fails the test")]
 
+mod licences;
 mod protoc;
 mod version;
 
