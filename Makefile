@@ -1,8 +1,11 @@
 # The two commands of a newcomer: `make demo` and `make test`. Both install what they need.
 
 CARGO ?= cargo
+# Tests wait for daemons, registries and clocks a good part of their time.
+export RUST_TEST_THREADS ?= $(shell expr 2 '*' $$(nproc))
 
-.PHONY: help setup build image dist packages demo test test-newer bench lint fleet release-check clean-parts
+.PHONY: help setup setup-release build image dist packages demo test test-newer bench lint fleet release-check \
+	clean-parts
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' Makefile | expand -t 20
@@ -10,11 +13,15 @@ help: ## list the targets
 setup: ## install Debian packages and containerd 1.6, 1.7 and 2.1 (quick when done)
 	@scripts/setup
 
+setup-release: ## install also what `make release-check` needs
+	@scripts/setup release
+
 build: setup ## build the release binary
 	$(CARGO) build --release --locked
 
-image: build ## make target/pullctl-image.tar, a container image of pullctl
-	@scripts/image target/release/pullctl target/pullctl-image.tar
+image: setup ## make target/pullctl-image.tar, an image of what `make dist` has built, or else `make build`
+	@[ -e target/artifacts/epoch ] || $(MAKE) build
+	@scripts/image
 
 dist: ## make target/artifacts, binaries for every Linux with glibc 2.17, and tarballs
 	@scripts/dist
@@ -38,17 +45,18 @@ bench: setup ## race ctr of each containerd, e.g. CASES=one-layer,tiny PAIRS=3 D
 	    $(if $(CASES),--cases $(CASES)) $(if $(DAEMONS),--daemons $(DAEMONS)) \
 	    $(if $(PAIRS),--pairs $(PAIRS)) $(BENCH_OPTIONS)
 
+# There are no examples: by naming them, docs are made with the dependencies that clippy has checked.
 lint: setup ## formatting, clippy, docs, scripts, and what dependencies may be
 	@shellcheck $$(grep -rlE '^#!/(usr/bin/env (ba)?sh|bin/sh)' .ci scripts findings fixtures packaging protos)
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --lib --examples
 	@scripts/deny
 
 fleet: build ## measure what seeding NODES nodes (10) costs a registry; as root
 	@scripts/fleet target/release/pullctl $(NODES)
 
-release-check: ## whether this tree can be released: RELEASE.md has the rest
+release-check: setup-release ## whether this tree can be released: RELEASE.md has the rest
 	@scripts/release-check
 
 clean-parts: ## remove the unpacked containerds
