@@ -19,6 +19,8 @@ pub(crate) enum Act {
     Pull,
     /// They are there already and are pulled again.
     PullAgain,
+    /// They are there already, in the kubelet's namespace, and somebody sees to it that they are.
+    Ensure,
     /// They are there already and are saved in an archive; the floor is `cp` of that.
     Save,
     Load(Input),
@@ -118,6 +120,7 @@ impl Case {
                 floor: true,
                 ..Self::new("fleet", "50 images that share layers", fleet())
             },
+            Self::new("present", "50 images of a list that are there", fleet()).by(Act::Ensure),
             Self::new(
                 "starved",
                 "one connection in eight at 100 KB/s",

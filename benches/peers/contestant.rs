@@ -1,4 +1,4 @@
-//! Who races: the command lines of ctr, skopeo, crane, pullctl and an earlier pullctl.
+//! Who races: the command lines of ctr, skopeo, crane, crictl, pullctl and an earlier pullctl.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,15 @@ for reference; do
 done
 "#;
 
+/// Has the CRI see to each image, as such a script does.
+const CRI_LOOP: &str = r#"
+crictl=$1 socket=unix://$2
+shift 2
+for reference; do
+    "$crictl" --runtime-endpoint "$socket" --image-endpoint "$socket" pull "$reference"
+done
+"#;
+
 /// Takes an image out of one namespace and puts it into another.
 const THROUGH_A_PIPE: &str = r#"
 "$1" --address "$2" --namespace "$3" images export - "$5" |
@@ -33,6 +42,8 @@ pub(crate) enum Contestant {
     Skopeo,
     /// The same.
     Crane,
+    /// By the daemon's CRI.
+    Crictl,
     Pullctl,
     /// Another build of pullctl.
     Before,
@@ -59,15 +70,17 @@ pub(crate) struct Task<'a> {
 }
 
 impl Contestant {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Ctr, Self::Skopeo, Self::Crane, Self::Pullctl, Self::Before];
-    pub(crate) const DEFAULT: [Self; 4] = [Self::Ctr, Self::Skopeo, Self::Crane, Self::Pullctl];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Ctr, Self::Skopeo, Self::Crane, Self::Crictl, Self::Pullctl, Self::Before];
+    pub(crate) const DEFAULT: [Self; 5] =
+        [Self::Ctr, Self::Skopeo, Self::Crane, Self::Crictl, Self::Pullctl];
 
     /// Whether it takes part in that; who needs no daemon does so beside one of them, which `is_there`
     /// tells.
     pub(crate) fn enters(self, act: Act, is_there: bool) -> bool {
         match self {
-            Self::Ctr => act != Act::Copy,
+            Self::Ctr => !matches!(act, Act::Copy | Act::Ensure),
+            Self::Crictl => act == Act::Ensure && crictl().is_some(),
             Self::Skopeo => is_there && matches!(act, Act::Push | Act::PushAgain | Act::Copy),
             Self::Crane => is_there && act == Act::Copy,
             Self::Pullctl | Self::Before => true,
@@ -117,6 +130,18 @@ impl Contestant {
         command
     }
 
+    /// The command that sees to it that the images, which are all listed in `list`, are there.
+    pub(crate) fn ensure(self, task: &Task<'_>, list: &Path) -> Vec<String> {
+        if self != Self::Crictl {
+            let list = list.display().to_string();
+            return self.ours(task, &["pull", "--policy", "missing", "-f", &list]);
+        }
+        let crictl = crictl().unwrap_or_default().display().to_string();
+        let socket = task.daemon.socket().display().to_string();
+        let shell = ["sh", "-ec", CRI_LOOP, "sh", &crictl, &socket].map(str::to_owned);
+        shell.into_iter().chain(task.references.iter().cloned()).collect()
+    }
+
     /// The command that saves the images out of the namespace in `archive`.
     pub(crate) fn save(self, task: &Task<'_>, archive: &Path) -> Vec<String> {
         let archive = archive.display().to_string();
@@ -154,7 +179,7 @@ impl Contestant {
                 command.extend(words.map(str::to_owned));
                 command
             }
-            Self::Skopeo | Self::Crane => {
+            Self::Skopeo | Self::Crane | Self::Crictl => {
                 let layout = task.files.map(Files::layout).unwrap_or_default();
                 let target = format!("docker://{target}");
                 let words = ["skopeo", "copy", "--dest-tls-verify=false", &layout, &target];
@@ -198,12 +223,19 @@ impl Contestant {
     }
 }
 
+/// crictl, on machines that have it on their `PATH`: Debian does not.
+fn crictl() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join("crictl")).find(|file| file.is_file())
+}
+
 impl fmt::Display for Contestant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Ctr => "ctr",
             Self::Skopeo => "skopeo",
             Self::Crane => "crane",
+            Self::Crictl => "crictl",
             Self::Pullctl => "pullctl",
             Self::Before => "before",
         })
@@ -215,6 +247,6 @@ impl FromStr for Contestant {
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         let found = Self::ALL.into_iter().find(|contestant| contestant.to_string() == name);
-        found.ok_or_else(|| "there are ctr, skopeo, crane, pullctl and before".to_owned())
+        found.ok_or_else(|| "there are ctr, skopeo, crane, crictl, pullctl and before".to_owned())
     }
 }

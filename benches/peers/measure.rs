@@ -16,11 +16,15 @@ use crate::origin::Origin;
 use crate::process;
 use crate::publish::Published;
 use crate::results::Sample;
+use crate::support::containerd::KUBERNETES;
 use crate::support::unique;
 use crate::traffic::Traffic;
 
 /// What an archive is called while it is there.
 const ARCHIVE: &str = "images.tar";
+
+/// What a list is called while it is there.
+const LIST: &str = "images.txt";
 
 /// A case on one daemon.
 pub(crate) struct Race<'a> {
@@ -37,7 +41,12 @@ impl Race<'_> {
     /// Lets `contestant` do once what the case is about, in a daemon that has nothing of it (or all
     /// of it, where the case says so), and makes the daemon forget it.
     pub(crate) fn run(&self, contestant: Contestant) -> Result<Sample, String> {
-        let (namespace, references, home) = (unique("bench"), self.references(), self.scratch()?);
+        let (references, home) = (self.references(), self.scratch()?);
+        let namespace = match self.case.act {
+            // The CRI knows no other.
+            Act::Ensure => KUBERNETES.to_owned(),
+            _ => unique("bench"),
+        };
         let other = unique("bench-other");
         let task = self.task(&namespace, &references);
         let sample = self.act(contestant, &task, &other, home.path());
@@ -72,6 +81,18 @@ impl Race<'_> {
             (Act::PullAgain, _) => {
                 process::run(&pull, home)?;
                 self.measure(&pull, home, || self.front.traffic())
+            }
+            (Act::Ensure, _) => {
+                self.fill(task, home)?;
+                let list = home.join(LIST);
+                std::fs::write(&list, task.references.join("\n"))
+                    .map_err(|error| format!("{}: {error}", list.display()))?;
+                let ensure = contestant.ensure(task, &list);
+                let sample = self.measure(&ensure, home, || self.front.traffic())?;
+                match (contestant, sample.traffic.requests) {
+                    (Contestant::Crictl, _) | (_, 0) => Ok(sample),
+                    (_, asked) => Err(format!("{contestant} asked {asked} times")),
+                }
             }
             (Act::Save, _) => {
                 process::run(&pull, home)?;

@@ -8,7 +8,7 @@ use crate::cases::Case;
 use crate::contestant::{Contestant, Programs};
 use crate::daemon::Flavour;
 
-/// Races pullctl against ctr, on each containerd, and against skopeo and crane.
+/// Races pullctl against ctr, on each containerd, and against skopeo, crane and crictl.
 #[derive(Debug, Parser)]
 #[command(name = "peers")]
 pub(crate) struct Options {
@@ -21,7 +21,7 @@ pub(crate) struct Options {
     /// Runs of each contestant, in turn.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) pairs: u32,
-    /// Who runs, comma-joined: ctr, skopeo, crane, pullctl, and before where there is one.
+    /// Who runs, comma-joined: ctr, skopeo, crane, crictl, pullctl, and before where there is one.
     #[arg(long, value_delimiter = ',', default_values_t = Contestant::DEFAULT)]
     contestants: Vec<Contestant>,
     /// Another pullctl than the one that was built along.

@@ -112,7 +112,8 @@ fn cost(outcome: &Outcome, duel: &Duel) -> Vec<String> {
         median.map_or_else(|| "–".to_owned(), |median| format!("{median:.digits$}"))
     };
     let both = |digits: usize, value: &dyn Fn(&Sample) -> f64| {
-        let (peer, ours) = (one(&duel.ctr, digits, value), one(&duel.pullctl, digits, value));
+        let peer = if duel.ctr.is_empty() { &duel.crictl } else { &duel.ctr };
+        let (peer, ours) = (one(peer, digits, value), one(&duel.pullctl, digits, value));
         format!("{peer} / {ours}")
     };
     let before = |digits, value: &dyn Fn(&Sample) -> f64| one(&duel.before, digits, value);

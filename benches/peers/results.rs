@@ -47,6 +47,9 @@ pub(crate) struct Duel {
     pub(crate) skopeo: Vec<Sample>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) crane: Vec<Sample>,
+    /// By the daemon's CRI, where the case has that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) crictl: Vec<Sample>,
     pub(crate) pullctl: Vec<Sample>,
     /// Another build of pullctl, where one was given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -117,6 +120,7 @@ impl Duel {
             Contestant::Ctr => &mut self.ctr,
             Contestant::Skopeo => &mut self.skopeo,
             Contestant::Crane => &mut self.crane,
+            Contestant::Crictl => &mut self.crictl,
             Contestant::Pullctl => &mut self.pullctl,
             Contestant::Before => &mut self.before,
         }
@@ -124,7 +128,12 @@ impl Duel {
 
     /// Those beside pullctl that ran, with the median of their times in seconds.
     pub(crate) fn peers(&self) -> impl Iterator<Item = (&'static str, f64)> {
-        let peers = [("ctr", &self.ctr), ("skopeo", &self.skopeo), ("crane", &self.crane)];
+        let peers = [
+            ("ctr", &self.ctr),
+            ("skopeo", &self.skopeo),
+            ("crane", &self.crane),
+            ("crictl", &self.crictl),
+        ];
         peers.into_iter().filter_map(|(name, samples)| Some((name, wall(samples)?)))
     }
 
