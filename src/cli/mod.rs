@@ -129,11 +129,14 @@ pub fn main() -> ExitCode {
     ExitCode::from(outcome.err().map_or(0, |error| Failure::exit_code(error.failure())))
 }
 
+/// Most threads for what waits: more do not make twelve connections faster.
+const MOST_THREADS: usize = 8;
+
 /// Threads for what waits. What computes or writes files (inflating, hashing, extracting) has
 /// threads of its own, and with as many as there are processors the two would stand in each other's
 /// way: on two cores, 100 small layers took a sixth longer. In the background one has to do.
 fn runtime(is_background: bool) -> io::Result<Runtime> {
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
-    let threads = if is_background { 1 } else { (processors / 2).max(1) };
+    let threads = if is_background { 1 } else { (processors / 2).clamp(1, MOST_THREADS) };
     Builder::new_multi_thread().worker_threads(threads).enable_all().build()
 }

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::config::Keychain;
 use crate::failure::{Failure, Notice};
 use crate::progress::{Event, HostAttempt, Sink};
+use crate::registry::blob::pieces::Pieces;
 use crate::registry::blob::throttle::Throttle;
 use crate::registry::blob::window::Budget;
 use crate::registry::error::SetupError;
@@ -33,6 +34,7 @@ pub(crate) struct Context {
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) proxies: Proxies,
     pub(crate) budget: Budget,
+    pub(crate) pieces: Pieces,
     throttle: Arc<Throttle>,
     deadline: Option<Instant>,
     distrusted: Arc<Mutex<BTreeSet<String>>>,
@@ -66,6 +68,7 @@ impl Context {
             sink,
             proxies,
             budget,
+            pieces: Pieces::default(),
             throttle,
             deadline,
             distrusted: Arc::default(),
@@ -81,6 +84,7 @@ impl Context {
             sink: Arc::clone(&self.sink),
             proxies: self.proxies.clone(),
             budget: self.budget.clone(),
+            pieces: self.pieces.clone(),
             throttle: Arc::clone(&self.throttle),
             deadline: self.deadline,
             distrusted: Arc::clone(&self.distrusted),

@@ -19,25 +19,15 @@ pub(crate) struct Placed {
     pub(crate) said: Module,
 }
 
-/// Methods of one of our files whose names are called here on types of the libraries as well, where that
-/// would be taken for a circle.
-const FOREIGN: [&str; 15] = [
-    "all",
-    "contains",
-    "count",
-    "get",
-    "host",
-    "is_empty",
-    "position",
-    "push",
-    "remove",
-    "request",
-    "resolve",
-    "scheme",
-    "status",
-    "verify",
-    "write_all",
-];
+/// Methods whose names tell nothing, since types of the libraries have them as well.
+const FOREIGN: &str = "all any append as_mut as_ref as_str borrow bytes chain chars clear clone close cmp collect \
+    connect consume contains count cycle drain enter entries entry eq extend extension fill \
+    fill_buf filter find first flush fmt fold get get_mut hash host insert inspect into is_empty \
+    is_null iter join keys kind last len lines lock map max min mode next or parse path peek \
+    poll pop position push read read_exact read_to_end recv remove replace request reserve \
+    resolve retain rev scheme seek send set shutdown skip sort source split status step_by sum \
+    swap take then to_string truncate update values verify wait write write_all write_fmt \
+    write_str zip";
 
 /// What a path leads to. A name may stand for a module and for an item at once.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -196,7 +186,7 @@ impl House {
         }
         let mut needs = BTreeSet::new();
         for (name, Placed { file, said }) in &self.modules {
-            for call in said.calls.iter().filter(|call| !FOREIGN.contains(&call.method.as_str())) {
+            for call in said.calls.iter().filter(|call| !is_foreign(&call.method)) {
                 let owners = owners.get(call.method.as_str()).into_iter().flatten();
                 let known = owners.filter(|(owner, _)| may_know(name.first(), owner.first()));
                 let known: BTreeSet<&PathBuf> = known.map(|(_, file)| *file).collect();
@@ -245,6 +235,10 @@ impl House {
         }
         rooms
     }
+}
+
+fn is_foreign(method: &str) -> bool {
+    FOREIGN.split_whitespace().any(|foreign| foreign == method)
 }
 
 /// Whether a file of the room `from` may have to do with the types of the room `to`.

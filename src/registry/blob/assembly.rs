@@ -10,23 +10,17 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::registry::blob::pieces::{Piece, Pieces};
 use crate::registry::blob::ranges::ByteRange;
 use crate::registry::blob::source::Source;
 use crate::registry::blob::window::Reservation;
 use crate::registry::error::Error;
 use crate::sync::lock;
-
-/// Length of the pieces that frames are copied into, in bytes (128 KiB).
-///
-/// A frame keeps the buffer that hyper has read it into, of up to 400 KiB, of which half may be empty; and
-/// a hostile server may send frames of a byte. The window counts bytes, so they are copied: bytes that were
-/// read a moment ago cost little, and buffers of one length are used again.
-const PIECE_BYTES: usize = 128 * 1024;
 
 /// See the module.
 #[derive(Debug)]
@@ -54,9 +48,13 @@ struct State {
 #[derive(Debug)]
 struct Chunk {
     /// What waits for the consumer, whole pieces.
+    ///
+    /// A frame keeps the buffer that hyper has read it into, of up to 400 KiB, of which half may be
+    /// empty; and a hostile server may send frames of a byte. The window counts bytes, so they are
+    /// copied: bytes that were read a moment ago cost little.
     pieces: VecDeque<Bytes>,
     /// The piece that follows them.
-    filling: BytesMut,
+    filling: Option<Piece>,
     length: u64,
     /// What is still to come.
     missing: ByteRange,
@@ -109,7 +107,7 @@ impl Chunk {
     fn new(range: ByteRange, room: Reservation) -> Self {
         Self {
             pieces: VecDeque::new(),
-            filling: BytesMut::new(),
+            filling: None,
             length: range.length(),
             missing: range,
             room,
@@ -119,28 +117,26 @@ impl Chunk {
         }
     }
 
-    /// Queues the bytes that come next.
-    fn add(&mut self, mut bytes: &[u8]) {
+    /// Queues the bytes that come next, in pieces of `spare`.
+    fn add(&mut self, mut bytes: &[u8], spare: &Pieces) {
         while !bytes.is_empty() {
-            if self.filling.capacity() == self.filling.len() {
-                self.queue();
-                let missing = usize::try_from(self.missing.length()).unwrap_or(usize::MAX);
-                self.filling = BytesMut::with_capacity(missing.min(PIECE_BYTES));
-            }
-            let room = self.filling.capacity() - self.filling.len();
-            let (now, later) = bytes.split_at(bytes.len().min(room));
-            self.filling.extend_from_slice(now);
-            self.missing.start += now.len() as u64;
+            let mut piece =
+                self.filling.take().unwrap_or_else(|| spare.take(self.missing.length()));
+            let (_, later) = bytes.split_at(piece.add(bytes));
+            self.missing.start += (bytes.len() - later.len()) as u64;
             bytes = later;
+            if piece.is_full() {
+                self.pieces.push_back(piece.freeze());
+            } else {
+                self.filling = Some(piece);
+            }
         }
     }
 
-    /// Lets the consumer have what the last piece holds so far. What is left of its room is still
-    /// filled.
-    fn queue(&mut self) {
-        if !self.filling.is_empty() {
-            self.pieces.push_back(self.filling.split().freeze());
-        }
+    /// What comes next, as far as it is there.
+    fn next(&mut self) -> Option<Bytes> {
+        let next = self.pieces.pop_front();
+        next.or_else(|| self.filling.as_mut().map(Piece::read).filter(|read| !read.is_empty()))
     }
 }
 
@@ -224,7 +220,7 @@ impl Assembly {
             return;
         }
         let count = news.len() as u64;
-        chunk.add(news);
+        chunk.add(news, &self.source.context.pieces);
         if chunk.missing.length() == 0 {
             chunk.complete.cancel();
             self.changed.notify_waiters();
@@ -274,12 +270,9 @@ impl State {
                     self.stopped.take().map(Taken::Stopped)
                 };
             };
-            if front.pieces.is_empty() {
-                front.queue();
-            }
-            if let Some(piece) = front.pieces.pop_front() {
-                front.room.release(piece.len() as u64);
-                return Some(Taken::Bytes(piece));
+            if let Some(bytes) = front.next() {
+                front.room.release(bytes.len() as u64);
+                return Some(Taken::Bytes(bytes));
             }
             if front.missing.length() > 0 {
                 return self.stopped.take().map(Taken::Stopped);

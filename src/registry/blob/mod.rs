@@ -4,6 +4,7 @@ pub(super) mod assembly;
 pub(super) mod location;
 pub(super) mod pace;
 pub(super) mod parallel;
+pub(super) mod pieces;
 pub(super) mod ranges;
 pub(super) mod segment;
 pub(super) mod source;
