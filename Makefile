@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Tests wait for daemons, registries and clocks a good part of their time.
 export RUST_TEST_THREADS ?= $(shell expr 2 '*' $$(nproc))
 
-.PHONY: help setup setup-release build image dist packages demo test test-newer bench lint fleet release-check \
+.PHONY: help setup setup-release build image dist packages demo test test-newer fuzz bench lint fleet release-check \
 	clean-parts
 
 help: ## list the targets
@@ -38,6 +38,9 @@ test: setup ## run every test, on real daemons and registries
 test-newer: setup ## the tests of each containerd on a newer one, in the folder CONTAINERD_NEWER
 	$(if $(CONTAINERD_NEWER),,$(error CONTAINERD_NEWER must name the folder with containerd, its shim and ctr))
 	$(CARGO) test --locked --test it -- --ignored
+
+fuzz: setup ## fuzz what reads archives of unknown origin, FUZZ_SECONDS each (60)
+	@scripts/fuzz $(FUZZ_SECONDS)
 
 bench: setup ## race ctr of each containerd, e.g. CASES=one-layer,tiny PAIRS=3 DAEMONS=2.1
 	$(CARGO) build --profile dist --locked

@@ -1,7 +1,7 @@
 //! Any bytes as a tar archive, and as one of images: read to its end or refused, within the bounds, and
 //! nothing panics.
 //!
-//! `cargo +nightly fuzz run archive`
+//! `scripts/fuzz 60 archive`
 
 #![no_main]
 

@@ -1,6 +1,6 @@
 //! Any bytes as two layers over each other: nothing outside their roots changes, and nothing panics.
 //!
-//! `cargo +nightly fuzz run extract`; with `TMPDIR` on a tmpfs it is many times faster.
+//! `scripts/fuzz 60 extract`
 
 #![no_main]
 
