@@ -33,6 +33,9 @@ pub(crate) enum Act {
     /// From one namespace of the daemon, which has them unpacked, to another one; the floor is `cp -a`
     /// of the layers' files.
     CopyNamespaces,
+    /// They are there already, unpacked, and every byte and file is checked; the floor is `sha256sum` of
+    /// the blobs and `igzip -d | tar d` of the layers.
+    Check,
 }
 
 /// What images are loaded from.
@@ -146,6 +149,11 @@ impl Case {
                     "eight layers to another namespace",
                     vec![eight_layers()],
                 )
+            },
+            Self {
+                act: Act::Check,
+                floor: true,
+                ..Self::new("check", "eight layers, checked file by file", vec![eight_layers()])
             },
         ]
     }

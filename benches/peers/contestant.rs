@@ -79,7 +79,7 @@ impl Contestant {
     /// tells.
     pub(crate) fn enters(self, act: Act, is_there: bool) -> bool {
         match self {
-            Self::Ctr => !matches!(act, Act::Copy | Act::Ensure),
+            Self::Ctr => !matches!(act, Act::Copy | Act::Ensure | Act::Check),
             Self::Crictl => act == Act::Ensure && crictl().is_some(),
             Self::Skopeo => is_there && matches!(act, Act::Push | Act::PushAgain | Act::Copy),
             Self::Crane => is_there && act == Act::Copy,
@@ -167,6 +167,11 @@ impl Contestant {
         files.one_by_one(&ctr, &socket, task.namespace).unwrap_or_else(|| {
             files.read_by(task.daemon.ctr_command(task.namespace), &["images", "import"])
         })
+    }
+
+    /// The command that checks every byte and file of the images in the namespace.
+    pub(crate) fn check(self, task: &Task<'_>) -> Vec<String> {
+        self.ours(task, &["check", "--deep"])
     }
 
     /// The command that pushes the image as `target`.

@@ -17,6 +17,9 @@ const FORGET_DEADLINE: Duration = Duration::from_secs(120);
 /// ISA-L's inflater, of Debian's package `isal`.
 const IGZIP: &str = "/usr/bin/igzip";
 
+/// The key of a snapshot that is made to look at mounts.
+const VIEW: &str = "bench-view";
+
 /// How a daemon is set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flavour {
@@ -196,6 +199,33 @@ impl Daemon {
     pub(crate) fn snapshots(&self) -> PathBuf {
         let snapshotter = "root/io.containerd.snapshotter.v1.overlayfs/snapshots";
         self.supervised.directory().join(snapshotter)
+    }
+
+    /// The daemon's own file of a blob.
+    pub(crate) fn blob(&self, digest: &str) -> PathBuf {
+        let hex = digest.trim_start_matches("sha256:");
+        let blobs = "root/io.containerd.content.v1.content/blobs/sha256";
+        self.supervised.directory().join(blobs).join(hex)
+    }
+
+    /// The directories of the layers of the only image in `namespace`, base first.
+    pub(crate) fn layers(&self, namespace: &str) -> Result<Vec<PathBuf>, String> {
+        let listed = self.ctr(namespace, &["snapshots", "ls"])?;
+        let rows: Vec<Vec<&str>> =
+            listed.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
+        // A snapshot without a parent has its kind in that column.
+        let is_below = |key: &str| rows.iter().any(|row| row.get(1) == Some(&key));
+        let top = rows.iter().filter_map(|row| row.first()).find(|key| !is_below(key));
+        let top = top.ok_or("there is no snapshot")?;
+        self.ctr(namespace, &["snapshots", "view", VIEW, top])?;
+        let mounts = self.ctr(namespace, &["snapshots", "mounts", "/nowhere", VIEW])?;
+        self.ctr(namespace, &["snapshots", "rm", VIEW])?;
+        let options = mounts.split(['\n', ',', ' ']);
+        let lower = options.filter_map(|option| option.strip_prefix("lowerdir=")).next();
+        let lower = lower.ok_or_else(|| format!("no overlay of several layers: {mounts}"))?;
+        let mut layers: Vec<PathBuf> = lower.split(':').map(PathBuf::from).collect();
+        layers.reverse();
+        Ok(layers)
     }
 
     /// Removes everything in `namespaces`, and waits until none of it is left in the daemon's

@@ -103,6 +103,10 @@ impl Race<'_> {
                 let copy = contestant.copy_to_namespace(task, other);
                 self.measure(&copy, home, || self.front.traffic())
             }
+            (Act::Check, _) => {
+                self.fill(task, home)?;
+                self.check(contestant, task, home)
+            }
             (Act::Push | Act::PushAgain, _) => {
                 self.fill(task, home)?;
                 self.send(home, |target| contestant.push(task, target))
@@ -154,6 +158,45 @@ impl Race<'_> {
         match length > layers {
             true => Ok(sample),
             false => Err(format!("{contestant} saved {length} bytes of {layers}")),
+        }
+    }
+
+    /// Lets `contestant` check what is in the namespace, all of which is right.
+    fn check(
+        &self,
+        contestant: Contestant,
+        task: &Task<'_>,
+        home: &Path,
+    ) -> Result<Sample, String> {
+        let sample = self.measure(&contestant.check(task), home, || self.front.traffic())?;
+        let said = process::printed(home);
+        match said.contains("nothing is wrong") && !said.contains("not compared") {
+            true => Ok(sample),
+            false => Err(format!("{contestant} did not compare all: {said}")),
+        }
+    }
+
+    /// How long `sha256sum` of the blobs and `igzip -d | tar d` of the layers take, as many layers at a
+    /// time as there are processors.
+    fn compare_files(&self) -> Result<Duration, String> {
+        let (namespace, references, home) = (unique("bench"), self.references(), self.scratch()?);
+        self.fill(&self.task(&namespace, &references), home.path())?;
+        let [image] = self.images else { return Err("one image is checked".to_owned()) };
+        let directories = self.daemon.layers(&namespace)?;
+        let script = r#"printf '%s\0' "$@" | xargs -0 -n 2 -P "$(nproc)" bash -o pipefail -c '
+            sha256sum "$1" >/dev/null && igzip -d -c <"$1" | tar d -C "$2"' layer"#;
+        let mut command =
+            ["bash", "-o", "pipefail", "-c", script, "layers"].map(str::to_owned).to_vec();
+        for ((digest, _), directory) in image.layers.iter().zip(&directories) {
+            let blob = self.daemon.blob(digest);
+            command.extend([&blob, directory].map(|path| path.display().to_string()));
+        }
+        rustix::fs::sync();
+        let compared = process::run(&command, home.path());
+        self.daemon.forget(&[&namespace])?;
+        match directories.len() == image.layers.len() {
+            true => Ok(compared?.wall),
+            false => Err(format!("{} directories of layers", directories.len())),
         }
     }
 
@@ -237,6 +280,7 @@ impl Race<'_> {
         match self.case.act {
             Act::Save => return self.copy().map(Some),
             Act::CopyNamespaces => return self.copy_files().map(Some),
+            Act::Check => return self.compare_files().map(Some),
             _ => {}
         }
         let folder = self.scratch()?;

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 /// `USER_HZ`, which is the same on every architecture that containerd is built for.
 const TICKS_PER_SECOND: u32 = 100;
 
+/// The file of what a command prints, in its home.
+const PRINTED: &str = "printed";
+
 /// A daemon, by its process id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Process(pub(crate) u32);
@@ -94,6 +97,11 @@ pub(crate) struct Costs {
     pub(crate) peak_bytes: u64,
 }
 
+/// What the last command printed that was run with this home.
+pub(crate) fn printed(home: &Path) -> String {
+    fs::read_to_string(home.join(PRINTED)).unwrap_or_default()
+}
+
 /// Runs `command` (a program and its arguments) to its end in an environment of its own, whose
 /// home is `home`.
 ///
@@ -101,7 +109,7 @@ pub(crate) struct Costs {
 /// What the command printed, if it fails.
 pub(crate) fn run(command: &[String], home: &Path) -> Result<Costs, String> {
     let report = home.join("costs");
-    let printed = home.join("printed");
+    let printed = home.join(PRINTED);
     let output = fs::File::create(&printed).map_err(|error| error.to_string())?;
     let errors = output.try_clone().map_err(|error| error.to_string())?;
     let mut timed = Command::new("/usr/bin/time");
@@ -119,7 +127,7 @@ pub(crate) fn run(command: &[String], home: &Path) -> Result<Costs, String> {
     let status = timed.status().map_err(|error| format!("time: {error}"))?;
     let wall = started.elapsed();
     if !status.success() {
-        let said = fs::read_to_string(&printed).unwrap_or_default();
+        let said = self::printed(home);
         return Err(format!("{}: {status}\n{said}", command.join(" ")));
     }
     let report = fs::read_to_string(&report).unwrap_or_default();
