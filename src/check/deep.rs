@@ -66,6 +66,10 @@ impl Checkup {
             false => Vec::new(),
         };
         let tasks = self.tasks(part, &directories, report).await?;
+        // So that the whole is known before the first of it is read.
+        for task in &tasks {
+            tell(&self.progress, &task.blob, BlobState::Waiting);
+        }
         let sight = self.sight.get().and_then(|sight| sight.as_ref().ok());
         let content = self.client.content();
         let progress = &self.progress;
@@ -222,11 +226,15 @@ impl Checkup {
                 self.alike.insert((OVERLAYFS.to_owned(), layer.identity.chain_id));
             }
             Some(Ok(differences)) => {
-                let files = if differences.total == 1 { "file" } else { "files" };
-                let what = format!(
-                    "{} {files} of layer {position} ({digest}) are not as its archive makes them",
-                    differences.total
-                );
+                let what = match differences.total {
+                    1 => format!(
+                        "1 file of layer {position} ({digest}) is not as its archive makes it"
+                    ),
+                    total => format!(
+                        "{total} files of layer {position} ({digest}) are not as its archive makes \
+                         them"
+                    ),
+                };
                 self.different(part, *position, what, &differences, report);
             }
             Some(Err(why)) => {
@@ -255,6 +263,12 @@ impl Checkup {
     }
 }
 
+fn tell(progress: &Arc<dyn Sink>, blob: &Descriptor, state: BlobState) {
+    let Descriptor { digest, size: size_bytes, .. } = *blob;
+    let kind = BlobKind::Layer;
+    progress.event(Event::Blob { digest, kind, size_bytes, state, resumed_bytes: 0 });
+}
+
 /// Reads a blob, and compares it with its files, if it has such.
 async fn read(
     content: &ContentStore,
@@ -262,14 +276,9 @@ async fn read(
     sight: Option<&Sight>,
     progress: &Arc<dyn Sink>,
 ) -> Result<Verdict, containerd::Error> {
-    let Descriptor { digest, size, .. } = task.blob;
-    let tell = |state| {
-        let kind = BlobKind::Layer;
-        progress.event(Event::Blob { digest, kind, size_bytes: size, state, resumed_bytes: 0 });
-    };
-    tell(BlobState::Reading);
+    tell(progress, &task.blob, BlobState::Reading);
     let outcome = read_told(content, task, sight, progress).await;
-    tell(BlobState::Done);
+    tell(progress, &task.blob, BlobState::Done);
     match outcome {
         // The file is gone, or the disk gives its bytes no more.
         Err(error @ (containerd::Error::NotFound { .. } | containerd::Error::Refused { .. })) => {

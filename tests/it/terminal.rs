@@ -6,6 +6,7 @@ use crate::support::cli::Pullctl;
 use crate::support::containerd::Containerd;
 use crate::support::damage::edit_blob;
 use crate::support::faulty::{Fault, FaultyRegistry, Gate, Login};
+use crate::support::held_back::HeldBack;
 use crate::support::image::{Blob, Image, Layer, Recipe};
 use crate::support::terminal::{Model, Terminal};
 use crate::support::{each_version, unique};
@@ -201,6 +202,40 @@ each_version! {
         let left = terminal.wait().ended_with(0).tidy();
         assert_eq!(count(&left.lines, "downloading"), 0, "{left:#?}");
         Pullctl::new().on(daemon).args(["-n", &namespace, "check", &reference]).run().succeeded();
+    }
+
+    fn a_deep_check_shows_what_it_reads_and_what_is_still_to_be_read(daemon) {
+        let layers = [SIZE, SIZE / 2].map(|size| Layer::noise(&unique("layer"), size));
+        let image = Recipe::new(layers.to_vec()).build();
+        let (reference, namespace) = (FaultyRegistry::start().add_new(&image), unique("deep"));
+        Pullctl::pull(daemon, &reference).args(["-n", &namespace]).run().succeeded();
+        let gate = Gate::new();
+        // Less than a layer, and more than all that is asked for before.
+        let held = HeldBack::start(&daemon.socket(), ARRIVED, gate.clone());
+        let check = ["-n", &namespace, "check", "--deep", &reference];
+        // With its files out of sight the daemon is asked for them.
+        let terminal = Terminal::start(
+            Pullctl::blind_to(&daemon.root()).args(["-a".as_ref(), held.socket().as_os_str()]).args(check),
+        );
+        let size = |layer: &Blob| units::bytes(layer.bytes.len() as u64);
+        terminal.wait_until("both layers, and the total", |lines| {
+            let [first, second] = image.layers() else { panic!("two layers") };
+            let is_known = |layer: &Blob| {
+                count(lines, &name(layer)) == 1 && count(lines, &format!("/{}", size(layer))) == 1
+            };
+            let of_one = |layer| count(lines, &format!("{} reading ", name(layer))) == 1;
+            // On one processor the second waits.
+            let waits = |layer: &Blob| count(lines, &format!("{} waiting ", name(layer))) == 1;
+            is_known(first)
+                && of_one(first)
+                && (of_one(second) || waits(second))
+                && lines.last().is_some_and(|line| line.starts_with("total 0/2 blobs "))
+        });
+        gate.open();
+        let left = terminal.wait().ended_with(0).tidy();
+        let expected = "1 image checked, nothing is wrong";
+        assert_eq!(left.lines.last().map(String::as_str), Some(expected), "{left:#?}");
+        assert_eq!(count(&left.lines, "reading"), 0, "the bars are still there: {left:#?}");
     }
 
     fn a_narrow_terminal_has_a_line_a_blob_too(daemon) {

@@ -12,6 +12,7 @@ pub(crate) mod fault_case;
 pub(crate) mod faulty;
 pub(crate) mod fix;
 pub(crate) mod harbor;
+pub(crate) mod held_back;
 pub(crate) mod image;
 pub(crate) mod left;
 pub(crate) mod manifest;
