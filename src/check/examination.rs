@@ -53,7 +53,12 @@ impl Checkup {
     /// Says of each finding what to do about it.
     fn say_fixes(&self, report: &mut Report) {
         let deep = if self.options.is_deep { " --deep" } else { "" };
-        let repair = format!("pullctl check{deep} --repair {}", report.image);
+        // As it has to be typed: without a word, pullctl means the kubelet's namespace.
+        let namespace = match self.options.is_for_kubelet {
+            true => String::new(),
+            false => format!(" -n {}", self.client.namespace()),
+        };
+        let repair = format!("pullctl{namespace} check{deep} --repair {}", report.image);
         for finding in &mut report.findings {
             let users = match &finding.remedy {
                 Remedy::Rewrite(unpacked, position) => {

@@ -79,7 +79,7 @@ struct Report {
 /// Prints what is wrong with the node.
 ///
 /// # Errors
-/// A configuration that can't be read at all; [`Error::AlreadyTold`] where there is an error.
+/// A daemon that accepts connections and never answers; [`Error::AlreadyTold`] where there is an error.
 pub(super) async fn run(args: &DoctorArgs, session: &Session<'_>) -> Result<(), Error> {
     let daemon = match session.connect().await {
         Err(silent @ Unreachable::Unresponsive { .. }) => return Err(silent.into()),
@@ -91,11 +91,11 @@ pub(super) async fn run(args: &DoctorArgs, session: &Session<'_>) -> Result<(), 
     };
     let locations = locations(args, daemon.as_ref().ok(), session).await;
     let environment = Environment::of_process();
-    let read = || NodeConfig::read(&locations, &environment);
-    let node = Node::look(daemon, read()?, &environment).await?;
+    let read = || NodeConfig::salvage(&locations, &environment);
+    let node = Node::look(daemon, read(), &environment).await;
     let mut findings = doctor::examine(&node).await;
     if args.probe.probe {
-        let keychain = Arc::new(read()?.with_logins(Keychain::default()));
+        let keychain = Arc::new(read().0.with_logins(Keychain::default()));
         let policy = args.probe.policy();
         let visited = doctor::visit_network(&node, keychain, &policy);
         findings.extend(session.patiently("the registries", visited).await);

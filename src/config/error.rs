@@ -66,6 +66,14 @@ impl Error {
         Self::Unreadable { path: path.to_owned(), source: rustix::io::Errno::NOENT.into() }
     }
 
+    /// The file that can't be read or obeyed; where another one names it, that one.
+    pub fn file(&self) -> &Path {
+        match self {
+            Self::Invalid { location, .. } | Self::MissingFile { location, .. } => &location.path,
+            Self::Unreadable { path, .. } => path,
+        }
+    }
+
     /// The place in a file that the error is about, where there is one.
     pub fn location(&self) -> Option<&Location> {
         match self {

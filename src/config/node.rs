@@ -64,17 +64,27 @@ impl NodeConfig {
     /// # Errors
     /// [`Error`] for one that cannot be read or obeyed.
     pub fn read(locations: &Locations, environment: &Environment) -> Result<Self, Error> {
+        let (config, broken) = Self::salvage(locations, environment);
+        broken.into_iter().next().map_or(Ok(config), Err)
+    }
+
+    /// The same, where what cannot be read or obeyed is as if it were not there; with why, in the order
+    /// of reading. For those who look at it, and pull nothing by it.
+    pub fn salvage(locations: &Locations, environment: &Environment) -> (Self, Vec<Error>) {
+        let mut broken = Vec::new();
         let containerd = match &locations.containerd_config {
-            _ if locations.ignore_containerd_config => None,
-            Some(path) => Some(named_config(path, locations.generation)?),
-            None => ContainerdConfig::read_first(&containerd::USUAL_PATHS, locations.generation)?,
+            _ if locations.ignore_containerd_config => Ok(None),
+            Some(path) => named_config(path, locations.generation).map(Some),
+            None => ContainerdConfig::read_first(&containerd::USUAL_PATHS, locations.generation),
         };
-        let mut login_files = login_files(locations, environment, containerd.as_ref())?;
+        let containerd = kept(containerd, &mut broken);
+        let mut login_files = login_files(locations, environment, containerd.as_ref(), &mut broken);
         let registries = match locations.hosts_directories.is_empty() {
-            true => RegistriesFile::read_first(environment)?,
+            true => kept(RegistriesFile::read_first(environment), &mut broken),
             false => None,
         };
-        login_files.extend(registries.as_ref().map(RegistriesFile::logins).transpose()?);
+        let logins = registries.as_ref().map(RegistriesFile::logins).transpose();
+        login_files.extend(kept(logins, &mut broken));
         let mut kubelets_warnings = Vec::new();
         let kubelet = Kubelet::find(environment);
         let kubelet =
@@ -85,7 +95,7 @@ impl NodeConfig {
             login_files.extend(logins.flatten());
         }
         let providers = match &locations.providers {
-            Some(place) => Providers::read(place)?,
+            Some(place) => kept(Providers::read(place), &mut broken),
             None => {
                 let place = providers::find_place(kubelet.as_ref(), environment);
                 let found = place.map(|place| Providers::read(&place)).transpose();
@@ -93,8 +103,9 @@ impl NodeConfig {
                 usable(found, kind, &mut kubelets_warnings).flatten().unwrap_or_default()
             }
         };
-        let hosts_directories = hosts_directories(locations, containerd.as_ref())?;
-        Ok(Self {
+        let hosts_directories =
+            kept(hosts_directories(locations, containerd.as_ref()), &mut broken);
+        let config = Self {
             containerd,
             kubelet,
             hosts_directories,
@@ -102,7 +113,8 @@ impl NodeConfig {
             login_files,
             providers,
             kubelets_warnings,
-        })
+        };
+        (config, broken)
     }
 
     /// The hosts to ask for `reference`: as a hosts directory says; else as containerd's
@@ -216,6 +228,14 @@ impl NodeConfig {
     }
 }
 
+/// What was read, or nothing and why.
+fn kept<T: Default>(read: Result<T, Error>, broken: &mut Vec<Error>) -> T {
+    read.unwrap_or_else(|error| {
+        broken.push(error);
+        T::default()
+    })
+}
+
 /// What was read of the kubelet's files. They are the kubelet's business, and most pulls can do without:
 /// what this user may not read is not there, and a mistake is a warning.
 fn usable<T>(read: Result<T, Error>, kind: WarningKind, warnings: &mut Vec<Notice>) -> Option<T> {
@@ -267,17 +287,18 @@ fn login_files(
     locations: &Locations,
     environment: &Environment,
     containerd: Option<&ContainerdConfig>,
-) -> Result<Vec<LoginFile>, Error> {
+    broken: &mut Vec<Error>,
+) -> Vec<LoginFile> {
     let mut files = Vec::new();
     if let Some(path) = &locations.auth_file {
-        files.push(LoginFile::read_any(path)?);
+        files.extend(kept(LoginFile::read_any(path).map(Some), broken));
     }
     let usual = environment.docker_config_file().into_iter().chain(environment.podman_auth_files());
     for path in usual {
-        files.extend(LoginFile::read(&path)?);
+        files.extend(kept(LoginFile::read(&path), broken));
     }
     files.extend(containerd.map(ContainerdConfig::logins));
-    Ok(files)
+    files
 }
 
 #[cfg(test)]

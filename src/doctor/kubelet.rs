@@ -100,8 +100,8 @@ fn collects_unpinned(node: &Node, kubelet: &Kubelet) -> Option<Finding> {
     let why =
         "images that were pulled for later and are not pinned go with it (`imageMaximumGCAge`)";
     let name = first.names.first().map_or("IMAGE", |name| name.name.as_str());
-    let fix =
-        Fix::text("pin those that are to stay").then(format!("pullctl pin {}", shell_word(name)));
+    let fix = Fix::text("pin those that are to stay")
+        .then(node.pullctl(&format!("pin {}", shell_word(name))));
     Some(Finding::note("unpinned-images-go", what, why).fixed_by(fix))
 }
 

@@ -26,8 +26,10 @@ pub struct Node {
     pub(super) version: Option<String>,
     /// Its configuration, setting by setting.
     pub(super) settings: Option<FlatFile>,
-    /// What is configured about registries.
+    /// What is configured about registries, as far as that can be read.
     pub(super) config: NodeConfig,
+    /// Files of settings that can't be read or obeyed.
+    pub(super) broken: Vec<crate::config::Error>,
     /// What the kubelet is configured with; `None` where there is no trace of one.
     pub(super) kubelet: Result<Option<Kubelet>, crate::config::Error>,
     /// Where the node's root is.
@@ -35,6 +37,9 @@ pub struct Node {
     /// What the kubelet's namespace holds.
     pub(super) images: Vec<StoredImage>,
 }
+
+/// The namespace that pullctl means where nobody says another: the kubelet's.
+const KUBERNETES: &str = "k8s.io";
 
 /// `USER_HZ`, by which `/proc` counts time: 100 wherever containerd runs.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -111,15 +116,13 @@ pub async fn file_of_daemon(socket: Option<&str>) -> Option<PathBuf> {
 }
 
 impl Node {
-    /// Looks at the node: at the daemon that was connected to, and at `config`, which was read for it.
-    ///
-    /// # Errors
-    /// A configuration that can't be read.
+    /// Looks at the node: at the daemon that was connected to, and at `config`, which was read for it
+    /// without what is `broken`.
     pub async fn look(
         daemon: Result<Client, Error>,
-        config: NodeConfig,
+        (config, broken): (NodeConfig, Vec<crate::config::Error>),
         environment: &Environment,
-    ) -> Result<Self, crate::config::Error> {
+    ) -> Self {
         let mut node = Self {
             process: None,
             cri: None,
@@ -130,6 +133,7 @@ impl Node {
             kubelet: Kubelet::find(environment),
             root_directory: environment.node_root(),
             config,
+            broken,
             daemon,
         };
         let generation = match node.daemon.as_ref().ok().and_then(Client::major_version) {
@@ -138,7 +142,10 @@ impl Node {
             Some(_) => Generation::Two,
         };
         if let Some(path) = node.config.containerd.as_ref().map(ContainerdConfig::path) {
-            node.settings = FlatFile::read(path, generation)?;
+            match FlatFile::read(path, generation) {
+                Ok(settings) => node.settings = settings,
+                Err(error) => node.broken.push(error),
+            }
         }
         if let Ok(client) = &node.daemon {
             node.process = Process::behind(client.address()).await;
@@ -147,7 +154,7 @@ impl Node {
             node.version = client.version().await.ok();
             node.images = crate::images::load(client).await.unwrap_or_default();
         }
-        Ok(node)
+        node
     }
 
     /// The daemon's socket.
@@ -186,6 +193,14 @@ impl Node {
                 "systemctl restart k0sworker || systemctl restart k0scontroller"
             }
             () => "systemctl restart containerd",
+        }
+    }
+
+    /// A command of pullctl's for the namespace that is looked at, as it has to be typed.
+    pub(super) fn pullctl(&self, words: &str) -> String {
+        match self.client().map(Client::namespace) {
+            None | Some(KUBERNETES) => format!("pullctl {words}"),
+            Some(other) => format!("pullctl -n {other} {words}"),
         }
     }
 

@@ -28,8 +28,9 @@ pub(super) async fn findings(node: &Node) -> Vec<Finding> {
     let mut found = Vec::new();
     let (ours, expired) =
         leftovers(client).await.unwrap_or_default().into_iter().partition(is_of_use);
-    found.extend(of_use(ours));
-    found.extend(expired_leases(client, expired).await);
+    let clean = node.pullctl("doctor --clean");
+    found.extend(of_use(ours, &clean));
+    found.extend(expired_leases(client, expired, clean).await);
     let held = held(client).await.unwrap_or_default();
     found.extend(blobs(client, &held).await);
     let Some(snapshotter) = node.cri.as_ref().and_then(|cri| cri.snapshotter.clone()) else {
@@ -48,7 +49,7 @@ fn is_of_use(left: &Leftover) -> bool {
     left.expires.is_none_or(|expires| expires > Timestamp::now())
 }
 
-fn of_use(held: Vec<Leftover>) -> Option<Finding> {
+fn of_use(held: Vec<Leftover>, clean: &str) -> Option<Finding> {
     let first = held.first()?;
     let what = format!(
         "pulls of pullctl that ended early hold {} bytes: {} of them, the first of {}",
@@ -57,7 +58,7 @@ fn of_use(held: Vec<Leftover>) -> Option<Finding> {
         first.images.first().map_or("images without a name", String::as_str)
     );
     let why = "the next pull of the same image goes on with them; without one they go within a day";
-    let fix = Fix::command("pullctl doctor --clean");
+    let fix = Fix::command(clean);
     Some(Finding::note("leftovers", what, why).fixed_by(fix))
 }
 
@@ -66,7 +67,7 @@ fn sum_of(held: &[Leftover]) -> u64 {
 }
 
 /// Leases whose time is over and that are still there, ours and others'.
-async fn expired_leases(client: &Client, ours: Vec<Leftover>) -> Option<Finding> {
+async fn expired_leases(client: &Client, ours: Vec<Leftover>, clean: String) -> Option<Finding> {
     let all = client.leases().list().await.unwrap_or_default();
     let others: Vec<&Lease> =
         all.iter().filter(|lease| lease.images().is_none() && lease.has_expired()).collect();
@@ -89,7 +90,7 @@ async fn expired_leases(client: &Client, ours: Vec<Leftover>) -> Option<Finding>
             let id = shell_word(&other.id);
             format!("ctr -n {} leases delete --sync {id}", client.namespace())
         }
-        _ => "pullctl doctor --clean".to_owned(),
+        _ => clean,
     };
     let fix = Fix::command(command);
     Some(Finding::note("expired-leases", what, why).fixed_by(fix))

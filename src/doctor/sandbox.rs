@@ -54,7 +54,7 @@ fn state(node: &Node, image: &str) -> Option<Finding> {
         let why = "every pod starts from it: until it is here, each start asks its registry";
         let other = other_pause(node);
         let fix = Fix::text("pull it, and keep it from garbage collection")
-            .then(format!("pullctl pull --pin {}", shell_word(image)));
+            .then(node.pullctl(&format!("pull --pin {}", shell_word(image))));
         let fix = match other {
             // What is here already is nearer than what has to be fetched.
             Some(other) => fix.saying(format!(
@@ -70,7 +70,7 @@ fn state(node: &Node, image: &str) -> Option<Finding> {
     }
     let what = format!("the sandbox image {image} is not pinned");
     let why = "the kubelet's garbage collection may remove it while no pod runs";
-    let fix = Fix::command(format!("pullctl pin {}", shell_word(image)));
+    let fix = Fix::command(node.pullctl(&format!("pin {}", shell_word(image))));
     Some(Finding::note("sandbox-image-not-pinned", what, why).fixed_by(fix))
 }
 
@@ -90,7 +90,7 @@ pub(super) fn unreachable(node: &Node, image: &str, problem: &str) -> Finding {
     let why = "no pod starts on this node";
     let by_hand = Fix::text("bring it from a machine that reaches the registry")
         .then(format!("pullctl copy {} docker-archive:pause.tar", shell_word(image)))
-        .then("pullctl load --pin -i pause.tar");
+        .then(node.pullctl("load --pin -i pause.tar"));
     let fix = match (other_pause(node), configured(node)) {
         (Some(other), Some(setting)) => {
             let name = setting.keys.last().map_or("sandbox_image", String::as_str);

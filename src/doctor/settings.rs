@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::finding::{Edit, Finding, Fix};
 use super::node::Node;
-use crate::config::{FlatFile, FlatSetting, FlatValue};
-use crate::failure::Notice;
+use crate::config::{self, FlatFile, FlatSetting, FlatValue};
+use crate::failure::{Diagnose as _, Diagnostic, Notice};
 
 /// The major version from which on the CRI may pull by the daemon's transfer service.
 const TRANSFERS_SINCE: u32 = 2;
@@ -16,8 +16,9 @@ const TRANSFERS_SINCE: u32 = 2;
 const USUAL_DOWNLOADS: u64 = 3;
 
 pub(super) fn findings(node: &Node) -> Vec<Finding> {
-    let mut found: Vec<Finding> =
-        node.config.warnings().into_iter().filter_map(|notice| of_notice(node, notice)).collect();
+    let mut found: Vec<Finding> = node.broken.iter().map(|error| broken(node, error)).collect();
+    let warnings = node.config.warnings().into_iter();
+    found.extend(warnings.filter_map(|notice| of_notice(node, notice)));
     let Some(settings) = &node.settings else { return found };
     found.extend(another_file(node, settings));
     found.extend(unread(node, settings));
@@ -25,6 +26,24 @@ pub(super) fn findings(node: &Node) -> Vec<Finding> {
     found.extend(discards(node, settings));
     found.extend(local_pull(node, settings));
     found
+}
+
+/// A file of settings without which all else was looked at.
+fn broken(node: &Node, error: &config::Error) -> Finding {
+    let started_with = node.process.as_ref().and_then(|process| process.flag(&["--config", "-c"]));
+    let is_daemons = started_with.is_some_and(|file| Path::new(file) == error.file())
+        || error.file().extension().is_some_and(|extension| extension == "toml");
+    let why = match is_daemons {
+        true => "containerd does not start with it the next time, and pullctl stops there",
+        false => "pullctl stops there: it pulls nothing rather than what nobody meant",
+    };
+    let what = Diagnostic::of(error).one_line();
+    let fix = Fix::text(error.hint().unwrap_or_default());
+    let finding = Finding::error("settings-broken", what, why).fixed_by(fix);
+    match error.location() {
+        Some(location) => finding.at(&location.path, location.line),
+        None => Finding { file: Some(error.file().to_owned()), ..finding },
+    }
 }
 
 /// What a pull warns of, as a finding. That the CRI does not start is told with the CRI.

@@ -9,6 +9,9 @@ use crate::progress::HostAttempt;
 use crate::registry::fault::Fault;
 use crate::registry::place::SettingsPlace;
 
+/// What requests for blobs are told with, `GET blobs/sha256:…`.
+pub(crate) const BLOB: &str = "blobs/";
+
 /// An operation on a repository failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
@@ -170,9 +173,13 @@ impl Diagnose for Error {
                 Some(format!("correct the file, or what names it in {}:{line}", path.display()))
             }
             Self::Setup { settings: Source::Default, .. } => None,
-            Self::AllHostsFailed { failures, .. } => {
+            Self::AllHostsFailed { failures, attempts, .. } => {
                 let HostFailure { host, place, fault, .. } = failures.decisive()?;
-                Some(fault.hint(host, place))
+                let is_of_blob = attempts.iter().any(|attempt| attempt.request.contains(BLOB));
+                Some(match is_of_blob {
+                    true => fault.hint_within(host, place),
+                    false => fault.hint(host, place),
+                })
             }
         }
     }

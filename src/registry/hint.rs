@@ -45,6 +45,17 @@ impl Fault {
         }
     }
 
+    /// The same of what a manifest that `host` gave says that there is: its name is right, and so is who
+    /// asks.
+    pub(crate) fn hint_within(&self, host: &str, place: &SettingsPlace) -> String {
+        match self {
+            Self::NotFound { .. } => format!(
+                "{host} has the image's manifest and not all of its content: push the image again, or use a mirror that has it"
+            ),
+            _ => self.hint(host, place),
+        }
+    }
+
     /// Whether it is about who asks, or what for, rather than about who answers.
     fn is_refusal(&self) -> bool {
         matches!(self, Self::Unauthorized { .. } | Self::Denied { .. })

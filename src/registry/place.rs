@@ -8,7 +8,15 @@ use crate::config::{RegistryHost, Source};
 /// Where the settings of a host stand, or would stand. Its token endpoint and what it redirects to
 /// are reached by the same ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum SettingsPlace {
+pub(crate) struct SettingsPlace {
+    form: Form,
+    /// The files of authorities that are known for the host already.
+    authorities: Vec<PathBuf>,
+}
+
+/// What the settings stand in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Form {
     /// A `hosts.toml`, which is in the directory of the image's own registry for mirrors too.
     HostsToml(PathBuf),
     /// A directory of certificates, as docker has it.
@@ -20,6 +28,81 @@ pub(crate) enum SettingsPlace {
 impl SettingsPlace {
     /// That of `host`, from which images of `registry` are pulled.
     pub(crate) fn of(host: &RegistryHost, registry: &str) -> Self {
+        Self { form: Form::of(host, registry), authorities: host.ca.clone() }
+    }
+
+    /// How the authority that signs for `host` is made known: files of settings take the path of its
+    /// certificate, docker's directories the certificate itself.
+    pub(crate) fn of_authority(&self, host: &str) -> String {
+        let path = "write the path of the authority's file into";
+        let known: Vec<String> =
+            self.authorities.iter().map(|file| file.display().to_string()).collect();
+        let known = match known.as_slice() {
+            [] => String::new(),
+            [only] => format!("{only} holds another authority: put the right one there, or "),
+            several => format!(
+                "{} hold other authorities: put the right one into one of them, or ",
+                several.join(", ")
+            ),
+        };
+        match &self.form {
+            Form::HostsToml(file) => format!("{known}{path} {} (ca = \"…\")", file.display()),
+            Form::Certificates(directory) => format!(
+                "{known}put the authority's certificate into {} (a *.crt)",
+                directory.display()
+            ),
+            Form::ContainerdConfig(file) => format!(
+                "{known}{path} {} (ca_file of registry.configs.\"{host}\".tls)",
+                file.display()
+            ),
+        }
+    }
+
+    /// How it is made known that `host` speaks plain HTTP, for pulls of ours and for the kubelet's.
+    pub(crate) fn of_plain_http(&self, host: &str) -> String {
+        let says = format!("{host} speaks plain HTTP: try --plain-http, or write");
+        match &self.form {
+            Form::HostsToml(file) => {
+                format!("{says} server = \"http://{host}\" into {}", file.display())
+            }
+            Form::Certificates(directory) => {
+                let file = directory.join("hosts.toml");
+                format!("{says} server = \"http://{host}\" into {}", file.display())
+            }
+            Form::ContainerdConfig(file) => {
+                let endpoint = format!("\"http://{host}\"");
+                format!("{says} {endpoint} as its endpoint into {}", file.display())
+            }
+        }
+    }
+
+    /// The file of its settings, if there is one.
+    pub(crate) fn existing(&self) -> Option<&Path> {
+        match &self.form {
+            Form::HostsToml(file) | Form::ContainerdConfig(file) if file.is_file() => Some(file),
+            _ => None,
+        }
+    }
+
+    /// Where to put the certificate that `host` asks clients for.
+    pub(crate) fn of_client(&self, host: &str) -> String {
+        match &self.form {
+            Form::HostsToml(file) => {
+                format!("{} (client = [[\"cert\", \"key\"]])", file.display())
+            }
+            Form::Certificates(directory) => {
+                format!("{} (a *.cert and its *.key)", directory.display())
+            }
+            Form::ContainerdConfig(file) => format!(
+                "{} (cert_file and key_file of registry.configs.\"{host}\".tls)",
+                file.display()
+            ),
+        }
+    }
+}
+
+impl Form {
+    fn of(host: &RegistryHost, registry: &str) -> Self {
         let Source::File(file, _) = &host.source else {
             let usual = || Path::new("/etc/containerd/certs.d").join(registry);
             let directory = host.directory.clone().unwrap_or_else(usual);
@@ -32,63 +115,6 @@ impl SettingsPlace {
             Self::HostsToml(file.clone())
         } else {
             Self::ContainerdConfig(file.clone())
-        }
-    }
-
-    /// How the authority that signs for `host` is made known: files of settings take the path of its
-    /// certificate, docker's directories the certificate itself.
-    pub(crate) fn of_authority(&self, host: &str) -> String {
-        let path = "write the path of the authority's file into";
-        match self {
-            Self::HostsToml(file) => format!("{path} {} (ca = \"…\")", file.display()),
-            Self::Certificates(directory) => {
-                format!("put the authority's certificate into {} (a *.crt)", directory.display())
-            }
-            Self::ContainerdConfig(file) => {
-                format!("{path} {} (ca_file of registry.configs.\"{host}\".tls)", file.display())
-            }
-        }
-    }
-
-    /// How it is made known that `host` speaks plain HTTP, for pulls of ours and for the kubelet's.
-    pub(crate) fn of_plain_http(&self, host: &str) -> String {
-        let says = format!("{host} speaks plain HTTP: try --plain-http, or write");
-        match self {
-            Self::HostsToml(file) => {
-                format!("{says} server = \"http://{host}\" into {}", file.display())
-            }
-            Self::Certificates(directory) => {
-                let file = directory.join("hosts.toml");
-                format!("{says} server = \"http://{host}\" into {}", file.display())
-            }
-            Self::ContainerdConfig(file) => {
-                let endpoint = format!("\"http://{host}\"");
-                format!("{says} {endpoint} as its endpoint into {}", file.display())
-            }
-        }
-    }
-
-    /// The file of its settings, if there is one.
-    pub(crate) fn existing(&self) -> Option<&Path> {
-        match self {
-            Self::HostsToml(file) | Self::ContainerdConfig(file) if file.is_file() => Some(file),
-            _ => None,
-        }
-    }
-
-    /// Where to put the certificate that `host` asks clients for.
-    pub(crate) fn of_client(&self, host: &str) -> String {
-        match self {
-            Self::HostsToml(file) => {
-                format!("{} (client = [[\"cert\", \"key\"]])", file.display())
-            }
-            Self::Certificates(directory) => {
-                format!("{} (a *.cert and its *.key)", directory.display())
-            }
-            Self::ContainerdConfig(file) => format!(
-                "{} (cert_file and key_file of registry.configs.\"{host}\".tls)",
-                file.display()
-            ),
         }
     }
 }

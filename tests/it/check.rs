@@ -4,11 +4,12 @@
 use pullctl::containerd::{Client, Labels, Prepared, Resource};
 use serde_json::Value;
 
+use crate::mirrors::{NAMED, hosts_directory};
 use crate::support::cli::{Outcome, Pullctl};
 use crate::support::containerd::{Containerd, KUBERNETES};
 use crate::support::cri::Cri;
 use crate::support::damage::{blob_file, edit_blob, flip_a_bit};
-use crate::support::faulty::FaultyRegistry;
+use crate::support::faulty::{FaultyRegistry, Login};
 use crate::support::image::{Family, Image, Layer, Packing, Recipe};
 use crate::support::store::Store;
 use crate::support::tree::Tree;
@@ -57,8 +58,13 @@ impl<'d> Pulled<'d> {
         let codes: Vec<&Value> = found.iter().map(|it| &it["code"]).collect();
         assert_eq!(codes, [code], "{outcome:?}");
         assert_eq!(found[0]["subject"], subject, "{outcome:?}");
-        let fix = found[0]["fix"].as_str().unwrap();
-        assert!(fix.contains("--repair") && fix.contains(&self.reference), "{fix}");
+        let namespace = match self.namespace.as_str() {
+            KUBERNETES => String::new(),
+            other => format!(" -n {other}"),
+        };
+        let flags = flags.iter().map(|flag| format!(" {flag}")).collect::<String>();
+        let fix = format!("pullctl{namespace} check{flags} --repair {}", self.reference);
+        assert_eq!(found[0]["fix"], fix);
         assert_eq!(found[0]["repaired"], false);
         assert!(!found[0]["why"].as_str().unwrap().is_empty());
     }
@@ -158,6 +164,27 @@ each_version! {
         }
         pulled.finds(&[], "document-damaged", &root);
         pulled.is_mended(&[], &[&root, &manifest, &config]);
+    }
+
+    fn lost_documents_are_fetched_again_one_after_the_other(daemon) {
+        let index = Image::index(Family::Oci, vec![image()]);
+        let pulled = Pulled::of(daemon, index, &unique("documents"), &[]);
+        let root = pulled.image.digest();
+        let manifest = pulled.image.documents[0].digest.to_string();
+        let config = pulled.image.blobs[0].digest.to_string();
+        let _holding = pulled.holding();
+        for digest in [&root, &manifest, &config] {
+            daemon.ctr(&pulled.namespace, &["content", "rm", digest]);
+        }
+        pulled.finds(&[], "document-missing", &root);
+        pulled.is_mended(&[], &[&root, &manifest, &config]);
+    }
+
+    fn what_was_stored_without_being_unpacked_is_told_and_no_finding(daemon) {
+        let pulled = Pulled::of(daemon, image(), &unique("packed"), &["--no-unpack"]);
+        let outcome = pulled.check(&["--deep"]).succeeded();
+        assert!(findings(&outcome).is_empty(), "{outcome:?}");
+        assert!(outcome.stdout.contains("not-unpacked"), "{outcome:?}");
     }
 
     fn a_lost_layer_is_fetched_again_where_it_is_needed(daemon) {
@@ -260,7 +287,7 @@ each_version! {
             Pullctl::new().on(daemon).args(common).args(flags).run()
         };
         let outcome = check(&[]).ended_with(7);
-        for said in ["blob-truncated: layer", "why: ", "fix: pullctl check --repair ", "1 image checked, 1 finding"] {
+        for said in ["blob-truncated: layer", "why: ", &format!("fix: pullctl -n {} check --repair ", pulled.namespace), "1 image checked, 1 finding"] {
             assert!(outcome.stdout.contains(said), "{said}: {outcome:?}");
         }
         let outcome = check(&["--repair"]).succeeded();
@@ -288,4 +315,47 @@ fn without_the_daemons_files_at_hand_what_is_missing_is_mended_all_the_same() {
     assert_eq!(pulled.store().blob(&lower), pulled.image.layers()[0].bytes);
     flip_a_bit(daemon, &upper);
     blind().ended_with(7).says("out of reach").says("hint: run pullctl as root");
+}
+
+#[test]
+fn without_the_daemons_files_at_hand_files_are_not_compared_and_that_is_told() {
+    let daemon = Containerd::shared(crate::support::containerd::Version::V2_1);
+    let pulled = Pulled::new(daemon);
+    let check = ["-n", &pulled.namespace, "check", "--deep", "-o", "json", &pulled.reference];
+    let outcome = Pullctl::blind_to(&daemon.root()).on(daemon).args(check).run().succeeded();
+    assert!(findings(&outcome).is_empty(), "{outcome:?}");
+    assert!(outcome.stdout.contains("not-compared"), "{outcome:?}");
+}
+
+/// What is missing comes as a pull would bring it: from the hosts of the node, with its logins.
+#[test]
+fn a_repair_asks_the_nodes_mirrors_with_its_logins() {
+    let daemon = Containerd::shared(crate::support::containerd::Version::V2_1);
+    let (image, repository) = (image(), unique("mirrored/image"));
+    let mirror = FaultyRegistry::start();
+    mirror.add(&image, &repository, "v1");
+    mirror.require(Login::Basic { user: "ann".to_owned(), password: "hunter2".to_owned() });
+    let content = format!("[host.\"http://{}\"]\n", mirror.authority());
+    let (hosts, home) = (hosts_directory(&content), tempfile::tempdir().unwrap());
+    let login = format!(
+        "{{\"auths\": {{\"{}\": {{\"auth\": \"YW5uOmh1bnRlcjI=\"}}}}}}",
+        mirror.authority()
+    );
+    std::fs::write(home.path().join("config.json"), login).unwrap();
+    let (namespace, reference) = (unique("mirrored"), format!("{NAMED}/{repository}:v1"));
+    let directory = hosts.path().display().to_string();
+    let run = |words: &[&str]| {
+        let common = ["-n", &namespace, "--ignore-containerd-config", "--hosts-dir", &directory];
+        let pullctl = Pullctl::new().env("DOCKER_CONFIG", home.path()).on(daemon);
+        pullctl.args(words).args(common).args([&reference]).run()
+    };
+    run(&["pull"]).succeeded();
+    let layer = image.layers()[1].digest.to_string();
+    flip_a_bit(daemon, &layer);
+    mirror.forget_requests();
+    run(&["check", "--deep", "--repair"]).succeeded();
+    let blobs = mirror.requests_for("/blobs/");
+    assert!(blobs.iter().any(|it| it.header("authorization").is_some()), "{blobs:?}");
+    assert!(blobs.iter().all(|request| request.path.ends_with(&layer)), "{blobs:?}");
+    run(&["check", "--deep"]).succeeded();
 }

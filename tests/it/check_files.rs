@@ -2,8 +2,10 @@
 //! is none.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 use rustix::fs::XattrFlags;
 use serde_json::Value;
@@ -129,6 +131,35 @@ fn files(outcome: &Outcome) -> Vec<(String, String)> {
         .collect()
 }
 
+/// Another program that has a lease of a file, so that nobody can open it who does not wait for that.
+struct HeldFile(Child);
+
+impl HeldFile {
+    fn at(path: &Path) -> Self {
+        // F_SETLEASE and F_WRLCK; whoever wants to open the file is told by a signal.
+        let script = "$SIG{IO} = 'IGNORE'; $| = 1; open(F, '+<', $ARGV[0]) && fcntl(F, 1024, 1) \
+                      or die $!; print \"held\\n\"; <STDIN>";
+        let mut holder = Command::new("perl")
+            .args(["-e", script])
+            .arg(path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        BufReader::new(holder.stdout.as_mut().unwrap()).read_line(&mut said).unwrap();
+        assert_eq!(said, "held\n");
+        Self(holder)
+    }
+}
+
+impl Drop for HeldFile {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 each_version! {
     fn every_kind_of_damage_to_files_is_found_named_and_mended(daemon) {
         let registry = FaultyRegistry::start();
@@ -163,6 +194,20 @@ each_version! {
         });
         assert_eq!(store.leases().len(), 0, "{:?}", store.leases());
         assert!(store.snapshots().values().all(|snapshot| snapshot.committed));
+    }
+
+    fn a_file_that_can_not_be_read_is_told(daemon) {
+        let image = image();
+        let reference = FaultyRegistry::start().add_new(&image);
+        let namespace = unique("unreadable");
+        Pullctl::pull(daemon, &reference).args(["-n", &namespace]).run().succeeded();
+        let layer = directory_of(&Store::new(daemon, &namespace), &image.chain_id());
+        let holder = HeldFile::at(&layer.join("bin/program"));
+        let outcome = check(daemon, &namespace, &[]).ended_with(7);
+        let expected = ("file-unreadable".to_owned(), "bin/program".to_owned());
+        assert_eq!(files(&outcome), [expected], "{outcome:?}");
+        drop(holder);
+        check(daemon, &namespace, &[]).succeeded();
     }
 
     fn a_layer_whose_directory_is_gone_is_made_anew(daemon) {

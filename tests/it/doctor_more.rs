@@ -1,9 +1,12 @@
 //! `pullctl doctor`: what pulls have left, verifiers, and the registries of the node over the network.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::doctor::{assert_gone, examined, finding, no_hosts};
@@ -11,7 +14,7 @@ use crate::mirrors::{NAMED, write_hosts};
 use crate::support::cli::Pullctl;
 use crate::support::containerd::{Containerd, KUBERNETES, Version};
 use crate::support::faulty::{Fault, FaultyRegistry, dead_authority};
-use crate::support::image::{Image, Layer, Recipe};
+use crate::support::image::{Image, Layer, Recipe, noise};
 use crate::support::nginx::Nginx;
 use crate::support::registry::Registry;
 use crate::support::store::Store;
@@ -36,7 +39,86 @@ fn what_a_pull_that_failed_has_left_is_told_and_ended_by_the_fix() {
         fix::apply(&leftovers["fix"], &daemon);
         assert_gone(&examined(&daemon, hosts.path(), &[]), "leftovers");
         assert!(Store::new(&daemon, KUBERNETES).ingests().is_empty(), "{version}");
+        // In another namespace it is another command.
+        let elsewhere = ["-n", "elsewhere", "--retries", "0"];
+        assert_ne!(Pullctl::pull(&daemon, &reference).args(elsewhere).run().code, Some(0));
+        let leftovers = || examined(&daemon, hosts.path(), &["-n", "elsewhere"]);
+        let document = leftovers();
+        fix::apply(&finding(&document, "leftovers")["fix"], &daemon);
+        assert_gone(&leftovers(), "leftovers");
     }
+}
+
+/// Begins a blob with the daemon's own client, which is killed when so many bytes of it are there.
+fn break_off(daemon: &Containerd, reference: &str, bytes: &[u8]) {
+    let mut ingest = Command::new(daemon.version().program("ctr"))
+        .arg("--address")
+        .arg(daemon.socket())
+        .args(["--namespace", KUBERNETES, "content", "ingest", reference])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = ingest.stdin.take().unwrap();
+    input.write_all(bytes).unwrap();
+    let store = Store::new(daemon, KUBERNETES);
+    daemon.wait_until("the first bytes", || {
+        store.ingests().get(reference).filter(|it| **it > 0).copied()
+    });
+    ingest.kill().unwrap();
+    ingest.wait().unwrap();
+    drop(input);
+}
+
+/// Has the last byte of all unfinished blobs have come some hours ago, as the daemon notes it.
+fn age_ingests(daemon: &Containerd, hours: i64) {
+    let ingests = daemon.root().join("io.containerd.content.v1.content/ingest");
+    let then = Timestamp::now() - SignedDuration::from_hours(hours);
+    for ingest in fs::read_dir(ingests).unwrap() {
+        let noted = ingest.unwrap().path().join("updatedat");
+        assert!(noted.exists(), "{}", noted.display());
+        fs::write(noted, then.to_string()).unwrap();
+    }
+}
+
+#[test]
+fn blobs_that_a_killed_client_never_completed_are_told_until_it_goes_on_with_them() {
+    for version in Version::ALL {
+        let daemon = Containerd::private(version);
+        let hosts = no_hosts();
+        let blob = noise(&unique("broken-off"), 5 << 20);
+        let reference = unique("layer-broken-off");
+        break_off(&daemon, &reference, &blob[..3 << 20]);
+        // It may be that it goes on yet.
+        assert_gone(&examined(&daemon, hosts.path(), &[]), "unfinished-blobs");
+        age_ingests(&daemon, 2);
+        let document = examined(&daemon, hosts.path(), &[]);
+        let unfinished = finding(&document, "unfinished-blobs");
+        let said = unfinished["what"].as_str().unwrap();
+        assert!(said.starts_with("1 blobs were never completed, and hold "), "{version}: {said}");
+        let fix = unfinished["fix"]["text"].as_str().unwrap();
+        assert!(fix.contains("with the client that began it"), "{version}: {fix}");
+        assert!(fix.ends_with(&format!("The first is {reference}")), "{version}: {fix}");
+        // What pullctl ends is its own alone.
+        Pullctl::new().on(&daemon).args(["doctor", "--clean"]).run();
+        assert!(Store::new(&daemon, KUBERNETES).ingests().contains_key(&reference), "{version}");
+        complete(&daemon, &reference, &blob);
+        assert_gone(&examined(&daemon, hosts.path(), &[]), "unfinished-blobs");
+        assert!(Store::new(&daemon, KUBERNETES).ingests().is_empty(), "{version}");
+    }
+}
+
+/// The same client once more, to the end.
+fn complete(daemon: &Containerd, reference: &str, bytes: &[u8]) {
+    let whole = daemon.scratch("whole").join("blob");
+    fs::write(&whole, bytes).unwrap();
+    let done = Command::new(daemon.version().program("ctr"))
+        .arg("--address")
+        .arg(daemon.socket())
+        .args(["--namespace", KUBERNETES, "content", "ingest", reference])
+        .stdin(fs::File::open(&whole).unwrap())
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{done:?}");
 }
 
 #[test]
@@ -105,6 +187,45 @@ fn a_setting_with_which_the_cri_will_not_start_is_told_before_it_does_not() {
         fs::write(daemon.config_file(), old + &mirrors).unwrap();
         let document = examined(&daemon, hosts.path(), &[]);
         assert_eq!(finding(&document, "cri-will-not-start")["severity"], "error", "{version}");
+    }
+}
+
+#[test]
+fn a_file_that_can_not_be_obeyed_is_told_beside_all_the_rest() {
+    for version in Version::ALL {
+        let daemon = Containerd::private(version);
+        let hosts = no_hosts();
+        let good = fs::read_to_string(daemon.config_file()).unwrap();
+        fs::write(daemon.config_file(), format!("{good}[plugins\n")).unwrap();
+        write_domain(hosts.path(), "a.example", "server = \"ftp://a.example\"\n");
+        let home = tempfile::tempdir().unwrap();
+        fs::write(home.path().join("config.json"), "{\n").unwrap();
+        let outcome = Pullctl::new()
+            .on(&daemon)
+            .args(["doctor", "-o", "json", "--hosts-dir"])
+            .args([hosts.path()])
+            .env("DOCKER_CONFIG", home.path())
+            .run()
+            .ended_with(1);
+        let document = crate::explain::json_of(&outcome);
+        let broken = |file: &str| {
+            let findings = document["findings"].as_array().unwrap().iter();
+            let mut of_file = findings.filter(|finding| {
+                finding["code"] == "settings-broken"
+                    && finding["file"].as_str().unwrap().ends_with(file)
+            });
+            let found = of_file.next().unwrap_or_else(|| panic!("{version} {file}: {document}"));
+            assert_eq!(of_file.next(), None, "{version} {file}");
+            found
+        };
+        let line = good.lines().count() + 1;
+        assert_eq!(broken("config.toml")["line"], line, "{version}: {document}");
+        assert!(broken("config.toml")["why"].as_str().unwrap().contains("does not start"));
+        assert!(broken("config.json")["why"].as_str().unwrap().contains("pulls nothing"));
+        // What is not of these files is looked at all the same.
+        finding(&document, "hosts-file-broken");
+        finding(&document, "sandbox-image-missing");
+        assert!(document["containerd"].is_string(), "{document}");
     }
 }
 

@@ -76,8 +76,14 @@ impl TlsFault {
             Error::AlertReceived(
                 alert @ (AlertDescription::CertificateRequired
                 | AlertDescription::BadCertificate
+                | AlertDescription::UnsupportedCertificate
+                | AlertDescription::CertificateRevoked
+                | AlertDescription::CertificateExpired
                 | AlertDescription::CertificateUnknown
-                | AlertDescription::UnknownCA),
+                | AlertDescription::UnknownCA
+                // Of an authority that was made anew under its old name.
+                | AlertDescription::DecryptError
+                | AlertDescription::AccessDenied),
             ) => Self::ClientCertificate(words(&format!("{alert:?}"))),
             other => Self::Other(other.to_string()),
         }

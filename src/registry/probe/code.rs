@@ -2,6 +2,9 @@
 
 use crate::registry::fault::{Fault, TlsFault};
 
+/// The name of what has none of its own.
+pub(super) const UNNAMED: &str = "failed";
+
 /// The name of `fault`.
 pub(super) fn of(fault: &Fault) -> &'static str {
     match fault {
@@ -22,8 +25,6 @@ pub(super) fn of(fault: &Fault) -> &'static str {
         Fault::Broken(_) => "connection-broke",
         Fault::Truncated => "body-cut",
         Fault::Stalled { .. } => "stalled",
-        Fault::Deadline { .. } => "deadline",
-        Fault::TooSlow { .. } => "too-slow",
         Fault::Redirected { fault, .. } => of(fault),
         Fault::RedirectLoop(_) | Fault::BadRedirect => "bad-redirect",
         Fault::Token { fault, .. } => match of(fault) {
@@ -39,8 +40,13 @@ pub(super) fn of(fault: &Fault) -> &'static str {
         Fault::WrongRange(_) => "wrong-range",
         Fault::Malformed(_) => "malformed-answer",
         Fault::TooLarge { .. } => "too-large",
-        Fault::Upload(_) | Fault::Spent => "upload",
-        Fault::Distrusted => "distrusted",
+        // A probe has no time limit for all of it, measures no speed, sends nothing, and asks each host
+        // whatever it gave before.
+        Fault::Deadline { .. }
+        | Fault::TooSlow { .. }
+        | Fault::Upload(_)
+        | Fault::Spent
+        | Fault::Distrusted => UNNAMED,
     }
 }
 
@@ -55,5 +61,25 @@ fn of_tls(fault: &TlsFault) -> &'static str {
         TlsFault::PlainHttp => "plain-http",
         TlsFault::ClientCertificate(_) => "client-certificate-refused",
         TlsFault::Other(_) => "tls-failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_fault_that_no_probe_meets_has_no_name_of_its_own() {
+        let limit = Duration::from_secs(1);
+        for fault in [
+            Fault::Deadline { limit, after: None },
+            Fault::TooSlow { bytes_per_second: 1, minimum: 2 },
+            Fault::Spent,
+            Fault::Distrusted,
+        ] {
+            assert_eq!(of(&fault), "failed", "{fault}");
+        }
     }
 }

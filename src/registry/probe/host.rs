@@ -94,7 +94,10 @@ async fn visit(
         remarks: notes.remarks,
         code: fault.map(super::code::of).or(no_platform.as_ref().map(|_| "no-platform")),
         problem: fault.map(ToString::to_string).or_else(|| no_platform.clone()),
-        fix: fault.map(|fault| fault.hint(name, host.place())),
+        fix: fault.map(|fault| match manifest.is_ok() {
+            true => fault.hint_within(name, host.place()),
+            false => fault.hint(name, host.place()),
+        }),
     };
     Visit { report, manifest, layers, no_platform, took: started.elapsed(), host }
 }

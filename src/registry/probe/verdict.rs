@@ -4,7 +4,7 @@ use super::host::Visit;
 use super::report::Verdict;
 use crate::failure::{Diagnose as _, Diagnostic, Failure};
 use crate::reference::Reference;
-use crate::registry::error::{Error, HostFailure};
+use crate::registry::error::{BLOB, Error, HostFailure};
 use crate::registry::fault::Fault;
 
 /// The code of a pull that succeeds.
@@ -18,7 +18,7 @@ pub(super) fn reach(reference: &Reference, visits: &[Visit]) -> Verdict {
         let failures = resolving
             .into_iter()
             .filter_map(|visit| visit.manifest.as_ref().err().map(|fault| failure(visit, fault)));
-        return failed(format!("resolve {reference}"), failures.collect());
+        return failed(format!("resolve {reference}"), "", failures.collect());
     };
     if let Some(why) = &first.no_platform {
         return Verdict {
@@ -35,7 +35,7 @@ pub(super) fn reach(reference: &Reference, visits: &[Visit]) -> Verdict {
         let failures = visits
             .iter()
             .filter_map(|visit| visit.layers.as_ref().err().map(|fault| failure(visit, fault)));
-        return failed(format!("fetch the layers of {reference}"), failures.collect());
+        return failed(format!("fetch the layers of {reference}"), BLOB, failures.collect());
     };
     let (manifest, layers) = (name(first), name(layers));
     let text = match manifest == layers {
@@ -68,9 +68,9 @@ fn failure(visit: &Visit, fault: &Fault) -> HostFailure {
 }
 
 /// What the pull itself would end with.
-fn failed(what: String, failures: Vec<HostFailure>) -> Verdict {
-    let error = Error::all_hosts_failed(what, "", failures);
-    let code = error.fault().map_or("failed", super::code::of);
+fn failed(what: String, request: &str, failures: Vec<HostFailure>) -> Verdict {
+    let error = Error::all_hosts_failed(what, request, failures);
+    let code = error.fault().map_or(super::code::UNNAMED, super::code::of);
     let text = format!("a pull fails: {}", Diagnostic::of(&error).one_line());
     let failure = Some(error.failure());
     Verdict { ok: false, failure, code, text, host: None, layers_host: None, fix: error.hint() }

@@ -10,6 +10,8 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, 
 pub(crate) enum Validity {
     Now,
     Expired,
+    /// Not for decades yet.
+    Later,
 }
 
 /// What `openssl req -x509` is asked for.
@@ -81,9 +83,14 @@ impl Certificates {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let key = KeyPair::generate().expect("a key can be made");
         let mut server = CertificateParams::new(names).expect("the names are DNS names or IPs");
-        if validity == Validity::Expired {
-            server.not_before = date_time_ymd(2020, 1, 1);
-            server.not_after = date_time_ymd(2021, 1, 1);
+        let years = match validity {
+            Validity::Now => None,
+            Validity::Expired => Some((2020, 2021)),
+            Validity::Later => Some((2070, 2071)),
+        };
+        if let Some((begins, ends)) = years {
+            server.not_before = date_time_ymd(begins, 1, 1);
+            server.not_after = date_time_ymd(ends, 1, 1);
         }
         let server = server.signed_by(&key, &issuer).expect("the authority signs");
 

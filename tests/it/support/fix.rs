@@ -1,7 +1,7 @@
 //! Fixes applied as they are printed: edits of files, and commands in a shell.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -21,19 +21,23 @@ pub(crate) fn apply(fix: &Value, daemon: &Containerd) {
 
 /// Runs a command as it is printed.
 pub(crate) fn run(command: &str, daemon: &Containerd) {
+    run_in(&daemon.scratch("commands"), command, daemon);
+}
+
+/// The same in a folder that other commands share.
+pub(crate) fn run_in(folder: &Path, command: &str, daemon: &Containerd) {
     if command == "systemctl restart containerd" {
         daemon.kill();
         daemon.restart();
         return;
     }
-    let folder =
-        std::path::Path::new(env!("CARGO_BIN_EXE_pullctl")).parent().expect("it is in one");
-    let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", folder.display());
+    let programs = Path::new(env!("CARGO_BIN_EXE_pullctl")).parent().expect("it is in one");
+    let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", programs.display());
     let output = Command::new("sh")
         .args(["-ec", command])
         .env("PATH", path)
         .env("CONTAINERD_ADDRESS", daemon.socket())
-        .current_dir(daemon.scratch("commands"))
+        .current_dir(folder)
         .output()
         .expect("a shell runs");
     assert!(output.status.success(), "{command}: {output:?}");

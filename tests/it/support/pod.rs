@@ -30,6 +30,11 @@ pub(crate) struct Pod<'a> {
 impl<'a> Pod<'a> {
     /// Has the CRI run a pod's sandbox.
     pub(crate) fn run(daemon: &'a Containerd) -> Self {
+        Self::try_run(daemon).expect("the sandbox runs")
+    }
+
+    /// The same where the CRI may refuse: what it says then is what a pod's events show.
+    pub(crate) fn try_run(daemon: &'a Containerd) -> Result<Self, String> {
         let name = super::unique("pod");
         let logs = daemon.scratch("logs");
         let node = NamespaceMode::Node as i32;
@@ -57,8 +62,14 @@ impl<'a> Pod<'a> {
             ..RunPodSandboxRequest::default()
         };
         let answer = block_on(async { runtime(daemon).await.run_pod_sandbox(request).await });
-        let id = answer.expect("the sandbox runs").into_inner().pod_sandbox_id;
-        Self { daemon, id, config, logs }
+        let answer = answer.map_err(|refused| refused.message().to_owned())?;
+        let id = answer.into_inner().pod_sandbox_id;
+        Ok(Self { daemon, id, config, logs })
+    }
+
+    /// The sandbox's ID, which its snapshot has as its key.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
     }
 
     /// Creates and starts a container, as the kubelet does for an image that it may not pull:
