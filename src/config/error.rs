@@ -99,6 +99,11 @@ impl Diagnose for Error {
             Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some("run as root, or let this user read the file".to_owned())
             }
+            Self::Unreadable { path, source }
+                if source.kind() == io::ErrorKind::NotFound && path.is_symlink() =>
+            {
+                Some("it is a link that leads nowhere: mend it, or remove it".to_owned())
+            }
             Self::Unreadable { .. } => {
                 Some("check the path, or leave out the flag or variable that names it".to_owned())
             }

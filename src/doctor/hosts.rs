@@ -23,6 +23,12 @@ const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// The directory that stands for all registries without one of their own.
 const FALLBACK: &str = "_default";
 
+/// Where hosts are configured where nobody says otherwise.
+const USUAL_ROOTS: [&str; 2] = ["/etc/containerd/certs.d", "/etc/docker/certs.d"];
+
+/// Most files of one directory that are looked at.
+const MAX_FILES: usize = 1000;
+
 /// Most registries that are looked at.
 const MAX_DOMAINS: usize = 500;
 
@@ -53,7 +59,9 @@ pub(super) fn findings(node: &Node) -> Vec<Finding> {
         }
         found.extend(repeated(directory));
         found.extend(masks(directory));
+        found.extend(without_effect(directory));
     }
+    found.extend(not_there(node));
     found.extend(without_port(node, &directories));
     found
 }
@@ -224,6 +232,55 @@ fn masks(directory: &Directory) -> Option<Finding> {
     let command = format!("rmdir {}", shell_word(&directory.path.display().to_string()));
     let finding = Finding::warning("default-masked", what, why).fixed_by(Fix::command(command));
     Some(Finding { file: Some(directory.path.clone()), ..finding })
+}
+
+/// A directory that holds something, and nothing that anybody reads.
+fn without_effect(directory: &Directory) -> Option<Finding> {
+    let names = fs::read_dir(&directory.path).ok()?.flatten().take(MAX_FILES);
+    let names: Vec<String> =
+        names.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let counts = |name: &String| {
+        name == "hosts.toml" || [".crt", ".cert", ".key"].iter().any(|end| name.ends_with(end))
+    };
+    if names.is_empty() || names.iter().any(counts) {
+        return None;
+    }
+    let shown = directory.path.display();
+    let what = format!("nothing in {shown} counts: it has no hosts.toml and no certificates");
+    let why = "images come from the registry itself, without the mirrors and settings that somebody \
+               wrote there";
+    let mut settings = names.iter().filter(|name| name.ends_with(".toml"));
+    let fix = match (settings.next(), settings.next()) {
+        (Some(only), None) => {
+            let [from, to] = [only.as_str(), "hosts.toml"]
+                .map(|name| shell_word(&directory.path.join(name).display().to_string()));
+            Fix::command(format!("mv {from} {to}"))
+        }
+        _ => Fix::text(format!("call the file with its hosts {shown}/hosts.toml")),
+    };
+    let finding = Finding::warning("hosts-file-missing", what, why).fixed_by(fix);
+    Some(Finding { file: Some(directory.path.clone()), ..finding })
+}
+
+/// A `config_path` that leads nowhere. Those that containerd has without being told may be absent.
+fn not_there(node: &Node) -> Vec<Finding> {
+    let is_missing = |root: &&PathBuf| {
+        !root.is_dir() && !USUAL_ROOTS.iter().any(|usual| *root == Path::new(usual))
+    };
+    let setting = node.settings.as_ref().and_then(|it| it.find(&["registry", "config_path"]));
+    let told = |root: &PathBuf| {
+        let what = format!("{}, which `config_path` names, is not there", root.display());
+        let why = "no hosts.toml counts: images come from their registries themselves, without mirrors, \
+                   certificates and headers";
+        let usual = USUAL_ROOTS.first().copied().unwrap_or_default();
+        let fix = format!("make it, or name the directory that there is: {usual} is the usual one");
+        let finding = Finding::warning("config-path-missing", what, why).fixed_by(Fix::text(fix));
+        match setting {
+            Some(setting) => finding.at(&setting.file, setting.line),
+            None => finding,
+        }
+    };
+    node.config.hosts_directories().iter().filter(is_missing).map(told).collect()
 }
 
 /// Directories that are named without the port by which images name their registry.

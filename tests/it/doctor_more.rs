@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::doctor::{assert_gone, examined, finding, no_hosts};
-use crate::mirrors::{NAMED, write_hosts};
+use crate::mirrors::{NAMED, pull, write_hosts};
 use crate::support::cli::Pullctl;
 use crate::support::containerd::{Containerd, KUBERNETES, Version};
 use crate::support::faulty::{Fault, FaultyRegistry, dead_authority};
@@ -69,14 +69,16 @@ fn break_off(daemon: &Containerd, reference: &str, bytes: &[u8]) {
     drop(input);
 }
 
-/// Has the last byte of all unfinished blobs have come some hours ago, as the daemon notes it.
+/// Has the last byte of all unfinished blobs have come some hours ago. The daemon takes the later one of
+/// what it notes beside them and of their files' times.
 fn age_ingests(daemon: &Containerd, hours: i64) {
     let ingests = daemon.root().join("io.containerd.content.v1.content/ingest");
     let then = Timestamp::now() - SignedDuration::from_hours(hours);
     for ingest in fs::read_dir(ingests).unwrap() {
-        let noted = ingest.unwrap().path().join("updatedat");
-        assert!(noted.exists(), "{}", noted.display());
-        fs::write(noted, then.to_string()).unwrap();
+        let place = ingest.unwrap().path();
+        fs::write(place.join("updatedat"), then.to_string()).unwrap();
+        let data = fs::File::options().write(true).open(place.join("data")).unwrap();
+        data.set_modified(then.into()).unwrap();
     }
 }
 
@@ -226,6 +228,49 @@ fn a_file_that_can_not_be_obeyed_is_told_beside_all_the_rest() {
         finding(&document, "hosts-file-broken");
         finding(&document, "sandbox-image-missing");
         assert!(document["containerd"].is_string(), "{document}");
+    }
+}
+
+#[test]
+fn a_file_of_hosts_by_another_name_counts_after_the_fix() {
+    let registry = Registry::start();
+    let repository = unique("misnamed/image");
+    registry.push(&Image::small(), &repository, "v1");
+    let hosts = no_hosts();
+    fs::create_dir(hosts.path().join(NAMED)).unwrap();
+    let content = format!("server = \"http://{}\"\n", registry.authority());
+    fs::write(hosts.path().join(NAMED).join("host.toml"), content).unwrap();
+    let daemon = Containerd::shared(Version::V2_1);
+    let document = examined(daemon, hosts.path(), &[]);
+    let missing = finding(&document, "hosts-file-missing");
+    assert_eq!(missing["severity"], "warning", "{missing}");
+    fix::apply(&missing["fix"], daemon);
+    let directory = hosts.path().display().to_string();
+    let flags = ["--ignore-containerd-config", "--hosts-dir", &directory];
+    pull(&format!("{NAMED}/{repository}:v1"), &flags).succeeded();
+    assert_gone(&examined(daemon, hosts.path(), &[]), "hosts-file-missing");
+}
+
+#[test]
+fn a_config_path_that_leads_nowhere_is_told_with_its_line() {
+    for version in Version::ALL {
+        let plugin = version.cri_plugin();
+        let folder = no_hosts();
+        let place = folder.path().join("certs.d");
+        let settings =
+            format!("[plugins.'{plugin}'.registry]\nconfig_path = '{}'\n", place.display());
+        let daemon = Containerd::configured(version, &settings);
+        let examined = || {
+            let outcome = Pullctl::new().on(&daemon).args(["doctor", "-o", "json"]).run();
+            crate::explain::json_of(&outcome)
+        };
+        let document = examined();
+        let missing = finding(&document, "config-path-missing");
+        assert!(missing["what"].as_str().unwrap().contains(place.to_str().unwrap()), "{missing}");
+        let lines = fs::read_to_string(daemon.config_file()).unwrap().lines().count();
+        assert_eq!(missing["line"], lines, "{version}: {missing}");
+        fs::create_dir(&place).unwrap();
+        assert_gone(&examined(), "config-path-missing");
     }
 }
 

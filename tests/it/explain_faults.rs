@@ -52,7 +52,8 @@ impl Faulty {
     /// The verdict, which says what stops a pull and what to do about it.
     #[track_caller]
     fn fails(&self, code: &str) {
-        let outcome = probe(&self.reference, self.hosts.path(), &["--stall-timeout", "1s"]);
+        let patience: &[&str] = if code == "stalled" { &["--stall-timeout", "1s"] } else { &[] };
+        let outcome = probe(&self.reference, self.hosts.path(), patience);
         let document = json_of(&outcome);
         let verdict = &document["probe"]["verdict"];
         assert_eq!(verdict["code"], code, "{document}");

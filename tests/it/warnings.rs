@@ -152,7 +152,10 @@ fn a_host_that_another_one_stands_in_for_is_warned_of_by_code() {
 
 /// A node whose kubelet has pulled this image with a pod's login, and wants to see that again.
 fn node_that_wants_a_login(reference: &str, id: &str) -> TempDir {
-    let root = node_with_kubelet("imagePullCredentialsVerificationPolicy: AlwaysVerify\n");
+    // Which is content with the room that this machine has.
+    let room = "evictionHard:\n  imagefs.available: 1Mi\n";
+    let policy = "imagePullCredentialsVerificationPolicy: AlwaysVerify\n";
+    let root = node_with_kubelet(&format!("{policy}{room}"));
     let (name, _) = reference.rsplit_once(':').unwrap();
     let record = json!({
         "kind": "ImagePulledRecord", "apiVersion": "kubelet.config.k8s.io/v1alpha1",
