@@ -109,6 +109,7 @@ fn probes() -> BTreeSet<String> {
 /// The codes of checks.
 fn checks() -> BTreeSet<String> {
     let mut found = words(&own_text(&root().join("src/unpack/difference.rs")));
+    found.extend(behind(&own_text(&root().join("src/cli/check.rs")), &["code:"]));
     for file in rust_files(&root().join("src/check")) {
         let begins = ["Finding::new(", "add(report,", ".remark("];
         found.extend(behind(&own_text(&file), &begins));
