@@ -48,8 +48,10 @@ pub enum Error {
     /// A layout without, or with several images that may be meant.
     #[error("{}", not_one(place, tag.as_deref(), listed))]
     NotOneImage {
-        /// The layout.
+        /// The layout or archive.
         place: PathBuf,
+        /// How one of its images is written.
+        form: String,
         /// What was asked for.
         tag: Option<String>,
         /// What there is.
@@ -263,8 +265,8 @@ impl Diagnose for Error {
             Self::NotOneImage { listed, .. } if listed.is_empty() => {
                 "copy or pull an image into it first"
             }
-            Self::NotOneImage { listed, .. } => {
-                return Some(format!("write oci:DIR:TAG; it has {}", listed.join(", ")));
+            Self::NotOneImage { form, listed, .. } => {
+                return Some(format!("write {form}; it has {}", listed.join(", ")));
             }
             Self::TagWithAllTags(_) => "leave the tag out, or --all-tags",
             Self::NoTags { .. } => "look for its name among those that pullctl images lists",

@@ -46,6 +46,18 @@ const FORMS: &str = "a place is written REF, docker://REF, containerd:REF, \
                      docker-archive:FILE[:REF]";
 
 impl Location {
+    /// How one of the place's images is written.
+    pub fn one_of(&self) -> String {
+        match self {
+            Self::Layout { directory, .. } => format!("oci:{}:TAG", directory.display()),
+            Self::Archive { file, form, .. } => {
+                let place = Self::Archive { file: file.clone(), form: *form, name: None };
+                format!("{place}:REF")
+            }
+            whole => whole.to_string(),
+        }
+    }
+
     /// Whether it can be that of one image only.
     pub fn is_of_one(&self) -> bool {
         match self {

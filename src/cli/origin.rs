@@ -75,7 +75,8 @@ impl Origin<'_> {
             let mut listed: Vec<String> = listed.collect();
             listed.dedup();
             let place = directory.to_owned();
-            return Err(Error::NotOneImage { place, tag: tag.clone(), listed });
+            let (form, tag) = (self.place.one_of(), tag.clone());
+            return Err(Error::NotOneImage { place, form, tag, listed });
         };
         // A bare tag is no name.
         let whole = names(entry).into_iter().flatten().find(|name| name.contains('/'));
@@ -99,7 +100,8 @@ impl Origin<'_> {
             let listed = archive.images().iter().flat_map(|image| &image.names);
             let listed = listed.map(ToString::to_string).collect();
             let (place, tag) = (file.to_owned(), name.map(str::to_owned));
-            return Err(Error::NotOneImage { place, tag, listed });
+            let form = self.place.one_of();
+            return Err(Error::NotOneImage { place, form, tag, listed });
         };
         let full = image.names.iter().find_map(|name| match name {
             GivenName::Full(name) => name.parse().ok(),

@@ -30,7 +30,11 @@ impl Directory {
     pub(super) fn root(path: &Path) -> Result<Self, Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = rustix::fs::open(path, flags, Mode::empty());
-        let fd = opened.map_err(|errno| Error::io("open", path, errno.into()))?;
+        let fd = opened.map_err(|errno| match errno {
+            Errno::NOENT => Error::Absent(path.to_owned()),
+            Errno::NOTDIR => Error::NotReadable(path.to_owned()),
+            errno => Error::io("open", path, errno.into()),
+        })?;
         Ok(Self { fd: Arc::new(fd), path: path.to_owned() })
     }
 

@@ -15,6 +15,9 @@ pub enum Error {
     /// There is no `oci-layout` where a layout is to be read, or one of another version.
     #[error("{} is no OCI image layout that pullctl reads", .0.display())]
     NotReadable(PathBuf),
+    /// There is not even a directory.
+    #[error("{} does not exist", .0.display())]
+    Absent(PathBuf),
     /// A symbolic link where a layout has files and directories of its own.
     #[error("{} is a symbolic link, which may lead out of the layout", .0.display())]
     Link(PathBuf),
@@ -74,14 +77,18 @@ impl Error {
 
     /// Whether the system says that there is nothing of that name.
     pub(super) fn is_not_found(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+        match self {
+            Self::Absent(_) => true,
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        }
     }
 }
 
 impl Diagnose for Error {
     fn failure(&self) -> Failure {
         match self {
-            Self::NotALayout(_) | Self::NotReadable(_) => Failure::Usage,
+            Self::NotALayout(_) | Self::NotReadable(_) | Self::Absent(_) => Failure::Usage,
             Self::Io { source, .. } if is_disk_full(source) => Failure::DiskFull,
             Self::Missing { .. } => Failure::NotFound,
             Self::Mismatch { .. } | Self::Link(_) | Self::TooLarge { .. } => Failure::Verification,
@@ -100,7 +107,7 @@ impl Diagnose for Error {
             Self::Io { source, .. } if is_forbidden(source) => {
                 Some("choose a directory that you may write to".into())
             }
-            Self::NotReadable(_) => {
+            Self::NotReadable(_) | Self::Absent(_) => {
                 Some("name the directory that holds oci-layout and index.json".into())
             }
             Self::Link(_) => Some(

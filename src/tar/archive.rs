@@ -171,6 +171,10 @@ impl<R: BufRead> Archive<R> {
         match self.input.read_up_to(&mut block)? {
             0 => Ok(None),
             BLOCK_BYTES => Ok(Some(block)),
+            // Every archive has a block.
+            length if self.input.offset() == length as u64 => {
+                Err(self.input.problem(Problem::NotAnArchive))
+            }
             _ => Err(self.input.problem(Problem::Truncated)),
         }
     }

@@ -102,8 +102,16 @@ fn a_layout_is_a_place_with_and_without_a_tag() {
         copy(&[&place, &name]).succeeded();
         assert_eq!(to.digest_of(&name), Some(image.digest()), "{reference}");
     }
-    copy(&[&layout, &to.name()]).ended_with(2).says("several images").says("v2");
-    copy(&[&format!("{layout}:v3"), &to.name()]).ended_with(3).says("v3").says(&from);
+    let write = format!("hint: write {layout}:TAG; it has ");
+    copy(&[&layout, &to.name()]).ended_with(2).says("several images").says(&write).says("v2");
+    copy(&[&format!("{layout}:v3"), &to.name()]).ended_with(3).says("v3").says(&write).says(&from);
+    let archive = format!("oci-archive:{}/images.tar", folder.path().display());
+    copy(&[&format!("{layout}:v2"), &format!("{archive}:{from}")]).succeeded();
+    let write = format!("hint: write {archive}:REF; it has {from}");
+    copy(&[&format!("{archive}:v3"), &to.name()]).ended_with(3).says("v3").says(&write);
+    let (absent, file) = (format!("{layout}/none"), format!("{layout}/images.tar"));
+    copy(&[&absent, &to.name()]).ended_with(2).says("does not exist").says("oci-layout");
+    copy(&[&file, &to.name()]).ended_with(2).says("is no OCI image layout").says("oci-layout");
     let inspected = Command::new("skopeo")
         .args(["inspect", "--format", "{{.Digest}}", &format!("{layout}:v2")])
         .output()

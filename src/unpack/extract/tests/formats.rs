@@ -184,7 +184,7 @@ fn names_what_is_wrong_with_an_archive() {
     let long_path = vec![("path", vec![b'a'; 5000])];
     for (archive, expected) in [
         (b"<html>".repeat(100), Problem::NotAnArchive),
-        (b"short".to_vec(), Problem::Truncated),
+        (b"short".to_vec(), Problem::NotAnArchive),
         (broken_checksum.finished(), Problem::Header),
         ([&[0; 512], good.bytes.as_slice()].concat(), Problem::Header),
         (good.bytes[..515].to_vec(), Problem::Truncated),
