@@ -102,6 +102,26 @@ each_version! {
         assert!(shown.contains("-:5") && shown.contains("ClusterConfiguration"), "{shown}");
     }
 
+    fn an_image_under_five_spellings_is_asked_for_once(daemon) {
+        let registry = FaultyRegistry::start();
+        let name = unique("spelt");
+        registry.add(&Image::small(), &format!("library/{name}"), "latest");
+        let hosts = tempfile::tempdir().unwrap();
+        let directory = hosts.path().join("docker.io");
+        std::fs::create_dir(&directory).unwrap();
+        let server = format!("server = \"http://{}\"\n", registry.authority());
+        std::fs::write(directory.join("hosts.toml"), server).unwrap();
+        let list = format!(
+            "{name}\n{name}:latest\nlibrary/{name}\ndocker.io/{name}\n\
+             index.docker.io/library/{name}:latest\n"
+        );
+        let pull = Pullctl::new().on(daemon).args(["pull", "-f", "-", "--hosts-dir"]);
+        pull.args([hosts.path()]).input(list).run().succeeded();
+        let images = Store::new(daemon, KUBERNETES).images();
+        assert!(images.contains_key(&format!("docker.io/library/{name}:latest")), "{images:?}");
+        assert_eq!(registry.requests_for("/manifests/latest").len(), 1);
+    }
+
     fn nothing_of_a_list_with_a_mistake_is_started(daemon) {
         let registry = FaultyRegistry::start();
         let good = registry.add_new(&Image::small());
