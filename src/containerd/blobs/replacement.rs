@@ -5,6 +5,8 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -16,6 +18,9 @@ use super::content::{ContentStore, signed};
 use super::open::ingest_reference;
 use crate::containerd::{Error, Labels};
 use crate::oci::{Descriptor, Digest, Hasher, MediaType};
+
+/// Times that a blob is put in its place.
+const PLACINGS: usize = 3;
 
 /// A blob on its way to the place of another. Its file has no name until it is complete.
 #[derive(Debug)]
@@ -95,9 +100,6 @@ impl Replacement {
             let operation = format!("replace blob {digest}");
             return Err(Error::bad_answer(operation, format!("the bytes are {actual}")));
         }
-        let placed = spawn_blocking(move || place(&directory, &digest.hex(), &file));
-        let placed = placed.await.map_err(io::Error::other).and_then(|placed| placed);
-        placed.map_err(|error| failed(&digest, &error))?;
         // One that the daemon has lost is new to it; of any other it hears nothing new.
         let reference = ingest_reference(&expected);
         let request = api::WriteContentRequest {
@@ -109,8 +111,41 @@ impl Replacement {
             data: Vec::new(),
             labels: labels.clone().into_iter().collect(),
         };
-        content.commit(&reference, &expected, request, labels).await
+        let mut file = file;
+        let mut placings = 1;
+        loop {
+            let (into, name) = (directory.clone(), digest.hex());
+            let placed = spawn_blocking(move || place(&into, &name, &file).map(|()| file));
+            let placed = placed.await.map_err(io::Error::other).and_then(|placed| placed);
+            let placed = placed.map_err(|error| failed(&digest, &error))?;
+            let committed = content.commit(&reference, &expected, request.clone(), labels).await;
+            match committed {
+                // Garbage collection takes what the daemon does not know yet, if it comes in between.
+                Err(Error::Refused { .. }) if placings < PLACINGS && is_nameless(&placed) => {
+                    placings += 1;
+                    content.abort(&reference).await?;
+                }
+                committed => return committed,
+            }
+            let into = directory.clone();
+            let copied = spawn_blocking(move || copy(&placed, &into));
+            let copied = copied.await.map_err(io::Error::other).and_then(|copied| copied);
+            file = copied.map_err(|error| failed(&digest, &error))?;
+        }
     }
+}
+
+/// Whether the file has lost its name.
+fn is_nameless(file: &File) -> bool {
+    file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
+}
+
+/// The same bytes in a file without a name: one that has lost its name gets none again.
+fn copy(file: &File, directory: &Path) -> io::Result<File> {
+    let mut bytes = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    let mut copy = unnamed_in(directory)?;
+    io::copy(&mut bytes, &mut copy)?;
+    Ok(copy)
 }
 
 /// Gives the file its name; what had it goes.
@@ -122,4 +157,22 @@ fn place(directory: &Path, name: &str, file: &File) -> io::Result<()> {
         let _ = fs::remove_file(&beside);
     })?;
     File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_has_lost_its_name_is_copied_and_named_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = unnamed_in(folder.path()).unwrap();
+        file.write_all(b"bytes").unwrap();
+        place(folder.path(), "blob", &file).unwrap();
+        assert!(!is_nameless(&file));
+        fs::remove_file(folder.path().join("blob")).unwrap();
+        assert!(is_nameless(&file) && place(folder.path(), "blob", &file).is_err());
+        place(folder.path(), "blob", &copy(&file, folder.path()).unwrap()).unwrap();
+        assert_eq!(fs::read(folder.path().join("blob")).unwrap(), b"bytes");
+    }
 }
