@@ -12,8 +12,8 @@ use crate::containerd::{
     self, Client, Container, Lease, Resource, SnapshotInfo, SnapshotKind, labels,
 };
 use crate::images::StoredImage;
-use crate::oci::{ChainId, Digest};
-use crate::progress::Sink;
+use crate::oci::{ChainId, Descriptor, Digest};
+use crate::progress::{BlobKind, BlobState, Event, Sink};
 use crate::unpack::Sight;
 
 /// How long what a checkup makes for itself stays when it is killed (24 h, as for a pull).
@@ -221,6 +221,13 @@ impl Checkup {
             None => format!("snapshot {key}"),
         }
     }
+}
+
+/// Tells what becomes of a layer's blob.
+pub(super) fn tell(progress: &dyn Sink, blob: &Descriptor, state: BlobState) {
+    let Descriptor { digest, size: size_bytes, .. } = *blob;
+    let kind = BlobKind::Layer;
+    progress.event(Event::Blob { digest, kind, size_bytes, state, resumed_bytes: 0 });
 }
 
 impl Report {

@@ -9,12 +9,12 @@ use std::thread;
 use futures_util::stream::{self, Stream, StreamExt as _};
 use tokio::task::spawn_blocking;
 
-use super::checkup::{Checkup, Report};
+use super::checkup::{Checkup, Report, tell};
 use super::finding::{Finding, Remedy};
 use super::walk::{StoredPart, Walk};
 use crate::containerd::{self, ContentStore, Labels};
 use crate::oci::{Descriptor, Digest, Hasher};
-use crate::progress::{BlobKind, BlobState, Event, Sink};
+use crate::progress::{BlobState, Event, Sink};
 use crate::transfer::DocumentKind;
 use crate::unpack::{self, Differences, Sight};
 
@@ -68,7 +68,7 @@ impl Checkup {
         let tasks = self.tasks(part, &directories, report).await?;
         // So that the whole is known before the first of it is read.
         for task in &tasks {
-            tell(&self.progress, &task.blob, BlobState::Waiting);
+            tell(&*self.progress, &task.blob, BlobState::Waiting);
         }
         let sight = self.sight.get().and_then(|sight| sight.as_ref().ok());
         let content = self.client.content();
@@ -263,12 +263,6 @@ impl Checkup {
     }
 }
 
-fn tell(progress: &Arc<dyn Sink>, blob: &Descriptor, state: BlobState) {
-    let Descriptor { digest, size: size_bytes, .. } = *blob;
-    let kind = BlobKind::Layer;
-    progress.event(Event::Blob { digest, kind, size_bytes, state, resumed_bytes: 0 });
-}
-
 /// Reads a blob, and compares it with its files, if it has such.
 async fn read(
     content: &ContentStore,
@@ -276,9 +270,9 @@ async fn read(
     sight: Option<&Sight>,
     progress: &Arc<dyn Sink>,
 ) -> Result<Verdict, containerd::Error> {
-    tell(progress, &task.blob, BlobState::Reading);
+    tell(&**progress, &task.blob, BlobState::Reading);
     let outcome = read_told(content, task, sight, progress).await;
-    tell(progress, &task.blob, BlobState::Done);
+    tell(&**progress, &task.blob, BlobState::Done);
     match outcome {
         // The file is gone, or the disk gives its bytes no more.
         Err(error @ (containerd::Error::NotFound { .. } | containerd::Error::Refused { .. })) => {

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::checkup::{Checkup, Report};
+use super::checkup::{Checkup, Report, tell};
 use super::error::Error;
 use super::finding::{Remedy, Unpacked};
 use crate::containerd::{
     self, Client, ContentStore, Labels, Opened, SnapshotInfo, ingest_reference, labels,
 };
 use crate::oci::{ChainId, Descriptor, Digest};
-use crate::progress::{BlobKind, BlobState, Event};
+use crate::progress::BlobState;
 use crate::reference::Reference;
 use crate::transfer::{self, DocumentKind, Source};
 use crate::unpack::{self, Allowance, Unpacker, Way};
@@ -118,16 +118,11 @@ impl Checkup {
         let source = labels::distribution_source(&origin.reference, &known);
         let labels: Labels = source.into_iter().collect();
         let content = leased.content();
-        let told = |state| {
-            let (digest, size_bytes) = (blob.digest, blob.size);
-            let kind = BlobKind::Layer;
-            Event::Blob { digest, kind, size_bytes, state, resumed_bytes: 0 }
-        };
         if kind == DocumentKind::Manifest {
             let bytes = origin.source.document(blob, kind).await?;
             return store(&content, blob, &labels, Some(bytes), None).await;
         }
-        self.progress.event(told(BlobState::Downloading));
+        tell(&*self.progress, blob, BlobState::Downloading);
         let mut tries = 1;
         loop {
             let mut stream = origin.source.blob(blob, 0).await?;
@@ -135,7 +130,7 @@ impl Checkup {
             match stored {
                 Ok(()) => {
                     stream.right();
-                    self.progress.event(told(BlobState::Done));
+                    tell(&*self.progress, blob, BlobState::Done);
                     return Ok(());
                 }
                 Err(Error::Containerd(

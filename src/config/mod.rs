@@ -34,6 +34,6 @@ pub use hosts::{
 };
 pub use keychain::{Keychain, MAX_LOGINS};
 pub use kubelet::Kubelet;
-pub use node::{Locations, NodeConfig};
+pub use node::{DEFAULT_HOSTS_DIRECTORIES, Locations, NodeConfig};
 pub use providers::{Place as ProviderPlace, Providers};
 pub use warning::WarningKind;

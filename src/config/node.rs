@@ -19,7 +19,7 @@ use super::warning::WarningKind;
 use crate::failure::{Diagnose as _, Notice};
 
 /// Where hosts are configured if nothing says otherwise, besides the CRI's `config_path`.
-const DEFAULT_HOSTS_DIRECTORIES: [&str; 2] = ["/etc/containerd/certs.d", "/etc/docker/certs.d"];
+pub const DEFAULT_HOSTS_DIRECTORIES: [&str; 2] = ["/etc/containerd/certs.d", "/etc/docker/certs.d"];
 
 /// The kubelet's own file of logins, in its root directory: docker's `config.json`.
 const KUBELETS_LOGINS: &str = "config.json";

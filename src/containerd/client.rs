@@ -47,6 +47,9 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(15);
 /// to list the images of a busy node.
 pub(super) const MAX_ANSWER_BYTES: usize = 16 << 20;
 
+/// The namespace in which Kubernetes looks.
+pub const KUBERNETES: &str = "k8s.io";
+
 /// The longest identifier that containerd accepts, see its `pkg/identifiers`.
 const MAX_NAMESPACE: usize = 76;
 

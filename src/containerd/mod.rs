@@ -37,7 +37,7 @@ pub use address::{find_address, usual_addresses};
 pub use blobs::{
     ContentStore, Info, Ingest, IngestStatus, Opened, Replacement, Unfinished, ingest_reference,
 };
-pub use client::Client;
+pub use client::{Client, KUBERNETES};
 pub use containers::Container;
 pub use cri::{Cri, CriStatus};
 pub use cri_images::SeenImage;

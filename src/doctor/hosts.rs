@@ -10,7 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::finding::{Finding, Fix};
 use super::node::Node;
 use crate::config::{
-    self, FlatFile, Generation, HostOptions, Keychain, RegistryHost, find_directory, load_directory,
+    self, DEFAULT_HOSTS_DIRECTORIES, FlatFile, Generation, HostOptions, Keychain, RegistryHost,
+    find_directory, load_directory,
 };
 use crate::failure::{Diagnose as _, Diagnostic};
 use crate::progress::{Event, Sink};
@@ -22,9 +23,6 @@ const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// The directory that stands for all registries without one of their own.
 const FALLBACK: &str = "_default";
-
-/// Where hosts are configured where nobody says otherwise.
-const USUAL_ROOTS: [&str; 2] = ["/etc/containerd/certs.d", "/etc/docker/certs.d"];
 
 /// Most files of one directory that are looked at.
 const MAX_FILES: usize = 1000;
@@ -264,15 +262,14 @@ fn without_effect(directory: &Directory) -> Option<Finding> {
 
 /// A `config_path` that leads nowhere. Those that containerd has without being told may be absent.
 fn not_there(node: &Node) -> Vec<Finding> {
-    let is_missing = |root: &&PathBuf| {
-        !root.is_dir() && !USUAL_ROOTS.iter().any(|usual| *root == Path::new(usual))
-    };
+    let is_usual = |root: &Path| DEFAULT_HOSTS_DIRECTORIES.iter().any(|it| root == Path::new(it));
+    let is_missing = |root: &&PathBuf| !root.is_dir() && !is_usual(root);
     let setting = node.settings.as_ref().and_then(|it| it.find(&["registry", "config_path"]));
     let told = |root: &PathBuf| {
         let what = format!("{}, which `config_path` names, is not there", root.display());
         let why = "no hosts.toml counts: images come from their registries themselves, without mirrors, \
                    certificates and headers";
-        let usual = USUAL_ROOTS.first().copied().unwrap_or_default();
+        let [usual, _] = DEFAULT_HOSTS_DIRECTORIES;
         let fix = format!("make it, or name the directory that there is: {usual} is the usual one");
         let finding = Finding::warning("config-path-missing", what, why).fixed_by(Fix::text(fix));
         match setting {

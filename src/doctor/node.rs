@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::net::UnixStream;
 
 use crate::config::{ContainerdConfig, Environment, FlatFile, Generation, Kubelet, NodeConfig};
-use crate::containerd::{Client, CriStatus, Error, Plugin, find_address, labels};
+use crate::containerd::{Client, CriStatus, Error, KUBERNETES, Plugin, find_address, labels};
 use crate::images::StoredImage;
 use crate::reference::Reference;
 
@@ -37,9 +37,6 @@ pub struct Node {
     /// What the kubelet's namespace holds.
     pub(super) images: Vec<StoredImage>,
 }
-
-/// The namespace that pullctl means where nobody says another: the kubelet's.
-const KUBERNETES: &str = "k8s.io";
 
 /// `USER_HZ`, by which `/proc` counts time: 100 wherever containerd runs.
 const TICKS_PER_SECOND: f64 = 100.0;

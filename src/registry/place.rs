@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use crate::config::{RegistryHost, Source};
+use crate::config::{DEFAULT_HOSTS_DIRECTORIES, RegistryHost, Source};
 
 /// Where the settings of a host stand, or would stand. Its token endpoint and what it redirects to
 /// are reached by the same ones.
@@ -104,7 +104,8 @@ impl SettingsPlace {
 impl Form {
     fn of(host: &RegistryHost, registry: &str) -> Self {
         let Source::File(file, _) = &host.source else {
-            let usual = || Path::new("/etc/containerd/certs.d").join(registry);
+            let [usual, _] = DEFAULT_HOSTS_DIRECTORIES;
+            let usual = || Path::new(usual).join(registry);
             let directory = host.directory.clone().unwrap_or_else(usual);
             return Self::HostsToml(directory.join("hosts.toml"));
         };

@@ -1,6 +1,7 @@
 //! `pullctl doctor`: the image that the sandboxes of pods start from. Each story ends with a pod.
 
 use std::fs;
+use std::path::Path;
 
 use crate::doctor::{assert_gone, examined, finding, no_hosts};
 use crate::support::cli::Pullctl;
@@ -25,6 +26,17 @@ fn assert_pods_start_from(daemon: &Containerd, image: &Image) {
     assert_eq!(snapshots[pod.id()].parent, image.chain_id(), "{snapshots:#?}");
 }
 
+/// Sees that pods start from `image`, which is called `name`, and that nothing is found any more.
+#[track_caller]
+fn assert_mended(daemon: &Containerd, hosts: &Path, name: &str, image: &Image) {
+    Cri::new(daemon).image_soon(name);
+    assert_pods_start_from(daemon, image);
+    let document = examined(daemon, hosts, &[]);
+    for code in ["sandbox-image-missing", "sandbox-image-not-read", "settings-not-read"] {
+        assert_gone(&document, code);
+    }
+}
+
 #[test]
 fn a_sandbox_image_that_the_daemon_has_not_read_is_read_after_the_fix() {
     for version in Version::ALL {
@@ -46,12 +58,7 @@ fn a_sandbox_image_that_the_daemon_has_not_read_is_read_after_the_fix() {
             Version::V2_1 | Version::Newer => "settings-not-read",
         };
         fix::apply(&finding(&document, code)["fix"], &daemon);
-        Cri::new(&daemon).image_soon(&new);
-        assert_pods_start_from(&daemon, &after);
-        let document = examined(&daemon, hosts.path(), &[]);
-        for code in ["sandbox-image-not-read", "settings-not-read", "sandbox-image-missing"] {
-            assert_gone(&document, code);
-        }
+        assert_mended(&daemon, hosts.path(), &new, &after);
     }
 }
 
@@ -75,12 +82,7 @@ fn a_sandbox_image_out_of_reach_is_replaced_by_one_that_is_here() {
         let unreachable = finding(&probed, "sandbox-image-unreachable");
         assert_eq!(unreachable["severity"], "error");
         fix::apply(&unreachable["fix"], &daemon);
-        Cri::new(&daemon).image_soon(&here);
-        assert_pods_start_from(&daemon, &image);
-        let document = examined(&daemon, hosts.path(), &[]);
-        for code in ["sandbox-image-missing", "sandbox-image-not-read", "settings-not-read"] {
-            assert_gone(&document, code);
-        }
+        assert_mended(&daemon, hosts.path(), &here, &image);
     }
 }
 

@@ -2,8 +2,10 @@
 
 use clap::Args;
 
-/// Where Kubernetes looks.
-pub(in crate::cli) const DEFAULT_NAMESPACE: &str = "k8s.io";
+use crate::containerd::KUBERNETES;
+
+/// Where commands look when nobody says anything.
+pub(in crate::cli) const DEFAULT_NAMESPACE: &str = KUBERNETES;
 
 /// What containerd's own clients use when nobody says anything.
 const DEFAULT_SNAPSHOTTER: &str = "overlayfs";

@@ -69,6 +69,15 @@ fn failed(digest: &Digest, error: &io::Error) -> Error {
     Error::from_io(format!("replace blob {digest}"), error)
 }
 
+/// What `work` on the file that is to be `digest` comes to, on a thread where it may block.
+async fn blocking<T: Send + 'static>(
+    digest: &Digest,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, Error> {
+    let done = spawn_blocking(work).await.map_err(io::Error::other).and_then(|done| done);
+    done.map_err(|error| failed(digest, &error))
+}
+
 impl Replacement {
     /// Takes the next bytes.
     ///
@@ -76,13 +85,12 @@ impl Replacement {
     /// When the file can't grow.
     pub async fn write(mut self, bytes: Bytes) -> Result<Self, Error> {
         let digest = self.expected.digest;
-        let written = spawn_blocking(move || {
+        let write = move || {
             self.hasher.update(&bytes);
             self.size += bytes.len() as u64;
             self.file.write_all(&bytes).map(|()| self)
-        });
-        let written = written.await.map_err(io::Error::other).and_then(|written| written);
-        written.map_err(|error| failed(&digest, &error))
+        };
+        blocking(&digest, write).await
     }
 
     /// Puts the file in place, if it is the blob, and lets the daemon know of it.
@@ -115,9 +123,8 @@ impl Replacement {
         let mut placings = 1;
         loop {
             let (into, name) = (directory.clone(), digest.hex());
-            let placed = spawn_blocking(move || place(&into, &name, &file).map(|()| file));
-            let placed = placed.await.map_err(io::Error::other).and_then(|placed| placed);
-            let placed = placed.map_err(|error| failed(&digest, &error))?;
+            let placing = move || place(&into, &name, &file).map(|()| file);
+            let placed = blocking(&digest, placing).await?;
             let committed = content.commit(&reference, &expected, request.clone(), labels).await;
             match committed {
                 // Garbage collection takes what the daemon does not know yet, if it comes in between.
@@ -128,9 +135,7 @@ impl Replacement {
                 committed => return committed,
             }
             let into = directory.clone();
-            let copied = spawn_blocking(move || copy(&placed, &into));
-            let copied = copied.await.map_err(io::Error::other).and_then(|copied| copied);
-            file = copied.map_err(|error| failed(&digest, &error))?;
+            file = blocking(&digest, move || copy(&placed, &into)).await?;
         }
     }
 }

@@ -8,15 +8,12 @@ use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 
 use crate::config::kubelet::{Admission, Verification};
-use crate::containerd::{self, Client, labels};
+use crate::containerd::{self, Client, KUBERNETES, labels};
 use crate::failure::{Diagnostic, Notice};
 use crate::platform::{Matcher, Platform};
 use crate::progress::{self, Event, Seen};
 use crate::transfer::plan::Plan;
 use crate::transfer::request::Names;
-
-/// Where the kubelet looks.
-const KUBERNETES: &str = "k8s.io";
 
 /// How long the CRI is given to take note of an image (3 s): a few milliseconds after its event, more on
 /// a node in trouble.
