@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use crate::doctor::{assert_gone, examined, finding, no_hosts};
 use crate::support::cli::Pullctl;
@@ -47,6 +49,8 @@ fn a_sandbox_image_that_the_daemon_has_not_read_is_read_after_the_fix() {
         Pullctl::pull(&daemon, &old).args(["--pin", &new]).run().succeeded();
         Cri::new(&daemon).image_soon(&old);
         let hosts = no_hosts();
+        // What was written until a moment after its start counts as read by the daemon.
+        thread::sleep(Duration::from_millis(400));
         let written = fs::read_to_string(daemon.config_file()).unwrap();
         fs::write(daemon.config_file(), written.replace(&old, &new)).unwrap();
         // Pods know nothing of it.
