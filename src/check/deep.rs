@@ -293,16 +293,23 @@ async fn read_told(
     progress: &Arc<dyn Sink>,
 ) -> Result<Verdict, containerd::Error> {
     let Descriptor { digest, size, .. } = task.blob;
-    let pieces = content.nearest_reader(&digest, 0).await?;
-    let told = Arc::clone(progress);
-    let pieces = pieces.inspect(move |piece| {
-        if let Ok(bytes) = piece {
-            told.event(Event::Received { digest, delta_bytes: bytes.len() as u64 });
-        }
-    });
+    let mut is_first = true;
+    let mut open = async || {
+        let told = Arc::clone(progress);
+        // Who reads it twice does not get on twice as far.
+        let is_told = std::mem::take(&mut is_first);
+        let pieces = content.nearest_reader(&digest, 0).await?;
+        Ok(pieces.inspect(move |piece| {
+            if let Ok(bytes) = piece
+                && is_told
+            {
+                told.event(Event::Received { digest, delta_bytes: bytes.len() as u64 });
+            }
+        }))
+    };
     let (actual, read_bytes, differences) = match (sight, &task.unpacked) {
         (Some(sight), Some((layer, _, directory))) => {
-            match sight.compare(layer, directory, pieces).await {
+            match sight.compare(layer, directory, &mut open).await {
                 Ok(compared) => {
                     let differences = compared.differences.map_err(|error| reason(&error));
                     (compared.digest, compared.size, Some(differences))
@@ -317,7 +324,7 @@ async fn read_told(
             }
         }
         _ => {
-            let (actual, read_bytes) = hash(pieces).await?;
+            let (actual, read_bytes) = hash(open().await?).await?;
             (actual, read_bytes, None)
         }
     };

@@ -16,6 +16,7 @@
 //! | `sink`, `target` | a layer's blob on its way in, and where its bytes go |
 //! | `known`, `held` | what is known of each layer in a run; those that wait in memory for those below |
 //! | `sight`, `compare`, `difference` | layers that are there already, against what extraction makes of them |
+//! | `stage` | a place in memory for such a rehearsal |
 //! | `active` | snapshots that are being filled, by either |
 //! | [`extract`], [`inflate`] | a stream of bytes into files, beneath one directory |
 //!
@@ -41,6 +42,7 @@ mod remarks;
 mod room;
 mod sight;
 mod sink;
+mod stage;
 mod target;
 mod twins;
 mod unpacker;
