@@ -22,11 +22,6 @@ use crate::registry::blob::window::Reservation;
 use crate::registry::error::Error;
 use crate::sync::lock;
 
-/// From how many bytes on (256 KiB) a frame fills most of the buffer that hyper has read it into, of some
-/// 400 KiB at its largest. Of a fast connection nearly all are such, and to copy them would take a
-/// twentieth of the time of a layer that is as good as incompressible.
-const DENSE: usize = 256 * 1024;
-
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Assembly {
@@ -52,10 +47,11 @@ struct State {
 
 #[derive(Debug)]
 struct Chunk {
-    /// What waits for the consumer: whole pieces, and [dense](DENSE) frames.
+    /// What waits for the consumer, whole pieces.
     ///
-    /// A frame keeps the buffer that hyper has read it into, of which most may be empty; and a hostile
-    /// server may send frames of a byte. The window counts bytes, so small ones are copied.
+    /// A frame keeps the buffer that hyper has read it into, of up to 400 KiB, of which half may be
+    /// empty; and a hostile server may send frames of a byte. The window counts bytes, so they are
+    /// copied: bytes that were read a moment ago cost little.
     pieces: VecDeque<Bytes>,
     /// The piece that follows them.
     filling: Option<Piece>,
@@ -81,7 +77,7 @@ pub(crate) enum Stop {
 
 /// What the consumer finds.
 pub(crate) enum Taken {
-    /// The next bytes, a piece or a frame at most.
+    /// The next bytes, a piece at most.
     Bytes(Bytes),
     /// All bytes were taken.
     End,
@@ -121,15 +117,8 @@ impl Chunk {
         }
     }
 
-    /// Queues the bytes that come next: as they are, or in pieces of `spare`.
-    fn add(&mut self, frame: Bytes, spare: &Pieces) {
-        if frame.len() >= DENSE {
-            let before = self.filling.take().map(Piece::freeze);
-            self.missing.start += frame.len() as u64;
-            self.pieces.extend(before.into_iter().filter(|it| !it.is_empty()).chain([frame]));
-            return;
-        }
-        let mut bytes = &frame[..];
+    /// Queues the bytes that come next, in pieces of `spare`.
+    fn add(&mut self, mut bytes: &[u8], spare: &Pieces) {
         while !bytes.is_empty() {
             let mut piece =
                 self.filling.take().unwrap_or_else(|| spare.take(self.missing.length()));
@@ -221,12 +210,12 @@ impl Assembly {
 
     /// Adds what is new of `frame`, which begins at byte `position` of the blob and is of chunk
     /// `number`.
-    pub(crate) fn push(&self, number: u64, position: u64, frame: Bytes) {
+    pub(crate) fn push(&self, number: u64, position: u64, frame: &[u8]) {
         let mut state = lock(&self.state);
         let Some((is_front, chunk)) = state.chunk(number) else { return };
         let known = chunk.missing.start.saturating_sub(position);
         let known = usize::try_from(known).unwrap_or(usize::MAX).min(frame.len());
-        let news = frame.slice(known..);
+        let news = frame.get(known..).unwrap_or_default();
         if news.is_empty() {
             return;
         }
@@ -250,8 +239,8 @@ impl Assembly {
         self.consumer.notify_one();
     }
 
-    /// The next bytes in order, as soon as there are any. No more than a piece or a frame: what is taken has left
-    /// the window, though whoever takes it may be slow.
+    /// The next bytes in order, as soon as there are any. No more than a piece: what is taken has left the
+    /// window, though whoever takes it may be slow.
     pub(crate) async fn take(&self) -> Taken {
         loop {
             if let Some(taken) = lock(&self.state).take() {

@@ -118,7 +118,7 @@ async fn fetch(assembly: &Assembly, claim: &Claim, mut segment: Segment) -> Resu
         match next {
             None => return Ok(()),
             Some(frame) => {
-                assembly.push(claim.number, position, frame.map_err(Stop::Failed)?);
+                assembly.push(claim.number, position, &frame.map_err(Stop::Failed)?);
             }
         }
     }
