@@ -11,6 +11,30 @@ pub enum SeedingError {
     /// A list that no ConfigMap takes.
     #[error("the list of images has {0} bytes, and a ConfigMap takes a million")]
     LongForConfigMap(usize),
+    /// A path of the nodes in the place of one that pods have themselves.
+    #[error("{} of the node would hide {own} of the pod", path.display())]
+    InTheWay {
+        /// The node's.
+        path: PathBuf,
+        /// The pod's.
+        own: &'static str,
+    },
+    /// What is no path of a socket that pods can have.
+    #[error("{address:?} is no socket on the nodes: {problem}")]
+    Socket {
+        /// As typed.
+        address: String,
+        /// What Kubernetes has against it.
+        problem: String,
+    },
+    /// Two values for what can have one. They may be secrets and are not told.
+    #[error("{flag} {name} has two values")]
+    Contradiction {
+        /// The flag that says so.
+        flag: &'static str,
+        /// What is to be so.
+        name: String,
+    },
     /// A file of ours can't be written.
     #[error("cannot write {}", path.display())]
     NotNoted {
@@ -35,7 +59,11 @@ pub enum SeedingError {
 impl Diagnose for SeedingError {
     fn failure(&self) -> Failure {
         match self {
-            Self::LongForConfigMap(_) | Self::InputInRounds => Failure::Usage,
+            Self::LongForConfigMap(_)
+            | Self::InTheWay { .. }
+            | Self::Socket { .. }
+            | Self::Contradiction { .. }
+            | Self::InputInRounds => Failure::Usage,
             Self::NotNoted { source, .. } if is_disk_full(source) => Failure::DiskFull,
             Self::NoStatus { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Failure::NotFound
@@ -46,6 +74,13 @@ impl Diagnose for SeedingError {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::InTheWay { .. } => {
+                "name the directory in it that pullctl needs, or a socket in a directory of its own"
+            }
+            Self::Socket { .. } => "name its path there: --address /run/containerd/containerd.sock",
+            Self::Contradiction { .. } => {
+                "leave one out; every pod has kubernetes.io/os=linux, and DOCKER_CONFIG with --secret"
+            }
             Self::LongForConfigMap(_) => "make two seedings of it, with a --name each",
             Self::NotNoted { .. } => "name a file in a directory that can be written",
             Self::NoStatus { .. } => "name the file that pullctl pull --status-file keeps",

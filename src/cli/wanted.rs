@@ -129,18 +129,35 @@ impl Wanted {
 
     /// It as a line of a list.
     pub(super) fn line(&self) -> String {
-        let options = self.options();
+        self.line_from(self.source.to_string())
+    }
+
+    /// The same; one of a lock by its digest, under the name of its tag.
+    pub(super) fn exact_line(&self) -> String {
+        self.line_from(match self.locked {
+            Some(digest) => format!("{}@{digest}", self.source.name()),
+            None => self.source.to_string(),
+        })
+    }
+
+    fn line_from(&self, source: String) -> String {
+        let options = self.options_of(&source);
         let gap = if options.is_empty() { "" } else { " " };
-        format!("{}{gap}{options}", self.source)
+        format!("{source}{gap}{options}")
     }
 
     /// The options of that line.
     pub(super) fn options(&self) -> String {
+        self.options_of(&self.source.to_string())
+    }
+
+    /// The options of a line that begins with `source`.
+    fn options_of(&self, source: &str) -> String {
         let platforms = self.platforms.iter().map(|platform| format!("platform={platform}"));
         let mut options: Vec<String> = platforms.collect();
         options.extend(self.pin.then(|| "pin".to_owned()));
-        let is_renamed = self.name != self.source;
-        options.extend(is_renamed.then(|| format!("as={}", self.name)));
+        let name = self.name.to_string();
+        options.extend((name != source).then(|| format!("as={name}")));
         options.join(" ")
     }
 

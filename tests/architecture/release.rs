@@ -50,6 +50,30 @@ fn documents_show_the_image_of_this_version() {
 }
 
 #[test]
+fn the_command_for_a_tarball_brings_the_program_alone() {
+    let readme = read("README.md");
+    let command = readme.lines().find_map(|line| line.strip_prefix("| any Linux | `")).unwrap();
+    let command = command.trim_end_matches("` |");
+    let name = format!("pullctl-{}-x86_64-linux", env!("CARGO_PKG_VERSION"));
+    assert!(command.contains(&format!("{name}.tar.gz -C /usr/local/bin ")), "{command}");
+    // As `scripts/dist` lays it out, where completions are called like the program.
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join(&name).join("completions")).unwrap();
+    for file in ["pullctl", "README.md", "completions/pullctl"] {
+        fs::write(folder.path().join(&name).join(file), file).unwrap();
+    }
+    fs::create_dir(folder.path().join("bin")).unwrap();
+    let command = command.replace("/usr/local/bin", "bin");
+    let script = format!("tar -czf {name}.tar.gz {name} && {command}");
+    let done = Command::new("sh").args(["-ec", &script]).current_dir(folder.path()).output();
+    let done = done.unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let brought = fs::read_dir(folder.path().join("bin")).unwrap();
+    let brought: Vec<_> = brought.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(brought, ["pullctl"]);
+}
+
+#[test]
 fn no_dependency_wants_a_newer_compiler_than_the_crate_says() {
     let platform = format!("{ARCH}-unknown-linux-gnu");
     let metadata = Command::new(env!("CARGO"))

@@ -3,11 +3,15 @@
 //! | file | owns |
 //! |---|---|
 //! | `seed` | the flags by which a seeding is described, and what they come to |
+//! | `names` | names, labels, variables and paths as Kubernetes takes them |
+//! | `mounts` | which paths of a node the pod has |
 //! | `pod` | the pod that seeds a node, as a manifest |
 //! | `workload` | what makes such pods: a DaemonSet, a Job, a kustomization |
 //! | `man` | manual pages |
 
 mod man;
+mod mounts;
+mod names;
 mod pod;
 mod seed;
 #[cfg(test)]

@@ -3,25 +3,15 @@
 //! It is written as text because a serialiser writes no comments; the tests read it back into the
 //! types of the [Kubernetes API](https://kubernetes.io/docs/reference/kubernetes-api/) and run it.
 
-use std::path::Path;
 use std::time::Duration;
 
+use super::mounts::{LIST_DIRECTORY, LOGINS, PROGRAM, STATE};
 use super::seed::{Seed, Unpacker};
 
-/// Where the list is mounted.
-const LIST_DIRECTORY: &str = "/etc/pullctl/list";
-/// The list's name there, and its key in the ConfigMap.
+/// The list's name in its directory, and its key in the ConfigMap.
 pub(super) const LIST: &str = "images.txt";
-/// Where the logins are mounted.
-const LOGINS: &str = "/etc/pullctl/logins";
-/// The one directory that pullctl can write, in memory.
-const STATE: &str = "/run/pullctl";
 /// What the readiness probe looks at.
 const STATUS: &str = "/run/pullctl/status.json";
-/// What pullctl reads on a node: mirrors and authorities, and the daemon's configuration.
-const SETTINGS: &str = "/etc/containerd";
-/// Where a node trusts the authorities that its owner added.
-const AUTHORITIES: &str = "/etc/ssl/certs";
 
 /// What writing a layer's files needs beyond a plain process: owners and modes of others, device
 /// nodes, file capabilities, and the attributes `trusted.overlay.*`.
@@ -40,6 +30,12 @@ pub(super) enum Life {
 /// A text as YAML takes it, whatever is in it: JSON's strings are YAML's.
 pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
+}
+
+/// A text of a command or a variable, in which Kubernetes puts other variables for `$(NAME)` and `$` for
+/// `$$`: as it is.
+fn literal(text: &str) -> String {
+    quoted(&text.replace('$', "$$"))
 }
 
 /// The template of the pod, as it stands below `template:`.
@@ -84,8 +80,8 @@ fn placement(seed: &Seed<'_>, life: Life, node: Option<&str>) -> String {
     if let Some(node) = node {
         return format!("      nodeName: {}\n", quoted(node));
     }
-    let mut text = "      nodeSelector:\n        kubernetes.io/os: linux\n".to_owned();
-    for (key, value) in &seed.args.node_selector {
+    let mut text = "      nodeSelector:\n".to_owned();
+    for (key, value) in &seed.node_labels {
         text.push_str(&format!("        {}: {}\n", quoted(key), quoted(value)));
     }
     if let Life::Ends = life {
@@ -111,19 +107,18 @@ fn container(seed: &Seed<'_>, life: Life) -> String {
         Life::Ends => None,
     };
     let mut text = format!(
-        "      containers:\n        - name: pullctl\n          image: {image}\n          command: [\"/pullctl\"]\n          args:\n",
+        "      containers:\n        - name: pullctl\n          image: {image}\n          command: [{program}]\n          args:\n",
         image = quoted(&seed.args.image.to_string()),
+        program = quoted(PROGRAM),
     );
     for word in seed.command(&format!("{LIST_DIRECTORY}/{LIST}"), STATUS, interval) {
-        text.push_str(&format!("            - {}\n", quoted(&word)));
+        text.push_str(&format!("            - {}\n", literal(&word)));
     }
-    let logins = seed.args.secret.as_ref().map(|_| ("DOCKER_CONFIG".to_owned(), LOGINS.to_owned()));
-    let variables: Vec<_> = logins.iter().chain(&seed.args.environment).collect();
-    if !variables.is_empty() {
+    if !seed.variables.is_empty() {
         text.push_str("          env:\n");
     }
-    for (name, value) in variables {
-        let (name, value) = (quoted(name), quoted(value));
+    for (name, value) in &seed.variables {
+        let (name, value) = (quoted(name), literal(value));
         text.push_str(&format!("            - name: {name}\n              value: {value}\n"));
     }
     if let Life::Waits(_) = life {
@@ -131,7 +126,7 @@ fn container(seed: &Seed<'_>, life: Life) -> String {
             "          # Ready means seeded: every image of the list is in place.
           readinessProbe:
             exec:
-              command: [\"/pullctl\", \"status\", \"{STATUS}\"]
+              command: [\"{PROGRAM}\", \"status\", \"{STATUS}\"]
             periodSeconds: 10
 "
         ));
@@ -176,22 +171,6 @@ fn security(unpacker: Unpacker) -> String {
     text
 }
 
-/// A path of the node: its volume's name, and whether the pod only reads it.
-fn host_paths<'a>(seed: &'a Seed<'_>) -> Vec<(String, &'a Path, bool)> {
-    let socket = Path::new(&seed.socket).parent().unwrap_or(Path::new("/run/containerd"));
-    let mut paths = vec![
-        ("socket".to_owned(), socket, true),
-        ("settings".to_owned(), Path::new(SETTINGS), true),
-        ("authorities".to_owned(), Path::new(AUTHORITIES), true),
-    ];
-    let further = seed.args.host_paths.iter().enumerate();
-    paths.extend(further.map(|(position, path)| (format!("host-{position}"), &**path, true)));
-    if seed.args.unpacker == Unpacker::Direct {
-        paths.push(("root".to_owned(), &seed.args.containerd_root, false));
-    }
-    paths
-}
-
 fn mounts(seed: &Seed<'_>) -> String {
     let mut text = "          volumeMounts:\n".to_owned();
     let mut mount = |name: &str, path: &str, is_read_only: bool| {
@@ -206,8 +185,8 @@ fn mounts(seed: &Seed<'_>) -> String {
     if seed.args.secret.is_some() {
         mount("logins", LOGINS, true);
     }
-    for (name, path, is_read_only) in host_paths(seed) {
-        mount(&name, &path.display().to_string(), is_read_only);
+    for path in &seed.node_paths {
+        mount(&path.name, &path.path.display().to_string(), path.is_read_only);
     }
     text
 }
@@ -237,7 +216,8 @@ fn volumes(seed: &Seed<'_>) -> String {
             quoted(secret)
         ));
     }
-    for (name, path, _) in host_paths(seed) {
+    for node_path in &seed.node_paths {
+        let (name, path) = (&node_path.name, quoted(&node_path.path.display().to_string()));
         let remark = match name.as_str() {
             // A socket that is mounted by itself is gone with the daemon that made it.
             "socket" => {
@@ -248,10 +228,9 @@ fn volumes(seed: &Seed<'_>) -> String {
             }
             _ => "",
         };
-        let path = quoted(&path.display().to_string());
         text.push_str(&format!(
             "{remark}        - name: {name}\n          hostPath:\n            path: {path}\n            type: {}\n",
-            if name == "settings" { "DirectoryOrCreate" } else { "Directory" },
+            if node_path.is_made { "DirectoryOrCreate" } else { "Directory" },
         ));
     }
     text

@@ -5,18 +5,22 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::mounts::{self, LOGINS, NodePath};
+use super::names::{dns_label, dns_name, label, node_path, variable};
 use crate::cli::groups::PullPolicy;
 use crate::cli::values::{ByteCount, duration, speed};
-use crate::cli::wanted;
+use crate::cli::wanted::{self, Batch};
 use crate::cli::{Error, SeedingError, Session};
+use crate::failure::Notice;
 use crate::oci::Digest;
 use crate::reference::Reference;
 
 /// Longest list that a ConfigMap takes, in bytes: a little less than the 1 MiB that it may have in all.
 const MAX_LIST_BYTES: usize = 1_000_000;
 
-/// Longest DNS label, in bytes (RFC 1123).
-const MAX_LABEL_BYTES: usize = 63;
+/// Longest list that `kubectl apply` takes, in bytes: it keeps a copy of the object in an annotation, and all
+/// annotations together may have 256 KiB.
+const MAX_APPLIED_BYTES: usize = 260_000;
 
 /// Where the socket is unless `--address` says otherwise.
 const DEFAULT_SOCKET: &str = "/run/containerd/containerd.sock";
@@ -59,12 +63,12 @@ pub(super) struct SeedArgs {
     pin: bool,
 
     /// Secret of the type kubernetes.io/dockerconfigjson with the logins, in the same namespace
-    #[arg(long, value_name = "NAME", value_parser = dns_label)]
+    #[arg(long, value_name = "NAME", value_parser = dns_name)]
     pub(super) secret: Option<String>,
 
     /// Label that a node must have. Can be repeated
-    #[arg(long = "node-selector", value_name = "KEY=VALUE", value_parser = pair)]
-    pub(super) node_selector: Vec<(String, String)>,
+    #[arg(long = "node-selector", value_name = "KEY=VALUE", value_parser = label)]
+    node_selector: Vec<(String, String)>,
 
     /// Who unpacks the layers. Direct is faster, and needs capabilities that are explained in what is
     /// printed
@@ -72,18 +76,18 @@ pub(super) struct SeedArgs {
     pub(super) unpacker: Unpacker,
 
     /// containerd's root directory on the nodes, for --unpacker direct
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/containerd", value_parser = absolute)]
-    pub(super) containerd_root: PathBuf,
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/containerd", value_parser = node_path)]
+    containerd_root: PathBuf,
 
     /// Further path of the nodes that is mounted read-only: authorities elsewhere, for instance. Can be
     /// repeated
-    #[arg(long = "host-path", value_name = "PATH", value_parser = absolute)]
-    pub(super) host_paths: Vec<PathBuf>,
+    #[arg(long = "host-path", value_name = "PATH", value_parser = node_path)]
+    host_paths: Vec<PathBuf>,
 
     /// Variable for pullctl, as HTTPS_PROXY=http://proxy.example:3128: a pod does not have those of the
     /// node. Can be repeated
-    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = pair)]
-    pub(super) environment: Vec<(String, String)>,
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
+    environment: Vec<(String, String)>,
 
     /// Most bytes per second that a node fetches: 20M
     #[arg(long, value_name = "SPEED", value_parser = speed)]
@@ -110,25 +114,79 @@ pub(super) struct Seed<'a> {
     pub(super) args: &'a SeedArgs,
     /// An image a line.
     pub(super) list: String,
-    /// The daemon's socket on the nodes.
-    pub(super) socket: String,
+    /// Which nodes, by their labels.
+    pub(super) node_labels: Vec<(String, String)>,
+    /// The container's environment.
+    pub(super) variables: Vec<(String, String)>,
+    /// What it has of the node.
+    pub(super) node_paths: Vec<NodePath>,
+    /// The daemon's socket there.
+    socket: PathBuf,
 }
 
 impl SeedArgs {
-    /// Reads the list.
+    /// Reads the list, and tells what of it is not in what is printed.
     ///
     /// # Errors
-    /// When it has a mistake, or is too long for a ConfigMap.
+    /// When it has a mistake, or is too long for a ConfigMap; when flags contradict each other.
     pub(super) fn read(&self, session: &Session<'_>) -> Result<Seed<'_>, Error> {
         let batch = wanted::read(&self.references, &self.file)?;
-        let list: String = batch.images.iter().map(|it| format!("{}\n", it.line())).collect();
+        let list: String = batch.images.iter().map(|it| format!("{}\n", it.exact_line())).collect();
         if list.len() > MAX_LIST_BYTES {
             return Err(SeedingError::LongForConfigMap(list.len()).into());
         }
-        let socket = session.global.address().unwrap_or(DEFAULT_SOCKET);
-        let socket = socket.strip_prefix("unix://").unwrap_or(socket).to_owned();
-        Ok(Seed { args: self, list, socket })
+        for notice in batch.notices.iter().chain(&self.losses(&batch, list.len())) {
+            session.printer.warning(notice);
+        }
+        let typed = session.global.address().unwrap_or(DEFAULT_SOCKET);
+        let socket = node_path(typed.strip_prefix("unix://").unwrap_or(typed))
+            .map_err(|problem| SeedingError::Socket { address: typed.to_owned(), problem })?;
+        let root = (self.unpacker == Unpacker::Direct).then_some(&*self.containerd_root);
+        let node_paths = mounts::of_node(&socket, &self.host_paths, root)?;
+        let linux = [("kubernetes.io/os", "linux")];
+        let node_labels = each_once("--node-selector", &linux, &self.node_selector)?;
+        let logins = self.secret.as_ref().map(|_| ("DOCKER_CONFIG", LOGINS));
+        let variables = each_once("--env", logins.as_slice(), &self.environment)?;
+        Ok(Seed { args: self, list, node_labels, variables, node_paths, socket })
     }
+
+    /// What the list has and the pods will not, and what is to be known of one with so many bytes.
+    fn losses(&self, batch: &Batch, bytes: usize) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        let has_logins = batch.images.iter().any(|wanted| !wanted.logins.is_empty());
+        if (has_logins || !batch.secrets.is_empty()) && self.secret.is_none() {
+            let message = "the logins of the list's pods do not come along";
+            let hint =
+                "name a Secret with them, in the namespace of what is printed: --secret NAME";
+            notices.push(Notice::new("pod-logins-left-out", message).with_hint(hint));
+        }
+        if bytes > MAX_APPLIED_BYTES {
+            let message = format!(
+                "the list has {bytes} bytes, and kubectl apply keeps a copy where {MAX_APPLIED_BYTES} have room"
+            );
+            let hint = "kubectl apply --server-side keeps none";
+            notices.push(Notice::new("list-long-for-apply", message).with_hint(hint));
+        }
+        notices
+    }
+}
+
+/// The pairs `own` and `typed`, each key once.
+fn each_once(
+    flag: &'static str,
+    own: &[(&str, &str)],
+    typed: &[(String, String)],
+) -> Result<Vec<(String, String)>, SeedingError> {
+    let mut all: Vec<_> =
+        own.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    for (key, value) in typed {
+        match all.iter().find(|(known, _)| known == key) {
+            None => all.push((key.clone(), value.clone())),
+            Some((_, known)) if known == value => {}
+            Some(_) => return Err(SeedingError::Contradiction { flag, name: key.clone() }),
+        }
+    }
+    Ok(all)
 }
 
 impl Seed<'_> {
@@ -153,7 +211,7 @@ impl Seed<'_> {
             .map(str::to_owned)
             .to_vec();
         let mut flag = |name: &str, value: String| words.extend([name.to_owned(), value]);
-        flag("--address", self.socket.clone());
+        flag("--address", self.socket.display().to_string());
         flag("--unpacker", typed(&self.args.unpacker));
         flag("--policy", typed(&self.args.policy));
         flag("--splay", friendly(self.args.splay));
@@ -179,29 +237,4 @@ fn typed(value: &impl ValueEnum) -> String {
 fn friendly(duration: Duration) -> String {
     let printed = jiff::SignedDuration::try_from(duration).map(|duration| format!("{duration:#}"));
     printed.unwrap_or_default().replace(' ', "")
-}
-
-/// A name that Kubernetes takes for an object and for a namespace.
-fn dns_label(text: &str) -> Result<String, String> {
-    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let is_label = (1..=MAX_LABEL_BYTES).contains(&text.len())
-        && text.bytes().all(is_inner)
-        && !text.starts_with('-')
-        && !text.ends_with('-');
-    match is_label {
-        true => Ok(text.to_owned()),
-        false => Err("a name in Kubernetes has lower case letters, digits and dashes".to_owned()),
-    }
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("it is written KEY=VALUE".to_owned()),
-    }
-}
-
-fn absolute(text: &str) -> Result<PathBuf, String> {
-    let path = PathBuf::from(text);
-    if path.is_absolute() { Ok(path) } else { Err("the path must be absolute".to_owned()) }
 }

@@ -1,5 +1,8 @@
 //! What is printed, read back by the types of the Kubernetes API.
 
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
 use clap::Parser as _;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::batch::v1::Job;
@@ -10,22 +13,44 @@ use serde_json::Value;
 
 use super::What;
 use crate::cli::command::Command;
-use crate::cli::{Cli, Session};
+use crate::cli::{Cli, Error, Session};
+use crate::failure::{Diagnose as _, Failure};
 use crate::output::Printer;
 
 fn generated(words: &str) -> Vec<String> {
+    attempted(words).0.unwrap().split("---\n").map(str::to_owned).collect()
+}
+
+/// What is printed, or why nothing is, and what is said on standard error.
+fn attempted(words: &str) -> (Result<String, Error>, String) {
     let words = ["pullctl", "generate"].into_iter().chain(words.split(' '));
     let cli = Cli::try_parse_from(words).unwrap();
-    let printer = Printer::new(std::io::sink(), std::io::sink());
+    let said = Shared::default();
+    let printer = Printer::new(std::io::sink(), said.clone());
     let session =
         Session { global: &cli.global, printer: &printer, observer: None, is_background: false };
     let Command::Generate(args) = &cli.command else { panic!("another command") };
     let text = match &args.what {
-        What::Daemonset(args) => args.manifest(&session).unwrap(),
-        What::Job(args) => args.manifest(&session).unwrap(),
+        What::Daemonset(args) => args.manifest(&session),
+        What::Job(args) => args.manifest(&session),
         _ => panic!("no manifest"),
     };
-    text.split("---\n").map(str::to_owned).collect()
+    let said = String::from_utf8(said.0.lock().unwrap().clone()).unwrap();
+    (text, said)
+}
+
+/// A stream that is read afterwards.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Reads `text` as the API does. The types pass over members that they do not know, so what was read
@@ -154,11 +179,105 @@ fn values_that_yaml_would_read_otherwise_stay_text() {
 }
 
 #[test]
-fn names_that_kubernetes_refuses_are_refused() {
-    for words in ["busybox --name Seed", "busybox -n kube_system", "busybox --host-path etc"] {
-        let words = ["pullctl", "generate", "daemonset"].into_iter().chain(words.split(' '));
+fn what_kubernetes_refuses_is_refused() {
+    for words in [
+        "daemonset busybox --name Seed",
+        "daemonset busybox --name seed.example",
+        "daemonset busybox -n kube_system",
+        "daemonset busybox --secret Harbor",
+        "daemonset busybox --node-selector gpu=a=b",
+        "daemonset busybox --env 1A=b",
+        "daemonset busybox --host-path etc",
+        "daemonset busybox --containerd-root /var/../lib",
+        "job busybox --node Worker_7",
+    ] {
+        let words = ["pullctl", "generate"].into_iter().chain(words.split(' '));
         assert!(Cli::try_parse_from(words).is_err());
     }
+    let pod = |words| {
+        let job: Job = object(&generated(words)[1]);
+        job.spec.unwrap().template.spec.unwrap()
+    };
+    let pod = pod("job busybox --secret team.harbor --node worker-7.example.net");
+    assert_eq!(pod.node_name.as_deref(), Some("worker-7.example.net"));
+    assert_eq!(pod.image_pull_secrets.unwrap()[0].name, "team.harbor");
+}
+
+#[test]
+fn flags_that_contradict_each_other_or_the_pod_are_refused_with_a_hint() {
+    for (words, problem) in [
+        ("--node-selector a=b --node-selector a=c", "--node-selector a has two values"),
+        (
+            "--node-selector kubernetes.io/os=windows",
+            "--node-selector kubernetes.io/os has two values",
+        ),
+        ("--env A=1 --env A=2", "--env A has two values"),
+        ("--secret harbor --env DOCKER_CONFIG=/etc", "--env DOCKER_CONFIG has two values"),
+        ("--host-path /etc", "/etc of the node would hide /etc/pullctl/list of the pod"),
+        ("-a /run/containerd.sock", "/run of the node would hide /run/pullctl of the pod"),
+        (
+            "-a containerd.sock",
+            r#""containerd.sock" is no socket on the nodes: the path must be absolute"#,
+        ),
+    ] {
+        let error = attempted(&format!("daemonset busybox {words}")).0.unwrap_err();
+        assert_eq!(error.to_string(), problem);
+        assert_eq!(error.failure(), Failure::Usage);
+        assert!(error.hint().is_some(), "{problem}");
+    }
+    // The same twice is no contradiction, and is there once.
+    let words = "daemonset busybox --node-selector a=b --node-selector a=b --env A=1 --env A=1 \
+        --node-selector kubernetes.io/os=linux --host-path /etc/pki --host-path /etc/pki/";
+    let daemon_set: DaemonSet = object(&generated(words)[1]);
+    let pod = daemon_set.spec.unwrap().template.spec.unwrap();
+    assert_eq!(pod.node_selector.unwrap().len(), 2);
+    assert_eq!(pod.containers[0].env.as_ref().unwrap().len(), 1);
+    assert_eq!(pod.volumes.unwrap().len(), 6);
+}
+
+#[test]
+fn a_variable_has_its_value_as_it_was_typed() {
+    let words = "daemonset busybox --env HTTPS_PROXY=http://a:$(b)$$@proxy:3128";
+    let daemon_set: DaemonSet = object(&generated(words)[1]);
+    let pod = daemon_set.spec.unwrap().template.spec.unwrap();
+    let variable = &pod.containers[0].env.as_ref().unwrap()[0];
+    // Kubernetes makes one dollar of two.
+    assert_eq!(variable.value.as_deref(), Some("http://a:$$(b)$$$$@proxy:3128"));
+}
+
+/// A file with this text, and the words that name it.
+fn listed(text: &str) -> (tempfile::NamedTempFile, String) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    let words = format!("daemonset -f {}", file.path().display());
+    (file, words)
+}
+
+#[test]
+fn a_lock_seeds_its_digests_under_the_names_of_its_tags() {
+    let digest = crate::oci::Digest::of(b"index");
+    let (_file, words) = listed(&format!(
+        r#"{{"kind":"ImageLock","version":1,"images":[{{"name":"docker.io/a/b:1","source":"quay.io/a/b:1","digest":"{digest}","pinned":true}}]}}"#
+    ));
+    let config_map: ConfigMap = object(&generated(&words)[0]);
+    let expected = format!("quay.io/a/b@{digest} pin as=docker.io/a/b:1\n");
+    assert_eq!(config_map.data.unwrap()["images.txt"], expected);
+}
+
+#[test]
+fn what_of_a_list_does_not_come_along_is_said() {
+    let pod = "kind: Pod\napiVersion: v1\nspec:\n  imagePullSecrets: [{name: harbor}]\n  \
+        containers: [{name: a, image: busybox}]\n";
+    let (_file, words) = listed(pod);
+    let said = attempted(&words).1;
+    assert!(said.contains("logins of the list's pods") && said.contains("--secret"), "{said}");
+    assert!(!attempted(&format!("{words} --secret harbor")).1.contains("logins"));
+
+    let lines: String = (0..10_000).map(|number| format!("quay.io/team/app:{number}\n")).collect();
+    assert_eq!(attempted(&listed(&lines).1).1, "");
+    let (_file, words) = listed(&(lines.clone() + &lines.replace("app", "other")));
+    let said = attempted(&words).1;
+    assert!(said.contains("kubectl apply --server-side"), "{said}");
 }
 
 #[test]

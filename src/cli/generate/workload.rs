@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::names::dns_name;
 use super::pod::{self, LIST, Life, quoted};
 use super::seed::{Seed, SeedArgs};
 use crate::cli::values::duration;
@@ -61,7 +62,8 @@ pub(super) struct JobArgs {
     seed: SeedArgs,
 
     /// The one node
-    #[arg(long, value_name = "NODE", conflicts_with_all = ["node_selector", "count"])]
+    #[arg(long, value_name = "NODE", value_parser = dns_name)]
+    #[arg(conflicts_with_all = ["node_selector", "count"])]
     node: Option<String>,
 
     /// How many nodes, each by a pod of its own
