@@ -38,6 +38,9 @@ Examples:
 
 The file appears under its name when all images are in it, and not at all otherwise.";
 
+/// Blobs of containerd that are read at the same time, at most; the archive may take fewer.
+const BLOBS_AT_ONCE: usize = 8;
+
 /// The headings of flags that say how registries are asked.
 const OF_REGISTRIES: [&str; 2] = ["Registry", "Download"];
 
@@ -170,7 +173,7 @@ async fn from_containerd(
             request(args, wanted, Arc::new(source))
         };
         let images = batch.images.iter().map(request).collect();
-        Ok(Work { images, sink, manner: Manner::of_blobs(1), is_whole: true })
+        Ok(Work { images, sink, manner: Manner::of_blobs(BLOBS_AT_ONCE), is_whole: true })
     };
     recipe::carry_out(work, &progress, &mut signals).await
 }

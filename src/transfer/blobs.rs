@@ -3,17 +3,14 @@
 
 use std::collections::HashSet;
 use std::pin::pin;
-use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::{StreamExt as _, stream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::ahead::ReadAhead;
 use super::error::Error;
 use super::once::OnceMap;
 use super::plan::{Layer, PlatformImage};
@@ -35,17 +32,13 @@ const REOPENINGS_OF_A_BLOB: usize = 4;
 /// line that stalls, the run may be ended before the next ones come.
 const FLUSH_AFTER: Duration = Duration::from_secs(1);
 
-/// Up to what size, in bytes, a blob is read ahead of its turn (1 MiB): that many at a time as blobs are
-/// fetched at once. Larger ones come over several connections anyway.
-const MAX_READ_AHEAD: u64 = 1 << 20;
-
 /// The blobs of a run.
 pub(super) struct Blobs {
-    sink: Arc<dyn Sink>,
+    pub(super) sink: Arc<dyn Sink>,
     progress: Arc<dyn progress::Sink>,
     slots: Semaphore,
     /// How many there are.
-    concurrency: usize,
+    pub(super) concurrency: usize,
     /// What was done for the layers so far. That it was is all there is to know here: what comes of it is
     /// the sink's, which keeps it by the same digests and chain IDs.
     steps: OnceMap<Step, ()>,
@@ -147,38 +140,6 @@ impl Blobs {
         }
     }
 
-    /// Brings the layers one after the other, base first, into a sink that wants them so. Small ones are
-    /// read ahead of their turn, as many at a time as may be.
-    pub(super) async fn bring_in_order(
-        &self,
-        image: &Arc<PlatformImage>,
-        source: &dyn Source,
-        tally: &Tally,
-    ) -> Result<(), Error> {
-        let layers = image.layers().into_iter().map(|layer| async move {
-            let ahead = self.ahead(layer.descriptor(), source).await;
-            (layer, ahead)
-        });
-        let mut layers = pin!(stream::iter(layers).buffered(self.concurrency));
-        while let Some((layer, ahead)) = layers.next().await {
-            self.bring(&layer, ahead, source, tally).await?;
-            self.state(layer.descriptor(), BlobState::Done, 0);
-        }
-        Ok(())
-    }
-
-    /// The blob, where it is small, and the sink wants it.
-    async fn ahead(&self, blob: &Descriptor, source: &dyn Source) -> Option<Box<dyn BlobStream>> {
-        let is_small = self.concurrency > 1 && blob.size <= MAX_READ_AHEAD;
-        if !is_small || blob.data().is_some() || self.sink.needed(slice::from_ref(blob)).is_empty()
-        {
-            return None;
-        }
-        // Whoever asks again is told why it can't be had.
-        let stream = source.blob(blob, 0).await.ok()?;
-        Some(Box::new(ReadAhead::of(stream).await))
-    }
-
     /// One task a layer, and for each the news that it is ready for those below it, of which `settled`
     /// are in place.
     fn start_downloads(
@@ -236,7 +197,7 @@ impl Blobs {
 
     /// Brings a layer into the sink, so far that only the layers below are missing.
     /// What of its blob is read already comes by `ahead`.
-    async fn bring(
+    pub(super) async fn bring(
         &self,
         layer: &Layer,
         ahead: Option<Box<dyn BlobStream>>,
@@ -374,7 +335,7 @@ impl Blobs {
         Ok(Some(stream))
     }
 
-    fn state(&self, descriptor: &Descriptor, state: BlobState, resumed_bytes: u64) {
+    pub(super) fn state(&self, descriptor: &Descriptor, state: BlobState, resumed_bytes: u64) {
         let kind = match descriptor.kind() {
             MediaKind::Config => BlobKind::Config,
             _ => BlobKind::Layer,

@@ -9,7 +9,8 @@
 //! | `present` | images that the sink has already, found out without asking their sources |
 //! | `forecast`, `room` | what images will take where they go; refusing what does not fit |
 //! | `preview` | what a run would do, without doing it |
-//! | `sequence` | the same where one image goes after the other, all known before |
+//! | `sequence` | the same where all has one order, and is known before |
+//! | `order` | blobs for that, each in its turn |
 //! | `provenance` | where an image can be had again |
 //! | `request`, `plan` | what is wanted; what it consists of |
 //! | `selection` | what of it is told where only that may be told which is there |
@@ -29,6 +30,7 @@ mod forecast;
 mod held;
 mod manner;
 mod once;
+mod order;
 mod outline;
 mod plan;
 mod planner;

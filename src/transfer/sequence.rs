@@ -1,5 +1,5 @@
-//! The recipe for a sink that takes one thing after the other: all images are planned first, so that
-//! what is there can be told before the first blob, and a run fails before it has written anything.
+//! The recipe for a sink that has one order: all images are planned first, so that what is there can be
+//! told before the first blob, and a run fails before it has written anything.
 
 use std::sync::Arc;
 
@@ -7,7 +7,9 @@ use futures_util::{StreamExt as _, stream};
 
 use super::blobs::Tally;
 use super::error::Error;
+use super::order::Turn;
 use super::outline::Outline;
+use super::plan::PlatformImage;
 use super::recipe::{IMAGES_AT_ONCE, Recipe};
 use super::request::Request;
 use super::sink::{Announced, Outcome};
@@ -97,10 +99,17 @@ impl Recipe {
             .map(|(request, outline)| Announced { names: &request.names, plan: &outline.plan })
             .collect();
         self.sink.announce(&announced).await.map_err(|error| (0, error))?;
-        let mut tallies = Vec::with_capacity(requests.len());
+        let tallies: Vec<Tally> = requests.iter().map(|_| Tally::default()).collect();
+        let turns = outlines.iter().enumerate().flat_map(|(position, outline)| {
+            let (source, tally) = (&*requests[position].source, &tallies[position]);
+            let images = outline.plan.images_as_listed();
+            let layers: Vec<_> = images.iter().flat_map(PlatformImage::layers).collect();
+            layers.into_iter().map(move |layer| Turn { layer, source, tally, position })
+        });
+        self.blobs.bring_in_order(turns).await?;
         for (position, (request, outline)) in requests.iter().zip(outlines).enumerate() {
-            let moved = self.move_one(request, outline).await;
-            tallies.push(moved.map_err(|error| (position, error))?);
+            let shown = self.show(request, outline).await;
+            shown.map_err(|error| (position, error))?;
         }
         self.sink.finish().await.map_err(|error| (requests.len() - 1, error))?;
         for ((Announced { names, plan }, outline), tally) in
@@ -113,13 +122,8 @@ impl Recipe {
         Ok(())
     }
 
-    async fn move_one(&self, request: &Request, outline: &Outline) -> Result<Tally, Error> {
-        let tally = Tally::default();
-        for image in &outline.plan.images_as_listed() {
-            self.blobs.bring_in_order(image, &*request.source, &tally).await?;
-        }
+    async fn show(&self, request: &Request, outline: &Outline) -> Result<(), Error> {
         request.source.whole().await?;
-        self.sink.publish(&request.names, &outline.plan).await?;
-        Ok(tally)
+        self.sink.publish(&request.names, &outline.plan).await
     }
 }

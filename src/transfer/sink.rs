@@ -18,8 +18,7 @@ use crate::progress::{BlobState, Seen};
 /// A place that keeps blobs and names images. It serves all images of a run, several at a time.
 #[async_trait]
 pub trait Sink: Send + Sync {
-    /// Whether blobs go into it one after the other, in one order, after all images of the run are
-    /// known. Such a sink has none of a run's images until it is [finished](Sink::finish).
+    /// Whether blobs have one order in it, and come when all images of the run are known. Such a sink has none of a run's images until it is [finished](Sink::finish).
     fn is_sequential(&self) -> bool {
         false
     }
@@ -32,6 +31,11 @@ pub trait Sink: Send + Sync {
     /// Takes note of all that comes, before the first blob of a sequential sink.
     async fn announce(&self, _images: &[Announced<'_>]) -> Result<(), Error> {
         Ok(())
+    }
+
+    /// How many blobs a sequential sink takes at the same time, once all was announced.
+    fn blobs_at_once(&self) -> usize {
+        1
     }
 
     /// Whether there is an image of the name already, most often the one that it still stands for.

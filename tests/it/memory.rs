@@ -107,10 +107,15 @@ fn eight_layers_at_once_need_less_than_80_mib_however_many_processors_there_are(
     let folder = tempfile::tempdir().unwrap();
     let many = many_processors(folder.path());
     for preloaded in ["", &many] {
+        let namespace = unique("memory");
         let pull = Pullctl::measured().on(daemon).args(["pull", "--plain-http", "-n"]);
-        let pull = pull.env("LD_PRELOAD", preloaded).args([&unique("memory"), &reference]);
+        let pull = pull.env("LD_PRELOAD", preloaded).args([&namespace, &reference]);
         let outcome = pull.run().succeeded();
         assert!(outcome.peak_memory_bytes() < LIMIT, "{} bytes", outcome.peak_memory_bytes());
+        let saved = Pullctl::measured().on(daemon).args(["save", "-n", &namespace, "-o"]);
+        let saved = saved.args([folder.path().join("images.tar")]).args([&reference]);
+        let saved = saved.env("LD_PRELOAD", preloaded).run().succeeded();
+        assert!(saved.peak_memory_bytes() < LIMIT, "{} bytes", saved.peak_memory_bytes());
     }
 }
 

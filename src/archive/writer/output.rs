@@ -6,8 +6,10 @@ use std::io::{self, IsTerminal as _, Seek as _, SeekFrom, Write};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rustix::fs::{FlockOperation, OFlags};
+use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
+use rustix::io::{Errno, retry_on_intr};
 use tempfile::TempPath;
 
 use super::error::Error;
@@ -169,14 +171,14 @@ impl Unfinished {
 /// What an archive is written to.
 #[derive(Debug)]
 pub(super) struct Output {
-    file: File,
+    file: Arc<File>,
     is_stream: bool,
     is_closed: bool,
 }
 
 impl Output {
     fn new(file: File, is_stream: bool) -> Self {
-        Self { file, is_stream, is_closed: false }
+        Self { file: Arc::new(file), is_stream, is_closed: false }
     }
 
     /// Takes nothing more.
@@ -192,17 +194,49 @@ impl Output {
     /// Takes back what was written after the first `position` bytes.
     pub(super) fn cut(&mut self, position: u64) -> io::Result<()> {
         self.file.set_len(position)?;
-        self.file.seek(SeekFrom::Start(position)).map(drop)
+        self.go_to(position)
+    }
+
+    /// Writes from `position` on.
+    pub(super) fn go_to(&mut self, position: u64) -> io::Result<()> {
+        (&*self.file).seek(SeekFrom::Start(position)).map(drop)
+    }
+
+    /// Makes the file `length` bytes long, with room for all of them on the disk, and gives it to who
+    /// writes them at their places; `None` where that can't be done. Of a file system that can't, FAT for
+    /// instance, many write zeros first where a place is skipped.
+    pub(super) fn set_aside(&self, length: u64) -> io::Result<Option<Arc<File>>> {
+        if self.is_stream {
+            return Ok(None);
+        }
+        // A descriptor may say anything: the disk is not to be full for the others until it is known.
+        let space = rustix::fs::fstatvfs(&*self.file);
+        let has_room = |space: rustix::fs::StatVfs| {
+            space.f_blocks == 0 || space.f_bfree.saturating_mul(space.f_frsize) >= length
+        };
+        if !space.is_ok_and(has_room) {
+            return Err(Errno::NOSPC.into());
+        }
+        let whole = || rustix::fs::fallocate(&*self.file, FallocateFlags::empty(), 0, length);
+        match retry_on_intr(whole) {
+            Ok(()) => Ok(Some(Arc::clone(&self.file))),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
     }
 }
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.is_closed { Err(io::ErrorKind::BrokenPipe.into()) } else { self.file.write(bytes) }
+        if self.is_closed {
+            Err(io::ErrorKind::BrokenPipe.into())
+        } else {
+            (&*self.file).write(bytes)
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        (&*self.file).flush()
     }
 }
 

@@ -22,6 +22,13 @@ pub(super) struct Tape<W> {
     position: u64,
 }
 
+impl Tape<io::Sink> {
+    /// One that is written nowhere, and tells how long what comes after `position` gets.
+    pub(super) fn imagined(position: u64) -> Self {
+        Self { output: io::sink(), position }
+    }
+}
+
 impl<W: Write> Tape<W> {
     pub(super) fn new(output: W) -> Self {
         Self { output, position: 0 }
@@ -63,6 +70,15 @@ impl<W: Write> Tape<W> {
         self.content(&zeros[..missing])
     }
 
+    /// Leaves out the entry's content, and what is behind it up to the next header: somebody else writes
+    /// it to its place. The output is told apart.
+    pub(super) fn leave_out(&mut self, size: u64) -> io::Result<&mut W> {
+        let end = self.position.checked_add(size);
+        let end = end.and_then(|end| end.checked_next_multiple_of(BLOCK_BYTES));
+        self.position = end.ok_or(io::ErrorKind::FileTooLarge)?;
+        Ok(&mut self.output)
+    }
+
     /// What ends the archive.
     pub(super) fn end(&mut self) -> io::Result<()> {
         self.content(&[0; 2 * BLOCK_BYTES as usize])
@@ -71,6 +87,10 @@ impl<W: Write> Tape<W> {
     /// Goes back to `position`; the output is told apart.
     pub(super) fn back_to(&mut self, position: u64) -> &mut W {
         self.position = position;
+        &mut self.output
+    }
+
+    pub(super) fn output(&mut self) -> &mut W {
         &mut self.output
     }
 

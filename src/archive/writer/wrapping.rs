@@ -1,8 +1,10 @@
 //! What is around an archive as a whole. The layers in it are packed already, most of them: it is the
 //! others, and tools that want such a file, for which this is.
 
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use flate2::write::GzEncoder;
 
@@ -65,6 +67,29 @@ impl Wrapped {
             Self::Bare(output) => {
                 output.flush()?;
                 output.get_mut().cut(position)
+            }
+            Self::Gzip(_) | Self::Zstd(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Makes the file `length` bytes long, as [`Output::set_aside`]; `None` where what is written is
+    /// packed on its way.
+    pub(super) fn set_aside(&mut self, length: u64) -> io::Result<Option<Arc<File>>> {
+        match self {
+            Self::Bare(output) => {
+                output.flush()?;
+                output.get_ref().set_aside(length)
+            }
+            Self::Gzip(_) | Self::Zstd(_) => Ok(None),
+        }
+    }
+
+    /// Writes from `position` on, which lies ahead.
+    pub(super) fn go_to(&mut self, position: u64) -> io::Result<()> {
+        match self {
+            Self::Bare(output) => {
+                output.flush()?;
+                output.get_mut().go_to(position)
             }
             Self::Gzip(_) | Self::Zstd(_) => Err(io::ErrorKind::Unsupported.into()),
         }

@@ -1,62 +1,32 @@
-//! An archive on its way: tables of contents, documents, then blobs one by one, each hashed as it
-//! passes. A blob that turns out wrong is taken back where that can be done.
-//!
-//! Two threads share the work, one hashing and one writing: either alone is about as fast as `cp`, and
-//! the two in turn would be half of that.
+//! An archive on its way: tables of contents, documents, then blobs. In a file whose room can be set
+//! aside, several blobs come at the same time, each to the place that it would have in turn; elsewhere
+//! they come one after the other, and one that turns out wrong is taken back where that can be done.
 
+use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex};
 
 use bytes::Bytes;
-use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
 
+use super::blob::{BlobWriter, Place, Places};
 use super::contents::Contents;
 use super::error::Error;
-use super::output::{Target, Unfinished};
-use super::tape::Tape;
-use super::wrapping::{Wrapped, Wrapping};
-use crate::oci::{Descriptor, Digest, Hasher};
-
-/// Orders on their way to the writing thread, and pieces on theirs to the hashing one. A piece is at
-/// most some hundred KiB, so this bounds the memory behind a slow disk to a few MiB.
-const QUEUE: usize = 4;
+use super::output::Target;
+use super::recorder::Recorder;
+use super::wrapping::Wrapping;
+use crate::oci::Descriptor;
+use crate::sync::lock;
 
 /// An archive being written. It is not there until [`Writer::finish`].
 #[derive(Debug)]
 pub struct Writer {
-    state: Arc<Mutex<State>>,
-}
-
-/// The end of the archive, as far as it has come. Whoever writes to it has it alone.
-#[derive(Debug)]
-struct State {
-    orders: mpsc::Sender<Order>,
-    /// Gone once its result was taken.
-    thread: Option<JoinHandle<io::Result<()>>>,
-    unfinished: Option<Unfinished>,
+    recorder: Arc<Mutex<Recorder>>,
+    /// What it is called.
     place: String,
-    /// Whether a blob can be taken back.
-    is_cuttable: bool,
-    /// Whether a blob was begun and neither kept nor taken back.
-    is_amid_blob: bool,
-    /// Whether a wrong blob is in what can't be cut.
-    is_spoiled: bool,
-}
-
-/// What the writing thread is to do.
-#[derive(Debug)]
-enum Order {
-    Directory(&'static str),
-    /// Begins a file of so many bytes.
-    File(String, u64),
-    Content(Bytes),
-    /// Ends a file.
-    Pad,
-    /// Forgets the file begun last.
-    TakeBack,
-    /// Ends the archive.
-    End,
+    /// Where blobs go that need not wait for others.
+    places: Places,
 }
 
 impl Writer {
@@ -72,18 +42,9 @@ impl Writer {
         let is_cuttable = !output.is_stream() && wrapping == Wrapping::None;
         let output = wrapping.around(output);
         let output = output.map_err(|source| Error::Write { place: place.clone(), source })?;
-        let (orders, queue) = mpsc::channel(QUEUE);
-        let thread = Some(spawn_blocking(move || carry_out(output, queue)));
-        let state = State {
-            orders,
-            thread,
-            unfinished,
-            place,
-            is_cuttable,
-            is_amid_blob: false,
-            is_spoiled: false,
-        };
-        Ok(Self { state: Arc::new(Mutex::new(state)) })
+        let recorder = Recorder::start(output, unfinished, place.clone(), is_cuttable);
+        let places = Arc::new(StdMutex::new(HashMap::new()));
+        Ok(Self { recorder: Arc::new(Mutex::new(recorder)), place, places })
     }
 
     /// Writes the tables of contents.
@@ -91,12 +52,12 @@ impl Writer {
     /// # Errors
     /// [`Error::Write`].
     pub async fn begin(&self, contents: Contents) -> Result<(), Error> {
-        let mut state = self.state.lock().await;
+        let mut recorder = self.recorder.lock().await;
         for (name, bytes) in contents.files {
-            state.whole(name.to_owned(), bytes).await?;
+            recorder.whole(name.to_owned(), bytes).await?;
         }
         for name in contents.directories {
-            state.order(Order::Directory(name)).await?;
+            recorder.directory(name).await?;
         }
         Ok(())
     }
@@ -106,24 +67,40 @@ impl Writer {
     /// # Errors
     /// [`Error::Write`].
     pub async fn document(&self, path: String, bytes: Bytes) -> Result<(), Error> {
-        self.state.lock().await.whole(path, bytes).await
+        self.recorder.lock().await.whole(path, bytes).await
     }
 
-    /// Begins the blob that is to be at `path`, after the one before is kept or taken back.
+    /// Leaves room for `blobs`, which are all different, in their order, and tells whether they can come
+    /// at the same time then. All of them have to come.
+    ///
+    /// # Errors
+    /// [`Error::Write`], where the disk has no such room for instance.
+    pub async fn lay_out(&self, blobs: Vec<(String, Descriptor)>) -> Result<bool, Error> {
+        let known: Vec<_> = blobs.iter().map(|(_, blob)| (blob.digest, blob.size)).collect();
+        let files = blobs.into_iter().map(|(path, blob)| (path, blob.size)).collect();
+        let Some(laid_out) = self.recorder.lock().await.lay_out(files).await? else {
+            return Ok(false);
+        };
+        let place = |((digest, size), at)| (digest, (Arc::clone(&laid_out.file), at, size));
+        lock(&self.places).extend(known.into_iter().zip(laid_out.offsets).map(place));
+        Ok(true)
+    }
+
+    /// Begins a blob: at its place, if it has one, or else behind what is there, once nobody else writes.
     ///
     /// # Errors
     /// [`Error::Spoiled`] when a wrong one can't be taken back; [`Error::Write`].
     pub async fn blob(&self, path: String, descriptor: &Descriptor) -> Result<BlobWriter, Error> {
-        let mut state = Arc::clone(&self.state).lock_owned().await;
-        if state.is_amid_blob {
-            // Whoever began it was ended.
-            state.take_back().await?;
-        }
-        if state.is_spoiled {
-            return Err(Error::Spoiled(state.place.clone()));
-        }
         let Descriptor { digest, size, .. } = *descriptor;
-        Ok(BlobWriter { state, path, digest, size, hashing: Hashing::start(), length: 0 })
+        let place = lock(&self.places).get(&digest).cloned();
+        // Another descriptor of the same blob may say another size.
+        if let Some((file, offset, size)) = place {
+            let (archive, empty) = (self.place.clone(), Arc::clone(&self.places));
+            return Ok(BlobWriter::at(Place { file, offset, archive, empty }, digest, size));
+        }
+        let mut recorder = Arc::clone(&self.recorder).lock_owned().await;
+        recorder.ready().await?;
+        Ok(BlobWriter::behind(recorder, path, digest, size))
     }
 
     /// Ends the archive, and shows it under its name.
@@ -131,177 +108,125 @@ impl Writer {
     /// # Errors
     /// [`Error::Write`]; there is no archive then.
     pub async fn finish(&self) -> Result<(), Error> {
-        let mut state = self.state.lock().await;
-        state.order(Order::End).await?;
-        state.stop().await?;
-        match state.unfinished.take() {
-            Some(unfinished) => spawn_blocking(move || unfinished.finish())
-                .await
-                .unwrap_or_else(|stopped| Err(Error::Stopped(io::Error::other(stopped)))),
-            None => Ok(()),
+        let empty = lock(&self.places).len();
+        if empty > 0 {
+            return Err(Error::Stopped(io::Error::other(format!("{empty} blobs did not come"))));
         }
+        self.recorder.lock().await.finish().await
     }
 }
 
-impl State {
-    async fn whole(&mut self, name: String, bytes: Bytes) -> Result<(), Error> {
-        self.order(Order::File(name, bytes.len() as u64)).await?;
-        self.order(Order::Content(bytes)).await?;
-        self.order(Order::Pad).await
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::Form;
+    use crate::failure::{Diagnose as _, Failure};
+    use crate::oci::{Digest, MediaType};
+
+    const BLOBS: [&str; 4] = ["first", "", "the third, which is a bit longer", "last"];
+
+    fn descriptor(content: &str) -> Descriptor {
+        let size = content.len() as u64;
+        Descriptor::new(MediaType::new("text/plain"), Digest::of(content.as_bytes()), size)
     }
 
-    async fn order(&mut self, order: Order) -> Result<(), Error> {
-        if self.orders.send(order).await.is_ok() {
-            return Ok(());
+    fn path(content: &str) -> String {
+        format!("blobs/{content}")
+    }
+
+    async fn begin(target: Target) -> Writer {
+        let writer = Writer::create(target, Wrapping::None).await.unwrap();
+        writer.begin(Contents::of(Form::Oci, &[]).unwrap()).await.unwrap();
+        writer.document(path("document"), Bytes::from_static(b"{}")).await.unwrap();
+        writer
+    }
+
+    fn all() -> Vec<(String, Descriptor)> {
+        BLOBS.iter().map(|blob| (path(blob), descriptor(blob))).collect()
+    }
+
+    /// One in a new file, with places for all, and what it has to become.
+    async fn laid_out(folder: &std::path::Path) -> (Writer, Vec<u8>) {
+        let stream = folder.join("stream");
+        std::fs::write(&stream, "").unwrap();
+        let writer = begin(Target::Stream(stream.clone())).await;
+        assert!(!writer.lay_out(all()).await.unwrap(), "a stream has one order");
+        for blob in BLOBS {
+            put(&writer, blob, &[blob]).await.unwrap();
         }
-        // The thread stopped: its result says why.
-        self.stop().await?;
-        Err(Error::Stopped(io::Error::other("early")))
+        writer.finish().await.unwrap();
+        let writer = begin(Target::of(&folder.join("file")).unwrap()).await;
+        assert!(writer.lay_out(all()).await.unwrap());
+        (writer, std::fs::read(stream).unwrap())
     }
 
-    async fn take_back(&mut self) -> Result<(), Error> {
-        self.is_amid_blob = false;
-        if !self.is_cuttable {
-            self.is_spoiled = true;
-            return Ok(());
+    /// Writes `pieces` as the blob `blob`.
+    async fn put(writer: &Writer, blob: &str, pieces: &[&str]) -> Result<(), Error> {
+        let mut writing = writer.blob(path(blob), &descriptor(blob)).await?;
+        for piece in pieces {
+            writing.write(Bytes::copy_from_slice(piece.as_bytes())).await?;
         }
-        self.order(Order::TakeBack).await
+        writing.commit().await
     }
 
-    /// Awaits the end of the writing thread.
-    async fn stop(&mut self) -> Result<(), Error> {
-        // Closing the queue is what ends the thread.
-        self.orders = mpsc::channel(1).0;
-        match self.thread.take() {
-            Some(thread) => match thread.await {
-                Ok(written) => {
-                    written.map_err(|source| Error::Write { place: self.place.clone(), source })
-                }
-                Err(stopped) => Err(Error::Stopped(io::Error::other(stopped))),
-            },
-            None => Err(Error::Stopped(io::Error::other("an earlier write failed"))),
+    #[tokio::test]
+    async fn blobs_that_come_together_are_where_they_would_be_in_turn() {
+        let folder = tempfile::tempdir().unwrap();
+        let (writer, expected) = laid_out(folder.path()).await;
+        let mut begun = Vec::new();
+        for blob in BLOBS.iter().rev() {
+            begun.push((blob, writer.blob(path(blob), &descriptor(blob)).await.unwrap()));
         }
-    }
-}
-
-/// A blob on its way into an archive.
-#[derive(Debug)]
-pub struct BlobWriter {
-    state: OwnedMutexGuard<State>,
-    path: String,
-    /// What it must hash to.
-    digest: Digest,
-    /// How many bytes it must have.
-    size: u64,
-    hashing: Hashing,
-    /// Bytes so far.
-    length: u64,
-}
-
-impl BlobWriter {
-    /// Appends `bytes`.
-    ///
-    /// # Errors
-    /// [`Error::Write`] of this or an earlier write.
-    pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
-        self.begin().await?;
-        self.length += bytes.len() as u64;
-        self.hashing.add(bytes.clone()).await;
-        self.state.order(Order::Content(bytes)).await
-    }
-
-    /// Checks size and digest, and keeps the blob.
-    ///
-    /// # Errors
-    /// [`Error::Mismatch`], after which the blob was taken back if that can be done.
-    pub async fn commit(mut self) -> Result<(), Error> {
-        self.begin().await?;
-        let actual = self.hashing.finish().await?;
-        let (expected, size) = (self.digest, self.length);
-        if actual == expected && size == self.size {
-            self.state.is_amid_blob = false;
-            return self.state.order(Order::Pad).await;
+        for (blob, writing) in &mut begun {
+            writing.write(Bytes::from_static(blob.as_bytes())).await.unwrap();
         }
-        self.state.take_back().await?;
-        Err(Error::Mismatch { expected, actual, size })
-    }
-
-    /// Lets go of the blob.
-    pub async fn give_up(mut self) {
-        if self.state.is_amid_blob {
-            // Who writes next is told what went wrong.
-            let _ = self.state.take_back().await;
+        for (_, writing) in begun {
+            writing.commit().await.unwrap();
         }
+        assert!(!folder.path().join("file").exists());
+        writer.finish().await.unwrap();
+        assert!(std::fs::read(folder.path().join("file")).unwrap() == expected);
     }
 
-    /// Writes the header, when the first bytes are there: of a blob that can't be had, nothing is written.
-    async fn begin(&mut self) -> Result<(), Error> {
-        if self.state.is_amid_blob {
-            return Ok(());
+    #[tokio::test]
+    async fn a_wrong_blob_leaves_its_neighbours_alone_and_may_come_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (writer, expected) = laid_out(folder.path()).await;
+        for blob in &BLOBS[1..] {
+            put(&writer, blob, &[blob]).await.unwrap();
         }
-        let order = Order::File(std::mem::take(&mut self.path), self.size);
-        self.state.order(order).await?;
-        self.state.is_amid_blob = true;
-        Ok(())
-    }
-}
-
-/// A thread that hashes what it is sent.
-#[derive(Debug)]
-struct Hashing {
-    pieces: mpsc::Sender<Bytes>,
-    thread: JoinHandle<Digest>,
-}
-
-impl Hashing {
-    fn start() -> Self {
-        let (pieces, mut queue) = mpsc::channel::<Bytes>(QUEUE);
-        let thread = spawn_blocking(move || {
-            let mut hasher = Hasher::new();
-            while let Some(piece) = queue.blocking_recv() {
-                hasher.update(&piece);
-            }
-            hasher.finish()
-        });
-        Self { pieces, thread }
-    }
-
-    async fn add(&mut self, piece: Bytes) {
-        // A thread that is gone tells so at the end.
-        let _ = self.pieces.send(piece).await;
-    }
-
-    async fn finish(&mut self) -> Result<Digest, Error> {
-        // Closing the queue is what ends the thread.
-        self.pieces = mpsc::channel(1).0;
-        (&mut self.thread).await.map_err(|stopped| Error::Stopped(io::Error::other(stopped)))
-    }
-}
-
-/// The writing thread.
-fn carry_out(output: Wrapped, mut orders: mpsc::Receiver<Order>) -> io::Result<()> {
-    let mut tape = Tape::new(output);
-    let mut begin = 0;
-    while let Some(order) = orders.blocking_recv() {
-        let done = match order {
-            Order::Directory(name) => tape.directory(name),
-            Order::File(name, size) => {
-                begin = tape.position();
-                tape.file(&name, size)
-            }
-            Order::Content(bytes) => tape.content(&bytes),
-            Order::Pad => tape.pad(),
-            Order::TakeBack => tape.back_to(begin).cut(begin),
-            Order::End => {
-                tape.end()?;
-                return tape.into_output().finish();
-            }
-        };
-        if done.is_err() {
-            tape.into_output().abandon();
-            return done;
+        let [more, other] = ["f".repeat(9000), "other".to_owned()];
+        for pieces in [&["first", &more][..], &[&more, "first"], &[&other], &["fir"], &[]] {
+            let wrong = put(&writer, "first", pieces).await.unwrap_err();
+            assert!(matches!(wrong, Error::Mismatch { .. }), "{wrong}");
         }
+        let given_up = writer.blob(path("first"), &descriptor("first")).await.unwrap();
+        given_up.give_up().await;
+        put(&writer, "first", &["fi", "rst"]).await.unwrap();
+        writer.finish().await.unwrap();
+        assert!(std::fs::read(folder.path().join("file")).unwrap() == expected);
     }
-    tape.into_output().abandon();
-    Ok(())
+
+    #[tokio::test]
+    async fn without_one_of_the_blobs_there_is_no_archive() {
+        let folder = tempfile::tempdir().unwrap();
+        let (writer, _) = laid_out(folder.path()).await;
+        for blob in &BLOBS[1..] {
+            put(&writer, blob, &[blob]).await.unwrap();
+        }
+        let error = writer.finish().await.unwrap_err();
+        assert!(matches!(error, Error::Stopped(_)), "{error}");
+        drop(writer);
+        assert!(!folder.path().join("file").exists());
+    }
+
+    #[tokio::test]
+    async fn what_has_no_room_is_told_before_a_blob_is_read_and_takes_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = begin(Target::of(&folder.path().join("file")).unwrap()).await;
+        let large = Descriptor::new(MediaType::new("text/plain"), Digest::of(b""), 1 << 60);
+        let error = writer.lay_out(vec![(path("large"), large)]).await.unwrap_err();
+        assert_eq!(error.failure(), Failure::DiskFull, "{error}");
+        assert!(error.hint().unwrap().contains("free space"));
+    }
 }

@@ -1,7 +1,9 @@
 //! An archive as a sink: everything in one order, documents first.
 
 use std::collections::HashSet;
+use std::num::NonZero;
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,6 +20,9 @@ use crate::transfer::request::Names;
 use crate::transfer::selection::Selection;
 use crate::transfer::sink::{Announced, Ingest, Opened, Outcome, Sink};
 
+/// Most blobs that are written at the same time: each has up to 4 MiB on its way.
+const MOST_AT_ONCE: usize = 8;
+
 /// Puts images into an archive, which is there when all of them are in it.
 #[derive(Debug)]
 pub struct ArchiveSink {
@@ -30,13 +35,15 @@ pub struct ArchiveSink {
     written: Arc<Mutex<HashSet<Digest>>>,
     /// Blobs that who loads it has already.
     held: OnceCell<HashSet<Digest>>,
+    /// Whether blobs have places of their own.
+    is_laid_out: OnceCell<bool>,
 }
 
 impl ArchiveSink {
     /// A sink that writes to `target`. Nothing is written yet.
     pub fn new(target: Target, form: Form, wrapping: Wrapping) -> Self {
-        let (writer, held) = (OnceCell::new(), OnceCell::new());
-        Self { target, form, wrapping, writer, written: Arc::default(), held }
+        let (writer, held, is_laid_out) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        Self { target, form, wrapping, writer, written: Arc::default(), held, is_laid_out }
     }
 
     /// Leaves out the layers among `blobs`, which who loads the archive has already.
@@ -48,6 +55,18 @@ impl ArchiveSink {
     fn has(&self, digest: &Digest) -> bool {
         let is_held = self.held.get().is_some_and(|held| held.contains(digest));
         is_held || lock(&self.written).contains(digest)
+    }
+
+    /// The layers that will be written, in the order that they have in the archive, and where they are
+    /// in it.
+    fn coming(&self, images: &[Announced<'_>]) -> Vec<(String, Descriptor)> {
+        let mut seen = HashSet::new();
+        let listed = images.iter().flat_map(|image| image.plan.images_as_listed());
+        let layers: Vec<Descriptor> = listed.flat_map(|image| image.layers.clone()).collect();
+        let is_new = |layer: &Descriptor| !self.has(&layer.digest) && seen.insert(layer.digest);
+        // One that has no path fails when it comes.
+        let placed = |layer: Descriptor| Some((self.form.path_of(&layer)?, layer));
+        layers.into_iter().filter(is_new).filter_map(placed).collect()
     }
 
     async fn writer(&self) -> Result<&Writer, Error> {
@@ -95,7 +114,20 @@ impl Sink for ArchiveSink {
                 writer.document(path, bytes.clone()).await?;
             }
         }
+        let is_laid_out = writer.lay_out(self.coming(images)).await?;
+        // Announced once.
+        let _ = self.is_laid_out.set(is_laid_out);
         Ok(())
+    }
+
+    fn blobs_at_once(&self) -> usize {
+        match self.is_laid_out.get() {
+            Some(true) => {
+                let processors = thread::available_parallelism().map_or(1, NonZero::get);
+                processors.clamp(1, MOST_AT_ONCE)
+            }
+            _ => 1,
+        }
     }
 
     async fn prepare(&self, _: &Arc<PlatformImage>) -> Result<usize, Error> {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::Barrier;
 
 use super::image::Tree;
 use crate::containerd;
@@ -34,6 +35,8 @@ pub(super) struct MemorySource {
     pub(super) broken: HashSet<Digest>,
     /// Blobs of which no byte comes.
     pub(super) silent: HashSet<Digest>,
+    /// Where the blobs wait for each other before their first byte.
+    pub(super) meeting: Option<Arc<Barrier>>,
 }
 
 impl MemorySource {
@@ -80,6 +83,9 @@ impl Source for MemorySource {
             bytes = vec![b'?'; bytes.len()].into();
         }
         let (is_broken, is_silent) = (self.broken.contains(&digest), self.silent.contains(&digest));
+        if let Some(meeting) = &self.meeting {
+            meeting.wait().await;
+        }
         Ok(Box::new(MemoryBlob { bytes, others_left: !self.is_alone, is_broken, is_silent }))
     }
 }
@@ -132,6 +138,8 @@ pub(super) enum Act {
 #[derive(Default)]
 pub(super) struct MemorySink {
     shared: Arc<Shared>,
+    /// It has one order, in which it takes so many blobs at the same time.
+    in_order: Option<usize>,
 }
 
 #[derive(Default)]
@@ -142,9 +150,15 @@ struct Shared {
     /// For each write from now on, how many bytes of the blob are left when it is lost.
     losses: Mutex<VecDeque<Option<usize>>>,
     open: Mutex<usize>,
+    most_open: Mutex<usize>,
 }
 
 impl MemorySink {
+    /// One that has one order.
+    pub(super) fn in_order(blobs_at_once: usize) -> Self {
+        Self { in_order: Some(blobs_at_once), ..Self::default() }
+    }
+
     /// Has a blob or document, be it the right one or not.
     pub(super) fn put(&self, digest: Digest, bytes: Bytes) {
         lock(&self.shared.blobs).insert(digest, bytes);
@@ -167,6 +181,11 @@ impl MemorySink {
         *lock(&self.shared.open)
     }
 
+    /// The most that there were at the same time.
+    pub(super) fn most_open_ingests(&self) -> usize {
+        *lock(&self.shared.most_open)
+    }
+
     fn note(&self, act: Act) {
         lock(&self.shared.acts).push(act);
     }
@@ -174,6 +193,19 @@ impl MemorySink {
 
 #[async_trait]
 impl Sink for MemorySink {
+    fn is_sequential(&self) -> bool {
+        self.in_order.is_some()
+    }
+
+    fn blobs_at_once(&self) -> usize {
+        self.in_order.unwrap_or(1)
+    }
+
+    /// In its order, nothing is read ahead.
+    fn needed(&self, layers: &[Descriptor]) -> Vec<Descriptor> {
+        if self.in_order.is_some() { Vec::new() } else { layers.to_vec() }
+    }
+
     fn keeps_artifacts(&self) -> bool {
         false
     }
@@ -194,7 +226,10 @@ impl Sink for MemorySink {
         if self.has(&descriptor.digest) {
             return Ok(Opened::Exists);
         }
-        *lock(&self.shared.open) += 1;
+        let mut open = lock(&self.shared.open);
+        *open += 1;
+        let mut most = lock(&self.shared.most_open);
+        *most = open.max(*most);
         Ok(Opened::Ingest(Box::new(MemoryIngest { descriptor, shared: Arc::clone(&self.shared) })))
     }
 

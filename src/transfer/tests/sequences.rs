@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::sync::Barrier;
+use tokio::time::timeout;
 
 use super::image::{config, image, image_for, layer, manifest};
-use super::memory::MemorySource;
+use super::memory::{Act, MemorySink, MemorySource};
 use super::{Ran, Told, host, request};
 use crate::archive::{Form, Target, Wrapping};
 use crate::failure::Failure;
@@ -78,6 +81,28 @@ async fn layers_come_in_order_each_once_though_small_ones_are_read_ahead() {
     assert_eq!(sources[0].opened(&digest("base")) + sources[1].opened(&digest("base")), 1);
     let finished = |event: &&Event| matches!(event, Event::Finished(_));
     assert_eq!(ran.events.iter().filter(finished).count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_many_blobs_come_together_as_the_sink_takes_and_the_run_allows() {
+    for (takes, allowed, together) in [(2, 4, 2), (4, 2, 2), (1, 4, 1), (4, 1, 1)] {
+        let layers = ["first", "second", "third", "fourth"];
+        let mut source = MemorySource::new(&image(&layers));
+        source.meeting = Some(Arc::new(Barrier::new(together)));
+        let requests = [request(&Arc::new(source), "app", host())];
+        let sink = Arc::new(MemorySink::in_order(takes));
+        let told = Arc::new(Told::default());
+        let manner = Manner::of_blobs(allowed);
+        let ran = run(&requests, Arc::clone(&sink) as Arc<_>, manner, told);
+        // One fewer would wait for ever.
+        assert_eq!(timeout(Duration::from_secs(3600), ran).await.unwrap(), []);
+        assert_eq!(sink.most_open_ingests(), together);
+        let opened = sink.acts().into_iter().filter_map(|act| match act {
+            Act::Open(digest, 0) => Some(digest),
+            _ => None,
+        });
+        assert!(opened.eq(layers.map(digest)), "in order");
+    }
 }
 
 #[tokio::test]
