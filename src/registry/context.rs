@@ -108,22 +108,28 @@ impl Context {
             .map_err(|_elapsed| self.expired().unwrap_or(Fault::Stalled { phase, after }))
     }
 
-    /// The same for an operation that sends: whenever `progress` changes, the wait begins anew.
+    /// The same for an operation that sends: whenever `progress` changes, the wait begins anew, and for
+    /// the answer, once all has been sent, it is at least as long as `settling`.
     pub(crate) async fn within_progress<T>(
         &self,
         phase: Phase,
         at_least: Duration,
+        settling: Duration,
         mut progress: watch::Receiver<u64>,
         operation: impl Future<Output = T>,
     ) -> Result<T, Fault> {
         let mut operation = pin!(operation);
+        let mut is_sent = false;
         loop {
+            let at_least = if is_sent { at_least.max(settling) } else { at_least };
             let step = async {
                 tokio::select! {
                     biased;
                     done = operation.as_mut() => Some(done),
-                    // Fails, and is waited for no more, once all has been sent.
-                    Ok(()) = progress.changed() => None,
+                    changed = progress.changed(), if !is_sent => {
+                        is_sent = changed.is_err();
+                        None
+                    }
                 }
             };
             match self.within(phase, at_least, step).await {
@@ -245,5 +251,43 @@ impl Context {
     /// Whether `host` was left out by [`Context::distrust`].
     pub(crate) fn is_distrusted(&self, host: &str) -> bool {
         lock(&self.distrusted).contains(host)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who is told nothing.
+    struct Nobody;
+
+    impl Sink for Nobody {
+        fn event(&self, _: Event) {}
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn the_answer_to_much_may_take_longer() {
+        let policy = Policy { stall_timeout: 30 * SECOND, ..Policy::default() };
+        let context = Context::new(policy, Arc::default(), Arc::new(Nobody)).unwrap();
+        for (settling, answers_after, is_awaited) in
+            [(100, 99, true), (100, 101, false), (10, 29, true), (10, 31, false)]
+        {
+            let (taken, progress) = watch::channel(0);
+            // Bytes are taken for longer than any wait, and then there is silence.
+            let sending = async {
+                for _ in 0..20 {
+                    sleep(20 * SECOND).await;
+                    taken.send_modify(|count| *count += 1);
+                }
+                drop(taken);
+                sleep(answers_after * SECOND).await;
+            };
+            let settling = settling * SECOND;
+            let answered =
+                context.within_progress(Phase::Response, SECOND, settling, progress, sending);
+            assert_eq!(answered.await.is_ok(), is_awaited, "{settling:?}, {answers_after} s");
+        }
     }
 }

@@ -22,8 +22,9 @@ pub struct Policy {
     pub chunk_bytes: u64,
     /// Length that they have at hosts whose connections are fast, in bytes.
     pub long_chunk_bytes: u64,
-    /// Length of the pieces in which a large blob is sent, in bytes.
-    pub upload_chunk_bytes: u64,
+    /// Length of the pieces in which a large blob is sent, in bytes; `None` sends it as a whole as long
+    /// as that goes well.
+    pub upload_chunk_bytes: Option<u64>,
     /// Most bytes that are requested but not yet handed on, over all blobs.
     pub window_bytes: u64,
     /// A connection slower than this is left for another one, in bytes per second.
@@ -57,8 +58,7 @@ impl Default for Policy {
             connections: 12,
             chunk_bytes: 2 * 1024 * 1024,
             long_chunk_bytes: 8 * 1024 * 1024,
-            // Below the 100 MB that Cloudflare lets through, and few enough round trips.
-            upload_chunk_bytes: 64 * 1024 * 1024,
+            upload_chunk_bytes: None,
             window_bytes: 24 * 1024 * 1024,
             min_speed: None,
             hedge_after: Duration::from_millis(500),

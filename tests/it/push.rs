@@ -221,10 +221,12 @@ fn an_upload_that_is_cut_before_a_buffering_proxy_goes_on_with_the_piece_that_is
 
 #[test]
 fn an_upload_that_is_cut_before_docker_registry_begins_anew() {
-    // It has a part of the piece then, and takes nothing more under the name that it gave the upload.
+    // It has a part of what was sent then, and takes nothing more under the name that it gave the upload.
     let registry = Registry::start();
-    let cutter = Cutter::start(registry.authority(), 9 << 20, 2);
-    assert_eq!(pushed_through(&cutter, &["--chunk-size", "4MiB"]), [0, 0, 0]);
+    for flags in [&["--chunk-size", "4MiB"][..], &[]] {
+        let cutter = Cutter::start(registry.authority(), 9 << 20, 2);
+        assert_eq!(pushed_through(&cutter, flags), [0, 0, 0], "{flags:?}");
+    }
 }
 
 #[test]

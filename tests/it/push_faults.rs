@@ -215,6 +215,63 @@ fn a_registry_that_dislikes_pieces_gets_the_whole_and_is_remembered() {
     }
 }
 
+/// A push of which nobody says how large blobs are sent.
+fn push_freely(name: &str, to: &str) -> Outcome {
+    let push = ["push", "--plain-http", "--concurrency", "1", name, to];
+    Pullctl::new().on(daemon()).args(push).run()
+}
+
+/// Sizes of its layers.
+fn sizes(image: &Image) -> Vec<usize> {
+    image.layers().iter().map(|layer| layer.bytes.len()).collect()
+}
+
+/// Sizes of what was sent to complete uploads.
+fn completions(registry: &Receiver) -> Vec<usize> {
+    let puts = registry.requests_for("PUT ").into_iter();
+    let puts = puts.filter(|put| put.line().contains("/blobs/uploads/"));
+    puts.filter_map(|put| put.header("content-length").parse().ok()).collect()
+}
+
+#[test]
+fn a_large_blob_goes_in_one_request_and_what_is_left_of_it_in_pieces_after_a_break() {
+    let (image, name) = image(&[5 * MIB]);
+    let registry = Receiver::start();
+    let to = registry.name();
+    registry.script("PUT ", vec![Some(Trick::Cut(2 * MIB + 7))]);
+    push_freely(&name, &to).succeeded();
+    assert_arrived(&registry, &image, &to);
+    assert_eq!(starts(&registry), [2 * MIB + 7], "nothing is sent twice");
+    assert_eq!(completions(&registry)[..2], [sizes(&image)[0], 0]);
+}
+
+#[test]
+fn a_registry_that_dislikes_wholes_gets_pieces_and_is_remembered() {
+    for status in [413, 400, 405] {
+        let (image, name) = image(&[3 * MIB, 3 * MIB + 1, 3 * MIB + 2]);
+        let registry = Receiver::start();
+        let to = registry.name();
+        registry.always("PUT ", Trick::Limit(MIB, status));
+        push_freely(&name, &to).succeeded();
+        assert_arrived(&registry, &image, &to);
+        assert_eq!(starts(&registry), [0, 0, 0], "{status}");
+        // The second layer may be on its way when the first one is refused.
+        let wholes = completions(&registry).into_iter().filter(|size| *size > MIB).count();
+        assert!((1..=2).contains(&wholes), "{status}: {wholes}");
+    }
+}
+
+#[test]
+fn a_registry_that_takes_neither_wholes_nor_pieces_is_asked_for_each_once() {
+    let (image, name) = image(&[3 * MIB]);
+    for (status, code, words) in [(413, 1, "client_max_body_size"), (400, 5, "at once")] {
+        let registry = Receiver::start();
+        registry.always("/blobs/uploads/id-", Trick::Limit(MIB, status));
+        push_freely(&name, &registry.name()).ended_with(code).says(words);
+        assert_eq!((starts(&registry), completions(&registry)), (vec![0], sizes(&image)));
+    }
+}
+
 #[test]
 fn an_answer_that_is_lost_is_no_reason_to_send_again() {
     let (image, name) = image(&[200_000, 3 * MIB]);

@@ -17,9 +17,10 @@ pub struct UploadArgs {
     #[arg(value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=64))]
     pub concurrency: usize,
 
-    /// Size of the pieces in which large blobs are sent, for proxies that limit it: 16MiB
-    #[arg(long, value_name = "SIZE", value_parser = ByteCount::chunk_size, default_value = "64MiB")]
-    pub chunk_size: ByteCount,
+    /// Size of the pieces in which large blobs are sent, for proxies that limit it: 16MiB [default: as a
+    /// whole, and 64MiB after that broke off or was refused]
+    #[arg(long, value_name = "SIZE", value_parser = ByteCount::chunk_size)]
+    pub chunk_size: Option<ByteCount>,
 
     /// How often a request that failed for a passing reason is repeated
     #[arg(long, value_name = "N", default_value_t = 5)]
@@ -46,7 +47,7 @@ impl UploadArgs {
             retries: self.retries,
             timeout: self.timeout,
             stall_timeout: self.stall_timeout,
-            upload_chunk_bytes: self.chunk_size.0,
+            upload_chunk_bytes: self.chunk_size.map(|size| size.0),
             limit_rate: self.limit_rate.map(|speed| speed.0),
             resolve: transport.resolve.clone(),
             ..Policy::default()

@@ -32,6 +32,8 @@ pub(crate) struct Health {
     head_misleads: AtomicBool,
     /// It takes a blob as a whole only.
     refuses_pieces: AtomicBool,
+    /// It takes a blob in pieces only.
+    refuses_wholes: AtomicBool,
 }
 
 /// What is known of a host that could not be reached.
@@ -133,6 +135,16 @@ impl Health {
     /// A piece of a blob was refused for being one.
     pub(crate) fn refuse_pieces(&self) {
         self.refuses_pieces.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a large blob is to be sent in pieces.
+    pub(crate) fn refuses_wholes(&self) -> bool {
+        self.refuses_wholes.load(Ordering::Relaxed)
+    }
+
+    /// A large blob was refused for coming as a whole.
+    pub(crate) fn refuse_wholes(&self) {
+        self.refuses_wholes.store(true, Ordering::Relaxed);
     }
 
     /// A small answer came after `time`.

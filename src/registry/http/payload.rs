@@ -70,6 +70,15 @@ impl Payload {
         }
     }
 
+    /// How many bytes of a blob or a document it has, as far as that is known.
+    pub(crate) fn length(&self) -> Option<u64> {
+        match self {
+            Self::None | Self::Secret(_) => None,
+            Self::Bytes(bytes) => Some(bytes.len() as u64),
+            Self::Stream(stream) => stream.length,
+        }
+    }
+
     /// What the log shows of it; `None` where there is nothing.
     pub(crate) fn shown(&self) -> Option<String> {
         match self {

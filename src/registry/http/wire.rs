@@ -29,6 +29,10 @@ const LONGEST_DIAL: Duration = Duration::from_secs(130);
 /// How much later than the dial's own end a wait for a response ends.
 const DIAL_MARGIN: Duration = Duration::from_millis(500);
 
+/// How much of what was sent is surely put where it belongs in a second (32 MiB): a proxy before the
+/// registry may hand it on only now, and a registry waits for its disk, or has its store copy it.
+const SETTLED_PER_SECOND: u64 = 32 << 20;
+
 /// Most redirects that are followed for one request.
 const MAX_REDIRECTS: usize = 10;
 
@@ -173,6 +177,7 @@ impl Wire {
         let host = authority(&url);
         let proxy = self.context.proxies.authority(&url);
         let request = format!("{method} {label}");
+        let settling = Duration::from_secs(payload.length().unwrap_or(0) / SETTLED_PER_SECOND);
         let builder = self.clients.lane(lane).request(method, url).headers(headers);
         let (builder, taken) = payload.fill(builder);
         let started = Instant::now();
@@ -180,7 +185,8 @@ impl Wire {
         // The client itself ends a dial that takes too long; the margin lets it say so.
         let dialing = dial_timeout.min(LONGEST_DIAL) + DIAL_MARGIN;
         let answered = self.context.awaited(&host, &request, taken.clone(), builder.send());
-        let sent = self.context.within_progress(Phase::Response, dialing, taken, answered).await;
+        let phase = Phase::Response;
+        let sent = self.context.within_progress(phase, dialing, settling, taken, answered).await;
         let response = sent.and_then(|response| match (response, proxy) {
             (Ok(response), Some(proxy))
                 if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED =>

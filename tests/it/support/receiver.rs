@@ -56,6 +56,8 @@ impl Received {
 pub(crate) enum Trick {
     /// Refused with this status, code and message, after the whole body.
     Refuse(u16, &'static str, &'static str),
+    /// Refused with this status where the body has more bytes than that.
+    Limit(usize, u16),
     /// Everything is accepted, and nothing is done.
     Accept,
     /// The connection ends when so many bytes of the body are kept.
@@ -251,9 +253,14 @@ fn converse(state: &Mutex<State>, mut stream: TcpStream) -> io::Result<()> {
             _ if is_stranger => Answer::refusal(401, "UNAUTHORIZED", "log in first")
                 .header("WWW-Authenticate", "Basic realm=\"test\""),
             Some(Trick::Refuse(status, code, message)) => Answer::refusal(*status, code, message),
+            Some(Trick::Limit(most, status)) if length > *most => {
+                Answer::refusal(*status, "", "that is too much at once")
+            }
             Some(Trick::Accept) => {
                 Answer::new(202).header("Location", request.path()).header("Range", "0-0")
             }
+            // What has come is kept, and nobody is there to be answered.
+            _ if is_cut && request.method == "PUT" => append(&mut lock(state), &request, &body),
             _ => respond(&mut lock(state), &request, body),
         };
         if is_cut || matches!(trick, Some(Trick::Mute)) {
@@ -405,6 +412,15 @@ fn upload(
         "PATCH" => Answer::new(202).header("Location", place(id)).header("Range", has),
         _ => Answer::new(204).header("Location", place(id)).header("Range", has),
     }
+}
+
+/// Keeps the beginning of a request that was to complete an upload.
+fn append(state: &mut State, request: &Received, body: &[u8]) -> Answer {
+    let id = request.path().rsplit('/').next().unwrap_or_default();
+    if let Some(upload) = state.uploads.get_mut(id) {
+        upload.extend_from_slice(body);
+    }
+    Answer::new(202)
 }
 
 fn manifest(

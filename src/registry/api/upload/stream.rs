@@ -1,5 +1,10 @@
-//! A large blob on its way to a registry, in pieces of a bounded size, or as a whole where the registry
-//! wants it so. When that breaks, it goes on where the registry says that it stands.
+//! A large blob on its way to a registry: as a whole, which is what each of them takes; in pieces of a
+//! bounded size after that broke off, or where it is refused. When a try breaks off, the next one goes on
+//! where the registry says that it stands.
+//!
+//! ECR takes the first piece and drops the second (<https://github.com/aws/containers-roadmap/issues/2831>),
+//! and Google's Artifact Registry takes none. To docker-registry 2.8.2 both ways cost the same: it keeps its
+//! hash between the pieces. One built without that reads all of them again.
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -17,6 +22,10 @@ use crate::registry::http::exchange::Answer;
 use crate::registry::http::payload::Payload;
 use crate::registry::upload_fault::UploadFault;
 
+/// Length of a piece where nobody says another, in bytes (64 MiB): below the 100 MB that Cloudflare lets
+/// through, and few enough round trips.
+const PIECE_BYTES: u64 = 64 << 20;
+
 /// An upload that goes over several tries. Each begins with [`Upload::open`].
 #[derive(Debug)]
 pub struct Upload {
@@ -31,6 +40,8 @@ pub struct Upload {
     piece: Option<Piece>,
     /// The request on its way carries the whole blob.
     is_whole: bool,
+    /// One that did so broke off: a piece is less to lose.
+    is_cautious: bool,
     /// What the registry has stems from several tries, so that it may be wrong through no fault of the
     /// blob.
     is_pieced_together: bool,
@@ -74,6 +85,7 @@ impl Upload {
             furthest: 0,
             piece: None,
             is_whole: false,
+            is_cautious: false,
             is_pieced_together: false,
             is_complete: false,
             tries,
@@ -120,15 +132,24 @@ impl Upload {
             self.tries.progressed(0);
         }
         self.offset = at;
-        self.is_whole = at == 0 && self.destination.host.endpoint().health().refuses_pieces();
+        self.is_whole = at == 0 && self.is_to_be_whole();
         Ok(Opened::At(at))
+    }
+
+    fn is_to_be_whole(&self) -> bool {
+        let health = self.destination.host.endpoint().health();
+        let is_free = self.destination.context.policy.upload_chunk_bytes.is_none();
+        health.refuses_pieces() || is_free && !self.is_cautious && !health.refuses_wholes()
     }
 
     /// How many bytes the session has that broke; without a usable answer it is let go of.
     async fn resumed(&mut self) -> Result<Option<u64>, Fault> {
         let Some(mut session) = self.session.take() else { return Ok(None) };
         let host = &self.destination.host;
-        let stands = if self.is_whole { Ok(Received::Untold) } else { session.status(host).await };
+        let stands = match self.is_whole && host.endpoint().health().refuses_pieces() {
+            true => Ok(Received::Untold),
+            false => session.status(host).await,
+        };
         match stands {
             Ok(Received::Bytes(at)) if at <= self.size => {
                 self.session = Some(session);
@@ -203,7 +224,9 @@ impl Upload {
         let Some(session) = &self.session else { return Err(self.stopped(Fault::Spent)) };
         let longest = match self.is_whole {
             true => self.size,
-            false => self.destination.context.policy.upload_chunk_bytes.max(1),
+            false => {
+                self.destination.context.policy.upload_chunk_bytes.unwrap_or(PIECE_BYTES).max(1)
+            }
         };
         let end = self.offset.saturating_add(longest).min(self.size);
         let range = ByteRange { start: self.offset, end };
@@ -228,7 +251,7 @@ impl Upload {
         };
         if self.is_whole {
             let completed = self.destination.completed(answer, self.digest, length).await;
-            completed.map_err(|fault| self.completion_failed(fault))?;
+            completed.map_err(|fault| self.whole_failed(fault))?;
             self.is_complete = true;
             return Ok(());
         }
@@ -264,24 +287,27 @@ impl Upload {
         Ok(())
     }
 
+    /// What becomes of an upload that was sent as a whole.
+    fn whole_failed(&mut self, fault: Fault) -> Stopped {
+        let health = self.destination.host.endpoint().health();
+        let is_too_large = matches!(fault, Fault::Upload(UploadFault::TooLarge { .. }));
+        if health.refuses_pieces() || !is_too_large && !is_about_form(&fault) {
+            return self.completion_failed(fault);
+        }
+        tracing::debug!(%fault, "large blobs are sent in pieces from now on");
+        health.refuse_wholes();
+        // What comes next is another way, and no repetition.
+        self.broken(&fault)
+    }
+
     /// What becomes of an upload of which a piece was refused.
     fn refused(&mut self, refusal: Refusal) -> Stopped {
         let is_first = self.furthest == 0;
+        let health = self.destination.host.endpoint().health();
         match refusal.status {
-            StatusCode::BAD_REQUEST
-            | StatusCode::METHOD_NOT_ALLOWED
-            | StatusCode::LENGTH_REQUIRED
-            | StatusCode::UNSUPPORTED_MEDIA_TYPE
-            | StatusCode::NOT_IMPLEMENTED
-                if is_first
-                    && matches!(
-                        refusal.fault,
-                        Fault::Status { .. } | Fault::Upload(UploadFault::ReadOnly { .. })
-                    ) =>
-            {
+            _ if is_first && is_about_form(&refusal.fault) && !health.refuses_wholes() => {
                 tracing::debug!(fault = %refusal.fault, "blobs are sent as a whole from now on");
-                self.destination.host.endpoint().health().refuse_pieces();
-                // What comes next is another way, and no repetition.
+                health.refuse_pieces();
                 self.broken(&refusal.fault)
             }
             // The registry stands elsewhere, or has forgotten the session.
@@ -316,6 +342,7 @@ impl Upload {
 
     /// Ends this try.
     fn stopped(&mut self, fault: Fault) -> Stopped {
+        self.is_cautious = true;
         let is_hopeful = fault.is_retryable();
         self.tries.failed(0, fault);
         let error = self.tries.give_up(None).error(&self.what(), &self.label());
@@ -336,6 +363,23 @@ impl Upload {
     fn label(&self) -> String {
         format!("blobs/{}", self.digest)
     }
+}
+
+/// Whether `fault` may be about how a blob is sent, so that another way is worth a try.
+fn is_about_form(fault: &Fault) -> bool {
+    let status = match fault {
+        Fault::Status { status, .. } => status,
+        Fault::Upload(UploadFault::ReadOnly { status, .. }) => status,
+        _ => return false,
+    };
+    matches!(
+        *status,
+        StatusCode::BAD_REQUEST
+            | StatusCode::METHOD_NOT_ALLOWED
+            | StatusCode::LENGTH_REQUIRED
+            | StatusCode::UNSUPPORTED_MEDIA_TYPE
+            | StatusCode::NOT_IMPLEMENTED
+    )
 }
 
 /// That the registry has less than was sent to it.
