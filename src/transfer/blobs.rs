@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -15,6 +15,7 @@ use super::error::Error;
 use super::once::OnceMap;
 use super::plan::{Layer, PlatformImage};
 use super::sink::{Ingest, Opened, Sink};
+use super::slots::{Slot, Slots};
 use super::source::{BlobStream, Source};
 use crate::failure::{Diagnose as _, Failure};
 use crate::oci::{ChainId, Descriptor, Digest, MediaKind};
@@ -36,7 +37,7 @@ const FLUSH_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct Blobs {
     pub(super) sink: Arc<dyn Sink>,
     progress: Arc<dyn progress::Sink>,
-    slots: Semaphore,
+    slots: Slots,
     /// How many there are.
     pub(super) concurrency: usize,
     /// What was done for the layers so far. That it was is all there is to know here: what comes of it is
@@ -82,7 +83,7 @@ impl Blobs {
         concurrency: usize,
     ) -> Self {
         let concurrency = concurrency.max(1);
-        let slots = Semaphore::new(concurrency);
+        let slots = Slots::new(concurrency);
         Self { sink, progress, slots, concurrency, steps: OnceMap::new() }
     }
 
@@ -207,10 +208,8 @@ impl Blobs {
         let digest = layer.descriptor().digest;
         let chain_id = layer.identity().map(|identity| identity.chain_id);
         let work = async || {
-            let Ok(_slot) = self.slots.acquire().await else {
-                return Err(Error::Closed);
-            };
-            let fetch = || self.fetch(layer, ahead, source, tally);
+            let mut slot = self.slots.take().await?;
+            let fetch = || self.fetch(layer, ahead, source, tally, &mut slot);
             self.steps.run(Step::Fetch(digest), fetch).await?;
             match chain_id {
                 Some(chain_id) => {
@@ -229,6 +228,7 @@ impl Blobs {
         mut ahead: Option<Box<dyn BlobStream>>,
         source: &dyn Source,
         tally: &Tally,
+        slot: &mut Slot<'_>,
     ) -> Result<(), Error> {
         let descriptor = layer.descriptor();
         let (mut attempts, mut reopenings, mut furthest) = (0, 0, 0);
@@ -237,6 +237,7 @@ impl Blobs {
             return Ok(());
         }
         loop {
+            slot.work();
             let Opened::Ingest(ingest) = self.sink.open(layer).await? else {
                 tally.add(source.brought(descriptor));
                 self.state(descriptor, BlobState::Exists, 0);
@@ -248,7 +249,7 @@ impl Blobs {
             }
             self.state(descriptor, ingest.moving(), resumed);
             let (error, poured) =
-                match self.bring_in(descriptor, ahead.take(), source, ingest, tally).await {
+                match self.bring_in(descriptor, ahead.take(), source, ingest, tally, slot).await {
                     Ok(()) => return Ok(()),
                     Err(failed) => failed,
                 };
@@ -279,6 +280,7 @@ impl Blobs {
         source: &dyn Source,
         mut ingest: Box<dyn Ingest>,
         tally: &Tally,
+        slot: &mut Slot<'_>,
     ) -> Result<(), (Error, Option<Poured>)> {
         let poured = match self.pour(descriptor, ahead, source, &mut *ingest, tally).await {
             Ok(poured) => poured,
@@ -288,6 +290,9 @@ impl Blobs {
             }
         };
         self.state(descriptor, BlobState::Verifying, 0);
+        if ingest.is_settled_elsewhere() {
+            slot.wait().await.map_err(|error| (error, None))?;
+        }
         match ingest.commit().await {
             Ok(()) => {
                 if let Some(stream) = poured {

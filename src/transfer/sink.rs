@@ -190,6 +190,12 @@ pub trait Ingest: Send {
         Ok(())
     }
 
+    /// Whether what is left to be done after the last byte is somebody else's work, on another machine for
+    /// instance, so that the next blob can come meanwhile.
+    fn is_settled_elsewhere(&self) -> bool {
+        false
+    }
+
     /// Stops for now; a later run goes on after the last byte written.
     async fn suspend(self: Box<Self>);
 

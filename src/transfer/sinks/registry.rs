@@ -335,6 +335,11 @@ impl Ingest for LargeBlob {
         BlobState::Uploading
     }
 
+    /// The registry hashes what has come, and waits for its disk.
+    fn is_settled_elsewhere(&self) -> bool {
+        true
+    }
+
     async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
         let length = bytes.len() as u64;
         if let Err(reason) = self.upload.write(bytes).await {

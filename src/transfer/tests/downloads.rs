@@ -1,6 +1,9 @@
 //! Blobs on their way.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::image::{config, image, layer, manifest};
 use super::memory::{Act, MemorySink, MemorySource};
@@ -47,6 +50,21 @@ async fn layers_are_settled_from_the_base_up_and_the_names_come_last() {
     let total: usize =
         image(&["a long first layer", "second", "third"]).blobs.iter().map(bytes::Bytes::len).sum();
     assert_eq!(fetched, Some((total as u64, 0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_settled_elsewhere_keeps_no_blob_from_coming() {
+    let layers = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth"];
+    let source = Arc::new(MemorySource::new(&image(&layers)));
+    let requests = [request(&source, "app", host())];
+    let sink = Arc::new(MemorySink::elsewhere(2));
+    assert_eq!(transfer(&requests, &sink).await.failures, []);
+
+    // Two are worked on at a time, and so many may wait: three never do, while two more have come.
+    let sink = Arc::new(MemorySink::elsewhere(3));
+    let ran = timeout(Duration::from_secs(3600), transfer(&requests, &sink)).await;
+    assert!(ran.is_err());
+    assert_eq!(sink.most_open_ingests(), 4);
 }
 
 #[tokio::test]

@@ -149,6 +149,8 @@ struct Shared {
     acts: Mutex<Vec<Act>>,
     /// For each write from now on, how many bytes of the blob are left when it is lost.
     losses: Mutex<VecDeque<Option<usize>>>,
+    /// Where blobs wait for each other when all their bytes are there, which is not done here.
+    settling: Option<Arc<Barrier>>,
     open: Mutex<usize>,
     most_open: Mutex<usize>,
 }
@@ -157,6 +159,12 @@ impl MemorySink {
     /// One that has one order.
     pub(super) fn in_order(blobs_at_once: usize) -> Self {
         Self { in_order: Some(blobs_at_once), ..Self::default() }
+    }
+
+    /// One that keeps blobs elsewhere, so many at the same time.
+    pub(super) fn elsewhere(together: usize) -> Self {
+        let settling = Some(Arc::new(Barrier::new(together)));
+        Self { shared: Arc::new(Shared { settling, ..Shared::default() }), in_order: None }
     }
 
     /// Has a blob or document, be it the right one or not.
@@ -286,11 +294,18 @@ impl Ingest for MemoryIngest {
         }
     }
 
+    fn is_settled_elsewhere(&self) -> bool {
+        self.shared.settling.is_some()
+    }
+
     async fn suspend(self: Box<Self>) {
         lock(&self.shared.acts).push(Act::Suspend(self.descriptor.digest));
     }
 
     async fn commit(self: Box<Self>) -> Result<(), Error> {
+        if let Some(settling) = &self.shared.settling {
+            settling.wait().await;
+        }
         let Descriptor { digest, size, .. } = self.descriptor;
         let bytes = lock(&self.shared.partial).remove(&digest).unwrap_or_default();
         if Digest::of(&bytes) != digest {

@@ -173,12 +173,16 @@ impl Upload {
         self.offset
     }
 
-    /// Takes the next bytes; returns when they are on their way.
+    /// Takes the next bytes; returns when they are on their way. What the registry says to the last ones
+    /// is awaited by [`Upload::finish`].
     ///
     /// # Errors
     /// [`Stopped`], with which this try ends.
     pub async fn write(&mut self, mut bytes: Bytes) -> Result<(), Stopped> {
         while !bytes.is_empty() {
+            if self.offset == self.size {
+                return Err(self.stopped(Fault::Excess { expected: self.size }));
+            }
             let mut piece = match self.piece.take() {
                 Some(piece) => piece,
                 None => self.next_piece()?,
@@ -186,7 +190,7 @@ impl Upload {
             let before = bytes.len();
             let goes_on = piece.write(&mut bytes).await;
             self.offset += (before - bytes.len()) as u64;
-            if goes_on && piece.left > 0 {
+            if goes_on && (piece.left > 0 || self.offset == self.size) {
                 self.piece = Some(piece);
             } else {
                 self.end_piece(piece).await?;
@@ -230,9 +234,6 @@ impl Upload {
         };
         let end = self.offset.saturating_add(longest).min(self.size);
         let range = ByteRange { start: self.offset, end };
-        if range.length() == 0 {
-            return Err(self.stopped(Fault::Excess { expected: self.size }));
-        }
         let (method, completes) = match self.is_whole {
             true => (Method::PUT, true),
             false => (Method::PATCH, false),
