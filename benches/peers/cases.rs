@@ -21,14 +21,17 @@ pub(crate) enum Act {
     PullAgain,
     /// They are there already, in the kubelet's namespace, and somebody sees to it that they are.
     Ensure,
-    /// They are there already and are saved in an archive; the floor is `cp` of that.
+    /// They are there already and are saved in an archive; the yardstick is `cp` of that, the floor `cp`
+    /// and SHA-256 of the blobs.
     Save,
     Load(Input),
-    /// From the daemon, or from a layout where there is none, to an empty registry.
+    /// From the daemon, or from a layout where there is none, to an empty registry; the floor is to send
+    /// the same bytes there.
     Push,
     /// The same where all of it is at the registry already.
     PushAgain,
-    /// From one registry to an empty one, without a daemon.
+    /// From one registry to an empty one, without a daemon; the floor is to send what comes of one to the
+    /// other.
     Copy,
     /// From one namespace of the daemon, which has them unpacked, to another one; the floor is `cp -a`
     /// of the layers' files.
@@ -58,7 +61,8 @@ pub(crate) struct Case {
     pub(crate) images: Vec<Recipe>,
     pub(crate) network: Network,
     pub(crate) act: Act,
-    /// The layers are also taken through `curl | igzip -d | tar x`, which shows what the machine can.
+    /// The layers are also taken through `curl | igzip -d | tar x`, or `cp` of the archive is made, which
+    /// shows what the machine can.
     pub(crate) limit: bool,
     /// What no client gets around is also done by itself, which shows what is left to one.
     pub(crate) floor: bool,
@@ -111,6 +115,7 @@ impl Case {
             Self::new("again", "a repeated pull", vec![one_layer()]).by(Act::PullAgain),
             Self {
                 act: Act::Save,
+                limit: true,
                 floor: true,
                 ..Self::new("save", "eight layers into an archive", vec![eight_layers()])
             },
@@ -136,11 +141,17 @@ impl Case {
                 .by(Act::Load(Input::Pipe)),
             Self::new("fifty-load", "50 images that share layers, loaded", fleet())
                 .by(Act::Load(Input::Files)),
-            Self::new("push", "eight layers to an empty registry", vec![eight_layers()])
-                .by(Act::Push),
+            Self {
+                act: Act::Push,
+                floor: true,
+                ..Self::new("push", "eight layers to an empty registry", vec![eight_layers()])
+            },
             Self::new("push-again", "a repeated push", vec![eight_layers()]).by(Act::PushAgain),
-            Self::new("copy", "eight layers from registry to registry", vec![eight_layers()])
-                .by(Act::Copy),
+            Self {
+                act: Act::Copy,
+                floor: true,
+                ..Self::new("copy", "eight layers from registry to registry", vec![eight_layers()])
+            },
             Self {
                 act: Act::CopyNamespaces,
                 floor: true,

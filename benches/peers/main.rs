@@ -32,6 +32,7 @@ mod process;
 mod publish;
 mod report;
 mod results;
+mod sender;
 mod traffic;
 
 use std::collections::HashMap;

@@ -16,6 +16,7 @@ use crate::origin::Origin;
 use crate::process;
 use crate::publish::Published;
 use crate::results::Sample;
+use crate::sender::{self, Place, Sent};
 use crate::support::containerd::KUBERNETES;
 use crate::support::unique;
 use crate::traffic::Traffic;
@@ -214,6 +215,57 @@ impl Race<'_> {
         Ok(process::run(&copy, home.path())?.wall)
     }
 
+    /// How long `cp` and `openssl dgst -sha256` of the layers' blobs take side by side, as many of each at a
+    /// time as there are processors.
+    fn copy_and_hash(&self) -> Result<Duration, String> {
+        let (namespace, references, home) = (unique("bench"), self.references(), self.scratch()?);
+        self.fill(&self.task(&namespace, &references), home.path())?;
+        let script = r#"target=$1; shift
+            printf '%s\0' "$@" | xargs -0 -n 1 -P "$(nproc)" openssl dgst -sha256 >/dev/null & hashing=$!
+            printf '%s\0' "$@" | xargs -0 -n 1 -P "$(nproc)" cp -t "$target"
+            wait $hashing"#;
+        let mut command =
+            ["bash", "-o", "pipefail", "-ec", script, "blobs"].map(str::to_owned).to_vec();
+        command.push(home.path().display().to_string());
+        let layers = self.images.iter().flat_map(|image| &image.layers);
+        command.extend(layers.map(|(digest, _)| self.daemon.blob(digest).display().to_string()));
+        rustix::fs::sync();
+        let done = process::run(&command, home.path());
+        self.daemon.forget(&[&namespace])?;
+        Ok(done?.wall)
+    }
+
+    /// How long the plainest sender takes to bring the image to an empty registry.
+    fn send_plainly(&self) -> Result<Duration, String> {
+        let [image] = self.images else { return Err("one image is sent".to_owned()) };
+        let (namespace, references, home) = (unique("bench"), self.references(), self.scratch()?);
+        let is_push = self.case.act == Act::Push;
+        if is_push {
+            self.fill(&self.task(&namespace, &references), home.path())?;
+        }
+        let authority = self.front.authority();
+        let place = |digest: &str| match is_push {
+            true => Place::File(self.daemon.blob(digest)),
+            false => Place::Registry(image.blob_url(authority, digest)),
+        };
+        let manifest = image.document(authority)?;
+        let blobs = manifest.blobs()?;
+        let blobs = blobs.into_iter().map(|(digest, size)| {
+            let place = place(&digest);
+            Sent { digest, size, place }
+        });
+        let target = Origin::start(None);
+        rustix::fs::sync();
+        let sent = sender::measure(target.authority(), image, blobs.collect(), manifest.bytes);
+        if is_push {
+            self.daemon.forget(&[&namespace])?;
+        }
+        match image.is_at(target.authority()) {
+            true => sent,
+            false => Err(format!("not all of it came: {sent:?}")),
+        }
+    }
+
     /// How long `cp -a` of the layers' files takes, as many layers at a time as there are processors.
     fn copy_files(&self) -> Result<Duration, String> {
         let (namespace, references, home) = (unique("bench"), self.references(), self.scratch()?);
@@ -255,9 +307,13 @@ impl Race<'_> {
         })
     }
 
-    /// Takes every layer of the case, each once, through `curl | igzip -d | tar x` on the daemon's
-    /// disk; as many at a time as there are processors.
+    /// Does what the case's yardstick is: of a save, `cp` of the archive. Of others, every layer, each
+    /// once, goes through `curl | igzip -d | tar x` on the daemon's disk; as many at a time as there are
+    /// processors.
     pub(crate) fn limit(&self) -> Result<Duration, String> {
+        if self.case.act == Act::Save {
+            return self.copy();
+        }
         let target = self.scratch()?;
         let home = self.scratch()?;
         let script = r#"printf '%s\0' "$@" | xargs -0 -n 2 -P "$(nproc)" bash -o pipefail -c '
@@ -278,7 +334,8 @@ impl Race<'_> {
     /// Does once what no client gets around, and less than any does.
     pub(crate) fn floor(&self) -> Result<Option<Duration>, String> {
         match self.case.act {
-            Act::Save => return self.copy().map(Some),
+            Act::Save => return self.copy_and_hash().map(Some),
+            Act::Push | Act::Copy => return self.send_plainly().map(Some),
             Act::CopyNamespaces => return self.copy_files().map(Some),
             Act::Check => return self.compare_files().map(Some),
             _ => {}

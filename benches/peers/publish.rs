@@ -87,6 +87,15 @@ impl Published {
         manifest.call().is_ok() && self.layers.iter().all(|(digest, _)| has_blob(digest))
     }
 
+    /// Its manifest, from `authority`.
+    pub(crate) fn document(&self, authority: &str) -> Result<Document, String> {
+        let request = ureq::get(self.manifest_url(authority));
+        let request = request.header("accept", format!("{DOCKER_MANIFEST}, {OCI_MANIFEST}"));
+        let answer = request.call().map_err(|error| error.to_string());
+        let bytes = answer?.body_mut().read_to_vec().map_err(|error| error.to_string())?;
+        Ok(Document { bytes })
+    }
+
     /// Where one of its blobs is to be had.
     pub(crate) fn blob_url(&self, authority: &str, digest: &str) -> String {
         format!("http://{authority}/v2/{}/blobs/{digest}", self.repository)
@@ -95,6 +104,25 @@ impl Published {
 
 fn manifest_url(authority: &str, repository: &str) -> String {
     format!("http://{authority}/v2/{repository}/manifests/{TAG}")
+}
+
+/// A manifest as it is written.
+pub(crate) struct Document {
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Document {
+    /// Digests and sizes of the configuration and the layers.
+    pub(crate) fn blobs(&self) -> Result<Vec<(String, u64)>, String> {
+        let manifest: Value =
+            serde_json::from_slice(&self.bytes).map_err(|error| error.to_string())?;
+        let layers = manifest["layers"].as_array().into_iter().flatten();
+        let blob =
+            |entry: &Value| Some((entry["digest"].as_str()?.to_owned(), entry["size"].as_u64()?));
+        let blobs: Option<Vec<_>> =
+            [&manifest["config"]].into_iter().chain(layers).map(blob).collect();
+        blobs.ok_or_else(|| "a manifest without digests or sizes".to_owned())
+    }
 }
 
 /// Makes images and pushes them to one registry.

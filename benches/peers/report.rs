@@ -63,7 +63,11 @@ fn time(duel: &Duel) -> String {
 fn yardsticks(text: &mut String, results: &Results) {
     for outcome in &results.outcomes {
         let title = &outcome.title;
-        let limit = format!("`curl | igzip -d | tar x` of {title}");
+        let limit = match outcome.case.as_str() {
+            "save" => "cp",
+            _ => "curl | igzip -d | tar x",
+        };
+        let limit = format!("`{limit}` of {title}");
         against(text, &limit, outcome, |duel| &duel.limit_seconds);
         let floor = format!("What no client gets around of {title}");
         against(text, &floor, outcome, |duel| &duel.floor_seconds);

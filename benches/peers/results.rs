@@ -38,7 +38,7 @@ pub(crate) struct Duel {
     /// What no client gets around, where the case has that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) floor_seconds: Vec<f64>,
-    /// The layers through `curl | igzip -d | tar x`, where the case has that.
+    /// The layers through `curl | igzip -d | tar x`, or `cp` of the archive, where the case has that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) limit_seconds: Vec<f64>,
     pub(crate) ctr: Vec<Sample>,
