@@ -246,7 +246,7 @@ pub enum TlsFault {
     #[error("plain HTTP answered where TLS was expected")]
     PlainHttp,
     /// The host wants a client certificate, or another one.
-    #[error("client certificate refused: {0}")]
+    #[error("the host wants a client certificate, or another one: {0}")]
     ClientCertificate(String),
     /// Anything else.
     #[error("TLS failed: {0}")]

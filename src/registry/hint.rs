@@ -82,7 +82,7 @@ impl TlsFault {
             ),
             Self::PlainHttp => place.of_plain_http(host),
             Self::ClientCertificate(_) => {
-                format!("put a client certificate into {}", place.of_client(host))
+                format!("put a client certificate that {host} takes into {}", place.of_client(host))
             }
             Self::Other(_) => {
                 format!(

@@ -331,3 +331,34 @@ fn a_host_that_wants_another_client_certificate_has_a_code() {
         assert_eq!(code, "client-certificate-refused", "{document}");
     }
 }
+
+#[test]
+fn a_host_of_tls_1_2_that_gets_no_client_certificate_is_told_from_one_that_is_outdated() {
+    let tls =
+        Tls { protocols: "TLSv1.2", asks_for_certificate: true, ..Tls::new(NAMED, Validity::Now) };
+    let nginx = Nginx::start_with("location / { return 404; }", tls);
+    let folder = tempfile::tempdir().unwrap();
+    let files = Certificates::issue(folder.path(), &[NAMED], Validity::Now);
+    let taken = files.authority.display().to_string();
+    // It ends the handshake with an alert that says nothing of certificates. nginx ends it well, and
+    // refuses what is asked after it.
+    let flags = ["-tls1_2", "-Verify", "1", "-CAfile", &taken];
+    let (_server, openssl) = openssl_server(&files, &flags);
+    for (authority, ca) in [(nginx.authority(), nginx.ca()), (&openssl, files.authority.clone())] {
+        let (code, document) = behind_tls(authority, &ca);
+        assert_eq!(code, "client-certificate-refused", "{document}");
+        let fix = document["probe"]["verdict"]["fix"].as_str().unwrap();
+        assert!(fix.contains("client = "), "{fix}");
+
+        let hosts = hosts_directory(&format!("server = \"https://{NAMED}\"\nca = {ca:?}\n"));
+        let layout = format!("oci:{}", hosts.path().join("layout").display());
+        let outcome = Pullctl::new()
+            .args(["pull", "--to", &layout, "--resolve", &format!("{NAMED}:{authority}")])
+            .args(["--ignore-containerd-config", "--hosts-dir"])
+            .args([hosts.path()])
+            .args([format!("{NAMED}/a:1")])
+            .run()
+            .ended_with(5);
+        outcome.says("the host wants a client certificate, or another one").says("client = ");
+    }
+}

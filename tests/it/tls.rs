@@ -168,7 +168,8 @@ each_version! {
             std::fs::write(directory.join("hosts.toml"), toml).unwrap();
             secured.pull(NAMED).args(["--hosts-dir".as_ref(), hosts.path()]).run()
         };
-        pull("").ended_with(5).says("400 Bad Request").says("hint: ").says("client = ");
+        let refused = pull("").ended_with(5).says("wants a client certificate");
+        refused.says("400 No required SSL certificate").says("hint: ").says("client = ");
         assert!(!secured.is_there(NAMED));
         let (certificate, key) = secured.nginx.client_certificate();
         pull(&format!("client = [[{certificate:?}, {key:?}]]\n")).succeeded();

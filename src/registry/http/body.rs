@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::registry::auth::Standing;
 use crate::registry::context::Context;
-use crate::registry::fault::{Fault, Phase};
+use crate::registry::fault::{Fault, Phase, TlsFault};
 use crate::registry::http::arrival::Arrival;
 use crate::registry::http::envelope::{self, MAX_ERROR_BODY};
 
@@ -39,7 +39,8 @@ pub(crate) async fn next_frame(
     response: &mut Response,
 ) -> Result<Option<Bytes>, Fault> {
     let frame = context.within(Phase::Body, Duration::ZERO, response.chunk()).await?;
-    frame.map_err(|error| Fault::from_client(&error, Duration::ZERO))
+    // Whose bytes come has shown whatever certificate it has.
+    frame.map_err(|error| Fault::from_client(&error, Duration::ZERO, true))
 }
 
 /// Reads a body of at most `limit` bytes, decoded.
@@ -119,6 +120,9 @@ fn meaning(status: StatusCode, headers: &HeaderMap, body: &[u8], standing: Stand
     if is_page && status == StatusCode::FORBIDDEN {
         return Fault::Page { status, title };
     }
+    if let Some(title) = title.as_ref().filter(|it| is_page && wants_certificate(status, it)) {
+        return TlsFault::ClientCertificate(title.clone()).into();
+    }
     let reason = if is_page { title } else { envelope::reason(body) };
     let with_login = standing.is_login();
     match status {
@@ -133,6 +137,12 @@ fn meaning(status: StatusCode, headers: &HeaderMap, body: &[u8], standing: Stand
         StatusCode::TOO_MANY_REQUESTS => Fault::RateLimited { retry_after, reason },
         status => Fault::Status { status, retry_after, reason },
     }
+}
+
+/// Whether a page with this title refuses a client for its certificate. nginx lets everybody shake hands
+/// and answers "400 No required SSL certificate was sent" or "400 The SSL certificate error".
+fn wants_certificate(status: StatusCode, title: &str) -> bool {
+    status == StatusCode::BAD_REQUEST && title.contains("SSL certificate")
 }
 
 /// The body of a refusal as far as it comes; empty when it is slow.

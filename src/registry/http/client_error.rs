@@ -8,11 +8,15 @@ use crate::registry::fault::{Fault, TlsFault};
 
 impl Fault {
     /// Reads the kind of fault off an error of the HTTP client; the error's URL is dropped, since it
-    /// may carry a signature.
-    pub(crate) fn from_client(error: &reqwest::Error, dial_timeout: Duration) -> Self {
+    /// may carry a signature. Whether the host `has_shown` its certificate decides what an alert is about.
+    pub(crate) fn from_client(
+        error: &reqwest::Error,
+        dial_timeout: Duration,
+        has_shown: bool,
+    ) -> Self {
         let chain = || std::iter::successors(Some(error as &dyn StdError), |error| deeper(*error));
-        if let Some(fault) = chain().find_map(|cause| cause.downcast_ref().map(TlsFault::read)) {
-            return Self::Tls(fault);
+        if let Some(error) = chain().find_map(|cause| cause.downcast_ref::<rustls::Error>()) {
+            return Self::Tls(TlsFault::read(error, has_shown));
         }
         let deepest = chain().last().map(ToString::to_string).unwrap_or_default();
         if let Some(reason) = deepest.strip_prefix("failed to lookup address information: ") {
@@ -47,8 +51,8 @@ fn deeper<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError +
 }
 
 impl TlsFault {
-    /// Reads the kind of fault off an error of TLS.
-    pub(crate) fn read(error: &rustls::Error) -> Self {
+    /// Reads the kind of fault off an error of TLS with a host that `has_shown` its certificate, or not.
+    pub(crate) fn read(error: &rustls::Error, has_shown: bool) -> Self {
         use rustls::{AlertDescription, CertificateError as Certificate, Error};
         match error {
             Error::InvalidCertificate(certificate) => match certificate {
@@ -67,6 +71,11 @@ impl TlsFault {
                 other => Self::Other(certificate_words(other)),
             },
             Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => Self::PlainHttp,
+            // Who shows a certificate has chosen a version and a cipher. What OpenSSL does not get of a
+            // client of TLS 1.2 after that is a certificate, for which there was no alert before TLS 1.3.
+            Error::AlertReceived(alert @ AlertDescription::HandshakeFailure) if has_shown => {
+                Self::ClientCertificate(words(&format!("{alert:?}")))
+            }
             Error::AlertReceived(
                 alert @ (AlertDescription::HandshakeFailure
                 | AlertDescription::ProtocolVersion
@@ -162,9 +171,31 @@ mod tests {
                 "certificate refused: unknown revocation status",
             ),
         ] {
-            let read = TlsFault::read(&rustls::Error::InvalidCertificate(error));
+            let read = TlsFault::read(&rustls::Error::InvalidCertificate(error), true);
             assert_eq!(read, TlsFault::Other(expected.to_owned()));
         }
+    }
+
+    #[test]
+    fn an_alert_is_about_the_client_once_the_host_has_shown_its_certificate() {
+        use rustls::AlertDescription as Alert;
+        let read =
+            |alert, has_shown| TlsFault::read(&rustls::Error::AlertReceived(alert), has_shown);
+        for (alert, words, is_always_about_the_host) in [
+            (Alert::HandshakeFailure, "handshake failure", false),
+            (Alert::ProtocolVersion, "protocol version", true),
+            (Alert::InsufficientSecurity, "insufficient security", true),
+        ] {
+            assert_eq!(read(alert, false), TlsFault::Outdated(words.to_owned()));
+            let later = if is_always_about_the_host {
+                TlsFault::Outdated(words.to_owned())
+            } else {
+                TlsFault::ClientCertificate(words.to_owned())
+            };
+            assert_eq!(read(alert, true), later);
+        }
+        let wanted = TlsFault::ClientCertificate("certificate required".to_owned());
+        assert_eq!(read(Alert::CertificateRequired, false), wanted);
     }
 
     #[test]

@@ -8,8 +8,9 @@ use reqwest::redirect::Policy as RedirectPolicy;
 
 use crate::config::RegistryHost;
 use crate::registry::error::SetupError;
+use crate::registry::fault::Fault;
 use crate::registry::http::proxy::Proxies;
-use crate::registry::http::tls;
+use crate::registry::http::tls::{self, Shown};
 use crate::registry::policy::Policy;
 
 /// Wait for a connection where hosts.toml gives no `dial_timeout`.
@@ -35,6 +36,8 @@ pub(crate) struct Clients {
     blob: Client,
     /// Longest wait for a connection.
     pub(crate) dial_timeout: Duration,
+    /// Of the host, and of those that it redirects to.
+    shown: Shown,
 }
 
 impl Clients {
@@ -50,7 +53,8 @@ impl Clients {
         // What the host's file says is meant for this host; else the run's patience holds.
         let usual = DEFAULT_DIAL_TIMEOUT.min(policy.stall_timeout);
         let dial_timeout = host.dial_timeout.unwrap_or(usual);
-        let config = tls::client_config(host)?;
+        let shown = Shown::default();
+        let config = tls::client_config(host, &shown)?;
         let build = |protocols: &[&[u8]]| {
             let mut config = config.clone();
             config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
@@ -78,7 +82,13 @@ impl Clients {
             api: finish(build(&[b"h2", b"http/1.1"]).http2_adaptive_window(true))?,
             blob: finish(build(&[b"http/1.1"]).http1_only())?,
             dial_timeout,
+            shown,
         })
+    }
+
+    /// What `error` means of a request to the host `name`.
+    pub(crate) fn fault(&self, error: &reqwest::Error, name: &str) -> Fault {
+        Fault::from_client(error, self.dial_timeout, self.shown.by(name))
     }
 
     /// The client for `lane`.

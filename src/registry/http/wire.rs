@@ -175,6 +175,7 @@ impl Wire {
         trace::request(&exchange);
         let Exchange { method, url, headers, payload, lane, label } = exchange;
         let host = authority(&url);
+        let name = url.host_str().unwrap_or_default().to_owned();
         let proxy = self.context.proxies.authority(&url);
         let request = format!("{method} {label}");
         let settling = Duration::from_secs(payload.length().unwrap_or(0) / SETTLED_PER_SECOND);
@@ -196,7 +197,7 @@ impl Wire {
                 Err(proxy::blamed(proxy, &host, fault))
             }
             (Ok(response), _) => Ok(response),
-            (Err(error), proxy) => Err(match (Fault::from_client(&error, dial_timeout), proxy) {
+            (Err(error), proxy) => Err(match (self.clients.fault(&error, &name), proxy) {
                 // A handshake is with the host, whoever carries it.
                 (fault @ Fault::Tls(_), _) => fault,
                 (fault, Some(proxy)) if error.is_connect() => proxy::blamed(proxy, &host, fault),

@@ -58,7 +58,7 @@ pub(super) async fn look(peer: Peer, settings: &SettingsPlace) -> Shown {
     };
     let outcome = match &handshake.outcome {
         Ok(()) => Ok(()),
-        Err(error) => Err(fault_of(error)),
+        Err(error) => Err(fault_of(error, !handshake.chain.is_empty())),
     };
     let mut lines = Vec::new();
     match &outcome {
@@ -132,10 +132,10 @@ fn ends_soon(facts: &CertificateFacts, host: &str) -> Option<Notice> {
     Some(Notice::new("certificate-ends-soon", message).with_hint(hint))
 }
 
-fn fault_of(error: &io::Error) -> Fault {
+fn fault_of(error: &io::Error, has_shown: bool) -> Fault {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match inner {
-        Some(error) => Fault::Tls(TlsFault::read(error)),
+        Some(error) => Fault::Tls(TlsFault::read(error, has_shown)),
         None => match error.kind() {
             io::ErrorKind::UnexpectedEof => {
                 Fault::Tls(TlsFault::Other("the host hung up during the handshake".to_owned()))
@@ -177,7 +177,9 @@ fn secured(
     let unusable = |error: SetupError| Fault::Connect(error.to_string());
     let mut connection = client_of(settings, server_name(name)?).map_err(unusable)?;
     while connection.is_handshaking() {
-        connection.complete_io(&mut stream).map_err(|error| fault_of(&error))?;
+        let outcome = connection.complete_io(&mut stream);
+        let has_shown = connection.peer_certificates().is_some();
+        outcome.map_err(|error| fault_of(&error, has_shown))?;
     }
     Ok(StreamOwned::new(connection, stream))
 }

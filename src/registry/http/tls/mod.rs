@@ -5,6 +5,7 @@ mod certificate;
 pub(crate) mod facts;
 mod files;
 pub(crate) mod recorded;
+mod shown;
 mod trust;
 
 use std::sync::Arc;
@@ -18,15 +19,20 @@ use crate::config::RegistryHost;
 use crate::registry::error::SetupError;
 use certificate::Certificate;
 use files::{client_pair, unusable_pair};
+pub(crate) use shown::Shown;
 use trust::Trusted;
 
 /// Builds the configuration for `host`: the system's authorities and its `ca`, its client
-/// certificate, and no verification where it says so. ALPN is left to the caller.
+/// certificate, and no verification where it says so. ALPN is left to the caller. Who shows a
+/// certificate is noted in `shown`.
 ///
 /// # Errors
 /// [`SetupError`] naming the file that is missing or unusable.
-pub(crate) fn client_config(host: &RegistryHost) -> Result<ClientConfig, SetupError> {
-    watched_config(host, |verifier| verifier)
+pub(crate) fn client_config(
+    host: &RegistryHost,
+    shown: &Shown,
+) -> Result<ClientConfig, SetupError> {
+    watched_config(host, |verifier| shown.noting(verifier))
 }
 
 /// The same, where `watch` may stand between the handshake and the one who decides.
