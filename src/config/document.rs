@@ -41,6 +41,11 @@ impl Document {
         &self.path
     }
 
+    /// Its first line.
+    pub(super) fn first_line(&self) -> &str {
+        self.content.lines().next().unwrap_or_default()
+    }
+
     /// Whether the file holds no byte at all.
     pub(super) fn is_empty(&self) -> bool {
         self.content.is_empty()

@@ -16,6 +16,7 @@ pub mod kubelet;
 mod named_file;
 mod node;
 pub mod providers;
+mod rancher;
 mod registries_yaml;
 mod warning;
 mod yaml;

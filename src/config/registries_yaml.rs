@@ -1,12 +1,13 @@
-//! `registries.yaml` of k3s and RKE2, for a node on which they have made no `hosts.toml` of it yet.
+//! `registries.yaml` of k3s and RKE2, for a node on which they have made no `hosts.toml` of it yet: read
+//! as what they would make of it.
 //!
 //! See <https://docs.k3s.io/installation/private-registry>.
 
 use serde_json::{Map, Value};
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::authority::{RegistryKey, is_loopback};
+use super::authority::{DOCKER_HUB_REGISTRY, is_loopback, split_port};
 use super::credentials::Credential;
 use super::docker::{LoginFile, Members};
 use super::environment::Environment;
@@ -15,20 +16,22 @@ use super::hosts::{
     Capabilities, ClientCertificate, HostOptions, HostSettings, HostUrl, RegistryHost, Rewrite,
     Source, configure, configure_own, own_registry,
 };
+use super::rancher;
 use super::yaml::{YamlFile, text_of};
+use crate::reference::DOCKER_HUB;
 
-/// The file of each distribution, and the directory that it makes of it when it starts.
-const PLACES: [(&str, &str); 2] = [
-    ("/etc/rancher/k3s/registries.yaml", "/var/lib/rancher/k3s/agent/etc/containerd/certs.d"),
-    ("/etc/rancher/rke2/registries.yaml", "/var/lib/rancher/rke2/agent/etc/containerd/certs.d"),
-];
+/// The distributions.
+const DISTRIBUTIONS: [&str; 2] = ["k3s", "rke2"];
+
+/// The setting of the distribution's own by which only what is configured is asked.
+const LEAVES_OUT_OWN: &str = "disable-default-registry-endpoint";
 
 /// The key that stands for every registry without a key of its own.
 const ANY_REGISTRY: &str = "*";
 
 /// What a mirror may be asked for: nobody pushes to one.
 const MIRROR_CAPABILITIES: Capabilities =
-    Capabilities { pull: true, resolve: true, push: false, referrers: false };
+    Capabilities { pull: true, resolve: true, push: false, referrers: true };
 
 const EXPECTED: &str = "registries.yaml of k3s, with `mirrors` and `configs`";
 
@@ -36,6 +39,8 @@ const EXPECTED: &str = "registries.yaml of k3s, with `mirrors` and `configs`";
 #[derive(Debug)]
 pub(super) struct RegistriesFile {
     file: YamlFile,
+    /// Whether a registry with endpoints is asked at these alone.
+    leaves_out_own: bool,
 }
 
 impl RegistriesFile {
@@ -45,28 +50,26 @@ impl RegistriesFile {
     /// [`Error`] for one that cannot be read, or has something else than names in its tables.
     pub(super) fn read_first(environment: &Environment) -> Result<Option<Self>, Error> {
         let root = environment.node_root();
-        let in_node = |path: &str| root.join(path.trim_start_matches('/'));
-        for (path, made) in PLACES {
-            if in_node(made).is_dir() {
+        for name in DISTRIBUTIONS {
+            if root.join(format!("var/lib/rancher/{name}/agent/etc/containerd/certs.d")).is_dir() {
                 continue;
             }
-            if let Some(found) = Self::read(&in_node(path))? {
-                return Ok(Some(found));
+            let path = root.join(format!("etc/rancher/{name}/registries.yaml"));
+            let Some(file) = YamlFile::read(&path, EXPECTED)? else { continue };
+            if !file.value().is_null() && !file.value().is_object() {
+                return Err(file.invalid("", "the file is no table", EXPECTED));
             }
+            let settings = rancher::files(&root, name)?;
+            let last = settings.iter().rev().find_map(|file| file.get(LEAVES_OUT_OWN));
+            let leaves_out_own = last.and_then(text_of).is_some_and(|value| value == "true");
+            return Ok(Some(Self { file, leaves_out_own }));
         }
         Ok(None)
     }
 
-    fn read(path: &Path) -> Result<Option<Self>, Error> {
-        let Some(file) = YamlFile::read(path, EXPECTED)? else { return Ok(None) };
-        if !file.value().is_null() && !file.value().is_object() {
-            return Err(file.invalid("", "the file is no table", EXPECTED));
-        }
-        Ok(Some(Self { file }))
-    }
-
-    /// The hosts for `domain`: its endpoints, then the registry itself unless it is among them. `None`
-    /// where the file says nothing of any of these.
+    /// The hosts for `domain`, as k3s makes them of the file: its endpoints, then the registry itself
+    /// unless the node's configuration leaves it out. What is said of `"*"` counts where nothing is
+    /// said of `domain`. `None` where the file says nothing of either.
     ///
     /// # Errors
     /// [`Error::Invalid`] for what cannot be meant.
@@ -75,27 +78,91 @@ impl RegistriesFile {
         domain: &str,
         options: &HostOptions,
     ) -> Result<Option<Vec<RegistryHost>>, Error> {
-        let mirror = self.mirror(domain)?;
+        match self.named_hosts(domain, options)? {
+            Some(hosts) => Ok(Some(hosts)),
+            None => self.any_hosts(domain, options),
+        }
+    }
+
+    /// By what is said of `domain`, where that is more than its name.
+    fn named_hosts(
+        &self,
+        domain: &str,
+        options: &HostOptions,
+    ) -> Result<Option<Vec<RegistryHost>>, Error> {
+        let mirrors = self.table(self.file.value(), "mirrors")?;
+        let mirror = mirrors.get(domain).filter(|mirror| !mirror.is_null());
+        let is_configured = self.table(self.file.value(), "configs")?.contains_key(domain);
+        let leaves_out_own = self.leaves_out_own && !is_configured;
+        let mut endpoints = match mirror {
+            Some(mirror) => self.endpoints(mirror, domain, options)?,
+            None => Vec::new(),
+        };
+        // The registry itself as its own last endpoint is what comes last in any case: without rewrites.
         let own = own_registry(domain, options);
-        let own_key = RegistryKey::of(&own.authority);
-        let own_tls = self.tls(&own_key)?;
-        if mirror.is_none() && own_tls.is_none() {
+        let is_own =
+            |host: &RegistryHost| (&host.authority, &host.path) == (&own.authority, &own.path);
+        let repeated = endpoints.pop_if(|last| !leaves_out_own && is_own(last));
+        let config = self.config_of(domain)?;
+        let has_auth =
+            config.is_some_and(|(_, config)| config.get("auth").is_some_and(|it| !it.is_null()));
+        let tls = self.tls(config)?;
+        let has_own_settings =
+            has_auth || tls.is_some() || repeated.is_some_and(|own| !own.rewrites.is_empty());
+        if endpoints.is_empty() && !has_own_settings {
             return Ok(None);
         }
-        let mut hosts = Vec::new();
-        if let Some(mirror) = mirror {
-            let rewrites = self.rewrites(mirror)?;
-            for endpoint in self.texts(mirror, "endpoint")? {
-                hosts.push(self.endpoint(domain, options, &endpoint, rewrites.clone())?);
-            }
-        }
-        if !hosts.iter().any(|host| RegistryKey::of(&host.authority) == own_key) {
-            hosts.push(match own_tls {
+        if !leaves_out_own {
+            let own = match tls {
                 Some((settings, source)) => configure_own(domain, options, settings, source),
                 None => own,
-            });
+            };
+            endpoints.push(own);
         }
-        Ok(Some(hosts))
+        Ok(Some(endpoints))
+    }
+
+    /// By what is said of every registry. Endpoints for all take the place of TLS settings for all.
+    fn any_hosts(
+        &self,
+        domain: &str,
+        options: &HostOptions,
+    ) -> Result<Option<Vec<RegistryHost>>, Error> {
+        if let Some(mirror) = self.table(self.file.value(), "mirrors")?.get(ANY_REGISTRY) {
+            let mut hosts = self.endpoints(mirror, domain, options)?;
+            if hosts.is_empty() {
+                return Ok(None);
+            }
+            if !self.leaves_out_own {
+                hosts.push(own_registry(domain, options));
+            }
+            return Ok(Some(hosts));
+        }
+        let config = self.table(self.file.value(), "configs")?.get_key_value(ANY_REGISTRY);
+        let own = |(settings, source)| configure_own(domain, options, settings, source);
+        Ok(self.tls(config)?.map(|found| vec![own(found)]))
+    }
+
+    /// The hosts that `mirror` names for `domain`, each once.
+    fn endpoints(
+        &self,
+        mirror: &Value,
+        domain: &str,
+        options: &HostOptions,
+    ) -> Result<Vec<RegistryHost>, Error> {
+        let rewrites = self.rewrites(mirror)?;
+        let mut hosts: Vec<RegistryHost> = Vec::new();
+        for written in self.texts(mirror, "endpoint")? {
+            let host = self.endpoint(domain, options, &written, rewrites.clone())?;
+            let is_same = |known: &RegistryHost| {
+                (&known.scheme, &known.authority, &known.path)
+                    == (&host.scheme, &host.authority, &host.path)
+            };
+            if !hosts.iter().any(is_same) {
+                hosts.push(host);
+            }
+        }
+        Ok(hosts)
     }
 
     /// The logins of `configs`. One for every host is none: it would be sent anywhere.
@@ -126,13 +193,14 @@ impl RegistriesFile {
         Ok(LoginFile::of_logins(self.file.path(), logins))
     }
 
-    /// The entry of `mirrors` for `domain`.
-    fn mirror(&self, domain: &str) -> Result<Option<&Value>, Error> {
-        let mirrors = self.table(self.file.value(), "mirrors")?;
-        let key = RegistryKey::of(domain);
-        let named = mirrors.iter().find(|(name, _)| RegistryKey::of(name) == key);
-        let found = named.map(|(_, mirror)| mirror).or_else(|| mirrors.get(ANY_REGISTRY));
-        Ok(found.filter(|mirror| !mirror.is_null()))
+    /// The entry of `configs` for the host at `authority`, and its name there.
+    fn config_of(&self, authority: &str) -> Result<Option<(&String, &Value)>, Error> {
+        let configs = self.table(self.file.value(), "configs")?;
+        let names = match authority {
+            DOCKER_HUB | DOCKER_HUB_REGISTRY => vec![DOCKER_HUB_REGISTRY, DOCKER_HUB],
+            authority => vec![authority],
+        };
+        Ok(names.iter().find_map(|name| configs.get_key_value(*name)))
     }
 
     fn endpoint(
@@ -143,13 +211,14 @@ impl RegistriesFile {
         rewrites: Vec<Rewrite>,
     ) -> Result<RegistryHost, Error> {
         let authority = written.split_once('/').map_or(written, |(authority, _)| authority);
-        let is_plain = !written.contains("://") && is_loopback(authority);
+        let is_odd = matches!(split_port(authority).1, Some(port) if port != "443");
+        let is_plain = !written.contains("://") && is_loopback(authority) && is_odd;
         let with_scheme = if is_plain { format!("http://{written}") } else { written.to_owned() };
         let mut url = HostUrl::parse(&with_scheme).map_err(|error| {
             self.file.invalid(written, format!("an endpoint {error}"), "a URL of a registry")
         })?;
         url.correct_docker_hub();
-        let tls = self.tls(&RegistryKey::of(&url.authority))?;
+        let tls = self.tls(self.config_of(&url.authority)?)?;
         let settings = HostSettings {
             capabilities: Some(MIRROR_CAPABILITIES),
             override_path: url.has_own_path(),
@@ -161,29 +230,35 @@ impl RegistriesFile {
         Ok(configure(domain, options, url, settings, source))
     }
 
+    /// The rules in the order in which k3s writes them.
     fn rewrites(&self, mirror: &Value) -> Result<Vec<Rewrite>, Error> {
-        let rules = self.table(mirror, "rewrite")?.iter();
-        rules
-            .map(|(pattern, replacement)| {
-                let replacement = text_of(replacement).unwrap_or_default();
-                Rewrite::new(pattern, &replacement).map_err(|error| {
-                    let problem = format!("the pattern {pattern:?} {error}");
-                    self.file.invalid(
-                        pattern,
-                        problem,
-                        "a pattern and a replacement in Go's syntax",
-                    )
-                })
-            })
-            .collect()
+        let mut rules: Vec<_> = self.table(mirror, "rewrite")?.iter().collect();
+        rules.sort_by_key(|(pattern, _)| pattern.as_str());
+        let rule = |(pattern, replacement): (&String, &Value)| {
+            let replacement = text_of(replacement).unwrap_or_default();
+            let mistake = |problem: String| {
+                let expected = "a pattern and a replacement in Go's syntax";
+                self.file.invalid(pattern, problem, expected)
+            };
+            let (Some(read), Some(replacement)) = (as_in_toml(pattern), as_in_toml(&replacement))
+            else {
+                return Err(mistake(format!(
+                    "the rule {pattern:?} is no text of TOML, as which k3s hands it on: each \
+                     backslash has to be doubled"
+                )));
+            };
+            Rewrite::new(&read, &replacement)
+                .map_err(|error| mistake(format!("the pattern {pattern:?} {error}")))
+        };
+        rules.into_iter().map(rule).collect()
     }
 
-    /// What `configs` says of TLS with `registry`, and where; each file it names can be read.
-    fn tls(&self, registry: &RegistryKey) -> Result<Option<(HostSettings, Source)>, Error> {
-        let configs = self.table(self.file.value(), "configs")?;
-        let named = configs.iter().find(|(name, _)| RegistryKey::of(name) == *registry);
-        let any = || configs.iter().find(|(name, _)| *name == ANY_REGISTRY);
-        let Some((name, config)) = named.or_else(any) else { return Ok(None) };
+    /// What an entry of `configs` says of TLS, and where; each file it names can be read.
+    fn tls(
+        &self,
+        config: Option<(&String, &Value)>,
+    ) -> Result<Option<(HostSettings, Source)>, Error> {
+        let Some((name, config)) = config else { return Ok(None) };
         let tls = self.table(config, "tls")?;
         if tls.is_empty() {
             return Ok(None);
@@ -236,127 +311,15 @@ impl RegistriesFile {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The file with this content, on a node without anything else.
-    fn read(content: &str) -> Result<(tempfile::TempDir, RegistriesFile), Error> {
-        let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("etc/rancher/k3s/registries.yaml");
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, content).unwrap();
-        let node_root = Some(root.path().to_owned());
-        let environment = Environment { node_root, ..Environment::default() };
-        Ok((root, RegistriesFile::read_first(&environment)?.unwrap()))
-    }
-
-    fn hosts(content: &str, domain: &str) -> Option<Vec<String>> {
-        let (_root, file) = read(content).unwrap();
-        let reference = format!("{domain}/team/app").parse().unwrap();
-        let describe = |host: &RegistryHost| {
-            let verified = if host.skip_verify { " unverified" } else { "" };
-            let path = host.path_of(&reference);
-            format!("{}://{}{} {path}{verified}", host.scheme, host.authority, host.path)
-        };
-        let hosts = file.hosts(domain, &HostOptions::default()).unwrap()?;
-        Some(hosts.iter().map(describe).collect())
-    }
-
-    const FILE: &str = r#"
-mirrors:
-  reg.example:
-    endpoint:
-      - "https://a.example:5000"
-      - https://b.example/v2/proxy
-      - localhost:5001
-    rewrite:
-      "^team/(.*)": "mirrored/$1"
-  own.example:
-    endpoint: [https://own.example]
-  docker.io:
-  "*":
-    endpoint: https://any.example
-configs:
-  "a.example:5000":
-    auth: {username: ann, password: hunter2}
-    tls: {insecure_skip_verify: true}
-  "*":
-    auth: {username: nobody, password: hunter2}
-"#;
-
-    #[test]
-    fn endpoints_come_first_and_the_registry_last_unless_it_is_among_them() {
-        for (domain, expected) in [
-            (
-                "reg.example",
-                Some(
-                    &[
-                        "https://a.example:5000/v2 mirrored/app unverified",
-                        "https://b.example/v2/proxy mirrored/app",
-                        "http://localhost:5001/v2 mirrored/app",
-                        "https://reg.example/v2 team/app",
-                    ][..],
-                ),
-            ),
-            ("own.example", Some(&["https://own.example/v2 team/app"])),
-            ("docker.io", None),
-            (
-                "quay.example",
-                Some(&["https://any.example/v2 team/app", "https://quay.example/v2 team/app"]),
-            ),
-        ] {
-            let found = hosts(FILE, domain);
-            let found: Option<Vec<&str>> =
-                found.as_ref().map(|hosts| hosts.iter().map(String::as_str).collect());
-            assert_eq!(found.as_deref(), expected, "{domain}");
-        }
-    }
-
-    #[tokio::test]
-    async fn logins_are_those_of_named_hosts() {
-        let (_root, file) = read(FILE).unwrap();
-        let logins = file.logins().unwrap();
-        let keychain = crate::config::Keychain::default().with_files([logins]);
-        for (authority, expected) in [("a.example:5000", Some("ann")), ("b.example", None)] {
-            let host = own_registry(authority, &HostOptions::default());
-            let login = keychain.lookup(&host, "team/app").await;
-            let found = login.as_ref().and_then(Credential::username);
-            assert_eq!(found, expected, "{authority}");
-        }
-    }
-
-    #[test]
-    fn a_file_of_which_something_was_made_is_not_read() {
-        let (root, _) = read(FILE).unwrap();
-        let made = root.path().join("var/lib/rancher/k3s/agent/etc/containerd/certs.d");
-        std::fs::create_dir_all(made).unwrap();
-        let node_root = Some(root.path().to_owned());
-        let environment = Environment { node_root, ..Environment::default() };
-        assert!(RegistriesFile::read_first(&environment).unwrap().is_none());
-    }
-
-    #[test]
-    fn a_mistake_is_an_error_with_its_line() {
-        for (content, line, problem) in [
-            ("- a\n", 1, "no table"),
-            ("mirrors: [a]\n", 1, "`mirrors` is no table"),
-            ("mirrors:\n  reg.example:\n    endpoint: {a: b}\n", 3, "`endpoint` is no list"),
-            ("mirrors:\n  reg.example:\n    endpoint: [ftp://a]\n", 3, "scheme"),
-            ("mirrors:\n  reg.example:\n    rewrite: {'(': x}\n", 3, "no regular expression"),
-            ("configs:\n  reg.example:\n    tls: {ca_file: /none}\n", 3, "/none"),
-            ("mirrors: [", 1, "YAML"),
-        ] {
-            let error = match read(content) {
-                Ok((_root, file)) => {
-                    file.hosts("reg.example", &HostOptions::default()).unwrap_err()
-                }
-                Err(error) => error,
-            };
-            assert!(error.to_string().contains(problem), "{content}: {error}");
-            assert_eq!(error.location().unwrap().line, line, "{content}: {error}");
-        }
-        let (_root, file) = read("configs: {a: {auth: {auth: '%'}}}\n").unwrap();
-        assert!(file.logins().unwrap_err().to_string().contains("the login for a"));
+/// `text` as it is read once it stands between quotes in a file of TOML, where k3s writes it as it is.
+fn as_in_toml(text: &str) -> Option<String> {
+    let line = format!("it = \"{text}\"");
+    let tree = toml::de::DeTable::parse(&line).ok()?;
+    match tree.get_ref().iter().collect::<Vec<_>>().as_slice() {
+        [(_, value)] => value.get_ref().as_str().map(str::to_owned),
+        _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

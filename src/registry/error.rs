@@ -161,7 +161,7 @@ impl Diagnose for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NoHost { .. } => {
-                Some("give one host in hosts.toml the capabilities pull and resolve".to_owned())
+                Some("give one host in hosts.toml the capabilities pull and resolve, and referrers where what refers to an image is wanted".to_owned())
             }
             Self::NoPushHost { .. } => {
                 Some("give one host in hosts.toml the capability push".to_owned())

@@ -2,21 +2,17 @@
 //!
 //! See <https://docs.k3s.io/installation/configuration#configuration-file>.
 
-use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
 
 use crate::config::error::Error;
+use crate::config::rancher;
 use crate::config::yaml::{YamlFile, text_of};
 
 use super::flags::Flags;
 use super::process::Process;
 use super::root::below;
-
-/// k3s's own configuration, and the directory of what is laid over it.
-const CONFIG: &str = "/etc/rancher/k3s/config.yaml";
-const DROP_INS: &str = "/etc/rancher/k3s/config.yaml.d";
 
 /// Where k3s keeps everything, unless `data-dir` says otherwise.
 const DATA_DIRECTORY: &str = "/var/lib/rancher/k3s";
@@ -42,7 +38,7 @@ const KUBELET_ARGUMENTS: &str = "kubelet-arg";
 /// # Errors
 /// [`Error`] for a file of k3s's that is no YAML.
 pub(super) fn flags(root: &Path, process: &Process) -> Result<Flags, Error> {
-    let files = files(root)?;
+    let files = rancher::files(root, "k3s")?;
     let own = Flags::parse(process.arguments.iter().skip(1).cloned(), "the process of k3s");
     let last = |name: &str| files.iter().rev().find_map(|file| file.get(name).and_then(text_of));
     let data = own.get("data-dir").map(str::to_owned).or_else(|| last("data-dir"));
@@ -64,27 +60,6 @@ pub(super) fn flags(root: &Path, process: &Process) -> Result<Flags, Error> {
     let typed = own.all(KUBELET_ARGUMENTS).map(|written| format!("--{written}"));
     flags.add(Flags::parse(typed, "the process of k3s"));
     Ok(flags)
-}
-
-/// k3s's configuration, and what is laid over it in the order of the names.
-fn files(root: &Path) -> Result<Vec<YamlFile>, Error> {
-    let directory = below(root, Path::new(DROP_INS));
-    let is_yaml = |path: &std::path::PathBuf| {
-        path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
-    };
-    let mut paths: Vec<_> = fs::read_dir(directory)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(is_yaml)
-        .collect();
-    paths.sort();
-    paths.insert(0, below(root, Path::new(CONFIG)));
-    let mut files = Vec::new();
-    for path in paths {
-        files.extend(YamlFile::read(&path, "k3s's configuration")?);
-    }
-    Ok(files)
 }
 
 /// The kubelet's flags in `files`: a later file's take the place of an earlier one's, unless the
