@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::failure::{Diagnose, Failure, is_disk_full};
+use crate::failure::{Diagnose, Failure, is_disk_full, place_for_file};
 
 /// What goes wrong with locks.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +35,7 @@ impl Diagnose for LockError {
             Self::NotLocked(_) => Some(
                 "make one with pullctl lock -f LIST -o images.lock, and name it with -f".to_owned(),
             ),
-            Self::NotWritten { .. } => None,
+            Self::NotWritten { source, .. } => place_for_file(source).map(str::to_owned),
         }
     }
 }

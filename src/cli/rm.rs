@@ -20,7 +20,7 @@ Examples:
     pullctl rm --unused --dry-run
 
   Those of them that have been here for more than a week:
-    pullctl rm --unused --older-than 168h";
+    pullctl rm --unused --older-than 7d";
 
 /// What may take a busy daemon long.
 const LIST: &str = "containerd's list of images";
@@ -42,7 +42,7 @@ pub struct RmArgs {
     #[arg(long, conflicts_with = "references")]
     pub unused: bool,
 
-    /// Of the unused images, those that were stored longer ago than this: 12h, 168h
+    /// Of the unused images, those that were stored longer ago than this: 12h, 7d
     #[arg(long, value_name = "DURATION", value_parser = duration, requires = "unused")]
     pub older_than: Option<Duration>,
 
@@ -92,6 +92,8 @@ pub(super) async fn run(args: &RmArgs, session: &Session<'_>) -> Result<(), Erro
         tell(freed, "would be freed", session);
         return Ok(doomed.check_missing(&client)?);
     }
+    // What has lost its names could not be freed any more, once the disk can be written again.
+    client.introspection().check_writable("free what is removed").await?;
     let removed =
         doomed.remove(&client, |name| Ok::<_, Error>(session.printer.out(&printable(name))?)).await;
     // What is not there frees nothing, and keeps nothing from being freed.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::failure::{Diagnose, Failure, is_disk_full};
+use crate::failure::{Diagnose, Failure, is_disk_full, place_for_file};
 
 /// Why a node could not be seeded, or nobody told of it.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +82,9 @@ impl Diagnose for SeedingError {
                 "leave one out; every pod has kubernetes.io/os=linux, and DOCKER_CONFIG with --secret"
             }
             Self::LongForConfigMap(_) => "make two seedings of it, with a --name each",
-            Self::NotNoted { .. } => "name a file in a directory that can be written",
+            Self::NotNoted { source, .. } => {
+                place_for_file(source).unwrap_or("name a file in a directory that can be written")
+            }
             Self::NoStatus { .. } => "name the file that pullctl pull --status-file keeps",
             Self::InputInRounds => "put the images into a file",
         };

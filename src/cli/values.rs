@@ -116,10 +116,21 @@ impl FromStr for ByteCount {
 /// # Errors
 /// When it has no unit, or is zero or negative.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let parsed: jiff::SignedDuration =
-        text.parse().map_err(|_| "a duration is written as 500ms, 30s, 15m or 1h30m".to_owned())?;
-    Duration::try_from(parsed)
-        .ok()
+    // Of 24 hours each, whatever a clock does on some.
+    let in_days = [("d", 1), ("w", 7)].into_iter().find_map(|(unit, days)| {
+        let number: u32 = text.strip_suffix(unit)?.parse().ok()?;
+        Some(Duration::from_secs(u64::from(number) * days * 24 * 60 * 60))
+    });
+    let parsed = match in_days {
+        Some(duration) => Some(duration),
+        None => {
+            let parsed: jiff::SignedDuration = text.parse().map_err(|_| {
+                "a duration is written as 500ms, 30s, 15m, 1h30m, 7d or 2w".to_owned()
+            })?;
+            Duration::try_from(parsed).ok()
+        }
+    };
+    parsed
         .filter(|duration| !duration.is_zero())
         .ok_or_else(|| "the duration must be longer than none".to_owned())
 }
@@ -231,12 +242,17 @@ mod tests {
 
     #[test]
     fn durations_need_a_unit() {
-        for (text, milliseconds) in
-            [("500ms", 500), ("30s", 30_000), ("15m", 900_000), ("1h30m", 5_400_000)]
-        {
+        for (text, milliseconds) in [
+            ("500ms", 500),
+            ("30s", 30_000),
+            ("15m", 900_000),
+            ("1h30m", 5_400_000),
+            ("7d", 604_800_000),
+            ("2w", 1_209_600_000),
+        ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
         }
-        for text in ["", "30", "0s", "-5s", "soon"] {
+        for text in ["", "30", "0s", "0d", "-5s", "-1d", "1.5w", "d", "soon"] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

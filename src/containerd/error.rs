@@ -3,12 +3,15 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tonic::{Code, Status};
 
-use crate::failure::{Diagnose, Failure, is_disk_full};
+use crate::failure::{
+    Diagnose, Failure, is_disk_full, is_read_only, make_writable, tells_of_read_only,
+    unwritable_path,
+};
 use crate::oci::Digest;
 
 /// A call to containerd that did not do what was asked. Each variant that has an `operation` words
@@ -69,6 +72,16 @@ pub enum Error {
         operation: String,
         /// The daemon's words.
         source: Reply,
+    },
+    /// A file system of the daemon's is mounted read-only.
+    #[error("containerd's file system{} is mounted read-only, could not {operation}", with(path))]
+    ReadOnly {
+        /// What was asked.
+        operation: String,
+        /// What could not be written, where that is known.
+        path: Option<PathBuf>,
+        /// The daemon's words.
+        source: Box<Reply>,
     },
     /// Another client writes the same ingest. Only [`super::Ingest`]'s opening meets it, and waits.
     #[error("another client holds the lock, could not {operation}")]
@@ -183,6 +196,10 @@ impl Error {
             _ if FULL.iter().any(|phrase| source.message.contains(phrase)) => {
                 Self::DiskFull { operation, source }
             }
+            _ if tells_of_read_only(&source.message) => {
+                let path = unwritable_path(&source.message);
+                Self::ReadOnly { operation, path, source: Box::new(source) }
+            }
             Code::Unavailable if source.message.contains("locked") => {
                 Self::Locked { operation, source }
             }
@@ -197,13 +214,34 @@ impl Error {
 
     /// An error of the kernel's, met while doing the daemon's work in its place.
     pub(super) fn from_io(operation: impl Into<String>, error: &io::Error) -> Self {
+        Self::from_io_at(None, operation, error)
+    }
+
+    /// The same, met below `path`.
+    pub(super) fn from_io_at(
+        path: Option<&Path>,
+        operation: impl Into<String>,
+        error: &io::Error,
+    ) -> Self {
         let operation = operation.into();
         let source = Reply { code: Code::Unknown, message: error.to_string() };
         if is_disk_full(error) {
             Self::DiskFull { operation, source }
+        } else if is_read_only(error) {
+            let path = path.map(Path::to_owned);
+            Self::ReadOnly { operation, path, source: Box::new(source) }
         } else {
             Self::Refused { operation, source }
         }
+    }
+
+    /// That `path`, which the daemon would write, is on a file system that is mounted read-only.
+    pub(super) fn read_only(operation: impl Into<String>, path: PathBuf) -> Self {
+        let source = Box::new(Reply {
+            code: Code::FailedPrecondition,
+            message: io::Error::from(io::ErrorKind::ReadOnlyFilesystem).to_string(),
+        });
+        Self::ReadOnly { operation: operation.into(), path: Some(path), source }
     }
 
     /// An answer that lacks a member or has an impossible one.
@@ -220,6 +258,7 @@ impl Error {
             | Self::NotFound { source, .. }
             | Self::Refused { source, .. }
             | Self::Mismatch { source, .. } => Some(source),
+            Self::ReadOnly { source, .. } => Some(source.as_ref()),
             _ => None,
         }
     }
@@ -243,6 +282,7 @@ impl Diagnose for Error {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::ReadOnly { path, .. } => return Some(make_writable(path.as_deref())),
             Self::NoSocket { .. } | Self::Connect { .. } => {
                 "start containerd, or name its socket with --address; without a daemon, `pullctl \
                  pull --to oci:DIR REF` writes an OCI image layout"
@@ -273,6 +313,10 @@ impl Diagnose for Error {
     }
 }
 
+fn with(path: &Option<PathBuf>) -> String {
+    path.as_ref().map(|path| format!(" with {}", path.display())).unwrap_or_default()
+}
+
 fn list(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
@@ -289,6 +333,13 @@ mod tests {
         assert_eq!(full.failure(), Failure::DiskFull);
         let quota = classify(Code::Unknown, "write /root/ingest/x/data: disk quota exceeded");
         assert_eq!(quota.failure(), Failure::DiskFull);
+        let read_only = classify(Code::Unknown, "mkdir /root/ingest/x: read-only file system");
+        assert_eq!(
+            read_only.to_string(),
+            "containerd's file system with /root/ingest/x is mounted read-only, could not write layer-x"
+        );
+        assert!(read_only.hint().unwrap().contains("mount -o remount,rw"));
+        assert_eq!(read_only.failure(), Failure::Containerd);
         assert!(matches!(
             classify(Code::Unavailable, "ref k8s.io/1/layer-x locked for 2s: unavailable"),
             Error::Locked { .. }

@@ -10,10 +10,15 @@ use super::Error;
 use super::blobs::blob_file::BlobDirectory;
 use super::client::Client;
 use super::plugin::Plugin;
+use crate::failure::read_only_mount;
 use crate::oci::Digest;
 
 const CONTENT_PLUGIN: (&str, &str) = ("io.containerd.content.v1", "content");
 const METADATA_PLUGIN: (&str, &str) = ("io.containerd.metadata.v1", "bolt");
+
+/// Where containerd keeps content, below its root.
+pub const CONTENT_DIRECTORY: &str = "io.containerd.content.v1.content";
+
 pub(super) const SNAPSHOTTER_PLUGIN: &str = "io.containerd.snapshotter.v1";
 
 /// The introspection service.
@@ -74,6 +79,33 @@ impl Introspection {
     /// When the daemon refuses.
     pub async fn content_root(&self) -> Result<Option<PathBuf>, Error> {
         Ok(self.export(CONTENT_PLUGIN, "root").await?.map(PathBuf::from))
+    }
+
+    /// The directories in which it keeps content and snapshots, as far as it tells.
+    ///
+    /// # Errors
+    /// When the daemon refuses.
+    pub async fn stores(&self) -> Result<Vec<PathBuf>, Error> {
+        let snapshotters = self.snapshotters().await?;
+        let roots = snapshotters.iter().filter_map(|plugin| plugin.exports.get("root"));
+        let mut stores: Vec<PathBuf> = roots.map(PathBuf::from).collect();
+        // containerd 2 does not tell of content: it is beside the snapshots unless somebody moved those.
+        let beside = || stores.iter().find_map(|root| Some(root.parent()?.join(CONTENT_DIRECTORY)));
+        stores.extend(self.content_root().await?.or_else(beside));
+        Ok(stores)
+    }
+
+    /// Finds out before it is begun whether `operation`, of which the daemon would not tell that it had
+    /// no effect on a disk that is mounted read-only, would have one.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`]; when the daemon refuses.
+    pub async fn check_writable(&self, operation: &str) -> Result<(), Error> {
+        let is_read_only = |path: &PathBuf| read_only_mount(path).is_some();
+        match self.stores().await?.into_iter().find(is_read_only) {
+            Some(path) => Err(Error::read_only(operation, path)),
+            None => Ok(()),
+        }
     }
 
     async fn export(&self, (kind, id): (&str, &str), key: &str) -> Result<Option<String>, Error> {

@@ -44,7 +44,7 @@ pub use cri_images::SeenImage;
 pub use diff::Diff;
 pub use error::{Error, Reply};
 pub use images::{Image, Images};
-pub use introspection::Introspection;
+pub use introspection::{CONTENT_DIRECTORY, Introspection};
 pub use labels::Labels;
 pub use leases::{Lease, Leases, Resource};
 pub use plugin::Plugin;

@@ -1,17 +1,18 @@
 //! Room for images and pods, in bytes and in inodes, by what the kubelet wants.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::finding::{Finding, Fix};
 use super::node::Node;
 use crate::config::kubelet::{Kubelet, Limits, Threshold};
+use crate::failure::read_only_mount;
 
 /// From which percentage of a disk on the kubelet removes images, where it says nothing else.
 const USUAL_COLLECTION: u8 = 85;
 
 pub(super) fn findings(node: &Node) -> Vec<Finding> {
     let kubelet = node.kubelet.as_ref().ok().and_then(Option::as_ref);
-    let mut found = Vec::new();
+    let mut found = read_only(node, kubelet);
     if let Some(root) = node.root() {
         let limits = kubelet.map_or(Limits::USUAL, |kubelet| kubelet.image_fs);
         let collects = kubelet.map_or(USUAL_COLLECTION, |kubelet| kubelet.image_gc_high_percent);
@@ -25,6 +26,31 @@ pub(super) fn findings(node: &Node) -> Vec<Finding> {
         let is_new = |finding: &Finding| !found.iter().any(|known| known.code == finding.code);
         let more: Vec<Finding> = judged.unwrap_or_default().into_iter().filter(is_new).collect();
         found.extend(more);
+    }
+    found
+}
+
+/// Each mount that is read-only and has what containerd or the kubelet writes.
+fn read_only(node: &Node, kubelet: Option<&Kubelet>) -> Vec<Finding> {
+    let of_daemon = node.directories().into_iter().map(|path| (path, "containerd"));
+    let of_kubelet = kubelet.map(|kubelet| (kubelet.root_directory.clone(), "the kubelet"));
+    let mut mounts: Vec<PathBuf> = Vec::new();
+    let mut found = Vec::new();
+    for (path, whose) in of_daemon.chain(of_kubelet) {
+        let Some(mount) = read_only_mount(&path).filter(|mount| !mounts.contains(mount)) else {
+            continue;
+        };
+        let shown = mount.display();
+        let what = format!("{shown} is mounted read-only, and {whose} writes {}", path.display());
+        let why = match whose {
+            "containerd" => "no image can be pulled, unpacked or removed, and no container started",
+            _ => "no pod can be started",
+        };
+        let fix = "see in dmesg whether the kernel did that after errors of the disk, which fsck mends; \
+                   if not, somebody mounted it so";
+        let fix = Fix::text(fix).then(format!("mount -o remount,rw {shown}"));
+        found.push(Finding::error("disk-read-only", what, why).fixed_by(fix));
+        mounts.push(mount);
     }
     found
 }

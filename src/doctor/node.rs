@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime};
 use tokio::net::UnixStream;
 
 use crate::config::{ContainerdConfig, Environment, FlatFile, Generation, Kubelet, NodeConfig};
-use crate::containerd::{Client, CriStatus, Error, KUBERNETES, Plugin, find_address, labels};
+use crate::containerd::{
+    CONTENT_DIRECTORY, Client, CriStatus, Error, KUBERNETES, Plugin, find_address, labels,
+};
 use crate::images::StoredImage;
 use crate::reference::Reference;
 
@@ -216,5 +218,18 @@ impl Node {
         let told = content.and_then(|plugin| plugin.exports.get("root"));
         let told = told.and_then(|root| Path::new(root).parent().map(Path::to_owned));
         told.or_else(|| self.config.containerd.as_ref()?.root.clone())
+    }
+
+    /// The directories that the daemon writes: its root, and where its plugins keep content and snapshots,
+    /// as far as they tell.
+    pub(super) fn directories(&self) -> Vec<PathBuf> {
+        let stores = ["io.containerd.content.v1", "io.containerd.snapshotter.v1"];
+        let plugins = self.plugins.iter().filter(|plugin| stores.contains(&plugin.kind.as_str()));
+        let told = plugins.filter_map(|plugin| plugin.exports.get("root")).map(PathBuf::from);
+        let root = self.root();
+        // containerd 2 does not tell.
+        let content = root.as_ref().map(|root| root.join(CONTENT_DIRECTORY));
+        let content = content.filter(|content| content.is_dir());
+        root.into_iter().chain(content).chain(told).collect()
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::finding::{Edit, Finding, Fix};
 use super::node::Node;
 use crate::config::{self, FlatFile, FlatSetting, FlatValue};
+use crate::containerd::CONTENT_DIRECTORY;
 use crate::failure::{Diagnose as _, Diagnostic, Notice};
 
 /// The major version from which on the CRI may pull by the daemon's transfer service.
@@ -65,7 +66,7 @@ fn of_notice(node: &Node, notice: Notice) -> Option<Finding> {
 }
 
 fn another_file(node: &Node, settings: &FlatFile) -> Option<Finding> {
-    let content = node.root()?.join("io.containerd.content.v1.content");
+    let content = node.root()?.join(CONTENT_DIRECTORY);
     let notice = node.config.containerd.as_ref()?.of_another_daemon(&content)?;
     let started_with = node.process.as_ref().and_then(|process| process.flag(&["--config", "-c"]));
     let fix = match started_with {

@@ -6,11 +6,15 @@
 //! | here | [`Failure`] and its exit codes, [`Diagnose`] |
 //! | `notice` | what should be known and fails nothing |
 //! | `diagnostic` | an error with its causes and its hint as lines |
+//! | `read_only` | file systems that are mounted read-only |
+//! | `unwritten` | files of ours that could not be written |
 //! | `printable` | text from elsewhere that may not steer a terminal |
 
 mod diagnostic;
 mod notice;
 mod printable;
+mod read_only;
+mod unwritten;
 
 use std::error::Error as StdError;
 use std::io;
@@ -20,6 +24,8 @@ use serde::Serialize;
 pub use diagnostic::Diagnostic;
 pub use notice::Notice;
 pub use printable::{harmless, json_escaped, printable};
+pub use read_only::{make_writable, read_only_mount, tells_of_read_only, unwritable_path};
+pub use unwritten::place_for_file;
 
 /// What went wrong, as far as a script cares. `Failure as u8` is the process's exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -110,6 +116,11 @@ pub trait Diagnose: StdError {
     /// The next step, one sentence without the word "hint"; `None` where there is nothing better
     /// to say than the error itself.
     fn hint(&self) -> Option<String>;
+}
+
+/// Whether a file could not be written because its file system is mounted read-only.
+pub fn is_read_only(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ReadOnlyFilesystem
 }
 
 /// Whether a file could not grow because the file system, or the owner's share of it, is full.

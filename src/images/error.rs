@@ -16,6 +16,8 @@ pub enum Error {
         missing: Vec<String>,
         /// Other namespaces that have it, as far as they were looked at.
         elsewhere: Vec<String>,
+        /// Names that are there and may have been meant.
+        near: Vec<String>,
     },
     /// A name with a digest for an image that has another one.
     #[error("the image's digest is {digest}, which {reference} is no name for")]
@@ -47,16 +49,24 @@ impl Diagnose for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NotFound { namespace, missing, elsewhere } => Some(match elsewhere.first() {
-                Some(other) => {
-                    let (image, all) = (missing.join(" "), elsewhere.join(", "));
-                    format!(
-                        "there is one in {all}: pullctl -n {namespace} copy \
+            Self::NotFound { namespace, missing, elsewhere, near } => {
+                Some(match elsewhere.first() {
+                    None if !near.is_empty() => {
+                        format!(
+                            "there is {}; pullctl -n {namespace} images lists all",
+                            near.join(", ")
+                        )
+                    }
+                    Some(other) => {
+                        let (image, all) = (missing.join(" "), elsewhere.join(", "));
+                        format!(
+                            "there is one in {all}: pullctl -n {namespace} copy \
                          containerd://{other}/{image} containerd:{image}"
-                    )
-                }
-                None => format!("pullctl -n {namespace} images lists what is there"),
-            }),
+                        )
+                    }
+                    None => format!("pullctl -n {namespace} images lists what is there"),
+                })
+            }
             Self::OtherDigest { .. } => {
                 Some("give it a tag, or a name without a digest".to_owned())
             }

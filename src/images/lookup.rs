@@ -2,6 +2,7 @@
 
 use super::Error;
 use super::inventory::StoredImage;
+use super::names::NameKind;
 use crate::containerd::{Client, Image};
 use crate::reference::{Reference, without_user_info};
 
@@ -45,7 +46,36 @@ pub async fn not_found(client: &Client, text: &str) -> Result<Error, Error> {
     let elsewhere = namespaces_with(client, text).await?;
     let missing = without_user_info(text).unwrap_or(text).to_owned();
     let namespace = client.namespace().to_owned();
-    Ok(Error::NotFound { namespace, missing: vec![missing], elsewhere })
+    let stored = client.images().list().await?;
+    let near = near(stored.iter().map(|image| image.name.as_str()), text);
+    Ok(Error::NotFound { namespace, missing: vec![missing], elsewhere, near })
+}
+
+/// Most names that are guessed at.
+const MAX_NEAR: usize = 3;
+
+/// Those of `names` that may have been meant by `text`: other tags of its repository, and repositories of
+/// which it is the end.
+pub(super) fn near<'a>(names: impl Iterator<Item = &'a str>, text: &str) -> Vec<String> {
+    let typed = text.split_once('@').map_or(text, |(name, _)| name);
+    let bare = match typed.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => repository,
+        _ => typed,
+    };
+    let end = format!("/{}", bare.trim_matches('/'));
+    let is_near = |name: &&str| {
+        let is_tag = NameKind::of(name) == NameKind::Tag;
+        is_tag
+            && name.parse::<Reference>().is_ok_and(|it| {
+                let repository = it.name();
+                repository == bare || repository.ends_with(&end)
+            })
+    };
+    if bare.is_empty() {
+        Vec::new()
+    } else {
+        names.filter(is_near).take(MAX_NEAR).map(str::to_owned).collect()
+    }
 }
 
 async fn namespaces_with(client: &Client, text: &str) -> Result<Vec<String>, Error> {
@@ -76,4 +106,38 @@ fn has_id(image: &StoredImage, text: &str) -> bool {
     let digits = text.strip_prefix("sha256:").unwrap_or(text);
     digits.len() >= MIN_ID_DIGITS
         && image.digests().into_iter().chain(image.id).any(|id| id.hex().starts_with(digits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_typed_by_half_is_told_with_what_there_is() {
+        let names = [
+            "harbor.example:5000/team/app:v1",
+            "harbor.example:5000/team/app:v2",
+            "harbor.example:5000/team/app@sha256:\
+             e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "docker.io/library/busybox:1",
+            "docker.io/library/notbusybox:1",
+            "no name",
+        ];
+        let app = &["harbor.example:5000/team/app:v1", "harbor.example:5000/team/app:v2"][..];
+        for (typed, expected) in [
+            ("team/app", app),
+            ("app:v3", app),
+            ("harbor.example:5000/team/app", app),
+            ("harbor.example:5000/team/app:v3", app),
+            ("busybox", &["docker.io/library/busybox:1"]),
+            ("box", &[]),
+            ("harbor.example:5000/team", &[]),
+            ("", &[]),
+            (":v1", &[]),
+        ] {
+            assert_eq!(near(names.into_iter(), typed), expected, "{typed}");
+        }
+        let many: Vec<String> = (0..9).map(|tag| format!("a.example/b:{tag}")).collect();
+        assert_eq!(near(many.iter().map(String::as_str), "b").len(), MAX_NEAR);
+    }
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use super::Error;
 use super::inventory::StoredImage;
-use super::lookup::lookup;
+use super::lookup::{lookup, near};
 use super::names::{NameKind, all_names, left_over, same_in_repository};
 use crate::containerd::{Client, Image, labels};
 use crate::reference::without_user_info;
@@ -22,6 +22,8 @@ pub struct Doomed {
     names: BTreeSet<String>,
     /// What was asked for and is not there.
     missing: Vec<String>,
+    /// What may have been meant by that.
+    near: Vec<String>,
 }
 
 impl Doomed {
@@ -36,7 +38,11 @@ impl Doomed {
             match find(images, text)? {
                 Some(found) => doomed.names.extend(found),
                 // Nothing keeps a password from being pasted here.
-                None => doomed.missing.push(without_user_info(text).unwrap_or(text).to_owned()),
+                None => {
+                    doomed.missing.push(without_user_info(text).unwrap_or(text).to_owned());
+                    let names = images.iter().flat_map(|image| &image.names);
+                    doomed.near.extend(near(names.map(|name| name.name.as_str()), text));
+                }
             }
         }
         for image in images {
@@ -48,7 +54,7 @@ impl Doomed {
     /// All names of `images`.
     pub fn all_of<'a>(images: impl IntoIterator<Item = &'a StoredImage>) -> Self {
         let names = images.into_iter().flat_map(|image| all_names(&image.names)).collect();
-        Self { names, missing: Vec::new() }
+        Self { names, ..Self::default() }
     }
 
     /// The names that go.
@@ -81,7 +87,7 @@ impl Doomed {
             return Ok(());
         }
         let (namespace, missing) = (client.namespace().to_owned(), self.missing.clone());
-        Err(Error::NotFound { namespace, missing, elsewhere: Vec::new() })
+        Err(Error::NotFound { namespace, missing, elsewhere: Vec::new(), near: self.near.clone() })
     }
 
     /// Removes them one after the other, and hands each that went to `gone`. What exists is removed

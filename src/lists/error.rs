@@ -190,7 +190,14 @@ impl Diagnose for Error {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Unreadable { .. } => return None,
+            Self::Unreadable { source, .. } => match source.kind() {
+                io::ErrorKind::IsADirectory => {
+                    "-f takes files: name each of those in it, or cat DIR/*.yaml | pullctl pull -f -"
+                }
+                io::ErrorKind::NotFound => "check its path; -f - reads standard input",
+                io::ErrorKind::PermissionDenied => "run pullctl as somebody who may read it",
+                _ => return None,
+            },
             Self::TooLong { .. } | Self::TooMuch { .. } => "split it into several files",
             Self::NoText { what, .. } if what.ends_with("F-16") => "save it as UTF-8",
             Self::NoText { .. } => "images in an archive are brought in with pullctl load -i FILE",

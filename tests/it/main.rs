@@ -80,6 +80,7 @@ mod pull_basics;
 mod pull_to;
 mod push;
 mod push_faults;
+mod read_only;
 mod registries_yaml;
 mod resume;
 mod reuse;

@@ -45,7 +45,11 @@ impl ContentStore {
         }
         let Some(blobs) = self.client().blobs() else { return Ok(None) };
         let directory = blobs.path().to_owned();
-        let file = unnamed_in(&directory).map_err(|error| failed(&expected.digest, &error))?;
+        let unwritten = |error| {
+            let operation = format!("replace blob {}", expected.digest);
+            Error::from_io_at(Some(&directory), operation, &error)
+        };
+        let file = unnamed_in(&directory).map_err(unwritten)?;
         Ok(Some(Replacement {
             content: self.clone(),
             directory,

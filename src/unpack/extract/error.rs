@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::failure::{Diagnose, Failure, is_disk_full};
+use crate::failure::{Diagnose, Failure, is_disk_full, is_read_only, make_writable};
 use crate::tar::{self, EntryName, Problem};
 use crate::unpack::inflate::Format;
 use crate::unpack::room::Exhausted;
@@ -130,6 +130,8 @@ impl Diagnose for ExtractError {
             }
             Self::Limit { .. } | Self::Room { .. } => Failure::DiskFull,
             Self::File { source, .. } if is_disk_full(source) => Failure::DiskFull,
+            // As when the daemon meets it.
+            Self::File { source, .. } if is_read_only(source) => Failure::Containerd,
             Self::Source(_) | Self::File { .. } | Self::Attribute { .. } | Self::Thread(_) => {
                 Failure::Other
             }
@@ -141,6 +143,7 @@ impl Diagnose for ExtractError {
             Self::Limit { .. } => Some(LIMIT_HINT.to_owned()),
             Self::Room { .. } => Some(ROOM_HINT.to_owned()),
             Self::File { source, .. } if is_disk_full(source) => Some(ROOM_HINT.to_owned()),
+            Self::File { source, .. } if is_read_only(source) => Some(make_writable(None)),
             Self::Attribute { .. } => Some(ATTRIBUTE_HINT.to_owned()),
             Self::Inflate { .. } | Self::Archive { .. } | Self::Unusable { .. } => {
                 // Our bounds are narrower than containerd's here and there.
@@ -183,6 +186,10 @@ mod tests {
         assert_eq!(error(rustix::io::Errno::NOSPC).failure(), Failure::DiskFull);
         assert_eq!(error(rustix::io::Errno::DQUOT).failure(), Failure::DiskFull);
         assert_eq!(error(rustix::io::Errno::ACCESS).failure(), Failure::Other);
+        assert_eq!(error(rustix::io::Errno::ROFS).failure(), Failure::Containerd);
+        assert!(
+            error(rustix::io::Errno::ROFS).hint().is_some_and(|hint| hint.contains("remount,rw"))
+        );
         assert_eq!(error(rustix::io::Errno::NOSPC).to_string(), "cannot write \"a\" of the layer");
     }
 

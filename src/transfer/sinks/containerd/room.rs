@@ -9,7 +9,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use super::estimate::Ratio;
 use super::listed::Listed;
 use crate::config::kubelet::Threshold;
-use crate::containerd::{self, Client, ingest_reference, may_fetch};
+use crate::containerd::{self, CONTENT_DIRECTORY, Client, ingest_reference, may_fetch};
 use crate::oci::{ChainId, Descriptor, Digest};
 use crate::transfer::forecast::{FileSystem, Forecast, Need};
 use crate::transfer::plan::{Plan, PlatformImage};
@@ -19,9 +19,6 @@ const RESERVE_PERCENT: u64 = 5;
 
 /// Up to what size, in bytes, a blob has no beginning that an earlier run has left (2 MiB).
 const MAX_WHOLE: u64 = 2 << 20;
-
-/// Where containerd keeps content, below its root.
-const CONTENT_DIRECTORY: &str = "io.containerd.content.v1.content";
 
 /// Questions that the daemon is asked side by side.
 const CONCURRENT_QUESTIONS: usize = 16;
