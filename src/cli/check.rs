@@ -1,6 +1,7 @@
 //! `pullctl check`: whether the images in containerd are all there and right, and mending those that are
 //! not.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
@@ -8,10 +9,11 @@ use clap::{Args, ValueEnum};
 use super::findings::Findings;
 use super::groups::{AccessArgs, DEFAULT_NAMESPACE};
 use super::images::check_namespace;
+use super::warned::Warned;
 use super::{Error, Session};
 use crate::check::{self, CheckOptions, Checkup, Finding, Lead, Origin, Remark, Report};
 use crate::containerd::Client;
-use crate::failure::Failure;
+use crate::failure::{Diagnostic, Failure};
 use crate::images::{self, StoredImage};
 use crate::output::{Form, Options, Progress, ProgressMode, document};
 use crate::progress::Sink;
@@ -85,7 +87,7 @@ pub(super) async fn run(args: &CheckArgs, session: &Session<'_>) -> Result<(), E
     let client = signals.or(session.connect()).await??;
     let options = Options { progress: args.progress, ..Options::default() };
     let progress = session.progress(options);
-    let work = async {
+    let begun = async {
         let all = images::load(&client).await?;
         if all.is_empty() {
             check_namespace(&client).await?;
@@ -101,25 +103,30 @@ pub(super) async fn run(args: &CheckArgs, session: &Session<'_>) -> Result<(), E
             is_for_kubelet: client.namespace() == DEFAULT_NAMESPACE,
         };
         let told = Arc::clone(&progress) as Arc<dyn Sink>;
-        let mut checkup = Checkup::new(client.clone(), options, told).await?;
-        let mut run = Run { client: &client, way, all, failures: Vec::new() };
-        let reports = run.all(&mut checkup, chosen).await;
-        checkup.close().await;
-        Ok::<_, Error>((reports?, run.failures))
+        let checkup = Checkup::new(client.clone(), options, told).await?;
+        Ok::<_, Error>((Run { client: &client, way, all, failures: Vec::new() }, checkup, chosen))
     };
-    let outcome = signals.or(work).await;
+    let outcome = match signals.or(begun).await {
+        Ok(Ok((mut run, mut checkup, chosen))) => {
+            let reports = signals.or(run.all(&mut checkup, chosen)).await;
+            // What it holds is of no use to the next one, whether it came to its end or was interrupted.
+            checkup.close().await;
+            reports.flatten().map(|reports| (reports, run.failures))
+        }
+        Ok(Err(error)) | Err(error) => Err(error),
+    };
     let written = progress.finish();
-    let (reports, failures) = outcome??;
+    let (reports, failures) = outcome?;
     written?;
-    for failure in &failures {
-        session.printer.error(failure);
-    }
+    let failures: Vec<_> = failures.iter().map(|failure| Diagnostic::of(failure)).collect();
+    failures.iter().for_each(|failure| session.printer.diagnostic(failure));
     let is_sound = reports.iter().all(Report::is_sound);
     let form = match args.output {
         CheckForm::Text => Form::Text,
         CheckForm::Json => Form::Json,
     };
-    session.printer.out(&document(&Findings::new(client.namespace(), reports), form))?;
+    let findings = Warned::of(Findings::new(client.namespace(), reports, failures), &progress);
+    session.printer.out(&document(&findings, form))?;
     if is_sound { Ok(()) } else { Err(Error::AlreadyTold(Failure::Verification)) }
 }
 
@@ -153,6 +160,8 @@ struct Way<'a> {
     args: &'a CheckArgs,
     node: crate::config::NodeConfig,
     registry: Registry,
+    /// Where the images lead, each by its first name, as far as somebody has asked.
+    leads: BTreeMap<String, Vec<Lead>>,
 }
 
 impl<'a> Way<'a> {
@@ -166,18 +175,27 @@ impl<'a> Way<'a> {
     ) -> Result<Self, Error> {
         let node = args.access.registry.node(Some(client))?;
         progress.warn(node.warnings());
-        // A login that was typed is for where the images came from.
-        let mut sources = Vec::new();
-        for image in images {
-            sources.extend(check::leads(client, image).await?.into_iter().next());
+        let mut leads = BTreeMap::new();
+        // Most images have nothing to be mended.
+        for image in images.iter().filter(|_| args.access.registry.user.is_some()) {
+            leads.insert(first_name(image).to_owned(), check::leads(client, image).await?);
         }
-        let named = sources.iter().map(|lead| &lead.reference);
+        // A login that was typed is for where the images came from.
+        let named = leads.values().filter_map(|leads| leads.first()).map(|lead| &lead.reference);
         let logins = args.access.registry.node(Some(client))?;
         let keychain = args.access.registry.keychain(named, logins, piped).await?;
         let resolve = args.access.transport.resolve.clone();
         let policy = Policy { resolve, ..Policy::default() };
         let registry = session.registry(policy, keychain, progress)?;
-        Ok(Self { args, node, registry })
+        Ok(Self { args, node, registry, leads })
+    }
+
+    /// Where `image` leads.
+    async fn leads(&self, client: &Client, image: &StoredImage) -> Result<Vec<Lead>, Error> {
+        match self.leads.get(first_name(image)) {
+            Some(leads) => Ok(leads.clone()),
+            None => Ok(check::leads(client, image).await?),
+        }
     }
 
     /// Those that may have what `leads` lead to.
@@ -253,7 +271,7 @@ impl Run<'_> {
         let mut found: Vec<Finding> = report.findings.clone();
         let (origins, remark) = match &self.way {
             Some(way) if !report.findings.is_empty() => {
-                let leads = check::leads(self.client, &image).await?;
+                let leads = way.leads(self.client, &image).await?;
                 (way.origins(&leads)?, other_name(&leads))
             }
             _ => return Ok(report),

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::check::{Finding, Report};
+use crate::failure::Diagnostic;
 
 /// Files of a layer that are shown to people; JSON has more.
 const SHOWN_FILES: usize = 10;
@@ -18,10 +19,12 @@ pub(super) struct Findings {
     findings: usize,
     repaired: usize,
     images: Vec<Report>,
+    /// Why something could not be mended; people are told apart from the findings.
+    failures: Vec<Diagnostic>,
 }
 
 impl Findings {
-    pub(super) fn new(namespace: &str, images: Vec<Report>) -> Self {
+    pub(super) fn new(namespace: &str, images: Vec<Report>, failures: Vec<Diagnostic>) -> Self {
         let all = || images.iter().flat_map(|report| &report.findings);
         Self {
             namespace: namespace.to_owned(),
@@ -29,6 +32,7 @@ impl Findings {
             findings: all().count(),
             repaired: all().filter(|finding| finding.repaired).count(),
             images,
+            failures,
         }
     }
 }

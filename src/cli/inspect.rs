@@ -1,8 +1,10 @@
 //! `pullctl inspect`: shows what an image consists of, in containerd or in its registry.
 
+use std::fmt;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 
 use super::comparison::Comparison;
 use super::groups::{AccessArgs, ImageArgs};
@@ -10,6 +12,7 @@ use super::inspection::Inspection;
 use super::listing::{Referrers, Tags};
 use super::session::Signals;
 use super::wanted::WantedError;
+use super::warned::Warned;
 use super::{Error, Session};
 use crate::check::{self, Anatomy, Contrast, Holdings, Part};
 use crate::config::RegistryHost;
@@ -132,14 +135,36 @@ pub(super) async fn run(args: &InspectArgs, session: &Session<'_>) -> Result<(),
         show(args, &sides, &access, session).await
     };
     let shown = finished(shown, &progress, &mut signals).await?;
+    let shown = document(&Warned::of(shown, &progress), Form::from(args.output));
     Ok(session.printer.out(&shown)?)
 }
 
+/// What is shown.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Shown {
+    Image(Box<Inspection>),
+    Images(Box<Comparison>),
+    Tags(Tags),
+    Referrers(Referrers),
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Image(it) => it.fmt(f),
+            Self::Images(them) => them.fmt(f),
+            Self::Tags(them) => them.fmt(f),
+            Self::Referrers(them) => them.fmt(f),
+        }
+    }
+}
+
 async fn finished(
-    work: impl Future<Output = Result<String, Error>>,
+    work: impl Future<Output = Result<Shown, Error>>,
     progress: &Progress,
     signals: &mut Signals,
-) -> Result<String, Error> {
+) -> Result<Shown, Error> {
     let outcome = signals.or(work).await;
     let written = progress.finish();
     let shown = outcome??;
@@ -227,20 +252,19 @@ async fn show(
     sides: &[Side<'_>],
     access: &Access<'_>,
     session: &Session<'_>,
-) -> Result<String, Error> {
-    let form = Form::from(args.output);
+) -> Result<Shown, Error> {
     let [first, others @ ..] = sides else {
         return Err(WantedError::NoImages { notice: None }.into());
     };
     if let (Side::Registry(reference), true) = (first, args.tags || args.referrers) {
-        return listed(args, reference, access, form).await;
+        return listed(args, reference, access).await;
     }
     if let [second] = others {
         let [first, second] = [read(args, first, access).await?, read(args, second, access).await?];
         let [one, other] = [part_of(&first)?, part_of(&second)?];
         let contrast = Contrast::between(one, other);
         let titles = [args.reference.clone(), args.other.clone().unwrap_or_default()];
-        return Ok(document(&Comparison::new(titles, [one, other], contrast), form));
+        return Ok(Shown::Images(Box::new(Comparison::new(titles, [one, other], contrast))));
     }
     let read = read(args, first, access).await?;
     let holdings = match (access.client, &read.stored) {
@@ -255,24 +279,23 @@ async fn show(
         _ => Vec::new(),
     };
     let inspection = Inspection::new(read.title, &read.anatomy, read.stored.as_ref(), holdings);
-    Ok(document(&inspection.from(&leads), form))
+    Ok(Shown::Image(Box::new(inspection.from(&leads))))
 }
 
 async fn listed(
     args: &InspectArgs,
     reference: &Reference,
     access: &Access<'_>,
-    form: Form,
-) -> Result<String, Error> {
+) -> Result<Shown, Error> {
     let (registry, hosts) = access.registry(reference)?;
     let repository = registry.repository(hosts, reference);
     if args.tags {
         let tags = repository.tags().await?;
-        return Ok(document(&Tags { repository: reference.name(), tags }, form));
+        return Ok(Shown::Tags(Tags { repository: reference.name(), tags }));
     }
     let target = repository.resolve().await?.descriptor;
     let found = repository.referrers(target.digest).await?;
-    Ok(document(&Referrers::new(reference, target.digest, found), form))
+    Ok(Shown::Referrers(Referrers::new(reference, target.digest, found)))
 }
 
 /// An image that was read.

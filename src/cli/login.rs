@@ -1,19 +1,22 @@
 //! `pullctl login`: proves a login against the registry, then stores it.
 
+use std::fmt;
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use secrecy::{ExposeSecret as _, SecretString};
+use serde::Serialize;
 
 use super::groups::{HostsArgs, TransportArgs};
+use super::warned::Warned;
 use super::{Error, Session, prompt};
 use crate::config::{
     self, Credential, Environment, HostOptions, Kept, Keychain, LoginStore, NodeConfig,
     RegistryHost, RegistryKey,
 };
 use crate::failure::Notice;
-use crate::output::{Options, ProgressMode};
+use crate::output::{Form, Options, Printer, ProgressMode, document};
 use crate::reference::DOCKER_HUB;
 use crate::registry::Policy;
 
@@ -48,6 +51,10 @@ pub struct LoginArgs {
     #[arg(long, requires = "username")]
     pub password_stdin: bool,
 
+    /// Form of the answer
+    #[arg(short, long, value_enum, value_name = "FORM", default_value_t)]
+    pub output: LoginForm,
+
     /// Talk plain HTTP to the registry
     #[arg(long)]
     pub plain_http: bool,
@@ -63,6 +70,52 @@ pub struct LoginArgs {
     /// How requests travel.
     #[command(flatten)]
     pub transport: TransportArgs,
+}
+
+/// Forms of the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum LoginForm {
+    /// A line for people.
+    #[default]
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// A login that was stored.
+#[derive(Serialize)]
+struct LoggedIn {
+    server: String,
+    username: String,
+    /// The file that it is in, unencrypted; or else
+    file: Option<PathBuf>,
+    /// the credential helper that keeps it.
+    helper: Option<String>,
+}
+
+impl fmt::Display for LoggedIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { server, username, file, helper } = self;
+        write!(f, "logged in to {server} as {username}; the login is kept")?;
+        match (file, helper) {
+            (Some(path), _) => write!(f, " unencrypted in {}", path.display()),
+            (None, Some(program)) => write!(f, " by {program}"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+/// Warnings: people see each at once, before they are asked for anything.
+struct Warnings<'a> {
+    printer: &'a Printer,
+    given: Vec<Notice>,
+}
+
+impl Warnings<'_> {
+    fn add(&mut self, notice: Notice) {
+        self.printer.warning(&notice);
+        self.given.push(notice);
+    }
 }
 
 /// A password from the command line. `Debug` does not show it.
@@ -82,27 +135,33 @@ impl From<&str> for TypedPassword {
 pub(super) async fn run(args: &LoginArgs, session: &Session<'_>) -> Result<(), Error> {
     let server = server(&args.server)?;
     let store = store()?;
-    let host = host(args, &domain(&args.server)?, session)?;
+    let (host, found) = host(args, &domain(&args.server)?)?;
     // This read can't be given up, so it comes before signals are caught: they end the process then.
     let piped = args.password_stdin.then(prompt::piped_password).transpose()?;
+    let mut warnings = Warnings { printer: session.printer, given: Vec::new() };
+    found.into_iter().for_each(|notice| warnings.add(notice));
     let login = async {
-        let (username, password) = ask(args, piped, &server, session).await?;
+        let (username, password) = ask(args, piped, &server, &mut warnings).await?;
         let credential =
             Credential::Basic { username: username.clone(), password: password.clone() };
         if !prove(args, &host, credential, session).await? {
             let message = format!("{server} asks for no login, so this one is stored untried");
-            session.printer.warning(&Notice::new("untried-login", message));
+            warnings.add(Notice::new("untried-login", message));
         }
-        let place = match store.store(&server, &username, &password).await? {
-            Kept::InFile(path) => format!("unencrypted in {}", path.display()),
-            Kept::ByHelper(program) => format!("by {program}"),
+        let (file, helper) = match store.store(&server, &username, &password).await? {
+            Kept::InFile(path) => (Some(path), None),
+            Kept::ByHelper(program) => (None, Some(program)),
         };
-        let text = format!("logged in to {server} as {username}; the login is kept {place}");
-        session.printer.out(&text)?;
-        Ok(())
+        let told = LoggedIn { server: server.clone(), username, file, helper };
+        Ok::<_, Error>(Warned { told, warnings: warnings.given })
     };
     // Signals are caught from here on, before anybody is asked.
-    session.catch_signals(None).or(login).await?
+    let logged_in = session.catch_signals(None).or(login).await??;
+    let form = match args.output {
+        LoginForm::Text => Form::Text,
+        LoginForm::Json => Form::JsonLine,
+    };
+    Ok(session.printer.out(&document(&logged_in, form))?)
 }
 
 /// The registry as references name it: a port that is typed stays, and has a directory of its own.
@@ -125,18 +184,16 @@ pub(super) fn store() -> Result<LoginStore, Error> {
 }
 
 /// The server itself, as a pull would reach it, its certificates included. Its mirrors have logins
-/// of their own.
-fn host(args: &LoginArgs, domain: &str, session: &Session<'_>) -> Result<RegistryHost, Error> {
+/// of their own. Besides, what is to be known of its configuration.
+fn host(args: &LoginArgs, domain: &str) -> Result<(RegistryHost, Vec<Notice>), Error> {
     let options = HostOptions { plain_http: args.plain_http, skip_verify: args.skip_verify };
     // Of logins there is nothing to be read: the one to be tried is typed.
     let node = NodeConfig::read(&args.hosts.locations(None), &Environment::default())?;
     let found = node.hosts_of(domain, &options)?;
-    for warning in &found.warnings {
-        session.printer.warning(warning);
-    }
     let key = RegistryKey::of(domain);
     let own = found.hosts.into_iter().rev().find(|host| RegistryKey::of(&host.authority) == key);
-    Ok(own.unwrap_or_else(|| config::own_registry(domain, &options)))
+    let own = own.unwrap_or_else(|| config::own_registry(domain, &options));
+    Ok((own, found.warnings))
 }
 
 /// Tries `credential` at `host`; tells whether it was asked for.
@@ -162,7 +219,7 @@ async fn ask(
     args: &LoginArgs,
     piped: Option<SecretString>,
     server: &str,
-    session: &Session<'_>,
+    warnings: &mut Warnings<'_>,
 ) -> Result<(String, SecretString), Error> {
     let username = match &args.username {
         Some(username) => username.clone(),
@@ -175,7 +232,7 @@ async fn ask(
         (Some(password), _) => {
             let message = "other users of this machine can see a password in -p";
             let notice = Notice::new("visible-password", message);
-            session.printer.warning(&notice.with_hint("use --password-stdin"));
+            warnings.add(notice.with_hint("use --password-stdin"));
             password.0.clone()
         }
         (None, Some(piped)) => piped,

@@ -28,6 +28,7 @@
 //! | `probed` | what a probe found, as lines |
 //! | `check`, `findings` | whether images are right: one command, and what is wrong with them as a document |
 //! | `inspection`, `comparison`, `listing` | what an image consists of, what is different between two, and what a registry lists, as documents |
+//! | `warned` | a document with the warnings of its run |
 //! | `version` | what `--version` says |
 //! | `prompt` | questions to somebody at the terminal |
 //! | `error` | why a command could not be carried out |
@@ -83,6 +84,7 @@ mod tests;
 pub mod values;
 mod version;
 mod wanted;
+mod warned;
 
 use std::io;
 use std::num::NonZero;

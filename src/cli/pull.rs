@@ -13,6 +13,7 @@ use super::pod_logins::Registries;
 use super::recipe::{self, Work};
 use super::session::Signals;
 use super::wanted::{Batch, Wanted};
+use super::warned::Warned;
 use super::{Error, LockError, SeedingError, Session, background, rounds, sandbox};
 use crate::config::RegistryHost;
 use crate::failure::Failure;
@@ -180,7 +181,7 @@ async fn dry_run(
         PreviewForm::Table => Form::Text,
         PreviewForm::Json => Form::Json,
     };
-    session.printer.out(&document(&Outlook::of(&preview), form))?;
+    session.printer.out(&document(&Warned::of(Outlook::of(&preview), progress), form))?;
     let failures: Vec<_> =
         preview.images.iter().filter_map(|image| image.found.as_ref().err()).copied().collect();
     match (preview.no_room, failures.is_empty()) {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::groups::ListArgs;
 use super::wanted::Wanted;
 use super::{Error, Session};
-use crate::output::{Form, document, table};
+use crate::output::{Form, Options, ProgressMode, document, table};
 
 const REFS_EXAMPLES: &str = "\
 Examples:
@@ -41,7 +41,7 @@ pub enum RefsForm {
     /// Columns for people.
     #[default]
     Table,
-    /// One JSON array.
+    /// One JSON array; warnings are events as of --progress json, on standard error.
     Json,
 }
 
@@ -51,9 +51,14 @@ pub enum RefsForm {
 /// A list that can't be read.
 pub(super) async fn run(args: &RefsArgs, session: &Session<'_>) -> Result<(), Error> {
     let batch = args.lists.read()?;
-    for notice in &batch.notices {
-        session.printer.warning(notice);
-    }
+    // What is passed over is no image of the array: scripts get it as events.
+    let progress = match args.output {
+        RefsForm::Table => ProgressMode::None,
+        RefsForm::Json => ProgressMode::Json,
+    };
+    let progress = session.progress(Options { progress, ..Options::default() });
+    progress.warn(batch.notices);
+    progress.finish()?;
     let found = Found { images: batch.images };
     let form = match args.output {
         RefsForm::Table => Form::Text,

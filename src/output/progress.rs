@@ -20,12 +20,16 @@ use crate::sync::lock;
 /// Longest time without a call of `Renderer::tick`: ten pictures a second look fluent.
 const TICK: Duration = Duration::from_millis(100);
 
+/// Most warnings that are kept for a document: a list of images may cause one in each of its lines.
+const MAX_WARNINGS: usize = 10_000;
+
 /// Shows a run's events, and its results as they come in.
 ///
 /// [`Progress::finish`] must be called before anything else is written and before the process ends.
 pub struct Progress {
     observer: Option<Arc<dyn Sink>>,
     shared: Arc<Shared>,
+    warnings: Mutex<Vec<Notice>>,
     thread: Mutex<Option<JoinHandle<Result<(), Error>>>>,
 }
 
@@ -97,12 +101,18 @@ impl Progress {
         if let Err(error) = &thread {
             tracing::warn!(%error, "progress and results can't be shown");
         }
-        Arc::new(Self { observer, shared, thread: Mutex::new(thread.ok()) })
+        let (warnings, thread) = (Mutex::default(), Mutex::new(thread.ok()));
+        Arc::new(Self { observer, shared, warnings, thread })
     }
 
     /// Shows what should be known of what is about to be done.
     pub fn warn(&self, notices: impl IntoIterator<Item = Notice>) {
         notices.into_iter().for_each(|notice| self.event(Event::Warning(notice)));
+    }
+
+    /// What was warned of so far, each once: what a document of the run has beside its own.
+    pub fn warnings(&self) -> Vec<Notice> {
+        lock(&self.warnings).clone()
     }
 
     /// Shows what is still queued, takes the bars away, and writes the summary of a batch.
@@ -122,6 +132,12 @@ impl Sink for Progress {
     fn event(&self, event: Event) {
         if let Some(observer) = &self.observer {
             observer.event(event.clone());
+        }
+        if let Event::Warning(notice) = &event {
+            let mut warnings = lock(&self.warnings);
+            if warnings.len() < MAX_WARNINGS && !warnings.contains(notice) {
+                warnings.push(notice.clone());
+            }
         }
         let mut queue = self.shared.lock();
         if !queue.moved.count(&event) {
@@ -285,6 +301,19 @@ mod tests {
     #[test]
     fn none_leaves_the_result() {
         assert_eq!(shown(ProgressMode::None, false, 0), (RESULT.to_owned(), String::new()));
+    }
+
+    #[test]
+    fn warnings_are_kept_once_each_however_progress_is_shown() {
+        for mode in [ProgressMode::None, ProgressMode::Plain, ProgressMode::Json] {
+            let (printer, ..) = captured::printer();
+            let options = Options { progress: mode, ..Options::default() };
+            let progress = Progress::start(&printer, &options, None);
+            let [one, other] = ["one", "other"].map(|text| Notice::new("code", text));
+            progress.warn([one.clone(), other.clone(), one.clone()]);
+            progress.finish().unwrap();
+            assert_eq!(progress.warnings(), [one, other]);
+        }
     }
 
     #[test]

@@ -7,9 +7,8 @@ use std::path::Path;
 
 use crate::{none, root, rust_files};
 
-/// Codes of what is said to people alone, by commands whose JSON has no place for warnings.
-const FOR_PEOPLE: [&str; 4] =
-    ["untried-login", "name-not-found-by-kubelet", "pod-logins-left-out", "list-long-for-apply"];
+/// Codes of what is said to people alone, by a command that has no JSON.
+const FOR_PEOPLE: [&str; 2] = ["pod-logins-left-out", "list-long-for-apply"];
 
 /// The name that a line declares: of a function, or of a constant at the left margin.
 fn declared(line: &str) -> Option<&str> {

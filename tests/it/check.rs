@@ -2,14 +2,15 @@
 //! hand.
 
 use pullctl::containerd::{Client, Labels, Prepared, Resource};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::mirrors::{NAMED, hosts_directory};
 use crate::support::cli::{Outcome, Pullctl};
-use crate::support::containerd::{Containerd, KUBERNETES};
+use crate::support::containerd::{Containerd, KUBERNETES, Version};
 use crate::support::cri::Cri;
 use crate::support::damage::{blob_file, edit_blob, flip_a_bit};
-use crate::support::faulty::{FaultyRegistry, Login};
+use crate::support::faulty::{Fault, FaultyRegistry, Gate, Login};
 use crate::support::image::{Family, Image, Layer, Packing, Recipe};
 use crate::support::store::Store;
 use crate::support::tree::Tree;
@@ -358,4 +359,24 @@ fn a_repair_asks_the_nodes_mirrors_with_its_logins() {
     assert!(blobs.iter().any(|it| it.header("authorization").is_some()), "{blobs:?}");
     assert!(blobs.iter().all(|request| request.path.ends_with(&layer)), "{blobs:?}");
     run(&["check", "--deep"]).succeeded();
+}
+
+#[test]
+fn a_repair_that_is_interrupted_leaves_nothing_behind() {
+    let daemon = Containerd::shared(Version::V2_1);
+    let pulled = Pulled::new(daemon);
+    let layer = pulled.image.layers()[0].digest.to_string();
+    edit_blob(daemon, &layer, |bytes| bytes.truncate(10));
+    let gate = Gate::new();
+    pulled.registry.script(&layer, vec![Some(Fault::Stall(1, gate.clone()))]);
+    let flags = ["-n", &pulled.namespace, "check", "--plain-http", "--repair", &pulled.reference];
+    let running = Pullctl::new().on(daemon).args(flags).spawn();
+    gate.wait_until_reached();
+    let store = Store::new(daemon, &pulled.namespace);
+    assert_eq!(store.leases().len(), 1);
+    running.signal(Signal::INT);
+    running.wait().ended_with(130).says("interrupted");
+    gate.open();
+    assert_eq!(store.leases().len(), 0, "{:?}", store.leases());
+    pulled.is_mended(&[], &[&layer]);
 }

@@ -93,6 +93,10 @@ each_version! {
             lines.iter().position(|line| line.starts_with(&begin) && line.contains("404"))
         });
         assert!(first.is_some() && first < second, "{outcome:?}");
+        let document: Value = serde_json::from_str(&outcome.stdout).unwrap();
+        let failure = &document["failures"][0];
+        assert!(failure["error"].as_str().unwrap().contains("404"), "{document}");
+        assert!(failure["exit_code"].is_number() && document["warnings"] == Value::Array(vec![]));
     }
 
     fn where_an_image_came_from_goes_along_with_copies_and_is_shown(daemon) {

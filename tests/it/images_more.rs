@@ -109,6 +109,12 @@ each_version! {
         assert!(!of(&reference).contains(" ! "), "{outcome:?}");
         let outcome = outcome.says("the kubelet finds nothing under the names marked with !");
         drop(outcome);
+        let filter = format!("name={short}");
+        let outcome = pullctl(daemon, &["images", "-o", "json", "--filter", &filter]).succeeded();
+        let entries: Value = serde_json::from_str(&outcome.stdout).unwrap();
+        let warning = &entries[0]["warnings"][0];
+        assert_eq!(warning["code"], "name-not-found-by-kubelet", "{entries}");
+        assert!(warning["message"].as_str().unwrap().contains(&short), "{warning}");
         pullctl(daemon, &["rm", &short]).succeeded();
     }
 

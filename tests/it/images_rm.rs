@@ -84,6 +84,10 @@ each_version! {
             let mut entry = entry.clone();
             let blobs: BTreeSet<String> = serde_json::from_value(entry["blobs"].take()).unwrap();
             assert_eq!(blobs, parts().map(|blob| blob.digest.to_string()).collect());
+            let warnings = entry["warnings"].take();
+            let is_told = is_pinned && daemon.version() == Version::V1_6;
+            let code = is_told.then_some("pin-not-reported");
+            assert_eq!(warnings[0]["code"].as_str(), code, "{warnings}");
             assert_eq!(
                 entry,
                 json!({
@@ -101,6 +105,7 @@ each_version! {
                     "platform": "linux/amd64",
                     "unpacked_bytes": unpacked,
                     "complete": true,
+                    "warnings": null,
                 }),
             );
         }

@@ -248,3 +248,55 @@ each_version! {
         warns(&pull(daemon, &reference, &flags).succeeded(), "verifiers-ignored");
     }
 }
+
+/// The codes of the `warnings` that are part of this.
+fn codes_in(told: &Value) -> Vec<&str> {
+    let warnings = told["warnings"].as_array().unwrap_or_else(|| panic!("{told}"));
+    warnings.iter().map(|warning| warning["code"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn what_people_are_warned_of_documents_have_as_well() {
+    let (daemon, registry) = (Containerd::shared(Version::V2_1), FaultyRegistry::start());
+    let folder = tempfile::tempdir().unwrap();
+    let authority = registry.authority();
+    let outcome = Pullctl::new()
+        .args(["login", "--plain-http", "-u", "ann", "-p", "hunter2", "-o", "json", &authority])
+        .env("DOCKER_CONFIG", folder.path())
+        .run()
+        .succeeded()
+        .says("warning: ");
+    let document = json_of(&outcome);
+    assert_eq!(codes_in(&document), ["visible-password", "untried-login"]);
+    assert_eq!(document["file"], folder.path().join("config.json").display().to_string());
+
+    let list = "kind: Workflow\nspec:\n  containers:\n  - {name: a, image: a:1}\n  \
+                - {name: b, image: '{{b}}'}\n";
+    let list = write(folder.path(), "workflow.yaml", list).display().to_string();
+    let outcome = Pullctl::new().args(["refs", "-o", "json", "-f", &list]).run().succeeded();
+    assert_eq!(json_of(&outcome)[0]["reference"], "docker.io/library/a:1");
+    ["unknown-kind", "image-passed-over"].iter().for_each(|code| warns(&outcome, code));
+
+    // Everything that is asked of a registry reads the hosts' files.
+    let image = Image::small();
+    let repository = unique("warned/image");
+    registry.add(&image, &repository, "v1");
+    let server = format!("server = \"http://{authority}\"\nretry = 3\n");
+    write_hosts(folder.path(), &server);
+    let reference = format!("{NAMED}/{repository}:v1");
+    let hosts = folder.path().display().to_string();
+    let namespace = unique("warned");
+    let run = |command: &[&str]| {
+        let flags = ["-n", &namespace, "--ignore-containerd-config", "--hosts-dir", &hosts];
+        Pullctl::new().on(daemon).args(command).args(flags).run()
+    };
+    for command in
+        [&["inspect", "--remote", "-o", "json"][..], &["pull", "--dry-run", "-o", "json"]]
+    {
+        let document = json_of(&run(&[command, &[reference.as_str()][..]].concat()).succeeded());
+        assert_eq!(codes_in(&document), ["unknown-setting"], "{command:?}");
+    }
+    run(&["pull", &reference]).succeeded();
+    let outcome = run(&["inspect", "-o", "yaml", "--remote", &reference]).succeeded();
+    assert!(outcome.stdout.contains("code: unknown-setting"), "{outcome:?}");
+}

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use crate::cli::groups::DEFAULT_NAMESPACE;
-use crate::containerd::{Client, Image};
+use crate::containerd::Image;
 use crate::failure::Notice;
 use crate::images::{Condition, NameKind, StoredImage, is_found_by_kubelet};
 use crate::oci::Digest;
@@ -19,6 +19,8 @@ pub(super) struct List {
     pub(super) is_wide: bool,
     /// Whether the namespace is told, since there are several.
     pub(super) tells_namespace: bool,
+    /// What is to be known of pins with this daemon.
+    pub(super) of_pins: Option<Notice>,
 }
 
 /// An image, where it is, and how much of it is there, as far as that was looked at.
@@ -92,22 +94,38 @@ impl List {
     }
 
     /// What the list does not say by itself.
-    pub(super) fn notices(&self, client: &Client) -> Vec<Notice> {
+    pub(super) fn notices(&self) -> Vec<Notice> {
         let mut notices = Vec::new();
-        let is_unusable = |(listed, name): (&Listed, &Image)| {
-            listed.namespace == DEFAULT_NAMESPACE && !is_found_by_kubelet(&name.name)
-        };
-        if self.named().any(is_unusable) {
-            let message = "the kubelet finds nothing under the names marked with !";
-            notices.push(Notice::new("name-not-found-by-kubelet", message).with_hint(
-                "it asks by names that are written out, as docker.io/library/busybox:1: give the \
-                 image such a name with pullctl tag",
-            ));
+        if self.named().any(|(listed, name)| listed.is_unusable(name)) {
+            notices.push(not_found("the names marked with !"));
         }
         let has_pins = self.images.iter().any(|listed| listed.image.has_pin());
-        notices.extend(client.cri().pin_notice().filter(|_| has_pins));
+        notices.extend(self.of_pins.clone().filter(|_| has_pins));
         notices
     }
+}
+
+impl Listed {
+    /// Whether the kubelet, which looks into one namespace, finds nothing under `name`.
+    fn is_unusable(&self, name: &Image) -> bool {
+        self.namespace == DEFAULT_NAMESPACE && !is_found_by_kubelet(&name.name)
+    }
+
+    /// The same notices of this image alone.
+    fn notices(&self, of_pins: Option<&Notice>) -> Vec<Notice> {
+        let unusable = self.image.names.iter().filter(|name| self.is_unusable(name));
+        let unusable: Vec<&str> = unusable.map(|name| name.name.as_str()).collect();
+        let found = (!unusable.is_empty()).then(|| not_found(&unusable.join(", ")));
+        found.into_iter().chain(of_pins.filter(|_| self.image.has_pin()).cloned()).collect()
+    }
+}
+
+fn not_found(names: &str) -> Notice {
+    let message = format!("the kubelet finds nothing under {names}");
+    Notice::new("name-not-found-by-kubelet", message).with_hint(
+        "it asks by names that are written out, as docker.io/library/busybox:1: give the image such \
+         a name with pullctl tag",
+    )
 }
 
 fn id(image: &StoredImage) -> String {
@@ -161,7 +179,8 @@ fn with_namespaces<'a, const N: usize, const M: usize>(
 
 impl Serialize for List {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.images.iter().map(Entry::of))
+        let of_pins = self.of_pins.as_ref();
+        serializer.collect_seq(self.images.iter().map(|listed| Entry::of(listed, of_pins)))
     }
 }
 
@@ -187,10 +206,13 @@ struct Entry<'a> {
     unpacked_bytes: Option<u64>,
     /// Whether a container of it can be started.
     complete: bool,
+    /// What should be known of it.
+    warnings: Vec<Notice>,
 }
 
 impl<'a> Entry<'a> {
-    fn of(Listed { namespace, image, condition }: &'a Listed) -> Self {
+    fn of(listed: &'a Listed, of_pins: Option<&Notice>) -> Self {
+        let Listed { namespace, image, condition } = listed;
         let created = image.names.iter().filter_map(|name| name.created).min();
         Self {
             id: image.id,
@@ -211,6 +233,7 @@ impl<'a> Entry<'a> {
             platform: condition.platform.as_ref().map(ToString::to_string),
             unpacked_bytes: condition.unpacked_bytes,
             complete: condition.is_complete,
+            warnings: listed.notices(of_pins),
         }
     }
 }
@@ -252,7 +275,7 @@ mod tests {
         };
         let now = "2026-11-23T01:00:00Z".parse().unwrap();
         let images = images.into_iter().map(listed).collect();
-        List { images, now, is_wide: false, tells_namespace: false }
+        List { images, now, is_wide: false, tells_namespace: false, of_pins: None }
     }
 
     fn images() -> Vec<StoredImage> {
@@ -334,7 +357,30 @@ mod tests {
         assert_eq!(entries[0]["created"], CREATED);
         assert_eq!(entries[0]["pinned"], true);
         assert_eq!(entries[1]["id"], serde_json::Value::Null);
+        let codes = |entry: &serde_json::Value| {
+            let warnings = entry["warnings"].as_array().unwrap();
+            warnings.iter().map(|it| it["code"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(codes(&entries[0]), [""; 0]);
+        assert_eq!(codes(&entries[1]), ["name-not-found-by-kubelet"]);
+        assert!(entries[1]["warnings"][0]["message"].as_str().unwrap().ends_with("broken"));
         assert_eq!(document(&List { images: Vec::new(), ..list() }, Form::Json), "[]");
+    }
+
+    #[test]
+    fn warnings_are_of_the_image_in_json_and_of_the_list_for_people() {
+        let of_pins = Some(Notice::new("pin-not-reported", "no pins"));
+        let mut list = List { of_pins, ..list() };
+        let codes = |list: &List| list.notices().iter().map(|it| it.code).collect::<Vec<_>>();
+        assert_eq!(codes(&list), ["name-not-found-by-kubelet", "pin-not-reported"]);
+        let json: serde_json::Value = serde_json::from_str(&document(&list, Form::Json)).unwrap();
+        assert_eq!(json[0]["warnings"][0]["code"], "pin-not-reported");
+        assert_eq!(json[1]["warnings"][0]["code"], "name-not-found-by-kubelet");
+        // The kubelet does not look there.
+        list.images[1].namespace = "moby".to_owned();
+        assert_eq!(codes(&list), ["pin-not-reported"]);
+        let json: serde_json::Value = serde_json::from_str(&document(&list, Form::Json)).unwrap();
+        assert_eq!(json[1]["warnings"], serde_json::json!([]));
     }
 
     #[test]

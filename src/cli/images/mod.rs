@@ -95,12 +95,13 @@ pub(super) async fn run(args: &ImagesArgs, session: &Session<'_>) -> Result<(), 
     }
     listed.retain(|image| args.filter.iter().all(|filter| filter.takes(image)));
     let (is_wide, tells_namespace) = (args.output == ListForm::Wide, args.all_namespaces);
-    let list = List { images: listed, now, is_wide, tells_namespace };
+    let of_pins = client.cri().pin_notice();
+    let list = List { images: listed, now, is_wide, tells_namespace, of_pins };
     let text = if args.quiet { list.identities() } else { document(&list, form) };
     if !text.is_empty() {
         session.printer.out(&text)?;
     }
-    for notice in list.notices(&client) {
+    for notice in list.notices() {
         session.printer.warning(&notice);
     }
     Ok(())
