@@ -100,6 +100,39 @@ each_version! {
         }
     }
 
+    fn what_a_load_in_the_background_has_written_does_not_stay_in_the_page_cache(daemon) {
+        for (flags, is_piped, is_let_go) in [
+            (&["--background"][..], false, true),
+            (&["--background"], true, true),
+            (&[], false, false),
+        ] {
+            let files = Tree::new().file(&unique("small"), &[7; 5000]).into_tar();
+            let large = Layer::noise(&unique("large"), 9_000_000);
+            let image = Recipe::new(vec![large, Layer::pack(&files, Packing::Gzip)]).build();
+            let name = format!("registry.example/{}:v1", unique("loaded"));
+            let archive = Archive::oci(&[(&image, &name)]).build();
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("archive.tar");
+            let load = Pullctl::new().on(daemon).args(["load"]).args(flags);
+            let load = if is_piped {
+                load.input(archive)
+            } else {
+                std::fs::write(&file, archive).unwrap();
+                load.args(["-i", text(&file)])
+            };
+            load.run().succeeded();
+            let store = Store::new(daemon, KUBERNETES);
+            let blobs = image.layers().iter().map(|layer| layer.digest.to_string());
+            let mut files: Vec<PathBuf> = blobs.map(|blob| blob_file(daemon, &blob)).collect();
+            for chain_id in image.chain_ids() {
+                files_below(&directory_of(&store, &chain_id), &mut files);
+            }
+            assert!(files.len() >= 4, "{files:?}");
+            let (pages, held) = cached(&files);
+            assert_eq!(pages == 0, is_let_go, "{flags:?}, {is_piped}: {pages} pages of {held:?}");
+        }
+    }
+
     fn a_pull_in_the_background_has_the_lowest_priority_with_all_its_threads(daemon) {
         let registry = FaultyRegistry::start();
         for (flags, is_idle) in [(&["--background"][..], true), (&[], false)] {

@@ -172,7 +172,8 @@ impl ContentStore {
             let size = self.stored(digest).await?.size;
             if let Some(file) = stored_file::open(root, digest, size, offset).await {
                 let operation = format!("read blob {digest}");
-                let pieces = stored_file::pieces(file, size.saturating_sub(offset));
+                let is_let_go = self.client.is_sparing();
+                let pieces = stored_file::pieces(file, size.saturating_sub(offset), is_let_go);
                 let failed = move |error| Error::from_io(&*operation, &error);
                 return Ok(pieces.map_err(failed).boxed());
             }

@@ -16,6 +16,7 @@ use tokio::task::spawn_blocking;
 use tracing::debug;
 
 use super::blob_file::path_below;
+use super::cache::let_go;
 use crate::oci::Digest;
 use crate::sync::lock;
 
@@ -52,21 +53,28 @@ pub(super) async fn open(root: &Path, digest: &Digest, size: u64, offset: u64) -
     }
 }
 
-/// The next `length` bytes of `file`, piece by piece, read by a thread of their own.
+/// The next `length` bytes of `file`, piece by piece, read by a thread of their own. With `is_let_go`
+/// the page cache keeps none of the file.
 pub(super) fn pieces(
-    file: File,
+    mut file: File,
     length: u64,
+    is_let_go: bool,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + Unpin + use<> {
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
     // It ends with the file, or when nobody takes the pieces any more.
-    spawn_blocking(move || read(file, length, &sender));
+    spawn_blocking(move || {
+        read(&mut file, length, &sender);
+        if is_let_go {
+            let_go(&file);
+        }
+    });
     Box::pin(unfold(receiver, async |mut receiver| {
         let piece = receiver.recv().await?;
         Some((piece, receiver))
     }))
 }
 
-fn read(mut file: File, mut left: u64, pieces: &mpsc::Sender<io::Result<Bytes>>) {
+fn read(file: &mut File, mut left: u64, pieces: &mpsc::Sender<io::Result<Bytes>>) {
     let spare = Spare::default();
     while left > 0 {
         let wanted = usize::try_from(left).map_or(PIECE_BYTES, |left| left.min(PIECE_BYTES));
@@ -141,7 +149,7 @@ mod tests {
         let size = bytes.len() as u64;
         for offset in [0, 5, size - 1, size] {
             let file = open(root.path(), &digest, size, offset).await.unwrap();
-            let read: Vec<Bytes> = pieces(file, size - offset).try_collect().await.unwrap();
+            let read: Vec<Bytes> = pieces(file, size - offset, false).try_collect().await.unwrap();
             assert!(read.concat() == bytes[usize::try_from(offset).unwrap()..], "{offset}");
         }
     }
@@ -162,7 +170,7 @@ mod tests {
     async fn a_file_that_ends_early_is_an_error() {
         let (root, digest) = root_with(b"pullctl");
         let file = open(root.path(), &digest, 7, 0).await.unwrap();
-        let read = pieces(file, 8).try_collect::<Vec<_>>().await;
+        let read = pieces(file, 8, false).try_collect::<Vec<_>>().await;
         assert_eq!(read.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 }
