@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
 use crate::save::{file, image, new_file, run, save};
+use crate::support::archive::text;
 use crate::support::cli::Pullctl;
 use crate::support::containerd::{Containerd, Version};
 use crate::support::faulty::FaultyRegistry;
@@ -62,24 +66,35 @@ fn skopeo_and_umoci_find_one_image_by_its_tag() {
     assert!(std::fs::read(bundle.join("rootfs/etc/motd")).unwrap().starts_with(b"hello"));
 }
 
-/// What podman has after it has loaded the archive: configurations and names.
-fn loaded_by_podman(archive: &Path) -> Vec<(String, String)> {
-    let root = tempfile::tempdir().unwrap();
-    let [store, state] = ["store", "state"].map(|name| root.path().join(name));
-    let places = ["--root", store.to_str().unwrap(), "--runroot", state.to_str().unwrap()];
-    let podman = |arguments: &[&str]| {
+/// A podman with a store of its own.
+struct Podman(TempDir);
+
+impl Podman {
+    /// One that has loaded `archive`.
+    fn with(archive: &Path) -> Self {
+        let podman = Self(tempfile::tempdir().unwrap());
+        podman.run(&["load", "-q", "-i", text(archive)]);
+        podman
+    }
+
+    fn run(&self, arguments: &[&str]) -> String {
+        let [store, state] = ["store", "state"].map(|name| self.0.path().join(name));
+        let places = ["--root", text(&store), "--runroot", text(&state)];
         run("podman", &[&places[..], &["--storage-driver", "vfs"], arguments].concat())
-    };
-    podman(&["load", "-q", "-i", archive.to_str().unwrap()]);
-    let format = "{{.ID}} {{.Repository}}:{{.Tag}}";
-    let listed = podman(&["images", "--no-trunc", "--format", format]);
-    let pair = |line: &str| {
-        let (id, name) = line.split_once(' ').unwrap();
-        (id.to_owned(), name.to_owned())
-    };
-    let mut loaded: Vec<_> = listed.lines().map(pair).collect();
-    loaded.sort_by(|a, b| a.1.cmp(&b.1));
-    loaded
+    }
+
+    /// Its images: configurations and names.
+    fn images(&self) -> Vec<(String, String)> {
+        let format = "{{.ID}} {{.Repository}}:{{.Tag}}";
+        let listed = self.run(&["images", "--no-trunc", "--format", format]);
+        let pair = |line: &str| {
+            let (id, name) = line.split_once(' ').unwrap();
+            (id.to_owned(), name.to_owned())
+        };
+        let mut images: Vec<_> = listed.lines().map(pair).collect();
+        images.sort_by(|a, b| a.1.cmp(&b.1));
+        images
+    }
 }
 
 #[test]
@@ -94,7 +109,44 @@ fn podman_loads_all_images_of_either_form() {
             .map(|(image, reference)| (image.config_digest(), reference.clone()))
             .collect();
         expected.sort_by(|a, b| a.1.cmp(&b.1));
-        assert_eq!(loaded_by_podman(&archive), expected, "{flags:?}");
+        assert_eq!(Podman::with(&archive).images(), expected, "{flags:?}");
+    }
+}
+
+#[test]
+fn what_podman_saves_is_loaded_again() {
+    let (folder, archive) = new_file("images.tar");
+    let images = [image().0, image().0];
+    let references = saved(&[&images[0], &images[1]], &archive, &[]);
+    let podman = Podman::with(&archive);
+    let [first, second] = [&*references[0], &*references[1]];
+    for (form, names) in [
+        (&["docker-archive", "--multi-image-archive"][..], &[first, second][..]),
+        (&["oci-archive"], &[first]),
+        (&["oci-dir"], &[second]),
+    ] {
+        let place = folder.path().join(form[0]);
+        podman.run(&[&["save", "-q", "-o", text(&place), "--format"], form, names].concat());
+        let namespace = unique("podman");
+        let load = || Pullctl::new().on(daemon()).args(["-n", &namespace, "load", "-i"]);
+        load().args([&place]).run().succeeded();
+        let listed = Pullctl::new().on(daemon()).args(["-n", &namespace, "images", "-o", "json"]);
+        let listed: Vec<Value> = serde_json::from_str(&listed.run().succeeded().stdout).unwrap();
+        assert_eq!(listed.len(), names.len(), "{form:?}");
+        let snapshots = daemon().ctr(&namespace, &["snapshots", "ls"]);
+        for name in names {
+            let has_name =
+                |entry: &&Value| entry["names"].as_array().unwrap().contains(&json!(name));
+            let entry =
+                listed.iter().find(has_name).unwrap_or_else(|| panic!("{form:?}: {listed:?}"));
+            assert_eq!(entry["complete"], true, "{form:?}");
+            // podman packs layers anew, and writes configurations in OCI's form anew: the files stay.
+            let at = references.iter().position(|it| it == name).unwrap();
+            assert!(snapshots.contains(&images[at].chain_id()), "{form:?}");
+            if form[0] == "docker-archive" {
+                assert_eq!(entry["id"], images[at].config_digest());
+            }
+        }
     }
 }
 
