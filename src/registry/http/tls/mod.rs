@@ -8,6 +8,7 @@ pub(crate) mod recorded;
 mod shown;
 mod trust;
 
+use std::fmt;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -32,20 +33,19 @@ pub(crate) fn client_config(
     host: &RegistryHost,
     shown: &Shown,
 ) -> Result<ClientConfig, SetupError> {
-    watched_config(host, |verifier| shown.noting(verifier))
+    let shown = shown.clone();
+    watched_config(host, Box::new(move |_, _, name| shown.note(name)))
 }
 
-/// The same, where `watch` may stand between the handshake and the one who decides.
-fn watched_config(
-    host: &RegistryHost,
-    watch: impl FnOnce(Arc<dyn ServerCertVerifier>) -> Arc<dyn ServerCertVerifier>,
-) -> Result<ClientConfig, SetupError> {
+/// The same, where `witness` sees what a host shows before it is decided on: its certificate, others, and
+/// the name that it was asked by.
+fn watched_config(host: &RegistryHost, witness: Box<Witness>) -> Result<ClientConfig, SetupError> {
     let provider = Arc::new(algorithms::provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| SetupError(format!("TLS can't be set up: {error}")))?;
     let trusted = if host.skip_verify { None } else { Some(Trusted::by(host)?) };
-    let verifier = watch(Arc::new(Verifier { provider, trusted }));
+    let verifier = Arc::new(Verifier { provider, trusted, witness });
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
     // TLS offers one certificate to a server; further pairs are for other servers in docker's
     // layout, and which one fits is known only to the server.
@@ -61,10 +61,19 @@ fn watched_config(
 /// Takes certificates that are trusted; without such a notion whatever a server shows, as the user
 /// asked for with `skip_verify`, be it of X.509 version 1. Handshake signatures are checked then too:
 /// they cost nothing and catch broken servers.
-#[derive(Debug)]
 struct Verifier {
     provider: Arc<CryptoProvider>,
     trusted: Option<Trusted>,
+    witness: Box<Witness>,
+}
+
+/// See [`watched_config`].
+type Witness = dyn Fn(&CertificateDer<'_>, &[CertificateDer<'_>], &ServerName<'_>) + Send + Sync;
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verifier").field("trusted", &self.trusted).finish_non_exhaustive()
+    }
 }
 
 impl Verifier {
@@ -90,6 +99,7 @@ impl ServerCertVerifier for Verifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        (self.witness)(end_entity, intermediates, server_name);
         if let Some(trusted) = &self.trusted {
             trusted.verify(end_entity, intermediates, server_name, now)?;
         }

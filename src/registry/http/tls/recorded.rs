@@ -4,9 +4,8 @@
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::{ClientConnection, DigitallySignedStruct, ProtocolVersion, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConnection, ProtocolVersion};
+use rustls_pki_types::{CertificateDer, ServerName};
 
 use super::facts::CertificateFacts;
 use super::watched_config;
@@ -41,8 +40,13 @@ pub(crate) fn shake_hands(
     stream: &mut (impl Read + Write),
 ) -> Result<Handshake, SetupError> {
     let chain = Arc::new(Mutex::new(Vec::new()));
-    let mut config =
-        watched_config(host, |inner| Arc::new(Recorder { inner, chain: Arc::clone(&chain) }))?;
+    let kept = Arc::clone(&chain);
+    let witness =
+        move |own: &CertificateDer<'_>, others: &[CertificateDer<'_>], _: &ServerName<'_>| {
+            let shown = std::iter::once(own).chain(others).take(MAX_CHAIN);
+            *lock(&kept) = shown.filter_map(CertificateFacts::read).collect();
+        };
+    let mut config = watched_config(host, Box::new(witness))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let mut connection = ClientConnection::new(Arc::new(config), name)
         .map_err(|error| SetupError(format!("TLS can't be set up: {error}")))?;
@@ -70,51 +74,7 @@ pub(crate) fn client_of(
     host: &RegistryHost,
     name: ServerName<'static>,
 ) -> Result<ClientConnection, SetupError> {
-    let config = watched_config(host, |inner| inner)?;
+    let config = watched_config(host, Box::new(|_, _, _| {}))?;
     ClientConnection::new(Arc::new(config), name)
         .map_err(|error| SetupError(format!("TLS can't be set up: {error}")))
-}
-
-/// Notes what it is shown, and leaves the decision to `inner`.
-#[derive(Debug)]
-struct Recorder {
-    inner: Arc<dyn ServerCertVerifier>,
-    chain: Arc<Mutex<Vec<CertificateFacts>>>,
-}
-
-impl ServerCertVerifier for Recorder {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let shown = std::iter::once(end_entity).chain(intermediates).take(MAX_CHAIN);
-        *lock(&self.chain) = shown.filter_map(CertificateFacts::read).collect();
-        self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls12_signature(message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls13_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
-    }
 }

@@ -3,9 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::{DigitallySignedStruct, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::ServerName;
 
 use crate::sync::lock;
 
@@ -17,65 +15,19 @@ const MAX_HOSTS: usize = 100;
 pub(crate) struct Shown(Arc<Mutex<Vec<ServerName<'static>>>>);
 
 impl Shown {
-    /// A verifier that notes who shows a certificate, and leaves the decision to `inner`.
-    pub(super) fn noting(&self, inner: Arc<dyn ServerCertVerifier>) -> Arc<dyn ServerCertVerifier> {
-        Arc::new(Noting { inner, shown: self.clone() })
-    }
-
     /// Whether the host `name` has shown one.
     pub(crate) fn by(&self, name: &str) -> bool {
         let name = ServerName::try_from(name.trim_matches(['[', ']']));
         name.is_ok_and(|name| lock(&self.0).contains(&name.to_owned()))
     }
 
-    fn note(&self, name: &ServerName<'_>) {
+    /// Notes that the host `name` has.
+    pub(super) fn note(&self, name: &ServerName<'_>) {
         let mut names = lock(&self.0);
         let name = name.to_owned();
         if names.len() < MAX_HOSTS && !names.contains(&name) {
             names.push(name);
         }
-    }
-}
-
-#[derive(Debug)]
-struct Noting {
-    inner: Arc<dyn ServerCertVerifier>,
-    shown: Shown,
-}
-
-impl ServerCertVerifier for Noting {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        self.shown.note(server_name);
-        self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls12_signature(message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls13_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
     }
 }
 
