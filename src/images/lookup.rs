@@ -9,6 +9,9 @@ use crate::reference::{Reference, without_user_info};
 /// Fewest hex digits that are taken for the beginning of an ID.
 const MIN_ID_DIGITS: usize = 6;
 
+/// Most names that are guessed at.
+const MAX_NEAR: usize = 3;
+
 /// What was found.
 #[derive(Debug, Clone, Copy)]
 pub struct Match<'a> {
@@ -50,9 +53,6 @@ pub async fn not_found(client: &Client, text: &str) -> Result<Error, Error> {
     let near = near(stored.iter().map(|image| image.name.as_str()), text);
     Ok(Error::NotFound { namespace, missing: vec![missing], elsewhere, near })
 }
-
-/// Most names that are guessed at.
-const MAX_NEAR: usize = 3;
 
 /// Those of `names` that may have been meant by `text`: other tags of its repository, and repositories of
 /// which it is the end.

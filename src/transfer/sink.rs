@@ -18,7 +18,8 @@ use crate::progress::{BlobState, Seen};
 /// A place that keeps blobs and names images. It serves all images of a run, several at a time.
 #[async_trait]
 pub trait Sink: Send + Sync {
-    /// Whether blobs have one order in it, and come when all images of the run are known. Such a sink has none of a run's images until it is [finished](Sink::finish).
+    /// Whether blobs have one order in it, and come when all images of the run are known. Such a sink has
+    /// none of a run's images until it is [finished](Sink::finish).
     fn is_sequential(&self) -> bool {
         false
     }

@@ -7,11 +7,11 @@ use std::process::Command;
 
 use crate::support::archive::{Archive, text};
 use crate::support::cli::Pullctl;
-use crate::support::containerd::KUBERNETES;
+use crate::support::containerd::{Containerd, KUBERNETES};
 use crate::support::damage::{blob_file, directory_of};
 use crate::support::each_version;
 use crate::support::faulty::{Fault, FaultyRegistry, Gate};
-use crate::support::image::{Layer, Packing, Recipe};
+use crate::support::image::{Image, Layer, Packing, Recipe};
 use crate::support::store::Store;
 use crate::support::tree::Tree;
 use crate::support::unique;
@@ -63,6 +63,17 @@ fn files_below(directory: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// The files of the image in the daemon: its layers' blobs, and what they are unpacked.
+fn files_of(daemon: &Containerd, image: &Image) -> Vec<PathBuf> {
+    let store = Store::new(daemon, KUBERNETES);
+    let blobs = image.layers().iter().map(|layer| layer.digest.to_string());
+    let mut files: Vec<PathBuf> = blobs.map(|blob| blob_file(daemon, &blob)).collect();
+    for chain_id in image.chain_ids() {
+        files_below(&directory_of(&store, &chain_id), &mut files);
+    }
+    files
+}
+
 /// How many pages the page cache has of `files`, by `fincore`, and of which.
 fn cached(files: &[PathBuf]) -> (u64, Vec<String>) {
     let told = Command::new("fincore").args(["-n", "-r", "-o", "PAGES,FILE"]).args(files).output();
@@ -88,12 +99,7 @@ each_version! {
             let image = Recipe::new(vec![large, Layer::pack(&many.into_tar(), Packing::Gzip)]).build();
             let reference = registry.add_new(&image);
             Pullctl::pull(daemon, &reference).args(flags).run().succeeded();
-            let store = Store::new(daemon, KUBERNETES);
-            let blobs = image.layers().iter().map(|layer| layer.digest.to_string());
-            let mut files: Vec<PathBuf> = blobs.map(|blob| blob_file(daemon, &blob)).collect();
-            for chain_id in image.chain_ids() {
-                files_below(&directory_of(&store, &chain_id), &mut files);
-            }
+            let files = files_of(daemon, &image);
             assert!(files.len() >= 303, "{files:?}");
             let (pages, held) = cached(&files);
             assert_eq!(pages == 0, is_let_go, "{pages} pages of {held:?}");
@@ -121,12 +127,7 @@ each_version! {
                 load.args(["-i", text(&file)])
             };
             load.run().succeeded();
-            let store = Store::new(daemon, KUBERNETES);
-            let blobs = image.layers().iter().map(|layer| layer.digest.to_string());
-            let mut files: Vec<PathBuf> = blobs.map(|blob| blob_file(daemon, &blob)).collect();
-            for chain_id in image.chain_ids() {
-                files_below(&directory_of(&store, &chain_id), &mut files);
-            }
+            let files = files_of(daemon, &image);
             assert!(files.len() >= 4, "{files:?}");
             let (pages, held) = cached(&files);
             assert_eq!(pages == 0, is_let_go, "{flags:?}, {is_piped}: {pages} pages of {held:?}");

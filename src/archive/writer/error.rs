@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::failure::{Diagnose, Failure, is_disk_full};
+use crate::failure::{Diagnose, Failure, is_disk_full, place_for_file};
 use crate::oci::Digest;
 
 /// Why an archive can't be written.
@@ -87,9 +87,7 @@ impl Diagnose for Error {
     }
 
     fn hint(&self) -> Option<String> {
-        use io::ErrorKind::{
-            BrokenPipe, FileTooLarge, NotFound, PermissionDenied, ReadOnlyFilesystem,
-        };
+        use io::ErrorKind::{BrokenPipe, FileTooLarge};
         let hint = match self {
             Self::Terminal => {
                 "name a file with -o FILE, or let another program read it: pullctl save -o - REF | ssh NODE pullctl load"
@@ -102,20 +100,17 @@ impl Diagnose for Error {
                 "leave out --format docker: docker takes the other form, too, from 23 on with zstd in it"
             }
             Self::SeveralPlatforms => "leave out --format docker, or name one --platform",
-            _ => match self.reason() {
-                Some(error) if is_disk_full(error) => "free space there, or name another place",
-                Some(error) => match error.kind() {
+            _ => {
+                let reason = self.reason()?;
+                match reason.kind() {
                     BrokenPipe => "the program that reads the archive ended early: it may say why",
                     // Sticks come so formatted.
                     FileTooLarge => {
                         "FAT takes no file of 4 GiB: format the stick with exfat or ext4, or cut the archive: pullctl save -o - REF | split -b 2G - FILE."
                     }
-                    NotFound => "make the directory first",
-                    PermissionDenied | ReadOnlyFilesystem => "choose a place that you may write to",
-                    _ => return None,
-                },
-                None => return None,
-            },
+                    _ => place_for_file(reason)?,
+                }
+            }
         };
         Some(hint.to_owned())
     }

@@ -102,11 +102,7 @@ pub(super) fn node_path(text: &str) -> Result<PathBuf, String> {
 }
 
 fn is_dns_label(text: &str) -> bool {
-    let is_end = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    text.bytes().all(|byte| is_end(byte) || byte == b'-')
-        && [text.bytes().next(), text.bytes().next_back()]
-            .into_iter()
-            .all(|end| end.is_some_and(is_end))
+    is_between(text, |byte| byte.is_ascii_lowercase() || byte.is_ascii_digit(), b"-")
 }
 
 fn is_dns_name(text: &str) -> bool {
@@ -115,12 +111,15 @@ fn is_dns_name(text: &str) -> bool {
 
 /// A part of a label's key, or its value.
 fn is_label_part(text: &str) -> bool {
-    let is_end = |byte: u8| byte.is_ascii_alphanumeric();
-    text.len() <= MAX_LABEL_BYTES
-        && text.bytes().all(|byte| is_end(byte) || b"-._".contains(&byte))
-        && [text.bytes().next(), text.bytes().next_back()]
-            .into_iter()
-            .all(|end| end.is_some_and(is_end))
+    text.len() <= MAX_LABEL_BYTES && is_between(text, |byte| byte.is_ascii_alphanumeric(), b"-._")
+}
+
+/// Whether `text` begins and ends with what `is_end` takes, and has nothing else but `inner` between them.
+fn is_between(text: &str, is_end: impl Fn(u8) -> bool, inner: &[u8]) -> bool {
+    let bytes = text.as_bytes();
+    let ends = [bytes.first(), bytes.last()];
+    ends.into_iter().all(|end| end.is_some_and(|&end| is_end(end)))
+        && bytes.iter().all(|byte| is_end(*byte) || inner.contains(byte))
 }
 
 #[cfg(test)]
