@@ -52,10 +52,10 @@ impl Machine {
 
 /// Where cargo has put the sources of the package that Cargo.lock names.
 fn sources(name: &str) -> PathBuf {
-    // Those of other systems may never have been fetched.
+    // Those of other systems may never have been fetched, and those of the fuzz targets are fetched for this.
     let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--locked", "--offline", "--format-version=1", "--filter-platform"])
+        .args(["metadata", "--locked", "--format-version=1", "--filter-platform"])
         .arg(platform)
         .current_dir(root())
         .output()
