@@ -39,17 +39,28 @@ pub(super) async fn run(
         failed_in_turn = if outcome.is_ok() { 0 } else { failed_in_turn + 1 };
         let pause = args.interval.map(|interval| pause(interval, failed_in_turn));
         status.next = pause.and_then(later);
-        args.note(&status)?;
-        let Some(pause) = pause else { return outcome };
-        match outcome {
-            Err(error @ Error::Interrupted { .. }) => return Err(error),
-            Err(Error::AlreadyTold(_)) | Ok(()) => {}
-            Err(error) => session.printer.error(&error),
+        if let Err(unwritten) = args.note(&status) {
+            // A run ends with one error, and by this one nobody would learn of the other.
+            tell(session, outcome);
+            return Err(unwritten);
         }
+        let Some(pause) = pause else { return outcome };
+        if let Err(error @ Error::Interrupted { .. }) = outcome {
+            return Err(error);
+        }
+        tell(session, outcome);
         // To stop what waits is how it is meant to end.
         if signals.or(sleep(pause)).await.is_err() {
             return Ok(());
         }
+    }
+}
+
+/// Tells of a round's failure that nobody has told of yet.
+fn tell(session: &Session<'_>, outcome: Result<(), Error>) {
+    match outcome {
+        Err(Error::AlreadyTold(_)) | Ok(()) => {}
+        Err(error) => session.printer.error(&error),
     }
 }
 

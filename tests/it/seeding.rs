@@ -151,6 +151,24 @@ fn a_status_that_cannot_be_written_is_told_before_anything_is_pulled() {
 }
 
 #[test]
+fn a_failure_is_told_even_where_the_status_of_it_cannot_be_written() {
+    let registry = FaultyRegistry::start();
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("status");
+    std::fs::create_dir(&place).unwrap();
+    registry.always("/v2/", Fault::Status(429, vec![("Retry-After", "1".to_owned())]));
+    let pull = Pullctl::new()
+        .args(["pull", "--to", &format!("oci:{}", directory.path().join("layout").display())])
+        .args([Path::new("--status-file"), &place.join("status.json")])
+        .args([format!("{}/absent/image:v1", registry.authority())])
+        .spawn();
+    wait_until("a refusal", || registry.requests_for("/manifests/v1").first().map(drop));
+    std::fs::remove_dir_all(&place).unwrap();
+    registry.heal();
+    pull.wait().ended_with(1).says("404").says("cannot write").says("status.json");
+}
+
+#[test]
 fn each_node_of_a_fleet_that_a_registry_slows_down_waits_for_as_long_as_it_says() {
     const NODES: usize = 4;
     const PAUSE: Duration = Duration::from_secs(2);
