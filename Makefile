@@ -39,7 +39,7 @@ test-newer: setup ## the tests of each containerd on a newer one, in the folder 
 	$(if $(CONTAINERD_NEWER),,$(error CONTAINERD_NEWER must name the folder with containerd, its shim and ctr))
 	$(CARGO) test --locked --test it -- --ignored
 
-fuzz: setup ## fuzz what reads archives of unknown origin, FUZZ_SECONDS each (60)
+fuzz: setup ## fuzz what reads archives and gzip of unknown origin, FUZZ_SECONDS each (60)
 	@scripts/fuzz $(FUZZ_SECONDS)
 
 bench: setup ## race ctr of each containerd, e.g. CASES=one-layer,tiny PAIRS=3 DAEMONS=2.1

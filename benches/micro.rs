@@ -14,6 +14,7 @@ use std::thread;
 use divan::Bencher;
 use divan::counter::BytesCount;
 use pullctl::config::{HostOptions, Keychain, defaults};
+use pullctl::gzip::{self, Threads};
 use pullctl::oci::{Compression, Descriptor, Digest, Hasher, MediaType};
 use pullctl::progress::{Event, Sink};
 use pullctl::reference::Reference;
@@ -73,6 +74,17 @@ fn inflate(bencher: Bencher<'_, '_>, packed: Vec<u8>, buffer_bytes: usize) {
 #[divan::bench(args = [64 << 10, 256 << 10, 1 << 20], sample_count = 10)]
 fn inflate_gzip(bencher: Bencher<'_, '_>, buffer_bytes: usize) {
     inflate(bencher, gzip(&layer(20_000)), buffer_bytes);
+}
+
+/// Our own decoder, which takes more than one thread.
+#[divan::bench(args = [1, 2, 4], sample_count = 10)]
+fn inflate_gzip_by_threads(bencher: Bencher<'_, '_>, threads: usize) {
+    let packed = gzip(&layer(20_000));
+    let mut buffer = vec![0; 256 << 10];
+    bencher.counter(BytesCount::new(LAYER_BYTES)).bench_local(|| {
+        let mut decoder = gzip::Decoder::new(&packed[..], &Threads::new(threads));
+        while decoder.read(&mut buffer).unwrap() > 0 {}
+    });
 }
 
 #[divan::bench(args = [256 << 10], sample_count = 10)]
@@ -183,6 +195,7 @@ fn untar(bencher: Bencher<'_, '_>, packed: &[u8], compression: Compression) {
                 compression,
                 whiteouts: Whiteouts::Overlay,
                 allowance: Allowance::new(None),
+                threads: Threads::new(1),
                 is_sparing: false,
             };
             extract(source, root, options).unwrap();

@@ -7,6 +7,7 @@ use std::io::Cursor;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use pullctl::gzip::Threads;
 use pullctl::oci::Compression;
 use pullctl::unpack::Allowance;
 use pullctl::unpack::extract::{
@@ -66,7 +67,8 @@ fn unpack(layer: &mut [u8], root: &Path, choice: u8, whiteouts: Whiteouts) -> Op
         mend(layer);
     }
     let allowance = Allowance::new(None);
-    let options = ExtractOptions { compression, whiteouts, allowance, is_sparing: false };
+    let threads = Threads::new(1);
+    let options = ExtractOptions { compression, threads, whiteouts, allowance, is_sparing: false };
     extract(Cursor::new(layer.to_vec()), open(root), options).ok()
 }
 

@@ -7,6 +7,7 @@
 //! | [`program`] | programs of others, run within bounds |
 //! | [`sync`] | locks for plain values |
 //! | [`tar`] | archives of unknown origin, entry by entry |
+//! | [`gzip`] | gzip by several threads |
 //! | [`config`] | what the machine's owner configured, as plain values |
 //! | [`registry`] | HTTP to registries |
 //! | [`containerd`], [`layout`] | the two destinations |
@@ -29,6 +30,7 @@ pub mod config;
 pub mod containerd;
 pub mod doctor;
 pub mod failure;
+pub mod gzip;
 pub mod images;
 pub mod layout;
 pub mod lists;

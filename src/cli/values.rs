@@ -1,6 +1,7 @@
 //! Values of flags that have a form of their own.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
@@ -108,6 +109,42 @@ impl FromStr for ByteCount {
         let number: u64 =
             number.parse().map_err(|_| "a size is a whole number and a unit: 8MiB".to_owned())?;
         number.checked_mul(factor).map(Self).ok_or_else(|| "the size is too large".to_owned())
+    }
+}
+
+/// How many threads: a number, or `auto`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ThreadCount {
+    /// As many as the machine is good for.
+    #[default]
+    Auto,
+    /// So many.
+    Exactly(usize),
+}
+
+impl ThreadCount {
+    /// Most that can be asked for. Each needs some memory.
+    const MAX: usize = 64;
+}
+
+impl FromStr for ThreadCount {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse() {
+            _ if text == "auto" => Ok(Self::Auto),
+            Ok(count) if (1..=Self::MAX).contains(&count) => Ok(Self::Exactly(count)),
+            _ => Err(format!("it is auto, or a number from 1 to {}", Self::MAX)),
+        }
+    }
+}
+
+impl fmt::Display for ThreadCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Exactly(count) => count.fmt(f),
+        }
     }
 }
 
@@ -238,6 +275,21 @@ mod tests {
         }
         assert!(ByteCount::chunk_size("63KiB").is_err());
         assert!(ByteCount::chunk_size("2GiB").is_err());
+    }
+
+    #[test]
+    fn threads_are_a_number_or_auto() {
+        for (text, count) in [
+            ("auto", ThreadCount::Auto),
+            ("1", ThreadCount::Exactly(1)),
+            ("64", ThreadCount::Exactly(64)),
+        ] {
+            assert_eq!(text.parse(), Ok(count));
+            assert_eq!(count.to_string(), text);
+        }
+        for text in ["", "0", "65", "-1", "many"] {
+            assert!(text.parse::<ThreadCount>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::blocking::run_blocking;
 use super::extract::{self, ExtractOptions, Extractor, Halt, ImpliedDirectory, Roots, Whiteouts};
 use super::extraction::{Extraction, Files, Filled};
 use super::ground::{self, Ground};
+use super::inflating::Inflating;
 use super::known::{Layers, Unpacked};
 use super::remarks::Remarks;
 use super::room::Allowance;
@@ -36,6 +37,7 @@ pub(super) struct DirectUnpacker {
     layers: Arc<Layers>,
     remarks: Remarks,
     allowance: Allowance,
+    inflating: Inflating,
     /// Whether the page cache is to be left as it is.
     is_sparing: bool,
     /// Whether the daemon and we were seen to mean the same directories.
@@ -65,11 +67,17 @@ impl DirectUnpacker {
             layers,
             remarks,
             allowance,
+            inflating: Inflating::exactly(1),
             is_sparing,
             proven: OnceCell::new(),
             can_rebase: OnceCell::new(),
             roots: Arc::default(),
         })
+    }
+
+    /// The same, which inflates layers with as many threads as `inflating` says.
+    pub(super) fn inflated_by(self, inflating: Inflating) -> Self {
+        Self { inflating, ..self }
     }
 
     /// Begins to extract `layer`; `None` when its snapshot is there already. With `parent_is_ready`,
@@ -170,7 +178,8 @@ impl DirectUnpacker {
         };
         let (allowance, is_sparing) = (self.allowance.clone(), self.is_sparing);
         let compression = layer.compression()?;
-        Ok(ExtractOptions { compression, whiteouts, allowance, is_sparing })
+        let threads = self.inflating.threads_for(layer.descriptor.size);
+        Ok(ExtractOptions { compression, threads, whiteouts, allowance, is_sparing })
     }
 
     /// The directories of `active`, which are known to be the daemon's too.

@@ -8,6 +8,7 @@ use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
+use crate::gzip::{self, Threads};
 use crate::oci::Compression;
 
 /// Bytes that tell gzip, zstd and anything else apart.
@@ -40,6 +41,8 @@ enum Inner<R: BufRead> {
     Plain(Rewound<R>),
     /// Members until the end of the source; anything else after a member is an error, as in Go.
     Gzip(Box<MultiGzDecoder<Rewound<R>>>),
+    /// The same by several threads.
+    Threads(Box<gzip::Decoder<Rewound<R>>>),
     /// Frames until the end of the source.
     Zstd(zstd::stream::read::Decoder<'static, Rewound<R>>),
 }
@@ -53,6 +56,14 @@ impl<R: BufRead> Decoder<R> {
     /// # Errors
     /// What the source fails with.
     pub fn new(source: R, declared: Compression) -> io::Result<Self> {
+        Self::with_threads(source, declared, &Threads::new(1))
+    }
+
+    /// The same, with so many `threads` for gzip.
+    ///
+    /// # Errors
+    /// What the source fails with.
+    pub fn with_threads(source: R, declared: Compression, threads: &Threads) -> io::Result<Self> {
         let mut source = Source(source);
         let mut magic = Vec::with_capacity(MAGIC_BYTES);
         if declared != Compression::None {
@@ -62,6 +73,9 @@ impl<R: BufRead> Decoder<R> {
         let rewound = Cursor::new(magic).chain(source);
         Ok(Self(match format {
             Format::Plain => Inner::Plain(rewound),
+            Format::Gzip if threads.count() > 1 => {
+                Inner::Threads(Box::new(gzip::Decoder::new(rewound, threads)))
+            }
             Format::Gzip => Inner::Gzip(Box::new(MultiGzDecoder::new(rewound))),
             Format::Zstd => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(rewound)?;
@@ -75,7 +89,7 @@ impl<R: BufRead> Decoder<R> {
     pub fn format(&self) -> Format {
         match self.0 {
             Inner::Plain(_) => Format::Plain,
-            Inner::Gzip(_) => Format::Gzip,
+            Inner::Gzip(_) | Inner::Threads(_) => Format::Gzip,
             Inner::Zstd(_) => Format::Zstd,
         }
     }
@@ -96,6 +110,7 @@ impl<R: BufRead> Read for Decoder<R> {
         match &mut self.0 {
             Inner::Plain(plain) => plain.read(buffer),
             Inner::Gzip(gzip) => gzip.read(buffer),
+            Inner::Threads(gzip) => gzip.read(buffer),
             Inner::Zstd(zstd) => zstd.read(buffer),
         }
     }
@@ -176,11 +191,23 @@ mod tests {
         zstd::encode_all(content, 1).unwrap()
     }
 
+    /// By one thread, and by several, which have to agree.
     fn decode(packed: &[u8], declared: Compression) -> io::Result<Vec<u8>> {
+        let alone = decode_with(packed, declared, 1);
+        match (&alone, decode_with(packed, declared, 3)) {
+            (Ok(alone), Ok(together)) => assert_eq!(*alone, together),
+            (Err(alone), Err(together)) => assert_eq!(alone.kind(), together.kind()),
+            (alone, together) => panic!("{alone:?} and {together:?}"),
+        }
+        alone
+    }
+
+    fn decode_with(packed: &[u8], declared: Compression, threads: usize) -> io::Result<Vec<u8>> {
         // A tiny buffer puts every boundary within a header, a trailer and the content.
         let source = BufReader::with_capacity(3, Cursor::new(packed.to_vec()));
         let mut content = Vec::new();
-        Decoder::new(source, declared)?.read_to_end(&mut content)?;
+        let mut decoder = Decoder::with_threads(source, declared, &Threads::new(threads))?;
+        decoder.read_to_end(&mut content)?;
         Ok(content)
     }
 
@@ -246,9 +273,12 @@ mod tests {
                 Err(io::Error::from(io::ErrorKind::ConnectionReset))
             }
         }
-        let begin = Cursor::new(gzip(b"content")[..12].to_vec());
-        let mut decoder =
-            Decoder::new(BufReader::new(begin.chain(Failing)), Compression::Gzip).unwrap();
-        assert!(is_source_error(&decoder.read_to_end(&mut Vec::new()).unwrap_err()));
+        for threads in [1, 3] {
+            let begin = Cursor::new(gzip(b"content")[..12].to_vec());
+            let source = BufReader::new(begin.chain(Failing));
+            let threads = Threads::new(threads);
+            let mut decoder = Decoder::with_threads(source, Compression::Gzip, &threads).unwrap();
+            assert!(is_source_error(&decoder.read_to_end(&mut Vec::new()).unwrap_err()));
+        }
     }
 }

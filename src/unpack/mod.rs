@@ -6,6 +6,7 @@
 //! | `daemon` | containerd's own way: stored content, applied by its diff service |
 //! | `direct`, `extraction` | our way: the files are written by us while the blob streams in; one layer on it |
 //! | `layer` | a layer, and where it belongs |
+//! | `inflating` | how many threads inflate a layer |
 //! | `handle` | such a layer, handed over once, from its blob to its snapshot |
 //! | `ground`, `unsound` | whether, and where, files may be written by us |
 //! | `remarks` | what is to be said of layers that others would not unpack |
@@ -35,6 +36,7 @@ mod ground;
 mod handle;
 mod held;
 pub mod inflate;
+mod inflating;
 mod known;
 mod layer;
 mod measure;
@@ -51,6 +53,7 @@ mod unsound;
 pub use difference::{Difference, DifferenceKind, Differences};
 pub use error::Error;
 pub use handle::Handle;
+pub use inflating::Inflating;
 pub use layer::Layer;
 pub use room::Allowance;
 pub use sight::{Compared, Sight};

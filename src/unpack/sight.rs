@@ -25,6 +25,7 @@ use super::stage::Stage;
 use super::unsound::Unsound;
 use super::{Error, Layer};
 use crate::containerd::{self, Client, Labels, Mount, Snapshots};
+use crate::gzip::Threads;
 use crate::oci::{ChainId, Digest, Hasher};
 
 /// Chunks that wait for the thread that compares.
@@ -222,7 +223,13 @@ fn options(layer: &Layer) -> Result<ExtractOptions, Error> {
         None => Whiteouts::Remove,
     };
     let (compression, allowance) = (layer.compression()?, Allowance::new(None));
-    Ok(ExtractOptions { compression, whiteouts, allowance, is_sparing: false })
+    Ok(ExtractOptions {
+        compression,
+        whiteouts,
+        allowance,
+        threads: Threads::new(1),
+        is_sparing: false,
+    })
 }
 
 async fn scratch(

@@ -10,6 +10,7 @@ use super::daemon::DaemonUnpacker;
 use super::direct::DirectUnpacker;
 use super::extract::ExtractError;
 use super::held::{MAX_HELD_BLOB, Memory};
+use super::inflating::Inflating;
 use super::known::{Layers, Staged};
 use super::remarks::Remarks;
 use super::room::Allowance;
@@ -102,6 +103,12 @@ impl Unpacker {
     pub fn beside(self, other: &Client, snapshotter: &str) -> Self {
         let twins = self.direct.is_some().then(|| Twins::new(other, snapshotter));
         Self { twins, ..self }
+    }
+
+    /// The same, which inflates layers with as many threads as `inflating` says.
+    #[must_use]
+    pub fn inflated_by(self, inflating: Inflating) -> Self {
+        Self { direct: self.direct.map(|direct| direct.inflated_by(inflating)), ..self }
     }
 
     /// Looks which layers of an image, base first, lie unpacked elsewhere.

@@ -13,8 +13,9 @@ pub(crate) const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("layout", &[]),
     ("lists", &[]),
     ("tar", &[]),
+    ("gzip", &[]),
     ("archive", &["tar"]),
-    ("unpack", &["containerd", "tar"]),
+    ("unpack", &["containerd", "gzip", "tar"]),
     ("images", &["containerd"]),
     ("verifiers", &["config"]),
     (

@@ -47,9 +47,13 @@ fn files_that_are_copied_count_as_unpacked() {
 fn flags_for_containerd_are_refused_where_the_image_goes_elsewhere() {
     let folder = tempfile::tempdir().unwrap();
     let layout = format!("oci:{}/a", folder.path().display());
-    for flags in
-        [&["--pin"][..], &["--no-unpack"], &["--label", "a=b"], &["--max-unpacked", "1GiB"]]
-    {
+    for flags in [
+        &["--pin"][..],
+        &["--no-unpack"],
+        &["--label", "a=b"],
+        &["--max-unpacked", "1GiB"],
+        &["--inflate-threads", "2"],
+    ] {
         let given = [flags, &["127.0.0.1:1/a/b:c", &layout]].concat();
         copy(&given).ended_with(2).says(flags[0]).says(&layout).says("hint: leave the flag out");
     }

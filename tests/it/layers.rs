@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use crate::support::cli::Pullctl;
-use crate::support::containerd::{Containerd, KUBERNETES};
+use crate::support::containerd::{Containerd, KUBERNETES, Version};
 use crate::support::faulty::{Body, FaultyRegistry, Login};
-use crate::support::image::{Family, Image, Layer, Packing, Recipe};
+use crate::support::image::{Family, Image, Layer, Packing, Recipe, text};
 use crate::support::store::Store;
 use crate::support::tree::{Tree, curious, curious_above};
 use crate::support::{each_version, unique};
@@ -20,6 +20,27 @@ fn pull_and_look<T>(
     let reference = registry.add_new(image);
     Pullctl::pull(daemon, &reference).run().succeeded();
     Store::new(daemon, KUBERNETES).with_mounted(&image.chain_id(), look)
+}
+
+#[test]
+fn a_layer_inflated_by_several_threads_has_the_same_files() {
+    let names = ["first", "second", "third"].map(unique);
+    let contents = [1, 2, 3].map(|number| text(number, 5_000_000));
+    let files = names.iter().zip(&contents);
+    let tree = files.fold(Tree::new(), |tree, (name, content)| tree.file(name, content));
+    let layer = Layer::pack(&tree.into_tar(), Packing::SmallGzip);
+    assert!(layer.blob.bytes.len() > 4 << 20, "{} bytes", layer.blob.bytes.len());
+    let image = Recipe::new(vec![layer]).build();
+    let registry = FaultyRegistry::start();
+    let reference = registry.add_new(&image);
+    let daemon = Containerd::shared(Version::V2_1);
+    let flags = ["--inflate-threads", "4", "--unpacker", "direct"];
+    Pullctl::pull(daemon, &reference).args(flags).run().succeeded();
+    Store::new(daemon, KUBERNETES).with_mounted(&image.chain_id(), |root| {
+        for (name, content) in names.iter().zip(&contents) {
+            assert!(std::fs::read(root.join(name)).unwrap() == *content, "{name}");
+        }
+    });
 }
 
 each_version! {

@@ -10,8 +10,9 @@ use serde_json::json;
 use crate::support::cli::Pullctl;
 use crate::support::containerd::{Containerd, Version};
 use crate::support::faulty::{Body, FaultyRegistry};
-use crate::support::image::{Blob, Image, Layer, OCI_LAYER, Recipe};
+use crate::support::image::{Blob, Image, Layer, OCI_LAYER, Packing, Recipe, text};
 use crate::support::registry::Registry;
+use crate::support::tree::Tree;
 use crate::support::{each_version, unique};
 
 /// Most that a pull may need, in bytes (80 MiB).
@@ -133,6 +134,18 @@ fn many_processors(folder: &Path) -> String {
     compiler.args(["-shared", "-fPIC", "-o"]).args([&library, &code]);
     assert!(compiler.status().unwrap().success());
     library.into_os_string().into_string().unwrap()
+}
+
+#[test]
+fn a_layer_inflated_by_four_threads_needs_less_than_80_mib() {
+    let tar = Tree::new().file(&unique("large"), &text(1, 48 << 20)).into_tar();
+    let registry = Registry::start();
+    let layer = Layer::pack(&tar, Packing::SmallGzip);
+    let reference = registry.push_new(&Recipe::new(vec![layer]).build());
+    let daemon = Containerd::shared(Version::V2_1);
+    let flags = ["--plain-http", "--inflate-threads", "4", "-n", &unique("memory"), &reference];
+    let outcome = Pullctl::measured().on(daemon).args(["pull"]).args(flags).run().succeeded();
+    assert!(outcome.peak_memory_bytes() < LIMIT, "{} bytes", outcome.peak_memory_bytes());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use pullctl::transfer::{
     self, ContainerdSink, ContainerdSource, LayoutSink, LayoutSource, Manner, Names, NodeRules,
     PlatformChoice, Request, Sink, Source, UnpackOptions,
 };
-use pullctl::unpack::Way;
+use pullctl::unpack::{Inflating, Way};
 
 use crate::support::cli::Pullctl;
 use crate::support::containerd::{Containerd, KUBERNETES};
@@ -85,6 +85,7 @@ fn load(directory: &Path, daemon: &Containerd, namespace: &str, name: &str) -> S
             snapshotter: "overlayfs".to_owned(),
             way: Way::Auto,
             max_bytes: None,
+            inflating: Inflating::auto(),
             beside: None,
         };
         let client = client(daemon, namespace).await;

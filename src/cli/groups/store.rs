@@ -4,12 +4,12 @@ use clap::{Args, ValueEnum};
 
 use super::VerifierArgs;
 use crate::cli::Session;
-use crate::cli::values::{ByteCount, Label};
+use crate::cli::values::{ByteCount, Label, ThreadCount};
 use crate::containerd::Client;
 use crate::output::Progress;
 use crate::reference::Reference;
 use crate::transfer::{self, Names, UnpackOptions};
-use crate::unpack::Way;
+use crate::unpack::{Inflating, Way};
 
 /// What images become in containerd.
 #[derive(Debug, Args)]
@@ -40,6 +40,11 @@ pub struct StoreArgs {
     #[arg(long, value_name = "SIZE", conflicts_with = "no_unpack")]
     pub max_unpacked: Option<ByteCount>,
 
+    /// Threads that inflate one gzip layer, if pullctl unpacks: a number, or auto: half the processors, 4
+    /// at most, for a layer of 16 MiB or more where there are 4 processors, and otherwise 1
+    #[arg(long, value_name = "N", default_value_t, conflicts_with = "no_unpack")]
+    pub inflate_threads: ThreadCount,
+
     /// Do not check whether all images have room before the first of them is written
     #[arg(long)]
     pub no_space_check: bool,
@@ -60,6 +65,7 @@ impl StoreArgs {
             ("--no-unpack", self.no_unpack),
             ("--unpacker", self.unpacker != UnpackWay::Auto),
             ("--max-unpacked", self.max_unpacked.is_some()),
+            ("--inflate-threads", self.inflate_threads != ThreadCount::default()),
             ("--ignore-verifiers", self.verifiers.ignore_verifiers),
             ("--no-space-check", self.no_space_check),
         ];
@@ -85,6 +91,10 @@ impl StoreArgs {
                 snapshotter: session.snapshotter(client, configured).await?,
                 way: self.unpacker.into(),
                 max_bytes: self.max_unpacked.map(|limit| limit.0),
+                inflating: match self.inflate_threads {
+                    ThreadCount::Auto => Inflating::auto(),
+                    ThreadCount::Exactly(threads) => Inflating::exactly(threads),
+                },
                 beside: None,
             }),
         })

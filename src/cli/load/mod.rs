@@ -69,7 +69,7 @@ pub struct LoadArgs {
     /// Print what is inside, and load nothing
     #[arg(long, conflicts_with_all = ["names", "base_name", "platform", "all_platforms"])]
     #[arg(conflicts_with_all = ["pin", "labels", "no_unpack", "unpacker", "max_unpacked"])]
-    #[arg(conflicts_with_all = ["ignore_verifiers", "background", "no_space_check"])]
+    #[arg(conflicts_with_all = ["ignore_verifiers", "background", "no_space_check", "inflate_threads"])]
     #[arg(conflicts_with_all = ["quiet", "progress"])]
     pub list: bool,
 

@@ -4,6 +4,7 @@ use std::io::{self, BufRead, Cursor, Read};
 
 use super::error::ExtractError;
 use super::pipeline::{BUFFER_BYTES, ReadAhead};
+use crate::gzip::Threads;
 use crate::oci::{Compression, DiffId, Hasher};
 use crate::unpack::inflate::{Decoder, Format, is_source_error};
 
@@ -29,16 +30,17 @@ struct Direct {
 }
 
 impl Stream {
-    /// Decompresses `packed`, a layer declared as `compression`.
+    /// Decompresses `packed`, a layer declared as `compression`, with so many `threads`.
     ///
     /// # Errors
     /// [`ExtractError::Source`], [`ExtractError::Inflate`] or [`ExtractError::Thread`].
     pub(crate) fn open(
         packed: impl BufRead + Send + 'static,
         compression: Compression,
+        threads: &Threads,
     ) -> Result<Self, ExtractError> {
-        let mut decoder =
-            Decoder::new(packed, compression).map_err(|error| failure(Format::Plain, error))?;
+        let mut decoder = Decoder::with_threads(packed, compression, threads)
+            .map_err(|error| failure(Format::Plain, error))?;
         let format = decoder.format();
         if format == Format::Plain {
             return Ok(Self::over(Source::Direct(Direct::new(decoder.into_buffered())), format));

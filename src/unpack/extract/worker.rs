@@ -14,6 +14,7 @@ use super::implied::ImpliedDirectory;
 use super::rehearsal::Rehearsal;
 use super::stream::Stream;
 use super::whiteout::Whiteouts;
+use crate::gzip::Threads;
 use crate::oci::{Compression, DiffId};
 use crate::tar::{Archive, EntryName};
 use crate::unpack::room::Allowance;
@@ -24,6 +25,8 @@ pub struct ExtractOptions {
     /// How the layer is packed, by its media type. A layer declared gzip or zstd is looked at, and
     /// unpacked as what it is; one declared uncompressed is taken at its word.
     pub compression: Compression,
+    /// How many threads inflate it, if it is gzip.
+    pub threads: Threads,
     /// What to make of whiteouts.
     pub whiteouts: Whiteouts,
     /// How much may be written.
@@ -65,7 +68,7 @@ pub fn extract(
 ) -> Result<Extracted, ExtractError> {
     let applier = Applier::new(root, options.whiteouts, options.allowance);
     let applier = applier.sparing(options.is_sparing);
-    run(source, options.compression, applier).map(|(extracted, _)| extracted)
+    run(source, (options.compression, &options.threads), applier).map(|(extracted, _)| extracted)
 }
 
 /// As [`extract`], but files stay empty beneath `root`, and what they would hold is compared with what
@@ -81,17 +84,17 @@ pub(crate) fn rehearse(
 ) -> Result<(Extracted, Rehearsal), ExtractError> {
     let applier = Applier::new(root, options.whiteouts, options.allowance);
     let applier = applier.rehearsing(Rehearsal::with(real));
-    let (extracted, rehearsal) = run(source, options.compression, applier)?;
+    let (extracted, rehearsal) = run(source, (options.compression, &options.threads), applier)?;
     let lost = || ExtractError::Thread(std::io::Error::other("the rehearsal has no result"));
     Ok((extracted, rehearsal.ok_or_else(lost)?))
 }
 
 fn run(
     source: impl BufRead + Send + 'static,
-    compression: Compression,
+    (compression, threads): (Compression, &Threads),
     mut applier: Applier,
 ) -> Result<(Extracted, Option<Rehearsal>), ExtractError> {
-    let mut archive = Archive::new(Stream::open(source, compression)?);
+    let mut archive = Archive::new(Stream::open(source, compression, threads)?);
     let mut entries = 0;
     let mut written_bytes = 0;
     let mut old_sparse = None;

@@ -46,7 +46,10 @@ impl Blob {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Packing {
     Plain,
+    /// Quickly: by blocks that tell no codes.
     Gzip,
+    /// As most builders do.
+    SmallGzip,
     Zstd,
 }
 
@@ -62,7 +65,8 @@ impl Layer {
     pub(crate) fn pack(tar: &[u8], packing: Packing) -> Self {
         let (suffix, bytes) = match packing {
             Packing::Plain => ("", tar.to_vec()),
-            Packing::Gzip => ("+gzip", gzip(tar)),
+            Packing::Gzip => ("+gzip", gzip(tar, Compression::fast())),
+            Packing::SmallGzip => ("+gzip", gzip(tar, Compression::default())),
             Packing::Zstd => ("+zstd", zstd::encode_all(tar, 3).expect("memory takes it")),
         };
         Self { blob: Blob::new(&format!("{OCI_LAYER}{suffix}"), bytes), diff_id: Digest::of(tar) }
@@ -98,10 +102,26 @@ impl Layer {
     }
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+fn gzip(bytes: &[u8], level: Compression) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), level);
     encoder.write_all(bytes).expect("memory takes it");
     encoder.finish().expect("memory takes it")
+}
+
+/// `size` bytes of words that depend on `seed` alone, and compress as text does.
+pub(crate) fn text(seed: u64, size: usize) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let letters = |random: &mut fastrand::Rng| random.u8(b'a'..=b'z');
+    let words: Vec<Vec<u8>> = (0..3000)
+        .map(|_| (0..random.usize(2..12)).map(|_| letters(&mut random)).collect())
+        .collect();
+    let mut text = Vec::with_capacity(size + 12);
+    while text.len() < size {
+        text.extend_from_slice(&words[random.usize(..words.len())]);
+        text.push(b' ');
+    }
+    text.truncate(size);
+    text
 }
 
 /// `size` bytes that look random and depend on `seed` alone.

@@ -12,7 +12,7 @@ use crate::progress::{self, BlobKind, BlobState, Event};
 use crate::transfer::error::Error;
 use crate::transfer::once::OnceMap;
 use crate::transfer::plan::Layer;
-use crate::unpack::{self, Allowance, LayerSink, Unpacker};
+use crate::unpack::{self, Allowance, Inflating, LayerSink, Unpacker};
 
 /// How layers become snapshots.
 #[derive(Debug, Clone)]
@@ -23,6 +23,8 @@ pub struct UnpackOptions {
     pub way: unpack::Way,
     /// Most bytes that all layers of the run may be, unpacked; without it, what is free.
     pub max_bytes: Option<u64>,
+    /// How many threads inflate a layer.
+    pub inflating: Inflating,
     /// Another namespace of the same daemon, which may have the layers unpacked.
     pub beside: Option<Client>,
 }
@@ -55,11 +57,12 @@ impl Unpacking {
     }
 
     async fn unpacker(&self) -> Result<&Arc<Unpacker>, Error> {
-        let UnpackOptions { snapshotter, way, max_bytes, beside } = &self.options;
+        let UnpackOptions { snapshotter, way, max_bytes, inflating, beside } = &self.options;
         let make = async || {
             let client = self.lease.client().await?;
             let (allowance, progress) = (Allowance::new(*max_bytes), Arc::clone(&self.progress));
             let unpacker = Unpacker::new(client, snapshotter, *way, allowance, progress)?;
+            let unpacker = unpacker.inflated_by(inflating.clone());
             Ok(Arc::new(match beside {
                 Some(other) => unpacker.beside(other, snapshotter),
                 None => unpacker,

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::gzip::Threads;
 use crate::oci::Compression;
 use crate::unpack::Allowance;
 use crate::unpack::extract::{ExtractError, ExtractOptions, Extracted, Whiteouts, extract};
@@ -101,6 +102,7 @@ pub(super) fn extract_gzipped(
         compression: Compression::Gzip,
         whiteouts,
         allowance: Allowance::new(None),
+        threads: Threads::new(1),
         is_sparing: false,
     };
     let root = std::fs::File::open(root).unwrap().into();

@@ -3,6 +3,7 @@
 use std::io::{self, BufReader, Read};
 
 use super::layer::{Fields, Layer, extract_gzipped};
+use crate::gzip::Threads;
 use crate::oci::Compression;
 use crate::unpack::Allowance;
 use crate::unpack::extract::{ExtractError, ExtractOptions, Extracted, Whiteouts, extract};
@@ -69,6 +70,7 @@ fn refuses_directories_whose_notes_fill_the_memory() {
         compression: Compression::None,
         whiteouts: Whiteouts::Overlay,
         allowance: Allowance::new(None),
+        threads: Threads::new(1),
         is_sparing: false,
     };
     let fd = std::fs::File::open(root.path()).unwrap().into();

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::layer::{Layer, gzip, listing};
+use crate::gzip::Threads;
 use crate::oci::{Compression, Digest};
 use crate::unpack::Allowance;
 use crate::unpack::extract::{ExtractError, ExtractOptions, Extractor, Whiteouts};
@@ -13,6 +14,7 @@ fn spawn(root: &tempfile::TempDir, compression: Compression) -> Extractor {
         compression,
         whiteouts: Whiteouts::Overlay,
         allowance: Allowance::new(None),
+        threads: Threads::new(1),
         is_sparing: false,
     };
     Extractor::spawn(fd, options, 2).unwrap()
