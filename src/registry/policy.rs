@@ -3,6 +3,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+/// Shortest range of a large blob where the window is narrow, in bytes (512 KiB). Each is a request, and
+/// the next one waits a round trip.
+const SHORTEST_CHUNK: u64 = 512 << 10;
+
+/// How many long ranges have room in the window, at least.
+const LONG_CHUNKS: u64 = 3;
+
 /// Limits and sizes for all requests of a run together.
 #[derive(Debug, Clone)]
 pub struct Policy {
@@ -69,6 +76,30 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// The same with a window of `window_bytes`. Where every connection would not have room for a range of
+    /// its own in it, the ranges are shorter, unless their length was chosen.
+    #[must_use]
+    pub fn within(self, window_bytes: u64) -> Self {
+        let is_chosen = self.long_chunk_bytes <= self.chunk_bytes;
+        if is_chosen {
+            return Self { window_bytes, ..self };
+        }
+        let fitting = |count: u64, longest: u64| {
+            // Ranges begin where a cache in between keeps its pieces.
+            let length = (window_bytes / count.max(1)).checked_ilog2().map_or(0, |log| 1 << log);
+            length.max(SHORTEST_CHUNK).min(longest)
+        };
+        let chunk_bytes = fitting(self.connections as u64, self.chunk_bytes);
+        let long_chunk_bytes = fitting(LONG_CHUNKS, self.long_chunk_bytes).max(chunk_bytes);
+        Self { window_bytes, chunk_bytes, long_chunk_bytes, ..self }
+    }
+
+    /// Whether a range of `bytes` does not fit into the window, so that it comes no faster than its
+    /// consumer takes it.
+    pub(crate) fn is_wide(&self, bytes: u64) -> bool {
+        bytes > self.window_bytes
+    }
+
     /// The length of a chunk at a host where `allowed` bytes may be asked for at once, as far as is
     /// known. Nothing between the two lengths: ranges begin where a cache in between keeps its pieces.
     pub(crate) fn chunk(&self, allowed: Option<u64>) -> u64 {
@@ -97,5 +128,27 @@ mod tests {
 
         let chosen = Policy { chunk_bytes: 2 * long, long_chunk_bytes: long, ..policy };
         assert_eq!(chosen.chunk(Some(u64::MAX)), 2 * long);
+    }
+
+    #[test]
+    fn every_connection_has_room_for_a_range_in_the_window() {
+        const MIB: u64 = 1 << 20;
+        let defaults = Policy::default();
+        for (window, chunk, long) in [
+            (6 * MIB, MIB / 2, 2 * MIB),
+            (10 * MIB, MIB / 2, 2 * MIB),
+            (12 * MIB, MIB, 4 * MIB),
+            (defaults.window_bytes, defaults.chunk_bytes, defaults.long_chunk_bytes),
+            (96 * MIB, defaults.chunk_bytes, defaults.long_chunk_bytes),
+        ] {
+            let policy = Policy::default().within(window);
+            let found = (policy.window_bytes, policy.chunk_bytes, policy.long_chunk_bytes);
+            assert_eq!(found, (window, chunk, long));
+            assert!(policy.chunk_bytes * policy.connections as u64 <= window);
+        }
+        let chosen = Policy { chunk_bytes: 64 * MIB, long_chunk_bytes: 64 * MIB, ..defaults };
+        let chosen = chosen.within(6 * MIB);
+        assert_eq!((chosen.chunk_bytes, chosen.long_chunk_bytes), (64 * MIB, 64 * MIB));
+        assert!(chosen.is_wide(7 * MIB) && !chosen.is_wide(6 * MIB));
     }
 }

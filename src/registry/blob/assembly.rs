@@ -4,6 +4,9 @@
 //! always holds room for the bytes that its consumer waits for, and blobs can't block one another.
 //! Each chunk queues what comes; the consumer drains the first one while the others fill.
 //!
+//! A chunk that is longer than the window has all of it to itself, and its connection waits while as
+//! many bytes as that are queued.
+//!
 //! Several connections may fetch one chunk: whoever has the chunk's next byte first adds it, what
 //! the others bring later is dropped.
 
@@ -33,6 +36,8 @@ pub(crate) struct Assembly {
     consumer: Notify,
     /// A chunk is asked for or finished, which changes who is a straggler.
     changed: Notify,
+    /// The consumer has taken something.
+    taken: Notify,
 }
 
 #[derive(Debug)]
@@ -56,6 +61,8 @@ struct Chunk {
     /// The piece that follows them.
     filling: Option<Piece>,
     length: u64,
+    /// Bytes that came and were not taken.
+    queued: u64,
     /// What is still to come.
     missing: ByteRange,
     room: Reservation,
@@ -109,6 +116,7 @@ impl Chunk {
             pieces: VecDeque::new(),
             filling: None,
             length: range.length(),
+            queued: 0,
             missing: range,
             room,
             asked: None,
@@ -119,6 +127,7 @@ impl Chunk {
 
     /// Queues the bytes that come next, in pieces of `spare`.
     fn add(&mut self, mut bytes: &[u8], spare: &Pieces) {
+        self.queued += bytes.len() as u64;
         while !bytes.is_empty() {
             let mut piece =
                 self.filling.take().unwrap_or_else(|| spare.take(self.missing.length()));
@@ -136,7 +145,11 @@ impl Chunk {
     /// What comes next, as far as it is there.
     fn next(&mut self) -> Option<Bytes> {
         let next = self.pieces.pop_front();
-        next.or_else(|| self.filling.as_mut().map(Piece::read).filter(|read| !read.is_empty()))
+        let next =
+            next.or_else(|| self.filling.as_mut().map(Piece::read).filter(|it| !it.is_empty()));
+        let length = next.as_ref().map_or(0, Bytes::len) as u64;
+        self.queued = self.queued.saturating_sub(length);
+        next
     }
 }
 
@@ -155,6 +168,7 @@ impl Assembly {
             }),
             consumer: Notify::new(),
             changed: Notify::new(),
+            taken: Notify::new(),
             source,
         };
         (assembly, Claim { number: 0, range: first, again: false, complete })
@@ -197,6 +211,21 @@ impl Assembly {
                     () = sleep_until(at) => {}
                 },
             }
+        }
+    }
+
+    /// Waits until there is room for more of chunk `number`.
+    pub(crate) async fn room(&self, number: u64) {
+        loop {
+            let taken = self.taken.notified();
+            let policy = &self.source.context.policy;
+            let is_full = lock(&self.state).chunk(number).is_some_and(|(_, chunk)| {
+                policy.is_wide(chunk.length) && chunk.queued >= policy.window_bytes
+            });
+            if !is_full {
+                return;
+            }
+            taken.await;
         }
     }
 
@@ -243,7 +272,9 @@ impl Assembly {
     /// window, though whoever takes it may be slow.
     pub(crate) async fn take(&self) -> Taken {
         loop {
-            if let Some(taken) = lock(&self.state).take() {
+            let taken = lock(&self.state).take();
+            if let Some(taken) = taken {
+                self.taken.notify_waiters();
                 return taken;
             }
             self.consumer.notified().await;
@@ -292,7 +323,8 @@ impl State {
         let mut due: Option<Instant> = None;
         for (number, chunk) in (self.front..).zip(&mut self.chunks) {
             let Some(asked) = chunk.asked.filter(|_| !chunk.asked_twice) else { continue };
-            if chunk.missing.length() == 0 {
+            // A wide one is as slow as its consumer.
+            if chunk.missing.length() == 0 || source.context.policy.is_wide(chunk.length) {
                 continue;
             }
             let patience = source.patience(chunk.length);

@@ -178,6 +178,36 @@ async fn what_the_consumer_has_taken_leaves_the_window_and_no_more() {
 }
 
 #[tokio::test]
+async fn a_range_longer_than_the_window_comes_no_faster_than_it_is_taken_and_over_one_connection() {
+    let blob = noise(16 << 20);
+    let server = serving(&blob, |_, _, reply| reply).await;
+    let (chunk_bytes, window_bytes) = (8 << 20, 64 * KIB as u64);
+    let hedge_after = Duration::ZERO;
+    let policy = Policy {
+        chunk_bytes,
+        long_chunk_bytes: chunk_bytes,
+        window_bytes,
+        hedge_after,
+        ..small_chunks()
+    };
+    let setup = Setup::policy(policy);
+    let repository = setup.repository(vec![server.host()]);
+    let mut stream = repository.blob(&layer(&blob), 0).await.unwrap();
+    while setup.record.received_bytes() < window_bytes {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    // What one read of a socket gives at most may be beyond.
+    let received = setup.record.received_bytes();
+    assert!(received < window_bytes + (1 << 20), "{received} bytes");
+    assert_eq!(collect(&mut stream).await.unwrap(), blob);
+    assert_eq!(setup.record.received_bytes(), blob.len() as u64);
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[tokio::test]
 async fn resumes_at_the_byte_where_the_body_broke_off() {
     let blob = noise(200 * KIB);
     for reset in [false, true] {
