@@ -7,17 +7,14 @@ use std::fmt;
 use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
 
 use flate2::bufread::MultiGzDecoder;
+use zstd::stream::zio;
 
+use super::spare::Spare;
 use crate::gzip::{self, Threads};
 use crate::oci::Compression;
 
 /// Bytes that tell gzip, zstd and anything else apart.
 const MAGIC_BYTES: usize = 4;
-
-/// Largest window of a zstd stream, as a power of two (8 MiB): every decoder should take that much, says
-/// RFC 8878 (§3.1.1.1.2), and zstd asks for more at its "ultra" levels alone. Each layer needs as much
-/// memory as its window has, and a hostile one would ask for 128 MiB.
-const MAX_WINDOW_LOG: u32 = 23;
 
 /// How the stream is really packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +41,7 @@ enum Inner<R: BufRead> {
     /// The same by several threads.
     Threads(Box<gzip::Decoder<Rewound<R>>>),
     /// Frames until the end of the source.
-    Zstd(zstd::stream::read::Decoder<'static, Rewound<R>>),
+    Zstd(Box<zio::Reader<Rewound<R>, Spare>>),
 }
 
 impl<R: BufRead> Decoder<R> {
@@ -77,11 +74,7 @@ impl<R: BufRead> Decoder<R> {
                 Inner::Threads(Box::new(gzip::Decoder::new(rewound, threads)))
             }
             Format::Gzip => Inner::Gzip(Box::new(MultiGzDecoder::new(rewound))),
-            Format::Zstd => {
-                let mut decoder = zstd::stream::read::Decoder::with_buffer(rewound)?;
-                decoder.window_log_max(MAX_WINDOW_LOG)?;
-                Inner::Zstd(decoder)
-            }
+            Format::Zstd => Inner::Zstd(Box::new(zio::Reader::new(rewound, Spare::take()?))),
         }))
     }
 
@@ -180,6 +173,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::unpack::spare::MAX_WINDOW_LOG;
 
     fn gzip(content: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -263,6 +257,18 @@ mod tests {
         assert_eq!(decode(&packed(MAX_WINDOW_LOG), Compression::Zstd).unwrap(), b"tar");
         let error = decode(&packed(MAX_WINDOW_LOG + 1), Compression::Zstd).unwrap_err();
         assert!(error.to_string().contains("memory"), "{error}");
+    }
+
+    #[test]
+    fn what_broke_off_leaves_nothing_to_the_next_stream() {
+        let long: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_le_bytes).collect();
+        let packed = zstd(&long);
+        let mut decoder = Decoder::new(&packed[..], Compression::Zstd).unwrap();
+        decoder.read_exact(&mut [0; 1000]).unwrap();
+        drop(decoder);
+        assert!(decode(&packed[..packed.len() / 2], Compression::Zstd).is_err());
+        assert_eq!(decode(&zstd(b"tar"), Compression::Zstd).unwrap(), b"tar");
+        assert!(decode(&packed, Compression::Zstd).unwrap() == long);
     }
 
     #[test]
