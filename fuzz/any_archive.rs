@@ -1,7 +1,7 @@
 //! What holds for any bytes as a tar archive: it is read to its end or refused at a place within it,
 //! within the bounds on names, in steps forward alone. The fuzz target and a plain test share it.
 
-use pullctl::archive::{PassedArchive, Passing};
+use pullctl::archive::{MAX_DOCUMENT_BYTES, PassedArchive, Passing};
 use pullctl::tar::{Archive, Error};
 
 /// Longest content read of one entry, in bytes: a sparse file of a few bytes may have holes of exabytes.
@@ -68,7 +68,7 @@ fn is_within(error: &Error, length: u64) -> Option<usize> {
 pub(crate) fn lists_images(input: &[u8]) -> Option<usize> {
     let mut passed = PassedArchive::new("input");
     let mut is_broken = false;
-    let read = Passing::read(input, "input", |passing| {
+    let read = Passing::read(input, "input", MAX_DOCUMENT_BYTES, |passing| {
         let learnt = match passing {
             Passing::Entry(entry) | Passing::Blob(entry, _) => passed.entry(&entry),
             Passing::Document(entry, bytes) => passed.document(&entry, bytes).map(drop),

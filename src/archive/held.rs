@@ -15,18 +15,24 @@ const HEADER_BYTES: usize = 512;
 /// Where the blobs of a layout are.
 const BLOBS: &[u8] = b"blobs/sha256/";
 
-/// The blobs of the archive in `file`, which may be packed as a whole; `None` where it is no archive.
+/// The blobs of the archive in `file`, which may be packed as a whole, by zstd with a window of
+/// `window_bytes` at most; `None` where it is no archive.
 ///
 /// # Errors
 /// When it can't be read or is torn.
-pub fn held_blobs(mut file: File) -> Result<Option<HashSet<Digest>>, tar::Error> {
+pub fn held_blobs(
+    mut file: File,
+    window_bytes: u64,
+) -> Result<Option<HashSet<Digest>>, tar::Error> {
     let mut header = Vec::new();
     file.by_ref().take(HEADER_BYTES as u64).read_to_end(&mut header).map_err(tar::Error::Read)?;
     file.rewind().map_err(tar::Error::Read)?;
     match Packing::of(&header) {
         Ok(Packing::Plain) if is_tar(&header) => names_by_seeking(file).map(Some),
         Ok(Packing::Plain) | Err(_) => Ok(None),
-        Ok(packing) => names(packing.reader(file).map_err(tar::Error::Read)?).map(Some),
+        Ok(packing) => {
+            names(packing.reader(file, window_bytes).map_err(tar::Error::Read)?).map(Some)
+        }
     }
 }
 
@@ -76,7 +82,7 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
         file.rewind().unwrap();
-        held_blobs(file)
+        held_blobs(file, u64::MAX)
     }
 
     /// An archive with the blob `blob`.

@@ -16,7 +16,8 @@ mod writer;
 pub use held::held_blobs;
 pub use reader::{
     ArchiveFile, ArchiveImage, BlobBegin, Body, Entry, Error as ReadError, Found, FoundLayer,
-    GivenName, ImageNames, NamedImage, Opened, Packing, PassedArchive, Passing,
+    GivenName, ImageNames, MAX_ARCHIVE_WINDOW, MAX_DOCUMENT_BYTES, NamedImage, Opened, Packing,
+    PassedArchive, Passing,
 };
 pub use writer::{
     BlobWriter, Contents, Error as WriteError, Form, NamedTarget, Target, Wrapping, Writer,

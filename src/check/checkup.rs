@@ -26,6 +26,8 @@ pub struct CheckOptions {
     pub snapshotter: String,
     /// Whether every byte is read.
     pub is_deep: bool,
+    /// Layers that are read at the same time.
+    pub layers_at_once: usize,
     /// Whether the images have to be found by the kubelet.
     pub is_for_kubelet: bool,
 }

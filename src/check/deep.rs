@@ -1,10 +1,8 @@
 //! What is looked at by reading: every byte of every blob, and every file of every layer that is
 //! unpacked, several layers at a time.
 
-use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
 
 use futures_util::stream::{self, Stream, StreamExt as _};
 use tokio::task::spawn_blocking;
@@ -73,7 +71,7 @@ impl Checkup {
         let sight = self.sight.get().and_then(|sight| sight.as_ref().ok());
         let content = self.client.content();
         let progress = &self.progress;
-        let at_once = thread::available_parallelism().map_or(1, NonZero::get);
+        let at_once = self.options.layers_at_once.max(1);
         let reads = tasks.into_iter().map(|task| {
             let content = content.clone();
             async move {

@@ -2,13 +2,17 @@
 //! not.
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::sync::Arc;
+use std::thread;
 
 use clap::{Args, ValueEnum};
 
+use super::budget::Budget;
 use super::findings::Findings;
 use super::groups::{AccessArgs, DEFAULT_NAMESPACE};
 use super::images::check_namespace;
+use super::values::ByteCount;
 use super::warned::Warned;
 use super::{Error, Session};
 use crate::check::{self, CheckOptions, Checkup, Finding, Lead, Origin, Remark, Report};
@@ -37,6 +41,9 @@ Exit code 7 says that something is wrong, 0 that nothing is, or nothing any more
 /// to blobs, those to snapshots.
 const MAX_ROUNDS: usize = 6;
 
+/// Most layers that are read at the same time where nobody says how much memory there is for them.
+const MOST_LAYERS: usize = 8;
+
 /// `pullctl check`.
 #[derive(Debug, Args)]
 #[command(after_long_help = CHECK_EXAMPLES)]
@@ -58,6 +65,11 @@ pub struct CheckArgs {
     #[arg(short, long, value_enum, value_name = "FORM", default_value_t)]
     pub output: CheckForm,
 
+    /// Most memory to take, 64MiB or more: how many layers are read at the same time, and how far is fetched
+    /// ahead, follow from it [default: what one layer for each processor needs, 8 at most, up to 208MiB]
+    #[arg(long, value_name = "SIZE", value_parser = ByteCount::memory)]
+    pub memory: Option<ByteCount>,
+
     /// How progress is shown on standard error
     #[arg(long, value_enum, value_name = "MODE", default_value_t)]
     pub progress: ProgressMode,
@@ -65,6 +77,17 @@ pub struct CheckArgs {
     /// How registries are reached, as whom, and how requests travel.
     #[command(flatten)]
     pub access: AccessArgs,
+}
+
+impl CheckArgs {
+    /// What it may hold in memory.
+    pub(super) fn budget(&self) -> Budget {
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        match self.memory {
+            Some(memory) => Budget::new(Some(memory.0), processors),
+            None => Budget::new(None, processors.min(MOST_LAYERS)),
+        }
+    }
 }
 
 /// Forms of findings.
@@ -100,6 +123,7 @@ pub(super) async fn run(args: &CheckArgs, session: &Session<'_>) -> Result<(), E
         let options = CheckOptions {
             snapshotter: session.snapshotter(&client, None).await?,
             is_deep: args.deep,
+            layers_at_once: session.budget.layers_at_once(),
             is_for_kubelet: client.namespace() == DEFAULT_NAMESPACE,
         };
         let told = Arc::clone(&progress) as Arc<dyn Sink>;

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+use super::budget::Budget;
 use super::check::{self, CheckArgs};
 use super::completion::{self, CompletionArgs};
 use super::copy::{self, CopyArgs};
@@ -173,6 +174,19 @@ impl Command {
             Self::Pull(args) => args.background,
             Self::Load(args) => args.background,
             _ => false,
+        }
+    }
+
+    /// What it may hold in memory.
+    pub(super) fn budget(&self) -> Budget {
+        match self {
+            Self::Pull(args) => args.budget(),
+            Self::Save(args) => args.budget(),
+            Self::Push(args) => args.budget(),
+            Self::Copy(args) => args.budget(),
+            Self::Load(args) => args.budget(),
+            Self::Check(args) => args.budget(),
+            _ => Budget::default(),
         }
     }
 

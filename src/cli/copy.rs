@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::budget::Budget;
 use super::destination::{self, Destination};
 use super::groups::{
-    AccessArgs, Configured, ImageArgs, Located, LoginsArgs, OutputArgs, StoreArgs, UploadArgs,
+    AccessArgs, Configured, ImageArgs, Located, LoginsArgs, MemoryArgs, OutputArgs, StoreArgs,
+    UploadArgs,
 };
 use super::location::Location;
 use super::origin::Origin;
@@ -81,9 +83,19 @@ pub struct CopyArgs {
     /// How blobs are sent.
     #[command(flatten)]
     pub upload: UploadArgs,
+    /// How much memory it takes.
+    #[command(flatten)]
+    pub memory: MemoryArgs,
     /// What is shown.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+impl CopyArgs {
+    /// What it may hold in memory.
+    pub(super) fn budget(&self) -> Budget {
+        Budget::new(self.memory.bytes(), self.upload.concurrency)
+    }
 }
 
 /// Copies what `args` name.
@@ -135,12 +147,8 @@ pub(super) async fn run(args: &CopyArgs, session: &Session<'_>) -> Result<(), Er
         let rules = rules::of(kubelet.as_ref(), None);
         let copying = Copying { args, located, from_registry, to_registry, verifiers, rules, told };
         let (images, sink) = copying.prepare(from, to, unpack, &progress).await?;
-        Ok(Work {
-            images,
-            sink,
-            manner: Manner { check_room, ..Manner::of_blobs(args.upload.concurrency) },
-            is_whole: false,
-        })
+        let manner = Manner { check_room, ..Manner::of_blobs(args.upload.concurrency) };
+        Ok(Work { images, sink, manner: session.budget.manner(manner), is_whole: false })
     };
     recipe::carry_out(work, &progress, &mut signals).await
 }

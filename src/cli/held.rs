@@ -41,12 +41,12 @@ impl Held {
     ///
     /// # Errors
     /// [`Error::Held`] for what is neither, or can't be read.
-    pub(super) fn read(texts: &[String]) -> Result<Self, Error> {
+    pub(super) fn read(texts: &[String], window_bytes: u64) -> Result<Self, Error> {
         let mut held = Self::default();
         for text in texts {
             let failed = |source: BoxedError| Error::Held { what: text.clone(), source };
             match File::open(text) {
-                Ok(file) => held.add_file(file).map_err(failed)?,
+                Ok(file) => held.add_file(file, window_bytes).map_err(failed)?,
                 Err(_) if !Path::new(text).exists() => held.add_names(text).map_err(failed)?,
                 Err(error) => return Err(failed(error.into())),
             }
@@ -92,8 +92,8 @@ impl Held {
         Ok(self.blobs)
     }
 
-    fn add_file(&mut self, file: File) -> Result<(), BoxedError> {
-        if let Some(blobs) = archive::held_blobs(file.try_clone()?)? {
+    fn add_file(&mut self, file: File, window_bytes: u64) -> Result<(), BoxedError> {
+        if let Some(blobs) = archive::held_blobs(file.try_clone()?, window_bytes)? {
             self.blobs.extend(blobs);
             return Ok(());
         }
@@ -132,7 +132,7 @@ mod tests {
     fn read(content: &str) -> Result<Held, Error> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), content).unwrap();
-        Held::read(&[file.path().to_str().unwrap().to_owned()])
+        Held::read(&[file.path().to_str().unwrap().to_owned()], u64::MAX)
     }
 
     #[test]
@@ -144,7 +144,10 @@ mod tests {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let library = "docker.io/library/busybox";
         assert_eq!(names, [&format!("{library}:1"), &format!("{library}:2"), "quay.io/a:latest"]);
-        assert_eq!(Held::read(&["busybox,quay.io/a".to_owned()]).unwrap().images.len(), 2);
+        assert_eq!(
+            Held::read(&["busybox,quay.io/a".to_owned()], u64::MAX).unwrap().images.len(),
+            2
+        );
     }
 
     #[test]
@@ -152,6 +155,6 @@ mod tests {
         for content in [r#"[{"id":null}]"#, "[1]", "Not/A reference", "/nowhere/list.json"] {
             assert!(read(content).is_err(), "{content}");
         }
-        assert!(Held::read(&["/nowhere/list.json".to_owned()]).is_err());
+        assert!(Held::read(&["/nowhere/list.json".to_owned()], u64::MAX).is_err());
     }
 }

@@ -10,6 +10,7 @@
 //! | `pull`, `push`, `copy`, `save`, `load`, `images`, `refs`, `lock`, `rm`, `pin`, `tag`, `status`, `generate`, `login`, `logout`, `explain`, `completion` | one command each: its flags, and what it does |
 //! | `inspect` | what an image consists of: one command, too |
 //! | `background` | work that takes what nobody else wants |
+//! | `budget` | what a run may hold in memory, and how its parts share that |
 //! | `recipe` | the recipe as a command runs it: shown, ended by signals, its failures as one |
 //! | `rounds` | doing the same again and again, and keeping note of it |
 //! | `seeding_error` | why that, or what `generate` writes, did not work |
@@ -34,6 +35,7 @@
 //! | `error` | why a command could not be carried out |
 
 mod background;
+mod budget;
 pub mod check;
 pub mod command;
 mod comparison;
@@ -114,7 +116,9 @@ pub fn main() -> ExitCode {
     let traced = cli.command.http_trace().then_some(registry::HTTP_TRACE_TARGET);
     output::start_logs(&printer, cli.global.verbose, traced);
     let is_background = cli.command.is_background();
-    let session = Session { global: &cli.global, printer: &printer, observer: None, is_background };
+    let budget = cli.command.budget();
+    let (global, observer) = (&cli.global, None);
+    let session = Session { global, printer: &printer, observer, is_background, budget };
     if is_background {
         background::enter();
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Error;
 use super::location::Location;
-use crate::archive::{ArchiveImage, GivenName, Opened};
+use crate::archive::{ArchiveImage, GivenName, MAX_ARCHIVE_WINDOW, Opened};
 use crate::config::RegistryHost;
 use crate::containerd::{self, Client};
 use crate::layout::{Entry, Layout};
@@ -88,7 +88,7 @@ impl Origin<'_> {
 
     /// The image of the archive `file` that `name` means, and the whole name that it has there.
     fn archived(&self, file: &Path, name: Option<&str>) -> Result<Found, Error> {
-        let opened = Opened::at(file).map_err(transfer::Error::from)?;
+        let opened = Opened::at(file, MAX_ARCHIVE_WINDOW).map_err(transfer::Error::from)?;
         // What can be read once only is for `load`.
         let Opened::File(archive) = opened else { return Err(Error::NoFile(file.to_owned())) };
         let is_meant = |image: &&ArchiveImage| match name {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::budget::Budget;
 use super::groups::{
-    AccessArgs, Configured, CourseArgs, DownloadArgs, ImageArgs, ListArgs, OutputArgs, PlaceArgs,
-    PreviewForm, RoundsArgs,
+    AccessArgs, Configured, CourseArgs, DownloadArgs, ImageArgs, ListArgs, MemoryArgs, OutputArgs,
+    PlaceArgs, PreviewForm, RoundsArgs,
 };
 use super::outlook::Outlook;
 use super::pod_logins::Registries;
@@ -90,6 +91,9 @@ pub struct PullArgs {
     /// time, and keep nothing that is written in the page cache: on a node that is at work
     #[arg(long, help_heading = "Download")]
     pub background: bool,
+    /// How much memory it takes.
+    #[command(flatten)]
+    pub memory: MemoryArgs,
 
     /// What is shown.
     #[command(flatten)]
@@ -160,7 +164,7 @@ async fn once(args: &PullArgs, session: &Session<'_>) -> Result<(), Error> {
         let registry = (&registry, hosts.unwrap_or_default());
         let sink = place.sink(names, configured, registry, &progress, session).await?;
         let is_whole = sink.is_sequential();
-        Ok(Work { images, sink, manner: args.manner(), is_whole })
+        Ok(Work { images, sink, manner: session.budget.manner(args.manner()), is_whole })
     };
     match args.course.dry_run {
         true => dry_run(args, work, &progress, &mut signals, session).await,
@@ -204,10 +208,18 @@ pub(super) fn refined(command: clap::Command) -> clap::Command {
 }
 
 impl PullArgs {
+    /// What it may hold in memory.
+    pub(super) fn budget(&self) -> Budget {
+        Budget::new(self.memory.bytes(), self.blobs_at_once())
+    }
+
     fn manner(&self) -> Manner {
         let check_room = self.place.is_containerd() && !self.place.store.no_space_check;
-        let concurrency = background::blobs_at_once(self.background, self.download.concurrency);
-        self.course.manner(concurrency, check_room)
+        self.course.manner(self.blobs_at_once(), check_room)
+    }
+
+    fn blobs_at_once(&self) -> usize {
+        background::blobs_at_once(self.background, self.download.concurrency)
     }
 }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::groups::{AccessArgs, ImageArgs, OutputArgs, UploadArgs};
+use super::budget::Budget;
+use super::groups::{AccessArgs, ImageArgs, MemoryArgs, OutputArgs, UploadArgs};
 use super::origin::stored_name;
 use super::recipe::{self, Work};
 use super::{Error, Session};
@@ -63,9 +64,19 @@ pub struct PushArgs {
     /// How blobs are sent.
     #[command(flatten)]
     pub upload: UploadArgs,
+    /// How much memory it takes.
+    #[command(flatten)]
+    pub memory: MemoryArgs,
     /// What is shown.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+impl PushArgs {
+    /// What it may hold in memory.
+    pub(super) fn budget(&self) -> Budget {
+        Budget::new(self.memory.bytes(), self.upload.concurrency)
+    }
 }
 
 /// Pushes what `args` name.
@@ -96,7 +107,7 @@ pub(super) async fn run(args: &PushArgs, session: &Session<'_>) -> Result<(), Er
         Ok(Work {
             images,
             sink,
-            manner: Manner::of_blobs(args.upload.concurrency),
+            manner: session.budget.manner(Manner::of_blobs(args.upload.concurrency)),
             is_whole: false,
         })
     };

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use clap::{Arg, Args, Command, ValueEnum};
 
-use super::groups::{AccessArgs, DownloadArgs, ImageArgs, Located, OutputArgs};
+use super::budget::Budget;
+use super::groups::{AccessArgs, DownloadArgs, ImageArgs, Located, MemoryArgs, OutputArgs};
 use super::held::Held;
 use super::pod_logins::Registries;
 use super::recipe::{self, Work};
@@ -88,6 +89,9 @@ pub struct SaveArgs {
     /// How blobs are fetched.
     #[command(flatten)]
     pub download: DownloadArgs,
+    /// How much memory it takes.
+    #[command(flatten)]
+    pub memory: MemoryArgs,
     /// What is shown.
     #[command(flatten)]
     pub shown: OutputArgs,
@@ -127,6 +131,17 @@ pub(super) fn refined(command: Command) -> Command {
     command.mut_args(|flag| if is_of_registries(&flag) { flag.requires("from") } else { flag })
 }
 
+impl SaveArgs {
+    /// What it may hold in memory.
+    pub(super) fn budget(&self) -> Budget {
+        let blobs_at_once = match self.from {
+            None => BLOBS_AT_ONCE,
+            Some(Origin::Registry) => self.download.concurrency,
+        };
+        Budget::new(self.memory.bytes(), blobs_at_once)
+    }
+}
+
 /// Saves all images named by `args`.
 ///
 /// # Errors
@@ -145,7 +160,7 @@ pub(super) async fn run(args: &SaveArgs, session: &Session<'_>) -> Result<(), Er
     };
     let sink = Arc::new(ArchiveSink::new(target, form, wrapping));
     let options = Options { verb: Verb::Save, is_stdout_taken, ..args.shown.options() };
-    let held = Held::read(&args.missing_from)?;
+    let held = Held::read(&args.missing_from, session.budget.archive_window())?;
     match args.from {
         None => from_containerd(args, held, options, sink, session).await,
         Some(Origin::Registry) => from_registries(args, held, options, sink, session).await,
@@ -173,7 +188,8 @@ async fn from_containerd(
             request(args, wanted, Arc::new(source))
         };
         let images = batch.images.iter().map(request).collect();
-        Ok(Work { images, sink, manner: Manner::of_blobs(BLOBS_AT_ONCE), is_whole: true })
+        let manner = session.budget.manner(Manner::of_blobs(BLOBS_AT_ONCE));
+        Ok(Work { images, sink, manner, is_whole: true })
     };
     recipe::carry_out(work, &progress, &mut signals).await
 }
@@ -216,7 +232,7 @@ async fn from_registries(
             request(args, wanted, Arc::new(source))
         });
         let images = images.collect();
-        let manner = Manner::of_blobs(args.download.concurrency);
+        let manner = session.budget.manner(Manner::of_blobs(args.download.concurrency));
         Ok(Work { images, sink, manner, is_whole: true })
     };
     recipe::carry_out(work, &progress, &mut signals).await

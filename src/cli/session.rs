@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, timeout};
 
 use super::Error;
+use super::budget::Budget;
 use super::groups::GlobalArgs;
 use crate::config::Keychain;
 use crate::containerd::{self, Client};
@@ -29,6 +30,8 @@ pub(super) struct Session<'a> {
     pub(super) observer: Option<Arc<dyn Sink>>,
     /// Whether the work is a guest on a busy node: `--background`.
     pub(super) is_background: bool,
+    /// What it may hold in memory: `--memory`.
+    pub(super) budget: Budget,
 }
 
 impl Session<'_> {
@@ -97,7 +100,7 @@ impl Session<'_> {
         Progress::start(self.printer, &options, self.observer.clone())
     }
 
-    /// Access to registries, within `policy`, as whom `keychain` says.
+    /// Access to registries, within `policy` and the run's memory, as whom `keychain` says.
     ///
     /// # Errors
     /// When the system's certificates can't be used.
@@ -107,6 +110,7 @@ impl Session<'_> {
         keychain: Keychain,
         progress: &Arc<Progress>,
     ) -> Result<Registry, registry::Error> {
+        let policy = self.budget.policy(policy);
         Registry::new(policy, Arc::new(keychain), Arc::clone(progress) as Arc<dyn Sink>)
     }
 

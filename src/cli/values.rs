@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use super::budget::LEAST_BYTES;
 use crate::failure::Diagnose;
 use crate::platform::{Platform, PlatformError};
 use crate::reference::{Reference, ReferenceError};
@@ -84,6 +85,20 @@ impl ByteCount {
             Ok(size)
         } else {
             Err("a chunk has between 64KiB and 1GiB".to_owned())
+        }
+    }
+
+    /// How much memory a run may take.
+    ///
+    /// # Errors
+    /// When it is no size or less than a run needs.
+    pub fn memory(text: &str) -> Result<Self, String> {
+        let size: Self = text.parse()?;
+        if size.0 >= LEAST_BYTES {
+            Ok(size)
+        } else {
+            let least = LEAST_BYTES >> 20;
+            Err(format!("{least}MiB is the least that a run gets by with: say --memory {least}MiB"))
         }
     }
 }
@@ -275,6 +290,8 @@ mod tests {
         }
         assert!(ByteCount::chunk_size("63KiB").is_err());
         assert!(ByteCount::chunk_size("2GiB").is_err());
+        assert_eq!(ByteCount::memory("64MiB"), Ok(ByteCount(LEAST_BYTES)));
+        assert!(ByteCount::memory("64MB").is_err_and(|why| why.contains("--memory 64MiB")));
     }
 
     #[test]

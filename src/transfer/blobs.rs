@@ -12,13 +12,14 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::error::Error;
+use super::manner::Manner;
 use super::once::OnceMap;
 use super::plan::{Layer, PlatformImage};
 use super::sink::{Ingest, Opened, Sink};
-use super::slots::{Slot, Slots};
+use super::slots::{BLOB_BYTES, Slot, Slots, ZSTD_LAYER_BYTES};
 use super::source::{BlobStream, Source};
 use crate::failure::{Diagnose as _, Failure};
-use crate::oci::{ChainId, Descriptor, Digest, MediaKind};
+use crate::oci::{ChainId, Compression, Descriptor, Digest, MediaKind};
 use crate::progress::{self, BlobKind, BlobState, Event};
 
 /// Times that a blob whose bytes turn out wrong is fetched afresh. Each time one host is left out, so
@@ -80,10 +81,10 @@ impl Blobs {
     pub(super) fn new(
         sink: Arc<dyn Sink>,
         progress: Arc<dyn progress::Sink>,
-        concurrency: usize,
+        manner: &Manner,
     ) -> Self {
-        let concurrency = concurrency.max(1);
-        let slots = Slots::new(concurrency);
+        let concurrency = manner.concurrency.max(1);
+        let slots = Slots::new(concurrency, manner.memory_bytes);
         Self { sink, progress, slots, concurrency, steps: OnceMap::new() }
     }
 
@@ -208,7 +209,7 @@ impl Blobs {
         let digest = layer.descriptor().digest;
         let chain_id = layer.identity().map(|identity| identity.chain_id);
         let work = async || {
-            let mut slot = self.slots.take().await?;
+            let mut slot = self.slots.take(self.most_bytes(layer)).await?;
             let fetch = || self.fetch(layer, ahead, source, tally, &mut slot);
             self.steps.run(Step::Fetch(digest), fetch).await?;
             match chain_id {
@@ -219,6 +220,16 @@ impl Blobs {
             }
         };
         self.steps.run(Step::Bring(digest, chain_id), work).await
+    }
+
+    /// What the layer holds in memory on its way, at most.
+    fn most_bytes(&self, layer: &Layer) -> u64 {
+        match layer.descriptor().kind() {
+            MediaKind::Layer { compression: Compression::Zstd, .. } if self.sink.unpacks() => {
+                ZSTD_LAYER_BYTES
+            }
+            _ => BLOB_BYTES,
+        }
     }
 
     /// Brings a layer's blob into the sink.

@@ -65,6 +65,7 @@ pub use sink::{Announced, Ingest, Opened, Outcome, Sink};
 pub use sinks::{
     ArchiveSink, ContainerdSink, LayoutSink, NodeRules, RegistrySink, Staging, UnpackOptions,
 };
+pub use slots::{BLOB_BYTES, ZSTD_LAYER_BYTES};
 pub use source::{BlobStream, DocumentKind, Resolved, Source};
 pub use sources::{
     ArchiveSource, ContainerdSource, Intake, LayoutSource, PassingSource, RegistrySource,

@@ -33,7 +33,7 @@ impl Recipe {
         manner: Manner,
         progress: Arc<dyn progress::Sink>,
     ) -> Self {
-        let blobs = Blobs::new(Arc::clone(&sink), Arc::clone(&progress), manner.concurrency);
+        let blobs = Blobs::new(Arc::clone(&sink), Arc::clone(&progress), &manner);
         Self { sink, blobs: Arc::new(blobs), progress, manner }
     }
 

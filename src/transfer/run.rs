@@ -21,10 +21,6 @@ use crate::failure::{Diagnose as _, Diagnostic, Failure};
 use crate::oci::Digest;
 use crate::progress::{self, Event, TransferReport};
 
-/// Images that are looked at before the first of them is brought: whether they have room is told of all
-/// together. Of more, what each consists of would take too much memory.
-const IMAGES_TOGETHER: usize = 256;
-
 /// Brings every image into `sink` as `manner` says; a failure does not stop the others unless it is to,
 /// and is told at once. Returns the failures' kinds.
 pub async fn run(
@@ -88,7 +84,7 @@ impl Run {
     /// Brings images that do not wait for each other.
     async fn side_by_side(&self, requests: &[Request]) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(requests.len());
-        for together in requests.chunks(IMAGES_TOGETHER) {
+        for together in requests.chunks(self.recipe.manner.images_together.max(1)) {
             match self.recipe.manner.check_room {
                 true => outcomes.extend(self.bring_what_fits(together).await),
                 false => {

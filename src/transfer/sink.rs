@@ -85,6 +85,11 @@ pub trait Sink: Send + Sync {
         true
     }
 
+    /// Whether layers are unpacked on their way.
+    fn unpacks(&self) -> bool {
+        false
+    }
+
     /// Gets ready for the image, and tells how many of its layers, counted from the base, need
     /// nothing any more. A place that can get layers by itself is asked to do so first.
     async fn prepare(&self, image: &Arc<PlatformImage>) -> Result<usize, Error>;

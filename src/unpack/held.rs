@@ -14,8 +14,9 @@ use crate::oci::{Compression, Descriptor, DiffId, Hasher};
 /// move, which cost more than extracting so little.
 pub(super) const MAX_HELD_BLOB: u64 = 256 * 1024;
 
-/// Most bytes of blobs that wait in memory (8 MiB), whatever the number of layers.
-const MAX_HELD_BYTES: usize = 8 * 1024 * 1024;
+/// Most bytes of blobs that wait in memory where nobody says another number (8 MiB), whatever the number of
+/// layers.
+const MAX_HELD_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Up to what uncompressed size a blob in memory is proved before it is stored (16 MiB).
 const MAX_PROVEN_BYTES: u64 = 16 << 20;
@@ -32,8 +33,10 @@ pub(super) struct Held {
 }
 
 impl Memory {
-    pub(super) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(MAX_HELD_BYTES)))
+    /// Room for `bytes`, or as many as usual.
+    pub(super) fn new(bytes: Option<u64>) -> Self {
+        let bytes = bytes.unwrap_or(MAX_HELD_BYTES).min(MAX_HELD_BYTES);
+        Self(Arc::new(Semaphore::new(usize::try_from(bytes).unwrap_or(0))))
     }
 
     /// A place for the whole `blob`, if it is small and there is room.

@@ -91,7 +91,7 @@ impl Unpacker {
             twins: None,
             way,
             layers,
-            memory: Memory::new(),
+            memory: Memory::new(None),
             sink,
             has_warned: AtomicBool::new(false),
         })
@@ -109,6 +109,12 @@ impl Unpacker {
     #[must_use]
     pub fn inflated_by(self, inflating: Inflating) -> Self {
         Self { direct: self.direct.map(|direct| direct.inflated_by(inflating)), ..self }
+    }
+
+    /// The same, in whose memory small blobs wait that have no more than `bytes` together.
+    #[must_use]
+    pub fn holding(self, bytes: u64) -> Self {
+        Self { memory: Memory::new(Some(bytes)), ..self }
     }
 
     /// Looks which layers of an image, base first, lie unpacked elsewhere.

@@ -67,6 +67,7 @@ mod locks;
 mod login;
 mod logins;
 mod memory;
+mod memory_budget;
 mod mirrors;
 mod name_service;
 mod node_tls;

@@ -28,7 +28,7 @@ const END: u64 = 2 * BLOCK;
 
 /// An image whose one layer, a tar with a large file in it, has `length` bytes, which are made while
 /// they are sent.
-fn serve_large(registry: &FaultyRegistry, length: u64) -> String {
+pub(crate) fn serve_large(registry: &FaultyRegistry, length: u64) -> String {
     let header = header(length - BLOCK - END);
     // A chunk that lags behind is asked for once more from wherever it stands.
     let fill = move |offset: u64, buffer: &mut [u8]| {
@@ -69,7 +69,7 @@ fn serve_large(registry: &FaultyRegistry, length: u64) -> String {
 }
 
 /// The header of a tar's only file.
-fn header(size: u64) -> [u8; BLOCK as usize] {
+pub(crate) fn header(size: u64) -> [u8; BLOCK as usize] {
     let mut header = tar::Header::new_ustar();
     header.set_path("large").unwrap();
     header.set_size(size);
@@ -121,7 +121,7 @@ fn eight_layers_at_once_need_less_than_80_mib_however_many_processors_there_are(
 }
 
 /// A library that tells a program of 96 processors.
-fn many_processors(folder: &Path) -> String {
+pub(crate) fn many_processors(folder: &Path) -> String {
     let (code, library) = (folder.join("processors.c"), folder.join("processors.so"));
     let answer = "#define _GNU_SOURCE\n#include <sched.h>\n#include <string.h>\n\
          int sched_getaffinity(pid_t process, size_t size, cpu_set_t *set) {\n\

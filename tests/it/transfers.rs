@@ -86,6 +86,7 @@ fn load(directory: &Path, daemon: &Containerd, namespace: &str, name: &str) -> S
             way: Way::Auto,
             max_bytes: None,
             inflating: Inflating::auto(),
+            held_bytes: None,
             beside: None,
         };
         let client = client(daemon, namespace).await;

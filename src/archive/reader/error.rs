@@ -7,6 +7,9 @@ use crate::oci::{Digest, ManifestError};
 use crate::reference::ReferenceError;
 use crate::tar::{self, EntryName};
 
+/// What zstd says of a window that is too wide.
+const TOO_WIDE: &str = "requires too much memory";
+
 /// Why an archive can't be loaded.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot load {place}")]
@@ -175,6 +178,10 @@ impl Diagnose for Error {
             Problem::SeveralImages(_) => "load each from an archive of its own, or leave out --as",
             Problem::Sparse(_) => "make the archive again without tar's --sparse",
             Problem::Missing(_) => "save the image again, for all the platforms that are wanted",
+            Problem::Inflate(source) if source.to_string().contains(TOO_WIDE) => {
+                "its window (zstd --long) takes more memory than there is for it: allow more with \
+                 --memory 256MiB, or unpack it on the way: zstd -dc FILE | pullctl load -i -"
+            }
             Problem::Inflate(_) | Problem::Tar(_) => {
                 "it was damaged or cut short on its way: copy it again, and compare the checksums"
             }

@@ -70,26 +70,26 @@ pub struct Body {
 }
 
 impl Opened {
-    /// Opens the archive at `path`.
+    /// Opens the archive at `path`, which as [`Opened::new`] may be packed by zstd as a whole.
     ///
     /// # Errors
     /// [`Error`].
-    pub fn at(path: &Path) -> Result<Self, Error> {
+    pub fn at(path: &Path, window_bytes: u64) -> Result<Self, Error> {
         let place = path.display().to_string();
         let file = File::open(path).map_err(|source| Problem::Open(source).at(&place))?;
-        Self::new(file, &place)
+        Self::new(file, &place, window_bytes)
     }
 
     /// Looks at `file`, called `place` in messages: a plain tar in a regular file can be read at any
-    /// place.
+    /// place. Packed by zstd as a whole, it may have a window of `window_bytes`, which takes that much memory.
     ///
     /// # Errors
     /// [`Error`].
-    pub fn new(file: File, place: &str) -> Result<Self, Error> {
-        Self::look(file, place).map_err(|problem| problem.at(place))
+    pub fn new(file: File, place: &str, window_bytes: u64) -> Result<Self, Error> {
+        Self::look(file, place, window_bytes).map_err(|problem| problem.at(place))
     }
 
-    fn look(mut file: File, place: &str) -> Result<Self, Problem> {
+    fn look(mut file: File, place: &str, window_bytes: u64) -> Result<Self, Problem> {
         let found = file.metadata().map_err(Problem::Read)?;
         // Of a file that was read already, only the rest is meant.
         if found.is_file() && file.stream_position().is_ok_and(|position| position == 0) {
@@ -99,7 +99,7 @@ impl Opened {
                 return ArchiveFile::index(file, place, found.len()).map(Self::File);
             }
         }
-        let (_, tar) = Packing::unpacked(file)?;
+        let (_, tar) = Packing::unpacked(file, window_bytes)?;
         Ok(Self::Stream(tar))
     }
 }

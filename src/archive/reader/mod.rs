@@ -28,6 +28,6 @@ pub use error::Error;
 pub use file::{ArchiveFile, Body, Found, Opened};
 pub use images::{ArchiveImage, FoundLayer, GivenName};
 pub use names::{ImageNames, NamedImage};
-pub use packing::Packing;
+pub use packing::{MAX_ARCHIVE_WINDOW, Packing};
 pub use passed::PassedArchive;
-pub use passing::{BlobBegin, Passing};
+pub use passing::{BlobBegin, MAX_DOCUMENT_BYTES, Passing};

@@ -9,10 +9,10 @@ use super::error::{DecoderError, Problem};
 /// Bytes that tell how an archive is packed.
 pub(super) const MAGIC_BYTES: usize = 6;
 
-/// Largest window of a zstd archive, as a power of two (128 MiB): what `zstd --long` takes, and what
-/// `zstd -d` accepts unasked. k3s and RKE2 publish their images with 32 MiB. There is one such window
-/// a run, where layers have theirs several at a time.
-const MAX_WINDOW_LOG: u32 = 27;
+/// Largest window of a zstd archive, in bytes (128 MiB): what `zstd --long` takes, and what `zstd -d` accepts
+/// unasked. k3s and RKE2 publish their images with 32 MiB. There is one such window a run, where layers
+/// have theirs several at a time.
+pub const MAX_ARCHIVE_WINDOW: u64 = 128 << 20;
 
 /// Bytes that are inflated at a time (256 KiB).
 const BUFFER_BYTES: usize = 256 << 10;
@@ -44,24 +44,28 @@ impl Packing {
         }
     }
 
-    /// The tar in `source`, however it is packed.
+    /// The tar in `source`, however it is packed; by zstd, with a window of `window_bytes` at most.
     pub(super) fn unpacked(
         mut source: impl Read + Send + 'static,
+        window_bytes: u64,
     ) -> Result<(Self, Box<dyn BufRead + Send>), Problem> {
         let mut magic = Vec::new();
         source.by_ref().take(MAGIC_BYTES as u64).read_to_end(&mut magic).map_err(Problem::Read)?;
         let packing = Self::of(&magic)?;
-        let tar = packing.reader(io::Cursor::new(magic).chain(source)).map_err(Problem::Read)?;
+        let source = io::Cursor::new(magic).chain(source);
+        let tar = packing.reader(source, window_bytes).map_err(Problem::Read)?;
         Ok((packing, tar))
     }
 
-    /// The tar in `source`, which is packed in this way.
+    /// The tar in `source`, which is packed in this way; by zstd, with a window of `window_bytes` at most,
+    /// and never more than [`MAX_ARCHIVE_WINDOW`].
     ///
     /// # Errors
     /// When the decoder can't be set up.
     pub(in crate::archive) fn reader(
         self,
         source: impl Read + Send + 'static,
+        window_bytes: u64,
     ) -> io::Result<Box<dyn BufRead + Send>> {
         let source = BufReader::with_capacity(BUFFER_BYTES, source);
         Ok(match self {
@@ -69,7 +73,7 @@ impl Packing {
             Self::Gzip => buffered(MultiGzDecoder::new(source)),
             Self::Zstd => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(source)?;
-                decoder.window_log_max(MAX_WINDOW_LOG)?;
+                decoder.window_log_max(window_bytes.clamp(1, MAX_ARCHIVE_WINDOW).ilog2())?;
                 buffered(decoder)
             }
         })
@@ -99,7 +103,8 @@ mod tests {
     use super::*;
 
     fn read(bytes: Vec<u8>) -> (Packing, io::Result<Vec<u8>>) {
-        let (packing, mut tar) = Packing::unpacked(io::Cursor::new(bytes)).unwrap();
+        let (packing, mut tar) =
+            Packing::unpacked(io::Cursor::new(bytes), MAX_ARCHIVE_WINDOW).unwrap();
         let mut read = Vec::new();
         let outcome = tar.read_to_end(&mut read);
         (packing, outcome.map(|_| read))

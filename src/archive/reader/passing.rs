@@ -17,7 +17,7 @@ use crate::tar::{self, Archive, Entry, EntryKind, EntryName};
 
 /// Most bytes of documents that are handed over whole (32 MiB), for they are kept in memory: those of some
 /// thousand images. What comes after is handed over like layers.
-const MAX_DOCUMENT_BYTES: u64 = 32 << 20;
+pub const MAX_DOCUMENT_BYTES: u64 = 32 << 20;
 
 /// Bytes of a file that are handed over at a time (256 KiB).
 const PIECE_BYTES: usize = 256 << 10;
@@ -54,16 +54,17 @@ pub struct BlobBegin {
 
 impl Passing {
     /// Reads the archive `tar` to its end, called `place` in messages, and hands what comes by to
-    /// `take` until that is false. Blocks.
+    /// `take` until that is false; of documents no more than `document_bytes` as such. Blocks.
     ///
     /// # Errors
     /// [`Error`]: the archive is damaged, no tar, or can't be read.
     pub fn read(
         tar: impl BufRead,
         place: &str,
+        document_bytes: u64,
         take: impl FnMut(Self) -> bool,
     ) -> Result<(), Error> {
-        match read_all(tar, take) {
+        match read_all(tar, document_bytes, take) {
             Ok(()) | Err(Stop::Enough) => Ok(()),
             Err(Stop::Problem(problem)) => Err(problem.at(place)),
         }
@@ -88,11 +89,15 @@ impl From<Problem> for Stop {
     }
 }
 
-fn read_all(tar: impl BufRead, mut take: impl FnMut(Passing) -> bool) -> Result<(), Stop> {
+fn read_all(
+    tar: impl BufRead,
+    document_bytes: u64,
+    mut take: impl FnMut(Passing) -> bool,
+) -> Result<(), Stop> {
     let mut hand_over = |passing| if take(passing) { Ok(()) } else { Err(Stop::Enough) };
     let mut archive = Archive::new(tar);
     let mut is_empty = true;
-    let mut room = MAX_DOCUMENT_BYTES;
+    let mut room = document_bytes;
     while let Some(entry) = archive.next_entry()? {
         is_empty = false;
         if entry.kind != EntryKind::File {
@@ -261,7 +266,7 @@ mod tests {
     /// What comes by, a word for each thing.
     fn passing(tar: Vec<u8>) -> Result<Vec<String>, Failure> {
         let mut seen = Vec::new();
-        let read = Passing::read(Cursor::new(tar), "a.tar", |passing| {
+        let read = Passing::read(Cursor::new(tar), "a.tar", MAX_DOCUMENT_BYTES, |passing| {
             seen.push(match passing {
                 Passing::Entry(entry) => format!("entry {}", String::from_utf8_lossy(&entry.name)),
                 Passing::Document(_, bytes) => format!("document {}", bytes.len()),

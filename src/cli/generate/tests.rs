@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::What;
+use crate::cli::budget::Budget;
 use crate::cli::command::Command;
 use crate::cli::{Cli, Error, Session};
 use crate::failure::{Diagnose as _, Failure};
@@ -27,8 +28,13 @@ fn attempted(words: &str) -> (Result<String, Error>, String) {
     let cli = Cli::try_parse_from(words).unwrap();
     let said = Shared::default();
     let printer = Printer::new(std::io::sink(), said.clone());
-    let session =
-        Session { global: &cli.global, printer: &printer, observer: None, is_background: false };
+    let session = Session {
+        global: &cli.global,
+        printer: &printer,
+        observer: None,
+        is_background: false,
+        budget: Budget::default(),
+    };
     let Command::Generate(args) = &cli.command else { panic!("another command") };
     let text = match &args.what {
         What::Daemonset(args) => args.manifest(&session),
@@ -287,8 +293,13 @@ fn each_command_has_a_manual_page() {
     let cli = Cli::try_parse_from(["pullctl", "generate", "man", &path]).unwrap();
     let Command::Generate(args) = &cli.command else { panic!("another command") };
     let printer = Printer::new(std::io::sink(), std::io::sink());
-    let session =
-        Session { global: &cli.global, printer: &printer, observer: None, is_background: false };
+    let session = Session {
+        global: &cli.global,
+        printer: &printer,
+        observer: None,
+        is_background: false,
+        budget: Budget::default(),
+    };
     super::run(args, <Cli as clap::CommandFactory>::command(), &session).unwrap();
     for page in ["pullctl.1", "pullctl-pull.1", "pullctl-generate-daemonset.1"] {
         let text = std::fs::read_to_string(directory.path().join(page)).unwrap();

@@ -29,7 +29,8 @@ impl CourseArgs {
     /// The same for a run that works on `concurrency` blobs at a time; with `check_room`, no blob before
     /// all have room.
     pub(in crate::cli) fn manner(&self, concurrency: usize, check_room: bool) -> Manner {
-        Manner { concurrency, policy: self.policy.into(), fail_fast: self.fail_fast, check_room }
+        let (policy, fail_fast) = (self.policy.into(), self.fail_fast);
+        Manner { policy, fail_fast, check_room, ..Manner::of_blobs(concurrency) }
     }
 
     /// The first of these flags that was given which are about what a namespace has.

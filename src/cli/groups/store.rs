@@ -41,8 +41,8 @@ pub struct StoreArgs {
     pub max_unpacked: Option<ByteCount>,
 
     /// Threads that inflate one gzip layer, if pullctl unpacks: a number, or auto: half the processors, 4
-    /// at most, for a layer of 16 MiB or more where there are 4 processors, and otherwise 1
-    #[arg(long, value_name = "N", default_value_t, conflicts_with = "no_unpack")]
+    /// at most, for a layer of 16 MiB or more where there are 4 processors, and otherwise 1, as with --memory
+    #[arg(long, value_name = "N", default_value_t, conflicts_with_all = ["memory", "no_unpack"])]
     pub inflate_threads: ThreadCount,
 
     /// Do not check whether all images have room before the first of them is written
@@ -92,9 +92,12 @@ impl StoreArgs {
                 way: self.unpacker.into(),
                 max_bytes: self.max_unpacked.map(|limit| limit.0),
                 inflating: match self.inflate_threads {
+                    // What further threads take is not in the budget.
+                    ThreadCount::Auto if session.budget.is_set() => Inflating::exactly(1),
                     ThreadCount::Auto => Inflating::auto(),
                     ThreadCount::Exactly(threads) => Inflating::exactly(threads),
                 },
+                held_bytes: session.budget.held_bytes(),
                 beside: None,
             }),
         })

@@ -38,11 +38,12 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
-    /// Opens what `paths` name; nothing named is standard input.
+    /// Opens what `paths` name; nothing named is standard input. What is packed by zstd as a whole may have a
+    /// window of `window_bytes`.
     ///
     /// # Errors
     /// The first that can't be opened or is no archive.
-    pub(super) fn open(paths: &[PathBuf]) -> Result<Self, Error> {
+    pub(super) fn open(paths: &[PathBuf], window_bytes: u64) -> Result<Self, Error> {
         let standard_input = [PathBuf::from("-")];
         let paths = if paths.is_empty() { &standard_input } else { paths };
         if paths.iter().filter(|path| is_standard_input(path)).count() > 1 {
@@ -50,20 +51,20 @@ impl Inputs {
         }
         let mut inputs = Self::default();
         for path in paths {
-            inputs.add(path)?;
+            inputs.add(path, window_bytes)?;
         }
         Ok(inputs)
     }
 
-    fn add(&mut self, path: &Path) -> Result<(), Error> {
+    fn add(&mut self, path: &Path, window_bytes: u64) -> Result<(), Error> {
         if !is_standard_input(path) && path.is_dir() {
             let layout = Layout::open(path).map_err(transfer::Error::from)?;
             self.stores.push(Store::Layout(layout));
             return Ok(());
         }
         let (opened, place) = match is_standard_input(path) {
-            true => (standard_input()?, STANDARD_INPUT.to_owned()),
-            false => (Opened::at(path), path.display().to_string()),
+            true => (standard_input(window_bytes)?, STANDARD_INPUT.to_owned()),
+            false => (Opened::at(path, window_bytes), path.display().to_string()),
         };
         match opened.map_err(transfer::Error::from)? {
             Opened::File(archive) => self.stores.push(Store::Archive(archive)),
@@ -125,12 +126,12 @@ fn is_standard_input(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-fn standard_input() -> Result<Result<Opened, crate::archive::ReadError>, Error> {
+fn standard_input(window_bytes: u64) -> Result<Result<Opened, crate::archive::ReadError>, Error> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
         return Err(Error::NoArchive);
     }
     // A file that is standard input can be read at any place, as by its name.
     let file = stdin.as_fd().try_clone_to_owned().map_err(Error::Runtime)?;
-    Ok(Opened::new(File::from(file), STANDARD_INPUT))
+    Ok(Opened::new(File::from(file), STANDARD_INPUT, window_bytes))
 }

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::budget::{BLOBS_AT_ONCE, Budget};
 use super::groups::{Configured, ImageArgs, OutputArgs, StoreArgs};
 use super::recipe::batch_failure;
 use super::session::Signals;
-use super::values::{reference, repository};
+use super::values::{ByteCount, reference, repository};
 use super::{Error, Session, background, rules, sandbox};
-use crate::archive::{ArchiveImage, ImageNames, NamedImage};
+use crate::archive::{ArchiveImage, ImageNames, MAX_DOCUMENT_BYTES, NamedImage};
 use crate::config::Locations;
 use crate::containerd::Client;
 use crate::failure::{Diagnose as _, Diagnostic, Failure, Notice};
@@ -43,9 +44,6 @@ Examples:
     pullctl load --list -i app.tar
     pullctl load -i app.tar --as registry.example.net/team/app:v1 --pin";
 
-/// Blobs that are read and unpacked at the same time, of all images together.
-const BLOBS_AT_ONCE: usize = 4;
-
 /// How an interrupted load goes on.
 const GOES_ON: &str = "run the same command again: what is complete is not loaded twice";
 
@@ -69,8 +67,8 @@ pub struct LoadArgs {
     /// Print what is inside, and load nothing
     #[arg(long, conflicts_with_all = ["names", "base_name", "platform", "all_platforms"])]
     #[arg(conflicts_with_all = ["pin", "labels", "no_unpack", "unpacker", "max_unpacked"])]
-    #[arg(conflicts_with_all = ["ignore_verifiers", "background", "no_space_check", "inflate_threads"])]
-    #[arg(conflicts_with_all = ["quiet", "progress"])]
+    #[arg(conflicts_with_all = ["ignore_verifiers", "background", "memory", "no_space_check"])]
+    #[arg(conflicts_with_all = ["inflate_threads", "quiet", "progress"])]
     pub list: bool,
 
     /// Form of the list
@@ -87,10 +85,27 @@ pub struct LoadArgs {
     /// written in the page cache: on a node that is at work
     #[arg(long)]
     pub background: bool,
+    /// Most memory to take, 64MiB or more: how many blobs are worked on at the same time, and how wide the
+    /// window of an archive packed by zstd may be, follow from it [default: what 4 blobs need, up to
+    /// 144MiB, and 128MiB more for an archive packed by zstd --long]
+    #[arg(long, value_name = "SIZE", value_parser = ByteCount::memory)]
+    pub memory: Option<ByteCount>,
 
     /// What is shown.
     #[command(flatten)]
     pub shown: OutputArgs,
+}
+
+impl LoadArgs {
+    /// What it may hold in memory.
+    pub(super) fn budget(&self) -> Budget {
+        Budget::new(self.memory.map(|memory| memory.0), self.blobs_at_once())
+    }
+
+    /// Blobs that are read and unpacked at the same time, of all images together.
+    fn blobs_at_once(&self) -> usize {
+        background::blobs_at_once(self.background, BLOBS_AT_ONCE)
+    }
 }
 
 /// Loads all images of the archives that `args` names.
@@ -98,7 +113,7 @@ pub struct LoadArgs {
 /// # Errors
 /// [`Error::AlreadyTold`] when images failed; everything else ends the run before the first image.
 pub(super) async fn run(args: &LoadArgs, session: &Session<'_>) -> Result<(), Error> {
-    let inputs = Inputs::open(&args.input)?;
+    let inputs = Inputs::open(&args.input, session.budget.archive_window())?;
     if args.list {
         return contents::print(inputs, args.output, session).await;
     }
@@ -159,6 +174,7 @@ struct Loader<'a> {
     verifiers: Option<Verifiers>,
     rules: NodeRules,
     progress: Arc<Progress>,
+    budget: Budget,
 }
 
 impl<'a> Loader<'a> {
@@ -180,6 +196,7 @@ impl<'a> Loader<'a> {
             verifiers,
             rules: rules::of_node(sandbox, &**progress),
             progress: Arc::clone(progress),
+            budget: session.budget,
         })
     }
 
@@ -238,8 +255,8 @@ impl<'a> Loader<'a> {
         let sink = ContainerdSink::new(client, unpack, images, rules, self.told())
             .verified_by(self.verifiers.clone());
         let check_room = !self.args.store.no_space_check;
-        let blobs_at_once = background::blobs_at_once(self.args.background, BLOBS_AT_ONCE);
-        let manner = Manner { check_room, ..Manner::of_blobs(blobs_at_once) };
+        let manner = Manner { check_room, ..Manner::of_blobs(self.args.blobs_at_once()) };
+        let manner = self.budget.manner(manner);
         let failures = transfer::run(requests, Arc::new(sink), manner, self.told()).await;
         tally.images += requests.len();
         tally.failures.extend(failures);
@@ -255,7 +272,9 @@ impl<'a> Loader<'a> {
         let Stream { tar, place } = stream;
         let before = tally.failures.len();
         let staging = signals.or(Staging::begin(&self.client)).await??;
-        let intake = Intake::start(tar, &place, staging, self.told()).map_err(Error::Runtime)?;
+        let documents = self.budget.document_bytes().unwrap_or(MAX_DOCUMENT_BYTES);
+        let intake = Intake::start(tar, &place, documents, staging, self.told());
+        let intake = intake.map_err(Error::Runtime)?;
         let loaded = signals.or(self.load_from(&intake, &place, tally)).await;
         let failed = !matches!(loaded, Ok(Ok(()))) || tally.failures.len() > before;
         intake.end(failed).await;

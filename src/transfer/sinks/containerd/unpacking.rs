@@ -25,6 +25,8 @@ pub struct UnpackOptions {
     pub max_bytes: Option<u64>,
     /// How many threads inflate a layer.
     pub inflating: Inflating,
+    /// Most bytes of small layers that wait in memory for those below them; without it, as many as usual.
+    pub held_bytes: Option<u64>,
     /// Another namespace of the same daemon, which may have the layers unpacked.
     pub beside: Option<Client>,
 }
@@ -57,12 +59,17 @@ impl Unpacking {
     }
 
     async fn unpacker(&self) -> Result<&Arc<Unpacker>, Error> {
-        let UnpackOptions { snapshotter, way, max_bytes, inflating, beside } = &self.options;
+        let UnpackOptions { snapshotter, way, max_bytes, inflating, held_bytes, beside } =
+            &self.options;
         let make = async || {
             let client = self.lease.client().await?;
             let (allowance, progress) = (Allowance::new(*max_bytes), Arc::clone(&self.progress));
             let unpacker = Unpacker::new(client, snapshotter, *way, allowance, progress)?;
             let unpacker = unpacker.inflated_by(inflating.clone());
+            let unpacker = match held_bytes {
+                Some(bytes) => unpacker.holding(*bytes),
+                None => unpacker,
+            };
             Ok(Arc::new(match beside {
                 Some(other) => unpacker.beside(other, snapshotter),
                 None => unpacker,

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::arrivals::{Arrivals, Piece};
 use super::source::PassingSource;
-use crate::archive::{ArchiveImage, Passing, ReadError};
+use crate::archive::{ArchiveImage, MAX_DOCUMENT_BYTES, Passing, ReadError};
 use crate::oci::{Descriptor, Digest};
 use crate::progress::{self, BlobKind, BlobState, Event};
 use crate::transfer::error::Error;
@@ -28,13 +28,15 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Begins to take in the archive `tar`, called `place` in messages.
+    /// Begins to take in the archive `tar`, called `place` in messages. Of its documents `document_bytes` are
+    /// kept in memory; others are put apart.
     ///
     /// # Errors
     /// When there is no thread to read it.
     pub fn start(
         tar: Box<dyn BufRead + Send>,
         place: &str,
+        document_bytes: u64,
         staging: Staging,
         progress: Arc<dyn progress::Sink>,
     ) -> std::io::Result<Self> {
@@ -42,7 +44,8 @@ impl Intake {
         let (told, outcome) = tokio::sync::oneshot::channel();
         let name = place.to_owned();
         thread::Builder::new().name("archive".to_owned()).spawn(move || {
-            let read = Passing::read(tar, &name, |passing| sender.blocking_send(passing).is_ok());
+            let take = |passing| sender.blocking_send(passing).is_ok();
+            let read = Passing::read(tar, &name, document_bytes, take);
             // Whoever is gone does not want to know.
             let _ = told.send(read);
         })?;
@@ -105,7 +108,7 @@ impl Intake {
 fn look_at(tar: impl BufRead, place: &str, arrivals: &Arrivals) -> Result<(), Error> {
     let mut blob = None;
     let mut failed = None;
-    Passing::read(tar, place, |passing| {
+    Passing::read(tar, place, MAX_DOCUMENT_BYTES, |passing| {
         let learnt = match passing {
             Passing::Entry(entry) => arrivals.learn(|archive| archive.entry(&entry)),
             Passing::Document(entry, bytes) => {
