@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Length of a span, in compressed bytes (512 KiB). The longer, the less is spent on looking for blocks
+/// Length of a span, in compressed bytes (256 KiB). The longer, the less is spent on looking for blocks
 /// that begin in it, and the more memory is needed: about ten times as much for each.
-const SPAN_BYTES: usize = 512 << 10;
+const SPAN_BYTES: usize = 256 << 10;
 
 /// Threads for one stream.
 #[derive(Debug, Clone)]
