@@ -13,7 +13,7 @@
 //! Each part is bounded where it is spent: this only says by how much. How large an image is is in none of
 //! them.
 
-use crate::archive::MAX_ARCHIVE_WINDOW;
+use crate::archive::{MAX_ARCHIVE_WINDOW, MAX_DOCUMENT_BYTES};
 use crate::registry::Policy;
 use crate::transfer::{BLOB_BYTES, Manner, ZSTD_LAYER_BYTES};
 
@@ -118,10 +118,9 @@ impl Budget {
         self.shares.map(|shares| shares.held)
     }
 
-    /// Most bytes of documents that are kept of an archive that comes through a pipe; `None` where that is
-    /// as usual.
-    pub(super) fn document_bytes(&self) -> Option<u64> {
-        self.shares.map(|shares| shares.documents)
+    /// Most bytes of documents that are kept of an archive that comes through a pipe.
+    pub(super) fn document_bytes(&self) -> u64 {
+        self.shares.map_or(MAX_DOCUMENT_BYTES, |shares| shares.documents)
     }
 
     /// The widest window of an archive that is packed by zstd as a whole, in bytes. There are no
@@ -207,7 +206,7 @@ mod tests {
         let manner = budget.manner(Manner::of_blobs(64));
         assert_eq!((manner.concurrency, manner.memory_bytes), (64, None));
         assert_eq!(manner.images_together, Manner::of_blobs(64).images_together);
-        assert_eq!((budget.held_bytes(), budget.document_bytes()), (None, None));
+        assert_eq!((budget.held_bytes(), budget.document_bytes()), (None, MAX_DOCUMENT_BYTES));
         assert_eq!(budget.archive_window(), MAX_ARCHIVE_WINDOW);
         assert_eq!(budget.layers_at_once(), 64);
     }

@@ -134,11 +134,14 @@ pub(super) fn refined(command: Command) -> Command {
 impl SaveArgs {
     /// What it may hold in memory.
     pub(super) fn budget(&self) -> Budget {
-        let blobs_at_once = match self.from {
+        Budget::new(self.memory.bytes(), self.blobs_at_once())
+    }
+
+    fn blobs_at_once(&self) -> usize {
+        match self.from {
             None => BLOBS_AT_ONCE,
             Some(Origin::Registry) => self.download.concurrency,
-        };
-        Budget::new(self.memory.bytes(), blobs_at_once)
+        }
     }
 }
 
@@ -188,7 +191,7 @@ async fn from_containerd(
             request(args, wanted, Arc::new(source))
         };
         let images = batch.images.iter().map(request).collect();
-        let manner = session.budget.manner(Manner::of_blobs(BLOBS_AT_ONCE));
+        let manner = session.budget.manner(Manner::of_blobs(args.blobs_at_once()));
         Ok(Work { images, sink, manner, is_whole: true })
     };
     recipe::carry_out(work, &progress, &mut signals).await
@@ -232,7 +235,7 @@ async fn from_registries(
             request(args, wanted, Arc::new(source))
         });
         let images = images.collect();
-        let manner = session.budget.manner(Manner::of_blobs(args.download.concurrency));
+        let manner = session.budget.manner(Manner::of_blobs(args.blobs_at_once()));
         Ok(Work { images, sink, manner, is_whole: true })
     };
     recipe::carry_out(work, &progress, &mut signals).await

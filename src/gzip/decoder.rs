@@ -186,7 +186,7 @@ impl<R: BufRead> Decoder<R> {
     }
 
     fn trailer(&mut self) -> io::Result<()> {
-        self.sum();
+        self.window.sum();
         self.bits.align();
         let mut trailer = [0; 8];
         for byte in &mut trailer {
@@ -224,10 +224,6 @@ impl<R: BufRead> Decoder<R> {
     /// Why there is no more input.
     fn short(&mut self) -> io::Error {
         self.input.failure().unwrap_or_else(|| Damage::Short.into())
-    }
-
-    fn sum(&mut self) {
-        self.window.sum();
     }
 
     /// Goes over to the span in which the place is.

@@ -225,9 +225,9 @@ impl Blobs {
     /// What the layer holds in memory on its way, at most.
     fn most_bytes(&self, layer: &Layer) -> u64 {
         match layer.descriptor().kind() {
-            MediaKind::Layer { compression: Compression::Zstd, .. } if self.sink.unpacks() => {
-                ZSTD_LAYER_BYTES
-            }
+            // Where artifacts are kept, nothing is unpacked.
+            _ if self.sink.keeps_artifacts() => BLOB_BYTES,
+            MediaKind::Layer { compression: Compression::Zstd, .. } => ZSTD_LAYER_BYTES,
             _ => BLOB_BYTES,
         }
     }

@@ -80,14 +80,10 @@ pub trait Sink: Send + Sync {
         Ok(())
     }
 
-    /// Whether it keeps what is no file system: charts, models, signatures.
+    /// Whether it keeps what is no file system: charts, models, signatures. One that unpacks layers on their
+    /// way does not.
     fn keeps_artifacts(&self) -> bool {
         true
-    }
-
-    /// Whether layers are unpacked on their way.
-    fn unpacks(&self) -> bool {
-        false
     }
 
     /// Gets ready for the image, and tells how many of its layers, counted from the base, need

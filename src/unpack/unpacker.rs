@@ -111,10 +111,10 @@ impl Unpacker {
         Self { direct: self.direct.map(|direct| direct.inflated_by(inflating)), ..self }
     }
 
-    /// The same, in whose memory small blobs wait that have no more than `bytes` together.
+    /// The same, in whose memory small blobs wait that have no more than `bytes` together, or as many as usual.
     #[must_use]
-    pub fn holding(self, bytes: u64) -> Self {
-        Self { memory: Memory::new(Some(bytes)), ..self }
+    pub fn holding(self, bytes: Option<u64>) -> Self {
+        Self { memory: Memory::new(bytes), ..self }
     }
 
     /// Looks which layers of an image, base first, lie unpacked elsewhere.

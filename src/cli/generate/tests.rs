@@ -22,19 +22,18 @@ fn generated(words: &str) -> Vec<String> {
     attempted(words).0.unwrap().split("---\n").map(str::to_owned).collect()
 }
 
+fn session<'a>(cli: &'a Cli, printer: &'a Printer) -> Session<'a> {
+    let budget = Budget::default();
+    Session { global: &cli.global, printer, observer: None, is_background: false, budget }
+}
+
 /// What is printed, or why nothing is, and what is said on standard error.
 fn attempted(words: &str) -> (Result<String, Error>, String) {
     let words = ["pullctl", "generate"].into_iter().chain(words.split(' '));
     let cli = Cli::try_parse_from(words).unwrap();
     let said = Shared::default();
     let printer = Printer::new(std::io::sink(), said.clone());
-    let session = Session {
-        global: &cli.global,
-        printer: &printer,
-        observer: None,
-        is_background: false,
-        budget: Budget::default(),
-    };
+    let session = session(&cli, &printer);
     let Command::Generate(args) = &cli.command else { panic!("another command") };
     let text = match &args.what {
         What::Daemonset(args) => args.manifest(&session),
@@ -293,13 +292,7 @@ fn each_command_has_a_manual_page() {
     let cli = Cli::try_parse_from(["pullctl", "generate", "man", &path]).unwrap();
     let Command::Generate(args) = &cli.command else { panic!("another command") };
     let printer = Printer::new(std::io::sink(), std::io::sink());
-    let session = Session {
-        global: &cli.global,
-        printer: &printer,
-        observer: None,
-        is_background: false,
-        budget: Budget::default(),
-    };
+    let session = session(&cli, &printer);
     super::run(args, <Cli as clap::CommandFactory>::command(), &session).unwrap();
     for page in ["pullctl.1", "pullctl-pull.1", "pullctl-generate-daemonset.1"] {
         let text = std::fs::read_to_string(directory.path().join(page)).unwrap();

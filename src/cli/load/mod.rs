@@ -14,7 +14,7 @@ use super::recipe::batch_failure;
 use super::session::Signals;
 use super::values::{ByteCount, reference, repository};
 use super::{Error, Session, background, rules, sandbox};
-use crate::archive::{ArchiveImage, ImageNames, MAX_DOCUMENT_BYTES, NamedImage};
+use crate::archive::{ArchiveImage, ImageNames, NamedImage};
 use crate::config::Locations;
 use crate::containerd::Client;
 use crate::failure::{Diagnose as _, Diagnostic, Failure, Notice};
@@ -272,7 +272,7 @@ impl<'a> Loader<'a> {
         let Stream { tar, place } = stream;
         let before = tally.failures.len();
         let staging = signals.or(Staging::begin(&self.client)).await??;
-        let documents = self.budget.document_bytes().unwrap_or(MAX_DOCUMENT_BYTES);
+        let documents = self.budget.document_bytes();
         let intake = Intake::start(tar, &place, documents, staging, self.told());
         let intake = intake.map_err(Error::Runtime)?;
         let loaded = signals.or(self.load_from(&intake, &place, tally)).await;

@@ -99,6 +99,8 @@ pub(crate) struct Claim {
     pub(crate) range: ByteRange,
     /// Whether another connection fetches it as well.
     pub(crate) again: bool,
+    /// Whether it is longer than the window, so that it has to wait for [room](Assembly::room).
+    pub(crate) is_wide: bool,
     /// Cancelled when the chunk is complete.
     pub(crate) complete: CancellationToken,
 }
@@ -158,6 +160,7 @@ impl Assembly {
     pub(crate) fn new(source: Arc<Source>, first: ByteRange, room: Reservation) -> (Self, Claim) {
         let chunk = Chunk::new(first, room);
         let complete = chunk.complete.clone();
+        let is_wide = source.context.policy.is_wide(first.length());
         let assembly = Self {
             next_start: AsyncMutex::new(first.end),
             state: Mutex::new(State {
@@ -171,7 +174,7 @@ impl Assembly {
             taken: Notify::new(),
             source,
         };
-        (assembly, Claim { number: 0, range: first, again: false, complete })
+        (assembly, Claim { number: 0, range: first, again: false, is_wide, complete })
     }
 
     pub(crate) fn source(&self) -> &Arc<Source> {
@@ -193,7 +196,8 @@ impl Assembly {
         let number = state.front + state.chunks.len() as u64;
         state.unplanned = state.unplanned.saturating_sub(range.length());
         state.chunks.push_back(chunk);
-        Some(Claim { number, range, again: false, complete })
+        let is_wide = self.source.context.policy.is_wide(range.length());
+        Some(Claim { number, range, again: false, is_wide, complete })
     }
 
     /// Waits for a chunk that takes so long that it is worth asking for again, and claims what is
@@ -214,14 +218,13 @@ impl Assembly {
         }
     }
 
-    /// Waits until there is room for more of chunk `number`.
+    /// Waits until there is room for more of chunk `number`, a wide one.
     pub(crate) async fn room(&self, number: u64) {
         loop {
             let taken = self.taken.notified();
-            let policy = &self.source.context.policy;
-            let is_full = lock(&self.state).chunk(number).is_some_and(|(_, chunk)| {
-                policy.is_wide(chunk.length) && chunk.queued >= policy.window_bytes
-            });
+            let most = self.source.context.policy.window_bytes;
+            let chunk = lock(&self.state).chunk(number).map(|(_, chunk)| chunk.queued);
+            let is_full = chunk.is_some_and(|queued| queued >= most);
             if !is_full {
                 return;
             }
@@ -338,6 +341,7 @@ impl State {
                     number,
                     range: chunk.missing,
                     again: true,
+                    is_wide: false,
                     complete,
                 });
             }

@@ -108,10 +108,12 @@ async fn fetch(assembly: &Assembly, claim: &Claim, mut segment: Segment) -> Resu
         return Err(Stop::Rangeless);
     }
     loop {
-        tokio::select! {
-            biased;
-            () = assembly.room(claim.number) => {}
-            () = claim.complete.cancelled() => return Ok(()),
+        if claim.is_wide {
+            tokio::select! {
+                biased;
+                () = assembly.room(claim.number) => {}
+                () = claim.complete.cancelled() => return Ok(()),
+            }
         }
         let position = segment.position();
         let next = tokio::select! {

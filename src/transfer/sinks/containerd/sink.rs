@@ -148,10 +148,6 @@ impl Sink for ContainerdSink {
         self.unpacking.is_none()
     }
 
-    fn unpacks(&self) -> bool {
-        self.unpacking.is_some()
-    }
-
     async fn prepare(&self, image: &Arc<PlatformImage>) -> Result<usize, Error> {
         match &self.unpacking {
             Some(unpacking) if image.unpack => unpacking.ready_layers(&image.layers()).await,

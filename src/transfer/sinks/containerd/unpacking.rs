@@ -65,11 +65,7 @@ impl Unpacking {
             let client = self.lease.client().await?;
             let (allowance, progress) = (Allowance::new(*max_bytes), Arc::clone(&self.progress));
             let unpacker = Unpacker::new(client, snapshotter, *way, allowance, progress)?;
-            let unpacker = unpacker.inflated_by(inflating.clone());
-            let unpacker = match held_bytes {
-                Some(bytes) => unpacker.holding(*bytes),
-                None => unpacker,
-            };
+            let unpacker = unpacker.inflated_by(inflating.clone()).holding(*held_bytes);
             Ok(Arc::new(match beside {
                 Some(other) => unpacker.beside(other, snapshotter),
                 None => unpacker,
