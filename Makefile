@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Tests wait for daemons, registries and clocks a good part of their time.
 export RUST_TEST_THREADS ?= $(shell expr 2 '*' $$(nproc))
 
-.PHONY: help setup setup-release build image dist packages demo test test-newer fuzz bench lint fleet release-check \
+.PHONY: help setup setup-release build image dist packages demo test test-newer fuzz bench lint style fleet release-check \
 	clean-parts
 
 help: ## list the targets
@@ -49,11 +49,13 @@ bench: setup ## race ctr of each containerd, e.g. CASES=one-layer,tiny PAIRS=3 D
 	    $(if $(PAIRS),--pairs $(PAIRS)) $(BENCH_OPTIONS)
 
 # There are no examples: by naming them, docs are made with the dependencies that clippy has checked.
-lint: setup ## formatting, clippy, docs, scripts, and what dependencies may be
-	@shellcheck $$(grep -rlE '^#!/(usr/bin/env (ba)?sh|bin/sh)' .ci scripts findings fixtures packaging protos)
-	$(CARGO) fmt --check
+lint: style ## what style looks at, clippy, and docs
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --lib --examples
+
+style: setup ## formatting, scripts, and what dependencies may be: nothing is built
+	@shellcheck $$(grep -rlE '^#!/(usr/bin/env (ba)?sh|bin/(ba)?sh)' .ci scripts findings fixtures packaging protos)
+	$(CARGO) fmt --check
 	@scripts/deny
 
 fleet: build ## measure what seeding NODES nodes (10) costs a registry; as root

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
@@ -327,9 +327,14 @@ pub(crate) fn loopback(name: &str) -> Policy {
     Policy { resolve: vec![entry], first_wait, ..Policy::default() }
 }
 
-/// An authority where nothing listens.
-pub(crate) async fn dead_authority() -> String {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string()
+/// An authority where nothing listens. Its port stays taken until the process ends, so that no server of
+/// another test comes to have it.
+pub(crate) fn dead_authority() -> String {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let authority = socket.local_addr().unwrap().to_string();
+    std::mem::forget(socket);
+    authority
 }
 
 /// Keeps the events.

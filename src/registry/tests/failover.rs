@@ -92,7 +92,7 @@ async fn a_dead_host_is_paid_for_once_a_run() {
     let blob = noise(KIB);
     let content = blob.clone();
     let upstream = Server::start(move |request, _| Reply::blob(request, &content)).await;
-    let dead = dead_authority().await;
+    let dead = dead_authority();
     let setup = Setup::policy(small_chunks());
     let repository = setup.repository(vec![host("http", &dead), upstream.host()]);
     for _ in 0..5 {
@@ -152,7 +152,7 @@ async fn a_foreign_layer_comes_from_its_own_urls_first() {
     assert_eq!(foreign.lines(), ["GET /layers/one?x=y"]);
     assert!(registry.requests().is_empty());
 
-    let dead = dead_authority().await;
+    let dead = dead_authority();
     descriptor.urls = vec![format!("http://{dead}/x")];
     assert_eq!(read(&repository, &descriptor).await.unwrap(), blob);
     assert_eq!(registry.requests().len(), 1);

@@ -181,7 +181,7 @@ async fn a_manifest_without_end_is_read_to_the_limit_only() {
 #[tokio::test]
 async fn the_error_lists_each_host_and_how_often_it_was_tried() {
     let server = Server::start(|_, _| Reply::status(503)).await;
-    let dead = dead_authority().await;
+    let dead = dead_authority();
     let repository =
         Setup::policy(small_chunks()).repository(vec![host("http", &dead), server.host()]);
     let error = repository.resolve().await.unwrap_err();

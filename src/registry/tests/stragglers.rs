@@ -129,7 +129,7 @@ async fn a_wait_for_a_free_connection_makes_no_chunk_late() {
 
 #[tokio::test]
 async fn retries_are_spent_once_on_a_dead_registry() {
-    let dead = dead_authority().await;
+    let dead = dead_authority();
     let setup = Setup::policy(small_chunks());
     let repository = setup.repository(vec![host("http", &dead)]);
     for tries in [6, 7, 8] {

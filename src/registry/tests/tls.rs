@@ -243,7 +243,7 @@ async fn skipping_verification_never_turns_https_into_http() {
     let (fault, _) =
         fault(RegistryHost { skip_verify: true, ..host("https", &server.authority()) }).await;
     assert_eq!(fault, Fault::Tls(TlsFault::PlainHttp));
-    let dead = dead_authority().await;
+    let dead = dead_authority();
     let fallback = RegistryHost { http_fallback: true, ..host("https", &dead) };
     let error = resolve(fallback).await.unwrap_err();
     assert_eq!(error.fault(), Some(&Fault::Refused), "a port that is written is the only one");

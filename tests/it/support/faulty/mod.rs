@@ -13,6 +13,8 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
+use socket2::{Domain, Socket, Type};
+
 use super::image::Image;
 pub(crate) use answer::{Body, Fault};
 pub(crate) use wire::Request;
@@ -297,10 +299,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("no holder panicked")
 }
 
-/// An address on which nothing listens.
+/// An address on which nothing listens, unless who asks for it starts what does.
+///
+/// Its port stays taken until the process ends, by a socket that is bound and does not listen, so that no
+/// registry of another test comes to have it. A daemon that sets `SO_REUSEADDR`, as they do, can bind it too.
 pub(crate) fn dead_authority() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("it is bound").to_string()
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket can be made");
+    socket.set_reuse_address(true).expect("a new socket takes it");
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(&any.into()).expect("a port is free");
+    let bound = socket.local_addr().expect("it is bound");
+    std::mem::forget(socket);
+    bound.as_socket().expect("it is of IPv4").to_string()
 }
 
 #[cfg(test)]
