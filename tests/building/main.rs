@@ -3,11 +3,13 @@
 //!
 //! | file | owns |
 //! |---|---|
+//! | `entropy` | TLS begins without measuring the processor |
 //! | `licences` | the texts of the libraries' licences, for releases |
 //! | `protoc` | bindings are generated without protoc |
 //! | `version` | commit, target and libraries, in a checkout and out of it |
 #![expect(clippy::unwrap_used, reason = "what can't be done fails the test")]
 
+mod entropy;
 mod licences;
 mod protoc;
 mod version;

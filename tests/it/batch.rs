@@ -6,9 +6,9 @@ use crate::support::faulty::{Fault, FaultyRegistry};
 use crate::support::image::{Image, Layer, Recipe};
 use crate::support::registry::Registry;
 use crate::support::store::Store;
-use crate::support::{each_version, unique};
+use crate::support::{one_version, unique};
 
-each_version! {
+one_version! {
     fn several_references_are_pulled_and_summed_up(daemon) {
         let registry = FaultyRegistry::start();
         let references = [(); 3].map(|()| registry.add_new(&Image::small()));

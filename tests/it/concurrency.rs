@@ -7,7 +7,7 @@ use crate::support::containerd::{Containerd, KUBERNETES};
 use crate::support::faulty::{Fault, FaultyRegistry, Gate, Request};
 use crate::support::image::{Layer, Recipe};
 use crate::support::store::Store;
-use crate::support::{each_version, unique, wait_until};
+use crate::support::{one_version, unique, wait_until};
 
 /// Most connections that carry layers at one time in a run.
 const CONNECTIONS: usize = 12;
@@ -72,7 +72,7 @@ impl Stalled {
     }
 }
 
-each_version! {
+one_version! {
     fn four_layers_come_at_once_unless_another_number_is_wanted(daemon) {
         for (arguments, count) in [(&[][..], 4), (&["--concurrency", "2"][..], 2)] {
             // Larger than what is kept in memory until it is complete.

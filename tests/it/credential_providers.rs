@@ -10,10 +10,10 @@ use tempfile::TempDir;
 
 use crate::support::cli::{Outcome, Pullctl};
 use crate::support::containerd::{Containerd, KUBERNETES};
-use crate::support::each_version;
 use crate::support::faulty::{FaultyRegistry, Login};
 use crate::support::image::Image;
 use crate::support::nginx::Nginx;
+use crate::support::one_version;
 use crate::support::registry::Registry;
 use crate::support::store::Store;
 use crate::support::{install_script, unique};
@@ -131,8 +131,8 @@ fn is_there(daemon: &Containerd, reference: &str) -> bool {
     Store::new(daemon, KUBERNETES).images().contains_key(reference)
 }
 
-each_version! {
-    fn a_plugin_of_each_version_opens_a_registry_of_its_own(daemon) {
+one_version! {
+    fn a_plugin_of_one_version_opens_a_registry_of_its_own(daemon) {
         let registry = Registry::with_login("ann", "hunter2");
         let authority = registry.authority();
         for version in VERSIONS {

@@ -9,7 +9,7 @@ use crate::support::faulty::{Body, Fault, FaultyRegistry};
 use crate::support::image::{
     DOCKER_LIST, DOCKER_MANIFEST, Family, Image, Layer, OCI_INDEX, OCI_MANIFEST, Recipe,
 };
-use crate::support::{each_version, unique};
+use crate::support::{one_version, unique};
 
 /// Serves `body` for the manifest.
 fn with_manifest(registry: &FaultyRegistry, content_type: &'static str, body: Body) -> String {
@@ -192,7 +192,7 @@ const CASES: &[Case] = &[
     },
 ];
 
-each_version! {
+one_version! {
     fn a_document_that_lies_ends_in_its_exit_code_and_leaves_nothing_visible(daemon) {
         Case::check_all(CASES, daemon, &[]);
     }

@@ -12,7 +12,7 @@ use crate::support::fault_case::{
 };
 use crate::support::faulty::{Body, Fault, FaultyRegistry, Login, dead_authority};
 use crate::support::image::{Layer, Recipe};
-use crate::support::{each_version, unique};
+use crate::support::{one_version, unique};
 
 const CASES: &[Case] = &[
     Case {
@@ -69,7 +69,7 @@ const CASES: &[Case] = &[
     },
 ];
 
-each_version! {
+one_version! {
     fn a_fault_that_lasts_ends_in_its_exit_code_and_leaves_nothing_visible(daemon) {
         Case::check_all(CASES, daemon, &[]);
     }

@@ -10,7 +10,7 @@ use crate::support::faulty::FaultyRegistry;
 use crate::support::image::Image;
 use crate::support::registry::Registry;
 use crate::support::store::Store;
-use crate::support::{each_version, install_script, unique};
+use crate::support::{install_script, one_version, unique};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/lists").join(name)
@@ -20,7 +20,7 @@ fn refs(arguments: &[&str], input: &[u8]) -> Outcome {
     Pullctl::new().args(["refs", "-f", "-"]).args(arguments).input(input).run()
 }
 
-each_version! {
+one_version! {
     fn the_images_of_manifests_are_pulled(daemon) {
         let registry = FaultyRegistry::start();
         let references = [(); 5].map(|()| registry.add_new(&Image::small()));

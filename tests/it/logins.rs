@@ -9,7 +9,7 @@ use crate::support::faulty::{Fault, FaultyRegistry, Gate, Login, dead_authority}
 use crate::support::image::{Image, Layer, Recipe};
 use crate::support::registry::Registry;
 use crate::support::store::Store;
-use crate::support::{each_version, unique};
+use crate::support::{one_version, unique};
 
 fn with_tokens(login: Option<(&str, &str)>) -> FaultyRegistry {
     let registry = FaultyRegistry::start();
@@ -22,7 +22,7 @@ fn is_there(daemon: &Containerd, reference: &str) -> bool {
     Store::new(daemon, KUBERNETES).images().contains_key(reference)
 }
 
-each_version! {
+one_version! {
     fn basic_credentials_open_a_registry(daemon) {
         let registry = Registry::with_login("ann", "hunter2:e:c");
         let reference = registry.push_new(&Image::small());

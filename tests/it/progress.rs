@@ -8,7 +8,7 @@ use crate::support::cli::{Outcome, Pullctl};
 use crate::support::containerd::Containerd;
 use crate::support::faulty::{Fault, FaultyRegistry, Login, Request};
 use crate::support::image::{Image, Layer, Recipe};
-use crate::support::{each_version, unique};
+use crate::support::{one_version, unique};
 
 fn image() -> Image {
     let name = unique("progress");
@@ -72,7 +72,7 @@ fn sorted(mut lines: Vec<String>) -> Vec<String> {
     lines
 }
 
-each_version! {
+one_version! {
     fn json_events_tell_the_whole_story(daemon) {
         let registry = FaultyRegistry::start();
         let image = image();

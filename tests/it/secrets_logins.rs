@@ -10,7 +10,7 @@ use crate::support::cli::{Outcome, Pullctl};
 use crate::support::containerd::Containerd;
 use crate::support::faulty::{FaultyRegistry, Login, dead_authority};
 use crate::support::image::Image;
-use crate::support::{each_version, unique};
+use crate::support::{one_version, unique};
 
 /// A user with a docker configuration, who says more to each command than it needs.
 struct User {
@@ -64,7 +64,7 @@ impl User {
     }
 }
 
-each_version! {
+one_version! {
     fn no_command_shows_a_secret_from_the_login_to_the_logout(daemon) {
         for login in [basic, token] {
             let user = User::new(daemon, login("robot$ann".to_owned(), PASSWORD.to_owned()));

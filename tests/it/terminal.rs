@@ -9,7 +9,7 @@ use crate::support::faulty::{Fault, FaultyRegistry, Gate, Login};
 use crate::support::held_back::HeldBack;
 use crate::support::image::{Blob, Image, Layer, Recipe};
 use crate::support::terminal::{Model, Terminal};
-use crate::support::{each_version, unique};
+use crate::support::{one_version, unique};
 
 /// Size of a layer's file, in bytes: one request fetches it.
 const SIZE: usize = 400_000;
@@ -107,7 +107,7 @@ fn question(registry: &FaultyRegistry) -> String {
     format!("Password for me at {}:", registry.authority())
 }
 
-each_version! {
+one_version! {
     fn each_blob_has_a_line_with_its_bytes_speed_time_and_state(daemon) {
         let below = Layer::noise(&unique("below"), SIZE / 2);
         let registry = FaultyRegistry::start();

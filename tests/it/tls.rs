@@ -7,7 +7,7 @@ use crate::support::image::{Image, Layer, Recipe};
 use crate::support::nginx::{Nginx, Tls};
 use crate::support::registry::Registry;
 use crate::support::store::Store;
-use crate::support::{Validity, each_version, unique};
+use crate::support::{Validity, one_version, unique};
 
 /// The name that the certificate of [`secured`] has.
 const NAMED: &str = "registry.example";
@@ -61,7 +61,7 @@ impl Secured {
     }
 }
 
-each_version! {
+one_version! {
     fn a_certificate_of_an_authority_in_the_systems_store_is_trusted(daemon) {
         let secured = Secured::new(daemon, Validity::Now);
         secured.pull(NAMED).env("SSL_CERT_FILE", secured.nginx.ca()).run().succeeded();

@@ -179,8 +179,9 @@ impl Diagnose for Error {
             Problem::Sparse(_) => "make the archive again without tar's --sparse",
             Problem::Missing(_) => "save the image again, for all the platforms that are wanted",
             Problem::Inflate(source) if source.to_string().contains(TOO_WIDE) => {
-                "its window (zstd --long) takes more memory than there is for it: allow more with \
-                 --memory 256MiB, or unpack it on the way: zstd -dc FILE | pullctl load -i -"
+                "its window (zstd --long) takes more memory than there is for it: unpack it on the way: \
+                 zstd -dc --long=31 FILE | pullctl load -i -, or, where the window is of 128 MiB at most \
+                 (zstd --long), allow --memory 256MiB"
             }
             Problem::Inflate(_) | Problem::Tar(_) => {
                 "it was damaged or cut short on its way: copy it again, and compare the checksums"

@@ -33,7 +33,7 @@ pub(crate) mod certificates;
 mod each_version;
 
 pub(crate) use certificates::Validity;
-pub(crate) use each_version::each_version;
+pub(crate) use each_version::{each_version, one_version};
 pub(crate) use supervisor::wait_until;
 
 use std::future::Future;
