@@ -9,6 +9,7 @@
 #[expect(
     dead_code,
     unused_imports,
+    unused_macros,
     reason = "the test bed offers more, and its own tests are no use here"
 )]
 #[path = "../../tests/it/support/mod.rs"]
