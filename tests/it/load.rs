@@ -6,7 +6,7 @@ use pullctl::oci::Digest;
 
 use crate::support::archive::{Archive, run, text};
 use crate::support::cli::Pullctl;
-use crate::support::containerd::{Containerd, KUBERNETES};
+use crate::support::containerd::{Containerd, KUBERNETES, Version};
 use crate::support::cri::Cri;
 use crate::support::image::{Family, Image, Layer, Packing, Recipe};
 use crate::support::left::Left;
@@ -45,7 +45,14 @@ each_version! {
         let reference = registry.push_new(&Image::index(Family::Oci, vec![image()]));
         let pulled = unique("pulled");
         Pullctl::pull(daemon, &reference).args(["-n", &pulled]).run().succeeded();
-        daemon.ctr(&pulled, &["images", "export", text(&archive), &reference]);
+        // Through the transfer service, as 2.1 does it unless told otherwise, ctr was seen to succeed on a busy
+        // machine with the end of the archive missing.
+        let local: &[&str] = match daemon.version() {
+            Version::V1_6 | Version::V1_7 => &[],
+            Version::V2_1 | Version::Newer => &["--local"],
+        };
+        let export = [&["images", "export"], local, &[text(&archive), &reference]].concat();
+        daemon.ctr(&pulled, &export);
 
         let loaded = unique("loaded");
         let outcome = load(daemon, &loaded).args(["-i", text(&archive)]).run().succeeded();
