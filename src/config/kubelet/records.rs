@@ -7,8 +7,8 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 
 use crate::config::error::{Error, Location};
 
@@ -110,7 +110,7 @@ impl ImageRecords {
     }
 
     fn file(&self, kind: &str, of: &str) -> PathBuf {
-        let name = format!("sha256-{}", hex::encode(Sha256::digest(of)));
+        let name = format!("sha256-{}", hex::encode(digest(&SHA256, of.as_bytes())));
         self.directory.join(kind).join(name)
     }
 }
