@@ -4,6 +4,7 @@ use k8s_cri::v1 as api;
 use k8s_cri::v1::image_service_client::ImageServiceClient;
 use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
 use serde::Deserialize;
+use tokio::{join, try_join};
 use tonic::Code;
 use tracing::debug;
 
@@ -14,6 +15,9 @@ use crate::failure::Notice;
 
 /// The release from which on the CRI plugin reports pins.
 const PINS_SINCE: Release = (1, 7);
+
+/// The release from which on the CRI plugin's status does not show the image service's configuration.
+const SILENT_SINCE: Release = (2, 0);
 
 /// The tags of the image of pods' sandboxes, by the release from which on it is the default.
 const SANDBOX_IMAGES: [(Release, &str); 4] =
@@ -90,6 +94,27 @@ impl Cri {
     /// # Errors
     /// When the daemon refuses for another reason.
     pub async fn status(&self) -> Result<Option<CriStatus>, Error> {
+        // Where it has to be asked in any case, it is asked at the same time.
+        let is_silent = self.client.is_at_least(SILENT_SINCE);
+        let beside = async {
+            match is_silent {
+                true => Some(self.snapshotter_of_images().await),
+                false => None,
+            }
+        };
+        let (told, beside) = join!(self.told(), beside);
+        let Some(mut status) = told? else { return Ok(None) };
+        if status.snapshotter.is_none() {
+            status.snapshotter = match beside {
+                Some(found) => found?,
+                None => self.snapshotter_of_images().await?,
+            };
+        }
+        Ok(Some(status))
+    }
+
+    /// What its status tells.
+    async fn told(&self) -> Result<Option<CriStatus>, Error> {
         let mut service = RuntimeServiceClient::new(self.client.service());
         let call = service.status(api::StatusRequest { verbose: true });
         let answer = match self.client.call("tell the status of its CRI plugin", call).await {
@@ -97,11 +122,7 @@ impl Cri {
             Err(error) if is_absent(&error) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let mut status = parse(answer.info.get("config").map_or("{}", String::as_str));
-        if status.snapshotter.is_none() {
-            status.snapshotter = self.snapshotter_of_images().await?;
-        }
-        Ok(Some(status))
+        Ok(Some(parse(answer.info.get("config").map_or("{}", String::as_str))))
     }
 
     /// Which snapshotter the images are unpacked into, told by the file system that the kubelet is
@@ -110,11 +131,12 @@ impl Cri {
     async fn snapshotter_of_images(&self) -> Result<Option<String>, Error> {
         let mut service = ImageServiceClient::new(self.client.service());
         let call = service.image_fs_info(api::ImageFsInfoRequest {});
-        let answer = self.client.call("tell where its CRI plugin keeps images", call).await?;
+        let call = self.client.call("tell where its CRI plugin keeps images", call);
+        let introspection = Introspection::new(self.client.clone());
+        let (answer, plugins) = try_join!(call, introspection.snapshotters())?;
         let [filesystem] = answer.image_filesystems.as_slice() else { return Ok(None) };
         let Some(place) = &filesystem.fs_id else { return Ok(None) };
-        let introspection = Introspection::new(self.client.clone());
-        Ok(snapshotter_at(&place.mountpoint, &introspection.snapshotters().await?))
+        Ok(snapshotter_at(&place.mountpoint, &plugins))
     }
 }
 
