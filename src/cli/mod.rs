@@ -144,5 +144,9 @@ const MOST_THREADS: usize = 8;
 fn runtime(is_background: bool) -> io::Result<Runtime> {
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     let threads = if is_background { 1 } else { (processors / 2).clamp(1, MOST_THREADS) };
-    Builder::new_multi_thread().worker_threads(threads).enable_all().build()
+    match threads {
+        // The command itself, too: no answer has to wake another thread.
+        1 => Builder::new_current_thread().enable_all().build(),
+        _ => Builder::new_multi_thread().worker_threads(threads).enable_all().build(),
+    }
 }
