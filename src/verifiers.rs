@@ -119,6 +119,11 @@ impl Verifiers {
         Ok(names)
     }
 
+    /// Whether there is nobody to ask.
+    pub fn are_none(&self) -> bool {
+        self.names().is_ok_and(|names| names.is_empty())
+    }
+
     /// Asks all of them, as many as the configuration wants, whether the image called `name` may be here
     /// that `target` points to.
     ///

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::ahead::{Ahead, Vanguard};
 use super::error::Error;
 use super::manner::Manner;
 use super::once::OnceMap;
@@ -89,11 +90,12 @@ impl Blobs {
     }
 
     /// Fetches the layers that are missing and settles each as soon as it and those below it are
-    /// there. The first failure ends the rest.
+    /// there; the vanguard has been sent for. The first failure ends the rest.
     pub(super) async fn materialise(
         self: &Arc<Self>,
         image: &Arc<PlatformImage>,
         source: &Arc<dyn Source>,
+        vanguard: &Arc<Vanguard>,
         tally: &Tally,
     ) -> Result<(), Error> {
         let layers = image.layers();
@@ -103,7 +105,8 @@ impl Blobs {
             self.state(layer.descriptor(), BlobState::Exists, 0);
         }
         let settled = Arc::new(AtomicUsize::new(0));
-        let (mut downloads, arrivals) = self.start_downloads(missing, source, tally, &settled);
+        let (mut downloads, arrivals) =
+            self.start_downloads(missing, source, vanguard, tally, &settled);
         let settling = self.settle_in_order(missing, arrivals, &settled);
         let done = tokio::try_join!(join_all(&mut downloads), settling);
         // Those that go on would tell of an image that has failed.
@@ -148,6 +151,7 @@ impl Blobs {
         self: &Arc<Self>,
         layers: &[Layer],
         source: &Arc<dyn Source>,
+        vanguard: &Arc<Vanguard>,
         tally: &Tally,
         settled: &Arc<AtomicUsize>,
     ) -> (JoinSet<Result<(), Error>>, Vec<oneshot::Receiver<()>>) {
@@ -163,8 +167,9 @@ impl Blobs {
             let (blobs, layer) = (Arc::clone(self), layer.clone());
             let (source, tally) = (Arc::clone(source), tally.clone());
             let settled = Arc::clone(settled);
+            let ahead = Ahead::Sent(Arc::clone(vanguard));
             downloads.spawn(async move {
-                blobs.bring(&layer, None, &*source, &tally).await?;
+                blobs.bring(&layer, ahead, &*source, &tally).await?;
                 if position > settled.load(Ordering::Relaxed) {
                     blobs.state(layer.descriptor(), BlobState::AwaitingLowerLayers, 0);
                 }
@@ -202,7 +207,7 @@ impl Blobs {
     pub(super) async fn bring(
         &self,
         layer: &Layer,
-        ahead: Option<Box<dyn BlobStream>>,
+        ahead: Ahead,
         source: &dyn Source,
         tally: &Tally,
     ) -> Result<(), Error> {
@@ -236,7 +241,7 @@ impl Blobs {
     async fn fetch(
         &self,
         layer: &Layer,
-        mut ahead: Option<Box<dyn BlobStream>>,
+        mut ahead: Ahead,
         source: &dyn Source,
         tally: &Tally,
         slot: &mut Slot<'_>,
@@ -259,8 +264,9 @@ impl Blobs {
                 (furthest, reopenings) = (resumed, 0);
             }
             self.state(descriptor, ingest.moving(), resumed);
+            let ahead = &mut ahead;
             let (error, poured) =
-                match self.bring_in(descriptor, ahead.take(), source, ingest, tally, slot).await {
+                match self.bring_in(descriptor, ahead, source, ingest, tally, slot).await {
                     Ok(()) => return Ok(()),
                     Err(failed) => failed,
                 };
@@ -287,7 +293,7 @@ impl Blobs {
     async fn bring_in(
         &self,
         descriptor: &Descriptor,
-        ahead: Option<Box<dyn BlobStream>>,
+        ahead: &mut Ahead,
         source: &dyn Source,
         mut ingest: Box<dyn Ingest>,
         tally: &Tally,
@@ -318,7 +324,7 @@ impl Blobs {
     async fn pour(
         &self,
         descriptor: &Descriptor,
-        ahead: Option<Box<dyn BlobStream>>,
+        ahead: &mut Ahead,
         source: &dyn Source,
         ingest: &mut dyn Ingest,
         tally: &Tally,
@@ -331,7 +337,8 @@ impl Blobs {
             ingest.write(bytes).await?;
             return Ok(None);
         }
-        let mut stream = match ahead.filter(|_| ingest.offset() == 0) {
+        let begun = ahead.take(&descriptor.digest).await;
+        let mut stream = match begun.filter(|_| ingest.offset() == 0) {
             Some(stream) => stream,
             None => source.blob(descriptor, ingest.offset()).await?,
         };

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::ahead::Vanguard;
 use super::error::Error;
+use super::plan::Document;
 use super::provenance::Provenance;
 use super::sink::Sink;
 use super::source::{DocumentKind, Source};
@@ -23,13 +25,20 @@ pub(super) struct Documents {
     known: HashMap<Digest, Bytes>,
     held_bytes: u64,
     fetched_bytes: u64,
+    vanguard: Vanguard,
 }
 
 impl Documents {
     /// `root` is the index or manifest, where resolving brought it along.
     pub(super) fn new(source: Arc<dyn Source>, sink: Arc<dyn Sink>, root: Option<Bytes>) -> Self {
-        let mut documents =
-            Self { source, sink, known: HashMap::new(), held_bytes: 0, fetched_bytes: 0 };
+        let mut documents = Self {
+            source,
+            sink,
+            known: HashMap::new(),
+            held_bytes: 0,
+            fetched_bytes: 0,
+            vanguard: Vanguard::default(),
+        };
         if let Some(bytes) = root {
             documents.held_bytes = bytes.len() as u64;
             documents.fetched_bytes = documents.held_bytes;
@@ -38,9 +47,26 @@ impl Documents {
         documents
     }
 
-    /// Bytes that came from the source so far.
-    pub(super) fn fetched_bytes(&self) -> u64 {
-        self.fetched_bytes
+    /// The same, of an image that will surely be brought: so many of its layers may come with its
+    /// configuration.
+    pub(super) fn eager(self, concurrency: usize) -> Self {
+        Self { vanguard: Vanguard::of(concurrency), ..self }
+    }
+
+    /// Takes note that this index or manifest is the image's, and if it is a manifest that `layers` are.
+    pub(super) fn expect(
+        &self,
+        document: &Document,
+        provenance: &Arc<Provenance>,
+        layers: &[Descriptor],
+    ) {
+        self.vanguard.store(document, provenance, &self.sink);
+        self.vanguard.send(layers, &self.source, &self.sink);
+    }
+
+    /// What is under way for the image, and bytes that came from the source besides.
+    pub(super) fn into_parts(self) -> (Arc<Vanguard>, u64) {
+        (Arc::new(self.vanguard), self.fetched_bytes)
     }
 
     /// See [`Sink::keeps_artifacts`].

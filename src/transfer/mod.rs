@@ -15,7 +15,7 @@
 //! | `request`, `plan` | what is wanted; what it consists of |
 //! | `selection` | what of it is told where only that may be told which is there |
 //! | `planner`, `documents` | finding that out, from documents read where they are nearest |
-//! | `blobs`, `slots`, `once`, `ahead` | layers' blobs, several at a time, each once a run, small ones before their turn |
+//! | `blobs`, `slots`, `once`, `ahead` | layers' blobs, several at a time, each once a run, small ones before their turn or before all is known |
 //! | `source`, `sources` | where images come from: registries, containerd, layouts |
 //! | `sink`, `sinks` | where they go: containerd, layouts, archives, registries |
 //! | `error` | why an image did not get there |

@@ -6,11 +6,11 @@ use std::slice;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::ahead::ReadAhead;
+use super::ahead::{Ahead, ReadAhead};
 use super::blobs::{Blobs, Tally};
 use super::error::Error;
 use super::plan::Layer;
-use super::source::{BlobStream, Source};
+use super::source::Source;
 use crate::oci::Descriptor;
 use crate::progress::BlobState;
 
@@ -39,8 +39,8 @@ impl Blobs {
             let is_first = seen.insert(turn.layer.descriptor().digest);
             async move {
                 let blob = turn.layer.descriptor();
-                let ahead = if is_first { self.ahead(blob, turn.source).await } else { None };
-                (ahead, turn)
+                let read = if is_first { self.ahead(blob, turn.source).await } else { None };
+                (Ahead::Read(read), turn)
             }
         });
         stream::iter(read)
@@ -58,7 +58,7 @@ impl Blobs {
     }
 
     /// The blob, where it is small, and the sink wants it.
-    async fn ahead(&self, blob: &Descriptor, source: &dyn Source) -> Option<Box<dyn BlobStream>> {
+    async fn ahead(&self, blob: &Descriptor, source: &dyn Source) -> Option<ReadAhead> {
         let is_small = self.concurrency > 1 && blob.size <= MAX_READ_AHEAD;
         if !is_small || blob.data().is_some() || self.sink.needed(slice::from_ref(blob)).is_empty()
         {
@@ -66,6 +66,6 @@ impl Blobs {
         }
         // Whoever asks again is told why it can't be had.
         let stream = source.blob(blob, 0).await.ok()?;
-        Some(Box::new(ReadAhead::of(stream).await))
+        Some(ReadAhead::of(stream).whole().await)
     }
 }

@@ -1,7 +1,9 @@
 //! What is known of an image before its blobs are brought, and what bringing them came to.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use super::ahead::Vanguard;
 use super::blobs::Tally;
 use super::plan::Plan;
 use super::sink::Sink;
@@ -16,12 +18,15 @@ pub(super) struct Outline {
     pub(super) started: Instant,
     /// Bytes of documents that came from the source.
     pub(super) document_bytes: u64,
+    /// Layers that are on their way already.
+    pub(super) vanguard: Arc<Vanguard>,
 }
 
 impl Outline {
     /// That of an image whose documents were all there.
     pub(super) fn of_present(image: String, plan: Plan, place: String, started: Instant) -> Self {
-        Self { image, plan, place, started, document_bytes: 0 }
+        let vanguard = Arc::default();
+        Self { image, plan, place, started, document_bytes: 0, vanguard }
     }
 
     /// What was done, when the image is in place: `tally` is of its layers.

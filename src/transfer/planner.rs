@@ -95,6 +95,10 @@ impl Planner<'_> {
             }
             // A single manifest has no index to say its platform: the configuration does.
             ManifestKind::Manifest(manifest) => {
+                if depth == 0 {
+                    let document = document_of(descriptor, &manifest, bytes);
+                    self.documents.expect(&document, &self.provenance, &manifest.layers);
+                }
                 let platform = self.platform_of(&manifest).await?;
                 self.admit(descriptor.clone(), platform)
             }
@@ -108,12 +112,16 @@ impl Planner<'_> {
         index: Index,
         depth: usize,
     ) -> Result<(), Error> {
-        self.kept.push(Document {
+        let document = Document {
             descriptor: descriptor.clone(),
             kind: BlobKind::Index,
             bytes,
             children: index.manifests.clone(),
-        });
+        };
+        if depth == 0 {
+            self.documents.expect(&document, &self.provenance, &[]);
+        }
+        self.kept.push(document);
         for entry in &index.manifests {
             match Entry::of(entry) {
                 Entry::Candidate(platform) => self.admit(entry.clone(), platform)?,
@@ -237,18 +245,16 @@ impl Planner<'_> {
         let ManifestKind::Manifest(manifest) = parse(&descriptor, &bytes)? else {
             return Err(Error::IndexTooDeep(descriptor.digest));
         };
+        let document = document_of(&descriptor, &manifest, bytes);
+        if descriptor.digest != self.target {
+            self.documents.expect(&document, &self.provenance, &manifest.layers);
+        }
         let config_bytes = self.documents.config(&manifest.config).await?;
         let (platform, identities) = match is_image {
             true => identify(&manifest, &config_bytes)?,
             false => (Platform::from_parts("unknown", "unknown", "", ""), Vec::new()),
         };
-        let children = std::iter::once(&manifest.config).chain(&manifest.layers).cloned().collect();
-        self.keep(Document {
-            descriptor: descriptor.clone(),
-            kind: BlobKind::Manifest,
-            bytes,
-            children,
-        });
+        self.keep(document);
         self.keep(Document {
             descriptor: manifest.config.clone(),
             kind: BlobKind::Config,
@@ -273,6 +279,16 @@ impl Planner<'_> {
         if !self.kept.iter().any(|kept| kept.descriptor.digest == document.descriptor.digest) {
             self.kept.push(document);
         }
+    }
+}
+
+/// A manifest as it is kept.
+fn document_of(descriptor: &Descriptor, manifest: &Manifest, bytes: Bytes) -> Document {
+    Document {
+        descriptor: descriptor.clone(),
+        kind: BlobKind::Manifest,
+        bytes,
+        children: std::iter::once(&manifest.config).chain(&manifest.layers).cloned().collect(),
     }
 }
 

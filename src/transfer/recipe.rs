@@ -25,6 +25,8 @@ pub(super) struct Recipe {
     pub(super) blobs: Arc<Blobs>,
     pub(super) progress: Arc<dyn progress::Sink>,
     pub(super) manner: Manner,
+    /// How many layers of an image may come before all is known of it.
+    eager: usize,
 }
 
 impl Recipe {
@@ -34,7 +36,15 @@ impl Recipe {
         progress: Arc<dyn progress::Sink>,
     ) -> Self {
         let blobs = Blobs::new(Arc::clone(&sink), Arc::clone(&progress), &manner);
-        Self { sink, blobs: Arc::new(blobs), progress, manner }
+        Self { sink, blobs: Arc::new(blobs), progress, manner, eager: 0 }
+    }
+
+    /// The same, which will surely bring so many images. One alone has nothing to wait for but its own
+    /// documents, and need not do so.
+    pub(super) fn bringing(self, images: usize) -> Self {
+        let is_free =
+            images == 1 && self.manner.memory_bytes.is_none() && self.blobs.concurrency > 1;
+        Self { eager: if is_free { self.blobs.concurrency } else { 0 }, ..self }
     }
 
     /// Finds out what the image consists of.
@@ -48,10 +58,17 @@ impl Recipe {
         self.progress.event(event);
 
         let target = resolved.descriptor;
-        let plan =
-            planner::build(&mut documents, target, names, platforms, &*self.progress).await?;
+        let plan = planner::build(&mut documents, target, names, platforms, &*self.progress).await;
+        let (vanguard, document_bytes) = documents.into_parts();
+        let plan = match plan {
+            Ok(plan) => plan,
+            Err(error) => {
+                vanguard.has_stored().await;
+                return Err(error);
+            }
+        };
         self.progress.event(plan.event(&image));
-        Ok(Outline { image, plan, place, started, document_bytes: documents.fetched_bytes() })
+        Ok(Outline { image, plan, place, started, document_bytes, vanguard })
     }
 
     /// Finds out what the image is, and reads that document. Who resolves need not show it, and may
@@ -70,6 +87,9 @@ impl Recipe {
             let document = resolved.document.take();
             let mut documents =
                 Documents::new(Arc::clone(source), Arc::clone(&self.sink), document);
+            if !is_known {
+                documents = documents.eager(self.eager);
+            }
             match documents.manifest(&resolved.descriptor).await {
                 Ok(_) => return Ok((resolved, documents)),
                 Err(error) if source.doubt(&resolved, &error) => {

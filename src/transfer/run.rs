@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::watch;
+use tokio::try_join;
 
 use super::blobs::Tally;
 use super::documents::Documents;
@@ -29,7 +30,7 @@ pub async fn run(
     manner: Manner,
     progress: Arc<dyn progress::Sink>,
 ) -> Vec<Failure> {
-    let recipe = Recipe::new(Arc::clone(&sink), manner, progress);
+    let recipe = Recipe::new(Arc::clone(&sink), manner, progress).bringing(requests.len());
     let outcomes: Vec<_> = match sink.is_sequential() {
         true => recipe.in_sequence(requests).await,
         false => Run { recipe, stopped: watch::Sender::new(false) }.side_by_side(requests).await,
@@ -117,6 +118,9 @@ impl Run {
         let plans: Vec<_> = outlined.iter().map(|(_, outline)| &outline.plan).collect();
         if let Err(error) = self.recipe.check_room(&plans).await {
             let error = Arc::new(error);
+            for (_, outline) in &outlined {
+                outline.vanguard.has_stored().await;
+            }
             let failed = |(request, outline): (&Request, Outline)| {
                 self.fail(request, outline.image, Vec::new(), &Error::Shared(Arc::clone(&error)))
             };
@@ -151,7 +155,10 @@ impl Run {
     /// Brings what the image consists of.
     async fn end(&self, request: &Request, outline: Outline) -> Outcome {
         let images = outline.plan.images.clone();
-        match self.unless_stopped(self.transfer(request, &outline)).await {
+        let transferred = self.unless_stopped(self.transfer(request, &outline)).await;
+        // What it has begun holds the lease that ends with the run.
+        outline.vanguard.has_stored().await;
+        match transferred {
             Ok(report) => {
                 self.recipe.progress.event(Event::Finished(report));
                 Outcome { names: Arc::clone(&request.names), images, failure: None }
@@ -209,7 +216,12 @@ impl Run {
         outline: &Outline,
     ) -> Result<TransferReport, Error> {
         self.recipe.sink.admit(&request.names, &outline.plan).await?;
-        let tally = self.materialise(&outline.plan, &request.source).await?;
+        let layers = self.materialise(outline, &request.source);
+        let documents = async {
+            outline.vanguard.has_stored().await;
+            self.recipe.sink.put_beside(&outline.plan).await
+        };
+        let (tally, ()) = try_join!(layers, documents)?;
         request.source.whole().await?;
         self.recipe.sink.publish(&request.names, &outline.plan).await?;
         if self.recipe.sink.sent_bytes(&request.names).is_some() {
@@ -220,10 +232,14 @@ impl Run {
     }
 
     /// Brings all layers of the image into the sink.
-    async fn materialise(&self, plan: &Plan, source: &Arc<dyn Source>) -> Result<Tally, Error> {
-        let tally = Tally::default();
+    async fn materialise(
+        &self,
+        outline: &Outline,
+        source: &Arc<dyn Source>,
+    ) -> Result<Tally, Error> {
+        let (Outline { plan, vanguard, .. }, tally) = (outline, Tally::default());
         for image in &plan.images {
-            match self.recipe.blobs.materialise(image, source, &tally).await {
+            match self.recipe.blobs.materialise(image, source, vanguard, &tally).await {
                 Ok(()) => {}
                 // Of which platforms is more than which blob.
                 Err(Error::Incomplete { digest, place }) => {

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use super::error::Error;
 use super::forecast::Forecast;
 use super::held::{Held, Lack};
-use super::plan::{Layer, Plan, PlatformImage};
+use super::plan::{Document, Layer, Plan, PlatformImage};
+use super::provenance::Provenance;
 use super::request::Names;
 use super::source::Source;
 use crate::failure::Failure;
@@ -69,6 +70,21 @@ pub trait Sink: Send + Sync {
         None
     }
 
+    /// Stores an index or a manifest, as that of an image from `provenance`, while it is found out what else
+    /// the image needs. What is not stored here is when the image is published.
+    ///
+    /// # Errors
+    /// When it can't be stored.
+    async fn put_early(&self, _document: &Document, _provenance: &Provenance) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Whether the blob of a small layer is surely to be fetched, whatever the image's configuration turns
+    /// out to be.
+    async fn is_lacking(&self, _layer: &Descriptor) -> bool {
+        false
+    }
+
     /// The bytes of a small document, if it is there.
     async fn document(&self, descriptor: &Descriptor) -> Result<Option<Bytes>, Error>;
 
@@ -94,6 +110,14 @@ pub trait Sink: Send + Sync {
     /// it by itself from where `source` says that it is as well.
     async fn adopt(&self, _layer: &Layer, _source: &dyn Source) -> Result<bool, Error> {
         Ok(false)
+    }
+
+    /// Stores the image's documents while its layers come.
+    ///
+    /// # Errors
+    /// When one can't be stored.
+    async fn put_beside(&self, _plan: &Plan) -> Result<(), Error> {
+        Ok(())
     }
 
     /// Begins or continues the layer's blob; waits while another client writes it.

@@ -28,7 +28,7 @@ impl VerifierArgs {
         if !self.ignore_verifiers {
             return Some(verifiers);
         }
-        if verifiers.names().is_ok_and(|names| !names.is_empty()) {
+        if !verifiers.are_none() {
             let directory = verifiers.directory().display();
             let message = format!("the image verifiers in {directory} are not asked");
             told.event(Event::Warning(Notice::new("verifiers-ignored", message)));

@@ -12,6 +12,10 @@ use super::write_stream::WriteStream;
 use crate::containerd::{Error, Labels};
 use crate::oci::{Descriptor, Digest};
 
+/// Whether a blob's bytes are where the daemon looks for them, so that it need only be told.
+#[derive(Debug, Clone, Copy)]
+pub struct Placed(bool);
+
 impl ContentStore {
     /// Stores the small blob `bytes` (well below the daemon's 16 MiB a message) in one message. When
     /// it is stored already, `labels` are added to it.
@@ -25,6 +29,22 @@ impl ContentStore {
         bytes: Bytes,
         labels: Labels,
     ) -> Result<(), Error> {
+        let placed = self.place(descriptor, &bytes).await;
+        self.put_placed(reference, descriptor, bytes, labels, placed).await
+    }
+
+    /// Stores a blob that was [placed](Self::place), as [`ContentStore::put`] does.
+    ///
+    /// # Errors
+    /// As [`ContentStore::put`].
+    pub async fn put_placed(
+        &self,
+        reference: &str,
+        descriptor: &Descriptor,
+        bytes: Bytes,
+        labels: Labels,
+        placed: Placed,
+    ) -> Result<(), Error> {
         let size = signed(descriptor.size);
         let whole = api::WriteContentRequest {
             action: api::WriteAction::Commit.into(),
@@ -35,7 +55,7 @@ impl ContentStore {
             data: Vec::new(),
             labels: labels.clone().into_iter().collect(),
         };
-        if self.place(descriptor, &bytes).await {
+        if placed.0 {
             let _turn = self.client().turn().await;
             let placed = api::WriteContentRequest { offset: size, ..whole.clone() };
             match self.commit(reference, descriptor, placed, &labels).await {
@@ -61,11 +81,11 @@ impl ContentStore {
     }
 
     /// Puts `bytes` among the daemon's blobs, if they are what `descriptor` says and the place is
-    /// known.
-    async fn place(&self, descriptor: &Descriptor, bytes: &Bytes) -> bool {
-        let Some(blobs) = self.client().blobs() else { return false };
+    /// known. Garbage collection takes them until the daemon is told.
+    pub async fn place(&self, descriptor: &Descriptor, bytes: &Bytes) -> Placed {
+        let Some(blobs) = self.client().blobs() else { return Placed(false) };
         if bytes.len() as u64 != descriptor.size || Digest::of(bytes) != descriptor.digest {
-            return false;
+            return Placed(false);
         }
         let placed = blobs.place(&descriptor.digest, bytes.clone()).await;
         match &placed {
@@ -74,7 +94,7 @@ impl ContentStore {
                 debug!(digest = %descriptor.digest, %error, "a blob can't be put in place");
             }
         }
-        placed.is_ok()
+        Placed(placed.is_ok())
     }
 
     /// Stores a blob by a single message.

@@ -24,7 +24,7 @@ fn acts_on(sink: &MemorySink, content: &str) -> Vec<Act> {
         Act::Open(digest, _) | Act::Stage(digest) | Act::Settle(digest) | Act::Suspend(digest) => {
             *digest == wanted
         }
-        Act::Publish(_) | Act::Close(_) => false,
+        Act::Early(_) | Act::Publish(_) | Act::Close(_) => false,
     };
     sink.acts().into_iter().filter(is_on).collect()
 }

@@ -12,7 +12,8 @@ use crate::containerd;
 use crate::oci::{Descriptor, Digest};
 use crate::sync::lock;
 use crate::transfer::error::Error;
-use crate::transfer::plan::{Layer, Plan, PlatformImage};
+use crate::transfer::plan::{Document, Layer, Plan, PlatformImage};
+use crate::transfer::provenance::Provenance;
 use crate::transfer::request::Names;
 use crate::transfer::sink::{Ingest, Opened, Outcome, Sink};
 use crate::transfer::source::{BlobStream, DocumentKind, Resolved, Source};
@@ -37,6 +38,8 @@ pub(super) struct MemorySource {
     pub(super) silent: HashSet<Digest>,
     /// Where the blobs wait for each other before their first byte.
     pub(super) meeting: Option<Arc<Barrier>>,
+    /// It is far away, and its configurations wait there, too.
+    pub(super) is_far: bool,
 }
 
 impl MemorySource {
@@ -58,13 +61,20 @@ impl MemorySource {
 
 #[async_trait]
 impl Source for MemorySource {
+    fn is_remote(&self) -> bool {
+        self.is_far
+    }
+
     async fn resolve(&self) -> Result<Resolved, Error> {
         let descriptor = self.target.clone().expect("it has an image");
         Ok(Resolved { descriptor, place: "memory".to_owned(), document: None })
     }
 
-    async fn document(&self, descriptor: &Descriptor, _: DocumentKind) -> Result<Bytes, Error> {
+    async fn document(&self, descriptor: &Descriptor, kind: DocumentKind) -> Result<Bytes, Error> {
         lock(&self.documents).push(descriptor.digest);
+        if let (DocumentKind::Blob, true, Some(meeting)) = (kind, self.is_far, &self.meeting) {
+            meeting.wait().await;
+        }
         self.find(descriptor.digest)
     }
 
@@ -126,6 +136,8 @@ impl BlobStream for MemoryBlob {
 /// What a sink was asked to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Act {
+    /// Was given a document while others came.
+    Early(Digest),
     /// Opened a blob, which had so many bytes.
     Open(Digest, usize),
     Stage(Digest),
@@ -140,6 +152,8 @@ pub(super) struct MemorySink {
     shared: Arc<Shared>,
     /// It has one order, in which it takes so many blobs at the same time.
     in_order: Option<usize>,
+    /// It takes what is surely needed before all is known.
+    pub(super) is_eager: bool,
 }
 
 #[derive(Default)]
@@ -164,7 +178,7 @@ impl MemorySink {
     /// One that keeps blobs elsewhere, so many at the same time.
     pub(super) fn elsewhere(together: usize) -> Self {
         let settling = Some(Arc::new(Barrier::new(together)));
-        Self { shared: Arc::new(Shared { settling, ..Shared::default() }), in_order: None }
+        Self { shared: Arc::new(Shared { settling, ..Shared::default() }), ..Self::default() }
     }
 
     /// Has a blob or document, be it the right one or not.
@@ -216,6 +230,15 @@ impl Sink for MemorySink {
 
     fn keeps_artifacts(&self) -> bool {
         false
+    }
+
+    async fn put_early(&self, document: &Document, _: &Provenance) -> Result<(), Error> {
+        self.note(Act::Early(document.descriptor.digest));
+        Ok(())
+    }
+
+    async fn is_lacking(&self, layer: &Descriptor) -> bool {
+        self.is_eager && !self.has(&layer.digest)
     }
 
     async fn document(&self, descriptor: &Descriptor) -> Result<Option<Bytes>, Error> {

@@ -5,6 +5,7 @@ mod image;
 mod memory;
 mod plans;
 mod sequences;
+mod vanguard;
 
 use std::sync::{Arc, Mutex};
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::try_join;
+
 use super::ingests::{ContainerdIngest, Labelled, SmallBlob};
 use super::lease::RunLease;
 use super::naming::source_labels;
@@ -48,6 +50,12 @@ impl LayerBlobs {
         Ok(layers.len())
     }
 
+    /// Whether there is nothing of the blob.
+    pub(super) async fn is_new(&self, blob: &Descriptor) -> Result<bool, Error> {
+        let (is_held, is_begun) = try_join!(self.holds(blob), self.is_begun(blob))?;
+        Ok(!is_held && !is_begun)
+    }
+
     /// Whether the blob is there.
     async fn holds(&self, descriptor: &Descriptor) -> Result<bool, Error> {
         let found = self.content.info(&descriptor.digest).await?;
@@ -67,8 +75,10 @@ impl LayerBlobs {
         unpacking: Option<&Unpacking>,
     ) -> Result<Opened, Error> {
         let descriptor = layer.descriptor();
-        if descriptor.size <= MAX_SMALL_BLOB && !self.is_begun(descriptor).await? {
-            return self.open_small(layer, unpacking).await;
+        if descriptor.size <= MAX_SMALL_BLOB
+            && let Some(opened) = self.open_small(layer, unpacking).await?
+        {
+            return Ok(opened);
         }
         let content = self.lease.client().await?.content();
         let ingest = match content.ingest(&ingest_reference(descriptor), descriptor).await? {
@@ -90,18 +100,22 @@ impl LayerBlobs {
     }
 
     /// Opens a small blob, which is stored in one message when it is complete: the daemon then makes
-    /// no file of what is unfinished, and remembers none.
+    /// no file of what is unfinished, and remembers none. `None` where it does so already.
     async fn open_small(
         &self,
         layer: &Layer,
         unpacking: Option<&Unpacking>,
-    ) -> Result<Opened, Error> {
+    ) -> Result<Option<Opened>, Error> {
         let descriptor = layer.descriptor();
         // Before looking: whoever had the turn has stored it.
         let turn = self.turns.take(&descriptor.digest).await;
-        if self.holds(descriptor).await? {
+        let (is_held, is_begun) = try_join!(self.holds(descriptor), self.is_begun(descriptor))?;
+        if is_held {
             self.keep(descriptor).await?;
-            return Ok(Opened::Exists);
+            return Ok(Some(Opened::Exists));
+        }
+        if is_begun {
+            return Ok(None);
         }
         let content = self.lease.client().await?.content();
         let unpacked = match unpacking {
@@ -111,7 +125,7 @@ impl LayerBlobs {
         let labels = source_labels(&layer.image().provenance);
         let (descriptor, labelled) = (descriptor.clone(), self.labelled.clone());
         let blob = SmallBlob::new(content, descriptor, labels, labelled, unpacked, turn);
-        Ok(Opened::Ingest(Box::new(blob)))
+        Ok(Some(Opened::Ingest(Box::new(blob))))
     }
 
     /// Whether an earlier run has left a part of the blob that is worth going on with.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use tokio::join;
 use tokio::time::Instant;
 
 use super::turns::Turn;
@@ -68,7 +69,7 @@ pub(super) struct SmallBlob {
     labelled: Labelled,
     unpacked: Option<LayerSink>,
     /// Others wait for it as long as this lives.
-    _turn: Turn,
+    turn: Turn,
 }
 
 /// Where the bytes so far are.
@@ -83,7 +84,8 @@ enum Place {
 pub(super) struct Labelled(Arc<Mutex<HashMap<Digest, Labels>>>);
 
 impl Labelled {
-    fn note(&self, digest: Digest, labels: Labels) {
+    /// Takes note that the blob was stored with these.
+    pub(super) fn note(&self, digest: Digest, labels: Labels) {
         self.blobs().insert(digest, labels);
     }
 
@@ -111,7 +113,7 @@ impl SmallBlob {
         turn: Turn,
     ) -> Self {
         let (place, since) = (Place::Memory(BytesMut::new()), Instant::now());
-        Self { content, descriptor, place, since, labels, labelled, unpacked, _turn: turn }
+        Self { content, descriptor, place, since, labels, labelled, unpacked, turn }
     }
 
     /// Moves what is in memory to where a later run finds it.
@@ -129,17 +131,6 @@ impl SmallBlob {
             ingest.write(std::mem::take(held).freeze()).await?;
             self.place = Place::Ingest(ingest);
         }
-        Ok(())
-    }
-
-    /// Adds the diff ID to the labels, if it is known to be the blob's: it says that they belong
-    /// together, so it has to be true. With the labels of the commit, that is no call of its own,
-    /// which is worth waiting for the few files of a small layer.
-    async fn label_diff_id(&mut self) -> Result<(), Error> {
-        let Some(unpacked) = self.unpacked.take() else { return Ok(()) };
-        let (unpacked, diff_id) = unpacked.prove().await?;
-        self.labels.extend(diff_id.map(|diff_id| labels::uncompressed(&diff_id)));
-        self.unpacked = Some(unpacked);
         Ok(())
     }
 }
@@ -188,22 +179,42 @@ impl sink::Ingest for SmallBlob {
         .await;
     }
 
-    async fn commit(mut self: Box<Self>) -> Result<(), Error> {
-        self.label_diff_id().await?;
-        let descriptor = &self.descriptor;
-        let labels = self.labels.clone();
-        let stored = match self.place {
+    async fn commit(self: Box<Self>) -> Result<(), Error> {
+        let Self { content, descriptor, place, labels, labelled, unpacked, turn: _turn, .. } =
+            *self;
+        let (stored, (unpacked, labels)) = match place {
             Place::Memory(held) => {
-                let reference = ingest_reference(descriptor);
-                self.content.put(&reference, descriptor, held.freeze(), labels).await
+                let (bytes, reference) = (held.freeze(), ingest_reference(&descriptor));
+                let proven = with_diff_id(unpacked, labels);
+                let (placed, proven) = join!(content.place(&descriptor, &bytes), proven);
+                let (unpacked, labels) = proven?;
+                let stored = labels.clone();
+                let stored = content.put_placed(&reference, &descriptor, bytes, stored, placed);
+                (stored.await, (unpacked, labels))
             }
-            Place::Ingest(ingest) => ingest.commit(labels).await,
+            Place::Ingest(ingest) => {
+                let (unpacked, labels) = with_diff_id(unpacked, labels).await?;
+                (ingest.commit(labels.clone()).await, (unpacked, labels))
+            }
         };
         if stored.is_ok() {
-            self.labelled.note(descriptor.digest, self.labels);
+            labelled.note(descriptor.digest, labels);
         }
-        settle(self.unpacked, stored).await
+        settle(unpacked, stored).await
     }
+}
+
+/// Adds the diff ID to the labels, if it is known to be the blob's: it says that they belong together, so
+/// it has to be true. With the labels of the commit, that is no call of its own, which is worth waiting for
+/// the few files of a small layer.
+async fn with_diff_id(
+    unpacked: Option<LayerSink>,
+    mut labels: Labels,
+) -> Result<(Option<LayerSink>, Labels), Error> {
+    let Some(unpacked) = unpacked else { return Ok((None, labels)) };
+    let (unpacked, diff_id) = unpacked.prove().await?;
+    labels.extend(diff_id.map(|diff_id| labels::uncompressed(&diff_id)));
+    Ok((Some(unpacked), labels))
 }
 
 /// Stops for now, leaving what has come in for a later run.

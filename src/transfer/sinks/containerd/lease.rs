@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::sync::OnceCell;
+use tokio::try_join;
 
 use super::belongings;
 use crate::containerd::{Client, Error, Lease, Leases, Resource};
@@ -79,8 +80,8 @@ impl RunLease {
             outcomes.iter().partition(|outcome| outcome.failure.is_some());
         let mut settled: BTreeSet<String> = done.into_iter().map(name).collect();
         if unfinished.is_empty() {
-            leases.delete(&self.own.id, false).await?;
-            return remove_left_behind(&leases, &leases.list().await?, &settled).await;
+            let (left, ()) = try_join!(leases.list(), leases.delete(&self.own.id, false))?;
+            return remove_left_behind(&leases, &left, &settled).await;
         }
         let left = leases.list().await?;
         let held = leases.resources(&self.own.id).await?;

@@ -54,6 +54,15 @@ impl Naming {
         Ok(self.client.images().get(&name).await?.is_some())
     }
 
+    /// Writes a document that has no labels but those of every image that it is part of.
+    pub(super) async fn put_early(
+        &self,
+        document: &Document,
+        provenance: &Provenance,
+    ) -> Result<(), Error> {
+        self.put_document(document, common_labels(document, provenance)).await
+    }
+
     /// Writes all documents of the image.
     pub(super) async fn put_documents(&self, plan: &Plan) -> Result<(), Error> {
         let mut calls = Vec::new();
@@ -67,19 +76,25 @@ impl Naming {
     /// Writes a document, or completes the labels of one that is there.
     async fn put_document(&self, document: &Document, labels: Labels) -> Result<(), Error> {
         let descriptor = &document.descriptor;
-        match self.content().add_labels(&descriptor.digest, &labels).await {
-            Err(containerd::Error::NotFound { .. }) => {}
-            labelled => return Ok(labelled?),
+        if self.labelled.has(&descriptor.digest, &labels) {
+            return Ok(());
         }
-        let content = self.lease.client().await?.content();
-        let reference = ingest_reference(descriptor);
-        Ok(content.put(&reference, descriptor, document.bytes.clone(), labels).await?)
+        match self.content().add_labels(&descriptor.digest, &labels).await {
+            Err(containerd::Error::NotFound { .. }) => {
+                let content = self.lease.client().await?.content();
+                let reference = ingest_reference(descriptor);
+                let bytes = document.bytes.clone();
+                content.put(&reference, descriptor, bytes, labels.clone()).await?;
+            }
+            labelled => labelled?,
+        }
+        self.labelled.note(descriptor.digest, labels);
+        Ok(())
     }
 
-    /// Labels of a document: what it points to, and where it came from.
+    /// Labels of a document: a configuration also keeps its image's snapshots.
     fn document_labels(&self, document: &Document, plan: &Plan) -> Labels {
-        let mut labels = labels::gc_references(&document.children);
-        labels.extend(source_labels(&plan.provenance));
+        let mut labels = common_labels(document, &plan.provenance);
         if let (BlobKind::Config, Some(snapshotter)) = (document.kind, &self.snapshotter) {
             let digest = document.descriptor.digest;
             let image = plan.images.iter().find(|i| i.unpack && i.config.digest == digest);
@@ -144,6 +159,13 @@ impl Naming {
         }
         Ok(())
     }
+}
+
+/// Labels of a document: what it points to, and where it came from.
+fn common_labels(document: &Document, provenance: &Provenance) -> Labels {
+    let mut labels = labels::gc_references(&document.children);
+    labels.extend(source_labels(provenance));
+    labels
 }
 
 /// Where a blob can be had again, of an image that can be had from there.

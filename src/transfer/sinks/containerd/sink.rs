@@ -21,7 +21,8 @@ use crate::progress::{self, Seen};
 use crate::transfer::error::Error;
 use crate::transfer::forecast::Forecast;
 use crate::transfer::held::{Held, Lack};
-use crate::transfer::plan::{Layer, Plan, PlatformImage};
+use crate::transfer::plan::{Document, Layer, Plan, PlatformImage};
+use crate::transfer::provenance::Provenance;
 use crate::transfer::request::Names;
 use crate::transfer::sink::{Opened, Outcome, Sink};
 use crate::verifiers::Verifiers;
@@ -95,6 +96,11 @@ impl ContainerdSink {
         self.verifiers = verifiers;
         self
     }
+
+    /// Whether nobody has to agree with an image before something of it may be here.
+    fn takes_anything(&self) -> bool {
+        self.verifiers.as_ref().is_none_or(Verifiers::are_none)
+    }
 }
 
 #[async_trait]
@@ -125,6 +131,24 @@ impl Sink for ContainerdSink {
 
     async fn seen(&self, names: &Names, plan: &Plan) -> Option<Seen> {
         self.witness.seen(names, plan).await
+    }
+
+    async fn put_early(&self, document: &Document, provenance: &Provenance) -> Result<(), Error> {
+        match self.takes_anything() {
+            true => self.naming.put_early(document, provenance).await,
+            false => Ok(()),
+        }
+    }
+
+    async fn is_lacking(&self, layer: &Descriptor) -> bool {
+        // What the snapshotter may provide need not be fetched.
+        let is_wanted =
+            self.takes_anything() && !self.unpacking.as_ref().is_some_and(Unpacking::may_provide);
+        is_wanted && self.blobs.is_new(layer).await.unwrap_or(false)
+    }
+
+    async fn put_beside(&self, plan: &Plan) -> Result<(), Error> {
+        self.naming.put_documents(plan).await
     }
 
     async fn document(&self, descriptor: &Descriptor) -> Result<Option<Bytes>, Error> {

@@ -135,7 +135,7 @@ impl Unpacking {
     }
 
     /// Whether the snapshotter may have layers that nobody gave it.
-    fn may_provide(&self) -> bool {
+    pub(super) fn may_provide(&self) -> bool {
         containerd::may_fetch(self.snapshotter())
     }
 
