@@ -72,6 +72,7 @@ mod mirrors;
 mod name_service;
 mod node_tls;
 mod odd_layers;
+mod old_kernels;
 mod peer_mirrors;
 mod platforms;
 mod policy;

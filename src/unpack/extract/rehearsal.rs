@@ -8,10 +8,11 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{FileType, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::error::ExtractError;
+use super::open::open_beneath;
 use super::stream::Stream;
 use crate::oci::{Digest, Hasher};
 use crate::tar::{Archive, Entry};
@@ -94,8 +95,7 @@ impl Rehearsal {
 /// Opens the regular file at `path` beneath `root`, led there by no link.
 pub(crate) fn open_file(root: &OwnedFd, path: &[u8]) -> rustix::io::Result<(OwnedFd, Stat)> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let file = rustix::fs::openat2(root, path, flags, Mode::empty(), beneath)?;
+    let file = open_beneath(root, path, flags)?;
     let stat = rustix::fs::fstat(&file)?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => Ok((file, stat)),

@@ -127,6 +127,13 @@ impl Pullctl {
         Self::of(command)
     }
 
+    /// `pullctl` as `program` runs it, after its own arguments.
+    pub(crate) fn run_by(program: &Path, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.args(arguments).arg(env!("CARGO_BIN_EXE_pullctl"));
+        Self::of(command)
+    }
+
     /// `pullctl` as root of a user namespace.
     pub(crate) fn in_user_namespace() -> Self {
         let mut command = Command::new("unshare");
