@@ -7,10 +7,10 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::digest::{SHA256, digest};
 use serde::Deserialize;
 
 use crate::config::error::{Error, Location};
+use crate::oci::Digest;
 
 /// Longest record that is read, in bytes (1 MiB): a line for each Secret by which a pod may use the image.
 const MAX_BYTES: u64 = 1 << 20;
@@ -110,7 +110,7 @@ impl ImageRecords {
     }
 
     fn file(&self, kind: &str, of: &str) -> PathBuf {
-        let name = format!("sha256-{}", hex::encode(digest(&SHA256, of.as_bytes())));
+        let name = format!("sha256-{}", Digest::of(of.as_bytes()).hex());
         self.directory.join(kind).join(name)
     }
 }

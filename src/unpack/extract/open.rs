@@ -5,6 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use super::path::components;
+
 /// Opens the directory `name` in `parent`; a link is not followed.
 pub(crate) fn open_directory(parent: impl AsFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
     rustix::fs::openat(parent, name, directory_flags(), Mode::empty())
@@ -21,17 +23,30 @@ pub(super) fn open_beneath(
     path: &[u8],
     flags: OFlags,
 ) -> rustix::io::Result<OwnedFd> {
+    match open_at_once(root, path, flags) {
+        Ok(None) => walk_beneath(root, path, flags),
+        Ok(Some(opened)) => Ok(opened),
+        Err(error) => Err(error),
+    }
+}
+
+/// The same in one system call; `None` where there is none that does so.
+pub(super) fn open_at_once(
+    root: impl AsFd,
+    path: &[u8],
+    flags: OFlags,
+) -> rustix::io::Result<Option<OwnedFd>> {
     let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     match rustix::fs::openat2(root, path, flags, Mode::empty(), beneath) {
         // Kernels before 5.6 and some seccomp filters do not have the call (`ENOSYS`, `EPERM`).
-        Err(Errno::NOSYS | Errno::PERM) => walk_beneath(root, path, flags),
-        opened => opened,
+        Err(Errno::NOSYS | Errno::PERM) => Ok(None),
+        opened => opened.map(Some),
     }
 }
 
 /// The same, name by name.
 fn walk_beneath(root: &OwnedFd, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    let mut names = path.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b"."));
+    let mut names = components(path);
     let mut name = names.next().ok_or(Errno::INVAL)?;
     let mut directory = None;
     for next in names {

@@ -12,10 +12,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use rustix::fs::{Mode, ResolveFlags};
+use rustix::fs::Mode;
 use rustix::io::Errno;
 
-use super::open::{directory_flags, open_directory};
+use super::open::{directory_flags, open_at_once, open_directory};
 use super::path::{clean, components, is_within, join, split};
 use super::removal;
 
@@ -298,14 +298,10 @@ fn open_without_links(start: &Directory, path: &[u8]) -> rustix::io::Result<Way>
     if components(path).any(|component| component == b"..") {
         return Ok(Way::Unknown);
     }
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    match rustix::fs::openat2(start, path, directory_flags(), Mode::empty(), resolve) {
-        Ok(fd) => Ok(Way::Led(Directory::new(fd, join(&start.path, &clean(path))))),
+    match open_at_once(start, path, directory_flags()) {
+        Ok(Some(fd)) => Ok(Way::Led(Directory::new(fd, join(&start.path, &clean(path))))),
         Err(Errno::NOENT) => Ok(Way::Ends),
-        // Kernels before 5.6 and some seccomp filters do not have the call (`ENOSYS`, `EPERM`).
-        Err(Errno::NOTDIR | Errno::LOOP | Errno::AGAIN | Errno::NOSYS | Errno::PERM) => {
-            Ok(Way::Unknown)
-        }
+        Ok(None) | Err(Errno::NOTDIR | Errno::LOOP | Errno::AGAIN) => Ok(Way::Unknown),
         Err(error) => Err(error),
     }
 }
