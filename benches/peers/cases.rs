@@ -96,10 +96,14 @@ impl Case {
         vec![
             Self {
                 limit: true,
+                floor: true,
                 ..Self::new("one-layer", "one layer of 200 MiB, many files", vec![one_layer()])
             },
             Self::new("ten-layers", "ten layers of 100 MiB", vec![layers("ten", 10, 295, 5)]),
-            Self::new("eight-layers", "eight layers, 750 MB of 1.9 GB", vec![eight_layers()]),
+            Self {
+                floor: true,
+                ..Self::new("eight-layers", "eight layers, 750 MB of 1.9 GB", vec![eight_layers()])
+            },
             Self {
                 floor: true,
                 ..Self::new(
@@ -108,8 +112,18 @@ impl Case {
                     vec![incompressible()],
                 )
             },
-            Self::new("one-layer-zstd", "the one layer, zstd", vec![one_layer().zstd()]),
-            Self::new("eight-layers-zstd", "the eight layers, zstd", vec![eight_layers().zstd()]),
+            Self {
+                floor: true,
+                ..Self::new("one-layer-zstd", "the one layer, zstd", vec![one_layer().zstd()])
+            },
+            Self {
+                floor: true,
+                ..Self::new(
+                    "eight-layers-zstd",
+                    "the eight layers, zstd",
+                    vec![eight_layers().zstd()],
+                )
+            },
             Self { floor: true, ..Self::new("pause", "one small image", vec![pause()]) },
             Self { floor: true, ..Self::new("tiny", "100 tiny layers", vec![tiny()]) },
             Self::new("again", "a repeated pull", vec![one_layer()]).by(Act::PullAgain),

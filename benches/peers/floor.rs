@@ -1,6 +1,6 @@
 //! What no client gets around that leaves images behind, each by the fastest there is: the registry's
 //! answers, the digests of what came, the daemon's calls that store it and make a snapshot of each layer,
-//! inflating the layers (by igzip), their diff IDs, their files with the times that they have, and a name
+//! inflating the layers (by igzip or zstd), their diff IDs, their files with the times that they have, and a name
 //! for each image. Less than a pull: owners and modes are left alone, nothing is parsed, large blobs are
 //! no more than a file, and all of it begins at once. Nothing waits for anything but a snapshot for its
 //! parent.
@@ -32,7 +32,7 @@ use tokio::task::spawn_blocking;
 
 use crate::daemon::Daemon;
 use crate::publish::Published;
-use crate::support::image::DOCKER_MANIFEST;
+use crate::support::image::{DOCKER_MANIFEST, OCI_MANIFEST};
 use crate::support::{block_on, unique};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -42,6 +42,9 @@ const AT_ONCE: usize = 8;
 
 /// Largest blob that is given to the daemon, in bytes. Of larger ones, there is no more than a file.
 const MAX_STORED: u64 = 4 << 20;
+
+/// What a zstd frame begins with (RFC 8878, §3.1.1).
+const ZSTD_MAGIC: [u8; 4] = 0xfd2f_b528_u32.to_le_bytes();
 
 /// How long the lease would live that holds what is made here; it is removed at once.
 const LIFETIME: Duration = Duration::from_secs(3600);
@@ -61,6 +64,8 @@ struct Wanted {
 /// A layer that was inflated and read before.
 struct Layer {
     packed: PathBuf,
+    /// The fastest program that inflates it.
+    inflater: &'static str,
     tar: Vec<u8>,
     entries: Vec<Entry>,
 }
@@ -161,7 +166,8 @@ async fn look_at(authority: &str, images: &[Published], folder: &Path) -> Result
 }
 
 async fn ask(registry: &reqwest::Client, url: &str) -> Result<Response, Error> {
-    let answer = registry.get(url).header(ACCEPT, DOCKER_MANIFEST).send().await?;
+    let accepted = format!("{DOCKER_MANIFEST}, {OCI_MANIFEST}");
+    let answer = registry.get(url).header(ACCEPT, accepted).send().await?;
     Ok(answer.error_for_status()?)
 }
 
@@ -266,20 +272,29 @@ async fn unpack(folder: &Path, layers: Vec<Arc<Layer>>) -> Result<(), Error> {
 }
 
 fn inflate(layers: &[Arc<Layer>]) -> io::Result<()> {
-    if layers.is_empty() {
-        return Ok(());
+    // Those of a case are all packed the same way.
+    for layers in layers.chunk_by(|one, next| one.inflater == next.inflater) {
+        let Some(program) = layers.first().map(|layer| layer.inflater) else { continue };
+        let mut inflater = Command::new(program);
+        inflater.args(["-d", "-q", "-c"]).args(layers.iter().map(|layer| &layer.packed));
+        let status = inflater.stdout(Stdio::null()).status()?;
+        if !status.success() {
+            return Err(io::Error::other(format!("{program}: {status}")));
+        }
     }
-    let mut igzip = Command::new("igzip");
-    igzip.args(["-d", "-c"]).args(layers.iter().map(|layer| &layer.packed));
-    let status = igzip.stdout(Stdio::null()).status()?;
-    if status.success() { Ok(()) } else { Err(io::Error::other(format!("igzip: {status}"))) }
+    Ok(())
 }
 
 impl Layer {
     fn read(packed: PathBuf, blob: &[u8]) -> io::Result<Self> {
         fs::write(&packed, blob)?;
+        let is_zstd = blob.starts_with(&ZSTD_MAGIC);
         let mut tar = Vec::new();
-        GzDecoder::new(blob).read_to_end(&mut tar)?;
+        match is_zstd {
+            true => zstd::stream::copy_decode(blob, &mut tar)?,
+            false => GzDecoder::new(blob).read_to_end(&mut tar).map(drop)?,
+        }
+        let inflater = if is_zstd { "zstd" } else { "igzip" };
         let mut entries = Vec::new();
         for entry in tar::Archive::new(&tar[..]).entries()? {
             let entry = entry?;
@@ -297,7 +312,7 @@ impl Layer {
             let times = Timestamps { last_access: time, last_modification: time };
             entries.push(Entry { path: entry.path()?.into_owned(), content, times });
         }
-        Ok(Self { packed, tar, entries })
+        Ok(Self { packed, inflater, tar, entries })
     }
 
     fn write(&self, root: &Path) -> io::Result<()> {
