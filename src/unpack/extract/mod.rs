@@ -6,7 +6,7 @@
 //!
 //! | part | does |
 //! |---|---|
-//! | `chunks`, `pipeline`, `stream` | bytes: queue, read-ahead, digest |
+//! | `buffers`, `chunks`, `pipeline`, `stream` | bytes: queue, read-ahead, digest |
 //! | `path`, `open`, `tree`, `removal` | directories beneath the root, by descriptor |
 //! | `apply`, `attributes`, `whiteout`, `implied` | entries into files |
 //! | `cache` | what the page cache lets go of, on a node that is at work |
@@ -17,6 +17,7 @@
 
 mod apply;
 mod attributes;
+mod buffers;
 mod cache;
 mod chunks;
 mod content;

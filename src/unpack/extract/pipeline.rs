@@ -2,32 +2,29 @@
 //!
 //! Inflating takes about as long as writing the files, and hashing half of that; which of them is
 //! the slowest depends on the layer. Each on its own thread, the slowest alone counts. Buffers are
-//! shared, not copied, and travel back to be filled again.
+//! shared, not copied.
 
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
+use super::buffers::Buffer;
 use crate::oci::{DiffId, Hasher};
-
-/// Length of a buffer, in bytes: small enough that what was just inflated is still in the
-/// second-level cache when it is hashed and written.
-pub(crate) const BUFFER_BYTES: usize = 256 * 1024;
 
 /// Buffers that wait for the reader, and for the hashing thread. With those in work there are at
 /// most 3 MiB of them a layer.
 const BUFFERS_AHEAD: usize = 4;
 
-type Buffer = Arc<Vec<u8>>;
-type Filled = io::Result<Buffer>;
+/// What was read, or nothing at the end.
+type Filled = io::Result<Option<Arc<Buffer>>>;
 
 /// The bytes that other threads read ahead and hash.
 pub(crate) struct ReadAhead {
     filled: Receiver<Filled>,
     digest: Receiver<DiffId>,
-    spent: Sender<Vec<u8>>,
-    current: Buffer,
+    /// None before the first one, and at the end.
+    current: Option<Arc<Buffer>>,
     position: usize,
     has_ended: bool,
 }
@@ -43,15 +40,12 @@ impl ReadAhead {
         let (to_reader, filled) = sync_channel(BUFFERS_AHEAD);
         let (to_hasher, unhashed) = sync_channel(BUFFERS_AHEAD);
         let (to_finish, digest) = sync_channel(1);
-        let (spent, empty) = channel();
-        let hashed = spent.clone();
         start("hash", move || {
             // A reader that is gone does not want the digest.
-            let _ = to_finish.send(hash(&unhashed, &hashed));
+            let _ = to_finish.send(hash(&unhashed));
         })?;
-        start("inflate", move || read_ahead(source, &to_reader, &to_hasher, &empty))?;
-        let current = Buffer::default();
-        Ok(Self { filled, digest, spent, current, position: 0, has_ended: false })
+        start("inflate", move || read_ahead(source, &to_reader, &to_hasher))?;
+        Ok(Self { filled, digest, current: None, position: 0, has_ended: false })
     }
 
     /// The bytes that are there now; none at the end.
@@ -59,18 +53,24 @@ impl ReadAhead {
     /// # Errors
     /// What the source failed with.
     pub(crate) fn fill(&mut self) -> io::Result<&[u8]> {
-        if self.position >= self.current.len() && !self.has_ended {
-            let next = self.filled.recv().unwrap_or_else(|_| Err(stopped()))?;
-            self.has_ended = next.is_empty();
+        if self.rest().is_empty() && !self.has_ended {
+            // Before the next one is waited for, since it may be wanted for that.
+            self.current = None;
             self.position = 0;
-            recycle(std::mem::replace(&mut self.current, next), &self.spent);
+            self.current = self.filled.recv().unwrap_or_else(|_| Err(stopped()))?;
+            self.has_ended = self.current.is_none();
         }
-        Ok(self.current.get(self.position..).unwrap_or_default())
+        Ok(self.rest())
+    }
+
+    fn rest(&self) -> &[u8] {
+        let current = self.current.as_deref().map(AsRef::as_ref).unwrap_or_default();
+        current.get(self.position..).unwrap_or_default()
     }
 
     /// Drops `amount` of the bytes that [`ReadAhead::fill`] returned.
     pub(crate) fn consume(&mut self, amount: usize) {
-        self.position = self.current.len().min(self.position + amount);
+        self.position += amount;
     }
 
     /// The digest of all bytes, once the end was reached.
@@ -91,67 +91,45 @@ fn stopped() -> io::Error {
     io::Error::other("a decompressing thread stopped")
 }
 
-/// Sends full buffers both ways, then an empty one to the reader for the end, or an error.
+/// Sends full buffers both ways, then nothing to the reader for the end, or an error.
 fn read_ahead(
     mut source: impl Read,
     to_reader: &SyncSender<Filled>,
-    to_hasher: &SyncSender<Buffer>,
-    empty: &Receiver<Vec<u8>>,
+    to_hasher: &SyncSender<Arc<Buffer>>,
 ) {
     loop {
-        let mut buffer = empty.try_recv().unwrap_or_default();
-        buffer.resize(BUFFER_BYTES, 0);
-        let (length, error) = fill(&mut source, &mut buffer);
-        buffer.truncate(length);
-        let buffer = Buffer::new(buffer);
-        let is_wanted = length == 0
-            || to_reader.send(Ok(Arc::clone(&buffer))).is_ok() && to_hasher.send(buffer).is_ok();
+        let (buffer, result) = Buffer::filled(&mut source);
+        let has_ended = !buffer.is_full();
+        let buffer = Arc::new(buffer);
+        let is_wanted = (*buffer).as_ref().is_empty()
+            || to_reader.send(Ok(Some(Arc::clone(&buffer)))).is_ok()
+                && to_hasher.send(buffer).is_ok();
         if !is_wanted {
             return;
         }
-        if length < BUFFER_BYTES {
+        if has_ended {
             // A reader that is gone does not want to know.
-            let _ = to_reader.send(error.map_or_else(|| Ok(Buffer::default()), Err));
+            let _ = to_reader.send(result.map(|()| None));
             return;
         }
     }
 }
 
-/// Fills `buffer` as far as the source goes; what came before an error is kept.
-fn fill(source: &mut impl Read, buffer: &mut [u8]) -> (usize, Option<io::Error>) {
-    let mut length = 0;
-    while let Some(rest) = buffer.get_mut(length..).filter(|rest| !rest.is_empty()) {
-        match source.read(rest) {
-            Ok(0) => break,
-            Ok(amount) => length += amount,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return (length, Some(error)),
-        }
-    }
-    (length, None)
-}
-
-fn hash(unhashed: &Receiver<Buffer>, spent: &Sender<Vec<u8>>) -> DiffId {
+fn hash(unhashed: &Receiver<Arc<Buffer>>) -> DiffId {
     let mut hasher = Hasher::new();
     while let Ok(buffer) = unhashed.recv() {
-        hasher.update(&buffer);
-        recycle(buffer, spent);
+        hasher.update((*buffer).as_ref());
     }
     DiffId(hasher.finish())
 }
 
-/// Sends the buffer back to be filled again, if nobody else still works on it.
-fn recycle(buffer: Buffer, spent: &Sender<Vec<u8>>) {
-    if let Some(buffer) = Arc::into_inner(buffer) {
-        // The reading thread may have ended; then nobody needs the buffer.
-        let _ = spent.send(buffer);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::{Sender, channel};
+
     use super::*;
     use crate::oci::Digest;
+    use crate::unpack::extract::buffers::BUFFER_BYTES;
 
     fn read_to_end(reader: &mut ReadAhead) -> (Vec<u8>, io::Result<()>) {
         let mut read = Vec::new();

@@ -2,8 +2,9 @@
 
 use std::io::{self, BufRead, Cursor, Read};
 
+use super::buffers::Buffer;
 use super::error::ExtractError;
-use super::pipeline::{BUFFER_BYTES, ReadAhead};
+use super::pipeline::ReadAhead;
 use crate::gzip::Threads;
 use crate::oci::{Compression, DiffId, Hasher};
 use crate::unpack::inflate::{Decoder, Format, is_source_error};
@@ -46,20 +47,13 @@ impl Stream {
             return Ok(Self::over(Source::Direct(Direct::new(decoder.into_buffered())), format));
         }
         // Most images have layers so small that threads would take longer to start than to work.
-        let mut begin = Vec::new();
-        let limit = BUFFER_BYTES as u64;
-        decoder
-            .by_ref()
-            .take(limit)
-            .read_to_end(&mut begin)
-            .map_err(|error| failure(format, error))?;
-        let is_small = begin.len() < BUFFER_BYTES;
-        let begin = Cursor::new(begin);
-        let source = if is_small {
-            Source::Direct(Direct::new(Box::new(begin)))
+        let (begin, result) = Buffer::filled(&mut decoder);
+        result.map_err(|error| failure(format, error))?;
+        let source = if begin.is_full() {
+            let source = Cursor::new(begin).chain(decoder);
+            Source::Ahead(ReadAhead::spawn(source).map_err(ExtractError::Thread)?)
         } else {
-            let ahead = ReadAhead::spawn(begin.chain(decoder)).map_err(ExtractError::Thread)?;
-            Source::Ahead(ahead)
+            Source::Direct(Direct::new(Box::new(Cursor::new(begin))))
         };
         Ok(Self::over(source, format))
     }
