@@ -1,8 +1,8 @@
 //! What no client gets around that leaves images behind, each by the fastest there is: the registry's
 //! answers, the digests of what came, the daemon's calls that store it and make a snapshot of each layer,
-//! inflating the layers (by igzip or zstd), their diff IDs, their files with the times that they have, and a name
-//! for each image. Less than a pull: owners and modes are left alone, nothing is parsed, large blobs are
-//! no more than a file, and all of it begins at once. Nothing waits for anything but a snapshot for its
+//! inflating the layers (by igzip or zstd), their diff IDs, their files with the times that they have, and
+//! a name for each image. Less than a pull: owners and modes are left alone, nothing is parsed, large blobs
+//! are no more than a file, and all of it begins at once. Nothing waits for anything but a snapshot for its
 //! parent.
 
 use std::collections::HashMap;
@@ -18,12 +18,12 @@ use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use flate2::read::GzDecoder;
 use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use pullctl::containerd::labels::Labels;
 use pullctl::containerd::{Client, Committed, Prepared, Snapshots, ingest_reference};
-use pullctl::oci::{Descriptor, Digest, Hasher, MediaType};
+use pullctl::oci::{Compression, Descriptor, Digest, Hasher, MediaType};
+use pullctl::unpack::inflate::{Decoder, Format};
 use reqwest::Response;
 use reqwest::header::ACCEPT;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, futimens, utimensat};
@@ -42,9 +42,6 @@ const AT_ONCE: usize = 8;
 
 /// Largest blob that is given to the daemon, in bytes. Of larger ones, there is no more than a file.
 const MAX_STORED: u64 = 4 << 20;
-
-/// What a zstd frame begins with (RFC 8878, §3.1.1).
-const ZSTD_MAGIC: [u8; 4] = 0xfd2f_b528_u32.to_le_bytes();
 
 /// How long the lease would live that holds what is made here; it is removed at once.
 const LIFETIME: Duration = Duration::from_secs(3600);
@@ -273,28 +270,20 @@ async fn unpack(folder: &Path, layers: Vec<Arc<Layer>>) -> Result<(), Error> {
 
 fn inflate(layers: &[Arc<Layer>]) -> io::Result<()> {
     // Those of a case are all packed the same way.
-    for layers in layers.chunk_by(|one, next| one.inflater == next.inflater) {
-        let Some(program) = layers.first().map(|layer| layer.inflater) else { continue };
-        let mut inflater = Command::new(program);
-        inflater.args(["-d", "-q", "-c"]).args(layers.iter().map(|layer| &layer.packed));
-        let status = inflater.stdout(Stdio::null()).status()?;
-        if !status.success() {
-            return Err(io::Error::other(format!("{program}: {status}")));
-        }
-    }
-    Ok(())
+    let Some(program) = layers.first().map(|layer| layer.inflater) else { return Ok(()) };
+    let mut inflater = Command::new(program);
+    inflater.args(["-d", "-q", "-c"]).args(layers.iter().map(|layer| &layer.packed));
+    let status = inflater.stdout(Stdio::null()).status()?;
+    if status.success() { Ok(()) } else { Err(io::Error::other(format!("{program}: {status}"))) }
 }
 
 impl Layer {
     fn read(packed: PathBuf, blob: &[u8]) -> io::Result<Self> {
         fs::write(&packed, blob)?;
-        let is_zstd = blob.starts_with(&ZSTD_MAGIC);
+        let mut decoder = Decoder::new(blob, Compression::Gzip)?;
+        let inflater = if decoder.format() == Format::Zstd { "zstd" } else { "igzip" };
         let mut tar = Vec::new();
-        match is_zstd {
-            true => zstd::stream::copy_decode(blob, &mut tar)?,
-            false => GzDecoder::new(blob).read_to_end(&mut tar).map(drop)?,
-        }
-        let inflater = if is_zstd { "zstd" } else { "igzip" };
+        decoder.read_to_end(&mut tar)?;
         let mut entries = Vec::new();
         for entry in tar::Archive::new(&tar[..]).entries()? {
             let entry = entry?;
