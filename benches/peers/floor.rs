@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::hint::black_box;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufReader, Read as _, Write as _};
 use std::num::NonZero;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -280,7 +280,8 @@ fn inflate(layers: &[Arc<Layer>]) -> io::Result<()> {
 impl Layer {
     fn read(packed: PathBuf, blob: &[u8]) -> io::Result<Self> {
         fs::write(&packed, blob)?;
-        let mut decoder = Decoder::new(blob, Compression::Gzip)?;
+        let mut decoder =
+            Decoder::new(BufReader::new(fs::File::open(&packed)?), Compression::Gzip)?;
         let inflater = if decoder.format() == Format::Zstd { "zstd" } else { "igzip" };
         let mut tar = Vec::new();
         decoder.read_to_end(&mut tar)?;

@@ -1,6 +1,7 @@
 //! Small blobs that wait in memory for the layers below them.
 
 use std::io::{BufRead, Read as _};
+use std::mem;
 use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -54,16 +55,23 @@ impl Held {
     }
 
     /// The diff ID, unless it takes too long to find out.
-    pub(super) fn diff_id(&self, compression: Compression) -> Option<DiffId> {
-        let decoder = Decoder::new(&self.bytes[..], compression).ok()?;
-        let mut content = decoder.take(MAX_PROVEN_BYTES);
-        let mut hasher = Hasher::new();
-        hasher.update_from(&mut content).ok()?;
-        (content.limit() > 0).then(|| DiffId(hasher.finish()))
+    pub(super) fn diff_id(&mut self, compression: Compression) -> Option<DiffId> {
+        let blob = mem::take(&mut self.bytes).freeze();
+        let diff_id = diff_id_of(blob.clone(), compression);
+        // Nobody else has it any more, so that nothing is copied.
+        self.bytes = blob.into();
+        diff_id
     }
 
     /// The blob.
     pub(super) fn into_reader(self) -> impl BufRead + Send + 'static {
         self.bytes.freeze().reader()
     }
+}
+
+fn diff_id_of(blob: Bytes, compression: Compression) -> Option<DiffId> {
+    let mut content = Decoder::new(blob.reader(), compression).ok()?.take(MAX_PROVEN_BYTES);
+    let mut hasher = Hasher::new();
+    hasher.update_from(&mut content).ok()?;
+    (content.limit() > 0).then(|| DiffId(hasher.finish()))
 }

@@ -4,12 +4,11 @@
 //! damaged stream from a source that failed. Knows nothing of tar.
 
 use std::fmt;
-use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 
-use flate2::bufread::MultiGzDecoder;
 use zstd::stream::zio;
 
-use super::spare::Spare;
+use super::spare::{Gzip, Packed, Zstd};
 use crate::gzip::{self, Threads};
 use crate::oci::Compression;
 
@@ -27,24 +26,21 @@ pub enum Format {
     Zstd,
 }
 
-/// The source behind the few bytes that were read ahead of it.
-type Rewound<R> = Chain<Cursor<Vec<u8>>, Source<R>>;
-
 /// A layer being decompressed.
-pub struct Decoder<R: BufRead>(Inner<R>);
+pub struct Decoder(Inner);
 
-enum Inner<R: BufRead> {
+enum Inner {
     /// Bytes pass as they are.
-    Plain(Rewound<R>),
+    Plain(Packed),
     /// Members until the end of the source; anything else after a member is an error, as in Go.
-    Gzip(Box<MultiGzDecoder<Rewound<R>>>),
+    Gzip(Gzip),
     /// The same by several threads.
-    Threads(Box<gzip::Decoder<Rewound<R>>>),
+    Threads(gzip::Decoder<Packed>),
     /// Frames until the end of the source.
-    Zstd(Box<zio::Reader<Rewound<R>, Spare>>),
+    Zstd(zio::Reader<Packed, Zstd>),
 }
 
-impl<R: BufRead> Decoder<R> {
+impl Decoder {
     /// Looks at the first bytes of `source` and picks the decoder.
     ///
     /// An uncompressed layer is taken at its word. For the others the content decides, since
@@ -52,7 +48,7 @@ impl<R: BufRead> Decoder<R> {
     ///
     /// # Errors
     /// What the source fails with.
-    pub fn new(source: R, declared: Compression) -> io::Result<Self> {
+    pub fn new(source: impl BufRead + Send + 'static, declared: Compression) -> io::Result<Self> {
         Self::with_threads(source, declared, &Threads::new(1))
     }
 
@@ -60,21 +56,25 @@ impl<R: BufRead> Decoder<R> {
     ///
     /// # Errors
     /// What the source fails with.
-    pub fn with_threads(source: R, declared: Compression, threads: &Threads) -> io::Result<Self> {
+    pub fn with_threads(
+        source: impl BufRead + Send + 'static,
+        declared: Compression,
+        threads: &Threads,
+    ) -> io::Result<Self> {
         let mut source = Source(source);
         let mut magic = Vec::with_capacity(MAGIC_BYTES);
         if declared != Compression::None {
             source.by_ref().take(MAGIC_BYTES as u64).read_to_end(&mut magic)?;
         }
         let format = Format::of(&magic);
-        let rewound = Cursor::new(magic).chain(source);
+        let rewound: Packed = Box::new(Cursor::new(magic).chain(source));
         Ok(Self(match format {
             Format::Plain => Inner::Plain(rewound),
             Format::Gzip if threads.count() > 1 => {
-                Inner::Threads(Box::new(gzip::Decoder::new(rewound, threads)))
+                Inner::Threads(gzip::Decoder::new(rewound, threads))
             }
-            Format::Gzip => Inner::Gzip(Box::new(MultiGzDecoder::new(rewound))),
-            Format::Zstd => Inner::Zstd(Box::new(zio::Reader::new(rewound, Spare::take()?))),
+            Format::Gzip => Inner::Gzip(Gzip::take(rewound)),
+            Format::Zstd => Inner::Zstd(zio::Reader::new(rewound, Zstd::take()?)),
         }))
     }
 
@@ -86,19 +86,17 @@ impl<R: BufRead> Decoder<R> {
             Inner::Zstd(_) => Format::Zstd,
         }
     }
-}
 
-impl<R: BufRead + Send + 'static> Decoder<R> {
     /// The bytes behind the decoder, without a copy where they need no decompression.
     pub(crate) fn into_buffered(self) -> Box<dyn BufRead + Send> {
         match self.0 {
-            Inner::Plain(plain) => Box::new(plain),
+            Inner::Plain(plain) => plain,
             compressed => Box::new(BufReader::new(Self(compressed))),
         }
     }
 }
 
-impl<R: BufRead> Read for Decoder<R> {
+impl Read for Decoder {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.0 {
             Inner::Plain(plain) => plain.read(buffer),
@@ -262,13 +260,51 @@ mod tests {
     #[test]
     fn what_broke_off_leaves_nothing_to_the_next_stream() {
         let long: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_le_bytes).collect();
-        let packed = zstd(&long);
-        let mut decoder = Decoder::new(&packed[..], Compression::Zstd).unwrap();
-        decoder.read_exact(&mut [0; 1000]).unwrap();
-        drop(decoder);
-        assert!(decode(&packed[..packed.len() / 2], Compression::Zstd).is_err());
-        assert_eq!(decode(&zstd(b"tar"), Compression::Zstd).unwrap(), b"tar");
-        assert!(decode(&packed, Compression::Zstd).unwrap() == long);
+        for pack in [gzip, zstd] {
+            let packed = pack(&long);
+            let mut decoder = Decoder::new(Cursor::new(packed.clone()), Compression::Gzip).unwrap();
+            decoder.read_exact(&mut [0; 1000]).unwrap();
+            drop(decoder);
+            assert!(decode(&packed[..packed.len() / 2], Compression::Gzip).is_err());
+            assert_eq!(decode(&pack(b"tar"), Compression::Gzip).unwrap(), b"tar");
+            assert!(decode(&packed, Compression::Gzip).unwrap() == long);
+        }
+    }
+
+    #[test]
+    fn nothing_follows_an_error() {
+        let mut damaged = gzip(b"one");
+        let last = damaged.len() - 1;
+        damaged[last] ^= 1;
+        let members = [damaged, gzip(b"two")].concat();
+        let mut decoder = Decoder::new(Cursor::new(members), Compression::Gzip).unwrap();
+        assert!(decoder.read_to_end(&mut Vec::new()).is_err());
+        assert_eq!(decoder.read(&mut [0; 10]).unwrap(), 0);
+    }
+
+    #[test]
+    fn an_interrupted_source_is_asked_again() {
+        /// Interrupted before each byte.
+        struct Interrupted(Cursor<Vec<u8>>, bool);
+        impl Read for Interrupted {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.1 = !self.1;
+                if self.1 {
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
+                let most = buffer.len().min(1);
+                self.0.read(&mut buffer[..most])
+            }
+        }
+        for (pack, threads) in [(gzip as fn(&[u8]) -> Vec<u8>, 1), (gzip, 3), (zstd, 1)] {
+            let packed = [pack(b"one "), pack(b"two")].concat();
+            let source = BufReader::new(Interrupted(Cursor::new(packed), false));
+            let threads = Threads::new(threads);
+            let mut decoder = Decoder::with_threads(source, Compression::Gzip, &threads).unwrap();
+            let mut content = Vec::new();
+            decoder.read_to_end(&mut content).unwrap();
+            assert_eq!(content, b"one two");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@
 //! | `stage` | a place in memory for such a rehearsal |
 //! | `active` | snapshots that are being filled, by either |
 //! | [`extract`], [`inflate`] | a stream of bytes into files, beneath one directory |
-//! | `spare` | zstd's decoders, used again |
+//! | `spare` | decoders, used again |
 //!
 //! Knows nothing of registries and of images' names.
 

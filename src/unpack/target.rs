@@ -34,7 +34,7 @@ impl Target {
         let outcome = match self {
             Self::Extraction(extraction) => extraction.finish().await.map(Box::new),
             Self::Extracted(outcome) => outcome,
-            Self::Memory(held) => {
+            Self::Memory(mut held) => {
                 let (compression, diff_id) = (layer.compression()?, layer.identity.diff_id);
                 return run_blocking(move || {
                     let is_proven = held.diff_id(compression) == Some(diff_id);

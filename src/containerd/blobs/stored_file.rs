@@ -7,7 +7,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::num::NonZero;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{Stream, unfold};
@@ -18,7 +18,7 @@ use tracing::debug;
 use super::blob_file::path_below;
 use super::cache::let_go;
 use crate::oci::Digest;
-use crate::sync::lock;
+use crate::sync::Pool;
 
 /// Bytes read at a time (512 KiB): enough that handing them on costs little beside reading them.
 const PIECE_BYTES: usize = 512 << 10;
@@ -98,7 +98,7 @@ fn read(file: &mut File, mut left: u64, pieces: &mpsc::Sender<io::Result<Bytes>>
 /// Buffers that were given back. Making them anew, the system would clear their pages each time, which
 /// takes half as long as reading them full.
 #[derive(Debug, Clone, Default)]
-struct Spare(Arc<Mutex<Vec<Vec<u8>>>>);
+struct Spare(Arc<Pool<Vec<u8>>>);
 
 /// A buffer that is given back when the last of its bytes is let go.
 #[derive(Debug)]
@@ -109,7 +109,7 @@ struct Buffer {
 
 impl Spare {
     fn take(&self) -> Buffer {
-        let bytes = lock(&self.0).pop().unwrap_or_else(|| vec![0; PIECE_BYTES]);
+        let bytes = self.0.take().unwrap_or_else(|| vec![0; PIECE_BYTES]);
         Buffer { bytes, spare: self.clone() }
     }
 }
@@ -122,7 +122,7 @@ impl AsRef<[u8]> for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        lock(&self.spare.0).push(std::mem::take(&mut self.bytes));
+        self.spare.0.give_back(std::mem::take(&mut self.bytes));
     }
 }
 

@@ -1,21 +1,20 @@
 //! Buffers that a blob's bytes wait in, all of one length and used again.
 //!
-//! They are filled by one thread and let go by others. An allocator keeps what a thread has let go for
-//! that thread: with glibc's, a pull of eight layers took 57 MiB on two processors, and on sixteen, with
-//! as many threads as that gives, 110.
+//! They are filled by one thread and let go by others: made anew each time, with glibc's allocator, a pull
+//! of eight layers took 57 MiB on two processors, and on sixteen, with as many threads as that gives, 110.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::sync::lock;
+use crate::sync::Pool;
 
 /// Length of a piece, in bytes (128 KiB).
 const PIECE_BYTES: usize = 128 * 1024;
 
-/// The buffers of a run that nobody uses at the moment. There are never more than were in use at once.
+/// The buffers of a run that nobody uses at the moment.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Pieces(Arc<Mutex<Vec<Vec<u8>>>>);
+pub(crate) struct Pieces(Arc<Pool<Vec<u8>>>);
 
 /// A buffer being filled, and then shared until the last of those who read it lets it go.
 #[derive(Debug)]
@@ -33,7 +32,7 @@ impl Pieces {
         let most = usize::try_from(expected).map_or(PIECE_BYTES, |it| it.min(PIECE_BYTES));
         // Most blobs that fill none are smaller than a page or two.
         let buffer = match most == PIECE_BYTES {
-            true => lock(&self.0).pop().unwrap_or_else(|| Vec::with_capacity(PIECE_BYTES)),
+            true => self.0.take().unwrap_or_else(|| Vec::with_capacity(PIECE_BYTES)),
             false => Vec::with_capacity(most),
         };
         Piece { buffer, read: 0, most, spare: self.clone() }
@@ -78,7 +77,7 @@ impl Drop for Piece {
         let mut buffer = std::mem::take(&mut self.buffer);
         if buffer.capacity() == PIECE_BYTES {
             buffer.clear();
-            lock(&self.spare.0).push(buffer);
+            self.spare.0.give_back(buffer);
         }
     }
 }
@@ -88,7 +87,7 @@ mod tests {
     use super::*;
 
     fn spare(pieces: &Pieces) -> usize {
-        lock(&pieces.0).len()
+        pieces.0.len()
     }
 
     #[test]

@@ -1,12 +1,11 @@
 //! Buffers for inflated bytes, all of one length and used again by whichever layer needs one next.
 //!
-//! They are filled by one thread, read by two others, and let go by whichever is the last. An allocator
-//! keeps what a thread has let go for that thread, and each layer has threads of its own.
+//! They are filled by one thread, read by two others, and let go by whichever is the last; each layer has
+//! threads of its own.
 
 use std::io::{self, Read};
-use std::sync::Mutex;
 
-use crate::sync::lock;
+use crate::sync::Pool;
 
 /// Length of a buffer, in bytes: small enough that what was just inflated is still in the
 /// second-level cache when it is hashed and written.
@@ -16,7 +15,7 @@ pub(super) const BUFFER_BYTES: usize = 256 * 1024;
 const MAX_SPARE: usize = 16;
 
 /// Buffers that nobody uses at the moment.
-static SPARE: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
+static SPARE: Pool<Box<[u8]>> = Pool::keeping(MAX_SPARE);
 
 /// A buffer with what was read into it; given back when it is dropped.
 pub(super) struct Buffer {
@@ -28,9 +27,7 @@ impl Buffer {
     /// Reads from `source` until the buffer is full, or as far as that goes; what came before an error is
     /// in it.
     pub(super) fn filled(source: &mut impl Read) -> (Self, io::Result<()>) {
-        // The one that was used last, which the caches may still have.
-        let known = lock(&SPARE).pop();
-        let bytes = known.unwrap_or_else(|| vec![0; BUFFER_BYTES].into_boxed_slice());
+        let bytes = SPARE.take().unwrap_or_else(|| vec![0; BUFFER_BYTES].into_boxed_slice());
         let mut buffer = Self { bytes, length: 0 };
         let result = buffer.fill(source);
         (buffer, result)
@@ -62,10 +59,7 @@ impl AsRef<[u8]> for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let mut spare = lock(&SPARE);
-        if spare.len() < MAX_SPARE {
-            spare.push(std::mem::take(&mut self.bytes));
-        }
+        SPARE.give_back(std::mem::take(&mut self.bytes));
     }
 }
 
@@ -82,13 +76,5 @@ mod tests {
         let (buffer, result) = Buffer::filled(&mut io::repeat(8));
         assert!(result.is_ok() && buffer.is_full());
         assert!(*buffer.as_ref() == [8; BUFFER_BYTES]);
-    }
-
-    #[test]
-    fn a_bounded_number_is_kept() {
-        let used: Vec<Buffer> =
-            (0..2 * MAX_SPARE).map(|_| Buffer::filled(&mut io::empty()).0).collect();
-        drop(used);
-        assert!(lock(&SPARE).len() <= MAX_SPARE);
     }
 }
