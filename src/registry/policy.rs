@@ -10,6 +10,10 @@ const SHORTEST_CHUNK: u64 = 512 << 10;
 /// How many long ranges have room in the window, at least.
 const LONG_CHUNKS: u64 = 3;
 
+/// Longest range that is asked for unbidden, in bytes (64 MiB). docker-registry (2.8.2) reads 4 MiB ahead
+/// for each one: for 512 MB in ranges of 2, 8, 64 MiB it takes 2.6, 1.0, 0.4 s of its processor, in one 0.3.
+const LONGEST_CHUNK: u64 = 64 << 20;
+
 /// Limits and sizes for all requests of a run together.
 #[derive(Debug, Clone)]
 pub struct Policy {
@@ -80,8 +84,7 @@ impl Policy {
     /// its own in it, the ranges are shorter, unless their length was chosen.
     #[must_use]
     pub fn within(self, window_bytes: u64) -> Self {
-        let is_chosen = self.long_chunk_bytes <= self.chunk_bytes;
-        if is_chosen {
+        if !self.is_free_to_choose() {
             return Self { window_bytes, ..self };
         }
         let fitting = |count: u64, longest: u64| {
@@ -94,18 +97,36 @@ impl Policy {
         Self { window_bytes, chunk_bytes, long_chunk_bytes, ..self }
     }
 
-    /// Whether a range of `bytes` does not fit into the window, so that it comes no faster than its
-    /// consumer takes it.
-    pub(crate) fn is_wide(&self, bytes: u64) -> bool {
-        bytes > self.window_bytes
+    /// How many bytes of a range of `bytes` may wait for their consumer. Of a longer range no more come than
+    /// it takes.
+    pub(crate) fn room(&self, bytes: u64) -> u64 {
+        bytes.min(self.long()).min(self.window_bytes)
     }
 
     /// The length of a chunk at a host where `allowed` bytes may be asked for at once, as far as is
-    /// known. Nothing between the two lengths: ranges begin where a cache in between keeps its pieces.
-    pub(crate) fn chunk(&self, allowed: Option<u64>) -> u64 {
-        let short = self.chunk_bytes.max(1);
-        let long = self.long_chunk_bytes.max(short);
-        if allowed.is_some_and(|allowed| allowed >= long) { long } else { short }
+    /// known. Where its consumer is who is waited for, and takes `sated` bytes a second, it is longer: one
+    /// connection brings enough for him, and servers close what has to wait for a minute. Only few
+    /// lengths: ranges begin where a cache in between keeps its pieces.
+    pub(crate) fn chunk(&self, allowed: Option<u64>, sated: Option<u64>) -> u64 {
+        let (short, long) = (self.chunk_bytes.max(1), self.long());
+        if allowed.is_none_or(|allowed| allowed < long) {
+            return short;
+        }
+        let most = sated.filter(|_| self.is_free_to_choose()).unwrap_or(0).min(LONGEST_CHUNK);
+        let mut length = long;
+        while 2 * length <= most {
+            length *= 2;
+        }
+        length
+    }
+
+    fn long(&self) -> u64 {
+        self.long_chunk_bytes.max(self.chunk_bytes).max(1)
+    }
+
+    /// Whether nobody has said how long ranges are.
+    pub(crate) fn is_free_to_choose(&self) -> bool {
+        self.long_chunk_bytes > self.chunk_bytes
     }
 
     /// How many workers a blob with `bytes` to come has use for.
@@ -122,12 +143,23 @@ mod tests {
     fn a_chunk_is_long_where_the_whole_of_it_is_allowed() {
         let policy = Policy::default();
         let (short, long) = (policy.chunk_bytes, policy.long_chunk_bytes);
-        assert_eq!(policy.chunk(None), short);
-        assert_eq!(policy.chunk(Some(long - 1)), short);
-        assert_eq!(policy.chunk(Some(long)), long);
+        for (allowed, sated, length) in [
+            (None, None, short),
+            (None, Some(u64::MAX), short),
+            (Some(long - 1), Some(u64::MAX), short),
+            (Some(long), None, long),
+            (Some(u64::MAX), Some(2 * long - 1), long),
+            (Some(long), Some(5 * long), 4 * long),
+            (Some(long), Some(u64::MAX), LONGEST_CHUNK),
+        ] {
+            assert_eq!(policy.chunk(allowed, sated), length, "{allowed:?} {sated:?}");
+        }
+        assert_eq!(policy.room(short), short);
+        assert_eq!(policy.room(LONGEST_CHUNK), long);
 
         let chosen = Policy { chunk_bytes: 2 * long, long_chunk_bytes: long, ..policy };
-        assert_eq!(chosen.chunk(Some(u64::MAX)), 2 * long);
+        assert_eq!(chosen.chunk(Some(u64::MAX), Some(u64::MAX)), 2 * long);
+        assert_eq!(chosen.room(2 * long), 2 * long);
     }
 
     #[test]
@@ -149,6 +181,6 @@ mod tests {
         let chosen = Policy { chunk_bytes: 64 * MIB, long_chunk_bytes: 64 * MIB, ..defaults };
         let chosen = chosen.within(6 * MIB);
         assert_eq!((chosen.chunk_bytes, chosen.long_chunk_bytes), (64 * MIB, 64 * MIB));
-        assert!(chosen.is_wide(7 * MIB) && !chosen.is_wide(6 * MIB));
+        assert_eq!((chosen.room(7 * MIB), chosen.room(5 * MIB)), (6 * MIB, 5 * MIB));
     }
 }

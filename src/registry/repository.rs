@@ -196,13 +196,17 @@ impl Repository {
     /// # Errors
     /// As [`Repository::resolve`].
     pub async fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
+        BlobStream::open(self.source(descriptor)?, offset).await
+    }
+
+    pub(crate) fn source(&self, descriptor: &Descriptor) -> Result<Source, Error> {
         let digest = descriptor.digest;
         let mut locations = self.foreign_locations(descriptor);
         let hosts = self.hosts()?.with(Capability::Pull);
         locations.extend(hosts.iter().map(|host| Location::at(host, &digest)));
         let what = format!("read blob {digest} of {}", self.reference.name());
         let context = Arc::clone(&self.registry.context);
-        BlobStream::open(Source::new(context, descriptor, locations, what), offset).await
+        Ok(Source::new(context, descriptor, locations, what))
     }
 
     /// Leaves `hosts` out for the rest of the run, since bytes from them failed verification, and

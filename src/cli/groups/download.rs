@@ -17,7 +17,7 @@ pub struct DownloadArgs {
     #[arg(value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=64))]
     pub concurrency: usize,
 
-    /// Size of the ranges in which large blobs are fetched: 4MiB, 512KiB [default: 2MiB, and 8MiB where connections are fast]
+    /// Size of the ranges in which large blobs are fetched: 4MiB, 512KiB [default: 2MiB, 8MiB where connections are fast, and up to 64MiB where one brings more than is stored]
     #[arg(long, value_name = "SIZE", value_parser = ByteCount::chunk_size)]
     pub chunk_size: Option<ByteCount>,
 

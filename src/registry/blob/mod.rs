@@ -1,6 +1,8 @@
 //! A blob's bytes: from a byte on, over any failure, over several connections, within bounds.
 
+pub(super) mod appetite;
 pub(super) mod assembly;
+pub(super) mod chunk;
 pub(super) mod location;
 pub(super) mod pace;
 pub(super) mod parallel;

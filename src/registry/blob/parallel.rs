@@ -111,7 +111,7 @@ async fn fetch(assembly: &Assembly, claim: &Claim, mut segment: Segment) -> Resu
         if claim.is_wide {
             tokio::select! {
                 biased;
-                () = assembly.room(claim.number) => {}
+                rest = assembly.room(claim.number) => segment.rested(rest),
                 () = claim.complete.cancelled() => return Ok(()),
             }
         }

@@ -20,6 +20,9 @@ use crate::registry::http::body;
 /// (64 KiB); less would let a host that trickles be retried for ever.
 const PROGRESS: u64 = 64 * 1024;
 
+/// Who had to wait so long for our consumer may close the connection: nginx does after a minute.
+const LONG_REST: Duration = Duration::from_secs(10);
+
 /// How long a host's speed is watched before it is judged: long enough for a pause to pass.
 const WATCHED: Duration = Duration::from_secs(5);
 
@@ -41,6 +44,9 @@ struct Body {
     location: usize,
     delivered: u64,
     asked: Instant,
+    /// How long it waited for our consumer, and of that, since the last bytes came.
+    rested: Duration,
+    resting: Duration,
     speed: Speed,
     _connection: Option<Connection>,
 }
@@ -111,8 +117,16 @@ impl Segment {
             self.source.prefer(location);
         }
         let speed = Speed::default();
-        self.body =
-            Some(Body { opened, location, delivered: 0, asked, speed, _connection: connection });
+        self.body = Some(Body {
+            opened,
+            location,
+            delivered: 0,
+            asked,
+            rested: Duration::ZERO,
+            resting: Duration::ZERO,
+            speed,
+            _connection: connection,
+        });
         Ok(())
     }
 
@@ -126,6 +140,14 @@ impl Segment {
     /// The byte of the blob that comes next.
     pub(crate) fn position(&self) -> u64 {
         self.rest.start
+    }
+
+    /// Takes note that nothing was read for so long, since nobody wanted it: that is not the host's time.
+    pub(crate) fn rested(&mut self, rest: Duration) {
+        if let Some(body) = &mut self.body {
+            body.rested += rest;
+            body.resting += rest;
+        }
     }
 
     /// Takes in what follows, up to byte `end`. An open response must be of the whole blob.
@@ -156,6 +178,7 @@ impl Segment {
                     self.rest.start += count;
                     if let Some(body) = &mut self.body {
                         body.delivered += count;
+                        body.resting = Duration::ZERO;
                         self.source.contributed(body.location);
                     }
                     return Some(Ok(bytes));
@@ -166,13 +189,18 @@ impl Segment {
         None
     }
 
-    /// Leaves the host: the blob goes on elsewhere if it can.
+    /// Leaves the host, unless it was kept waiting: the blob goes on elsewhere if it can.
     fn broke_off(&mut self, fault: Fault) {
         let Some(body) = self.body.take() else { return };
         if let Some(location) = self.source.locations.get(body.location) {
             let request = format!("GET {} from byte {}", self.source.request(), self.rest.start);
             let host = location.endpoint.name();
             self.source.context.attempt(host, &request, fault.to_string(), body.asked);
+        }
+        if body.resting >= LONG_REST {
+            self.tries = tries(&self.source, body.location);
+            self.preferred = body.location;
+            return;
         }
         self.source.avoid(body.location);
         self.tries.failed(body.location, fault);
@@ -190,7 +218,8 @@ impl Segment {
         if !is_cut && !is_over(&self.source.context, &mut body.opened).await {
             return Err(Fault::Excess { expected: self.rest.end });
         }
-        let (location, delivered, asked) = (body.location, body.delivered + count, body.asked);
+        let (location, delivered) = (body.location, body.delivered + count);
+        let spent = body.asked.elapsed().saturating_sub(body.rested);
         self.body = None;
         self.source.contributed(location);
         if self.rest.length() > count {
@@ -199,7 +228,7 @@ impl Segment {
             self.preferred = location;
         }
         if let Some(location) = self.source.locations.get(location) {
-            location.endpoint.pace().record(delivered, asked.elapsed());
+            location.endpoint.pace().record(delivered, spent);
         }
         Ok(())
     }

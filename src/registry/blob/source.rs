@@ -13,6 +13,7 @@ use crate::oci::{Descriptor, Digest};
 use crate::progress::Event;
 use crate::registry::blob::location::Location;
 use crate::registry::blob::ranges::{self, ByteRange};
+use crate::registry::blob::window::Reservation;
 use crate::registry::context::Context;
 use crate::registry::fault::Fault;
 use crate::registry::http::body::{self, Decoder};
@@ -168,16 +169,21 @@ impl Source {
         Some(usual.max(self.context.policy.hedge_after))
     }
 
-    /// The chunk that begins at byte `start`.
-    pub(crate) fn chunk(&self, start: u64) -> ByteRange {
-        let length = self.context.policy.chunk(self.allowed_chunk());
+    /// The chunk that begins at byte `start`, for a consumer who is waited for and takes `sated` bytes a
+    /// second.
+    pub(crate) fn chunk(&self, start: u64, sated: Option<u64>) -> ByteRange {
+        let length = self.context.policy.chunk(self.allowed_chunk(), sated);
         ByteRange { start, end: start.saturating_add(length).min(self.size) }
+    }
+
+    /// Waits for room for a chunk of `bytes`, or for the part of it that may wait for its consumer.
+    pub(crate) async fn reserve(&self, bytes: u64) -> Option<Reservation> {
+        self.context.budget.reserve(bytes, self.context.policy.room(bytes)).await
     }
 
     /// Whether it is still to be found out how long chunks may be.
     pub(crate) fn is_new(&self) -> bool {
-        let policy = &self.context.policy;
-        policy.long_chunk_bytes > policy.chunk_bytes && self.allowed_chunk().is_none()
+        self.context.policy.is_free_to_choose() && self.allowed_chunk().is_none()
     }
 
     fn allowed_chunk(&self) -> Option<u64> {

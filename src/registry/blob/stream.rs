@@ -105,8 +105,8 @@ async fn opened(source: &Arc<Source>, range: ByteRange) -> Result<Segment, Error
 /// Asks for the first chunk, and learns from the answer whether the host serves ranges and where it
 /// redirects to.
 async fn begin(source: &Arc<Source>, rest: ByteRange) -> Result<Way, Error> {
-    let range = source.chunk(rest.start);
-    let room = source.context.budget.reserve(range.length()).await;
+    let range = source.chunk(rest.start, None);
+    let room = source.reserve(range.length()).await;
     let mut segment = opened(source, range).await?;
     match room {
         Some(room) if segment.is_as_asked() => {

@@ -21,11 +21,14 @@ pub(crate) struct Budget {
 /// The right to use one connection.
 pub(crate) type Connection = OwnedSemaphorePermit;
 
-/// Memory set aside for bytes that were asked for; given back piece by piece, as they are handed on.
+/// Memory set aside for bytes that were asked for; given back piece by piece, as the last of them are
+/// handed on.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     units: OwnedSemaphorePermit,
+    /// What is still to be handed on.
     bytes: u64,
+    most: u64,
 }
 
 impl Budget {
@@ -44,15 +47,25 @@ impl Budget {
         Arc::clone(&self.connections).acquire_owned().await.ok()
     }
 
-    /// Waits for room for `bytes`; more than the whole window counts as the whole.
-    pub(crate) async fn reserve(&self, bytes: u64) -> Option<Reservation> {
-        let wanted = units(bytes).min(self.window_units);
+    /// Waits for room for `most` of `bytes` at a time; more than the whole window counts as the whole.
+    pub(crate) async fn reserve(&self, bytes: u64, most: u64) -> Option<Reservation> {
+        let wanted = units(most.min(bytes)).min(self.window_units);
         let units = Arc::clone(&self.window).acquire_many_owned(wanted).await.ok()?;
-        Some(Reservation { units, bytes })
+        Some(Reservation { units, bytes, most })
     }
 }
 
 impl Reservation {
+    /// How many bytes may wait at a time.
+    pub(crate) fn most(&self) -> u64 {
+        self.most
+    }
+
+    /// Whether it is for less than all of its bytes.
+    pub(crate) fn is_partial(&self) -> bool {
+        self.most < self.bytes
+    }
+
     /// Gives back what `bytes` took.
     pub(crate) fn release(&mut self, bytes: u64) {
         self.bytes = self.bytes.saturating_sub(bytes);
@@ -76,7 +89,7 @@ mod tests {
     #[tokio::test]
     async fn gives_back_room_as_bytes_are_handed_on() {
         let budget = budget(4 * UNIT);
-        let mut reservation = budget.reserve(3 * UNIT).await.unwrap();
+        let mut reservation = budget.reserve(3 * UNIT, 3 * UNIT).await.unwrap();
         assert_eq!(budget.window.available_permits(), 1);
         reservation.release(UNIT - 1);
         assert_eq!(budget.window.available_permits(), 1, "a unit in use stays taken");
@@ -89,11 +102,21 @@ mod tests {
     #[tokio::test]
     async fn takes_the_whole_window_for_what_is_larger() {
         let budget = budget(2 * UNIT);
-        let mut reservation = budget.reserve(100 * UNIT).await.unwrap();
+        let mut reservation = budget.reserve(100 * UNIT, 100 * UNIT).await.unwrap();
         assert_eq!(budget.window.available_permits(), 0);
         reservation.release(98 * UNIT);
         assert_eq!(budget.window.available_permits(), 0);
         reservation.release(UNIT);
         assert_eq!(budget.window.available_permits(), 1);
+    }
+    #[tokio::test]
+    async fn what_has_less_room_than_bytes_gives_it_back_with_the_last_of_them() {
+        let budget = budget(4 * UNIT);
+        let mut reservation = budget.reserve(10 * UNIT, 2 * UNIT).await.unwrap();
+        assert_eq!(budget.window.available_permits(), 2);
+        reservation.release(8 * UNIT);
+        assert_eq!(budget.window.available_permits(), 2);
+        reservation.release(UNIT);
+        assert_eq!(budget.window.available_permits(), 3);
     }
 }

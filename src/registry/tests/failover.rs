@@ -1,6 +1,11 @@
 //! Several hosts: who is asked next, and from which byte.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::blobs::{read, small_chunks};
+use crate::registry::blob::ranges::ByteRange;
+use crate::registry::blob::segment::Segment;
 use crate::registry::testing::{Reply, Request, Server, Setup, dead_authority, host, layer, noise};
 
 const KIB: usize = 1024;
@@ -21,6 +26,35 @@ async fn a_blob_goes_on_at_the_next_host_at_the_byte_where_the_mirror_broke_off(
     assert_eq!(asked, [Some((5000, 60 * KIB - 1))]);
     assert_eq!(setup.record.received_bytes(), blob.len() as u64);
     assert_eq!(stream.hosts(), [mirror.authority(), upstream.authority()]);
+}
+
+#[tokio::test]
+async fn who_closes_a_connection_that_we_let_wait_is_not_to_blame() {
+    let blob = noise(60 * KIB);
+    for (seconds, asked_of_upstream) in [(9, 1), (10, 0)] {
+        let content = blob.clone();
+        let mirror = Server::start(move |request, nth| {
+            let reply = Reply::blob(request, &content);
+            if nth == 0 { reply.cut_at(5000) } else { reply }
+        })
+        .await;
+        let content = blob.clone();
+        let upstream = Server::start(move |request, _| Reply::blob(request, &content)).await;
+        let setup = Setup::policy(small_chunks());
+        let repository = setup.repository(vec![mirror.host(), upstream.host()]);
+        let source = Arc::new(repository.source(&layer(&blob)).unwrap());
+        let whole = ByteRange { start: 0, end: blob.len() as u64 };
+        let mut segment = Segment::new(source, whole, 0);
+        let mut read = Vec::new();
+        while read.len() < blob.len() {
+            read.extend_from_slice(&segment.next().await.unwrap().unwrap());
+            if read.len() == 5000 {
+                segment.rested(Duration::from_secs(seconds));
+            }
+        }
+        assert_eq!(read, blob);
+        assert_eq!(upstream.requests().len(), asked_of_upstream, "{seconds}");
+    }
 }
 
 #[tokio::test]

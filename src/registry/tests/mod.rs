@@ -13,3 +13,4 @@ mod resolving;
 mod stragglers;
 mod tls;
 mod turns;
+mod wide;
