@@ -97,8 +97,8 @@ impl Policy {
         Self { window_bytes, chunk_bytes, long_chunk_bytes, ..self }
     }
 
-    /// How many bytes of a range of `bytes` may wait for their consumer. Of a longer range no more come than
-    /// it takes.
+    /// How much of the window a range of `bytes` takes. Less than that: no more of it comes than its
+    /// consumer takes.
     pub(crate) fn room(&self, bytes: u64) -> u64 {
         bytes.min(self.long()).min(self.window_bytes)
     }

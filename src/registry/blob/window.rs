@@ -47,7 +47,7 @@ impl Budget {
         Arc::clone(&self.connections).acquire_owned().await.ok()
     }
 
-    /// Waits for room for `most` of `bytes` at a time; more than the whole window counts as the whole.
+    /// Waits for room for `bytes`, `most` of them at a time; more than the whole window counts as the whole.
     pub(crate) async fn reserve(&self, bytes: u64, most: u64) -> Option<Reservation> {
         let wanted = units(most.min(bytes)).min(self.window_units);
         let units = Arc::clone(&self.window).acquire_many_owned(wanted).await.ok()?;
@@ -109,6 +109,7 @@ mod tests {
         reservation.release(UNIT);
         assert_eq!(budget.window.available_permits(), 1);
     }
+
     #[tokio::test]
     async fn what_has_less_room_than_bytes_gives_it_back_with_the_last_of_them() {
         let budget = budget(4 * UNIT);
