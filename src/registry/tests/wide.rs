@@ -1,4 +1,5 @@
-//! Ranges that are longer than their room in the window, by a clock that stands still: nobody is asked.
+//! Ranges that are longer than their room in the window, mostly by a clock that stands still, where nobody
+//! is asked.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,8 @@ use crate::oci::{Descriptor, Digest, MediaType};
 use crate::registry::Policy;
 use crate::registry::blob::assembly::{Assembly, Claim, Taken};
 use crate::registry::blob::ranges::ByteRange;
-use crate::registry::testing::{Setup, dead_authority, host};
+use crate::registry::blob::segment::Segment;
+use crate::registry::testing::{Reply, Server, Setup, dead_authority, host, layer, noise};
 
 const MIB: u64 = 1 << 20;
 
@@ -134,4 +136,23 @@ async fn a_connection_that_lags_gets_help_and_one_that_waits_for_the_consumer_do
     assert_eq!((help.number, help.range.start), (claim.number, 3 * ROOM));
     assert!(help.again && help.is_wide);
     assert!(lags(60_000).await.is_err(), "twice is enough");
+}
+
+#[tokio::test]
+async fn a_host_is_as_fast_as_it_would_be_if_nobody_let_it_wait() {
+    let blob = noise(2 * MIB as usize);
+    let content = blob.clone();
+    let server = Server::start(move |request, _| Reply::blob(request, &content)).await;
+    let repository = Setup::policy(Policy::default()).repository(vec![server.host()]);
+    let source = Arc::new(repository.source(&layer(&blob)).unwrap());
+    let whole = ByteRange { start: 0, end: 2 * MIB };
+    let mut segment = Segment::new(Arc::clone(&source), whole, 0);
+    let mut read = segment.next().await.unwrap().unwrap().len();
+    segment.rested(Duration::from_secs(3600));
+    while let Some(bytes) = segment.next().await {
+        read += bytes.unwrap().len();
+    }
+    assert_eq!(read, blob.len());
+    let pace = source.locations[0].endpoint.pace();
+    assert_eq!(pace.chunk_bytes(), Some(u64::MAX), "less than an hour was spent");
 }
