@@ -97,16 +97,17 @@ impl Policy {
         Self { window_bytes, chunk_bytes, long_chunk_bytes, ..self }
     }
 
-    /// How much of the window a range of `bytes` takes. Less than that: no more of it comes than its
-    /// consumer takes.
+    /// How much of the window a range of `bytes` takes. Where that is less than all of it, the range comes
+    /// no faster than its consumer takes it.
     pub(crate) fn room(&self, bytes: u64) -> u64 {
         bytes.min(self.long()).min(self.window_bytes)
     }
 
     /// The length of a chunk at a host where `allowed` bytes may be asked for at once, as far as is
-    /// known. Where its consumer is who is waited for, and takes `sated` bytes a second, it is longer: one
-    /// connection brings enough for him, and servers close what has to wait for a minute. Only few
-    /// lengths: ranges begin where a cache in between keeps its pieces.
+    /// known. Where its consumer is who is waited for, it is longer, since one connection brings enough,
+    /// but no longer than the `sated` bytes that he takes in a second: connections wait meanwhile, and
+    /// servers close one that waits for a minute. Only few lengths: ranges begin where a cache in between
+    /// keeps its pieces.
     pub(crate) fn chunk(&self, allowed: Option<u64>, sated: Option<u64>) -> u64 {
         let (short, long) = (self.chunk_bytes.max(1), self.long());
         if allowed.is_none_or(|allowed| allowed < long) {
