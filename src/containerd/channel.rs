@@ -10,6 +10,7 @@ use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 
 use super::Error;
+use super::peer::Peer;
 
 /// Longest wait for the socket to accept us.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -19,15 +20,20 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 
-/// Connects to the socket at `address`.
+/// Connects to the socket at `address`, now and whenever the connection is lost, and lets `peer` know
+/// whom to.
 ///
 /// # Errors
 /// [`Error::Connect`] or [`Error::PermissionDenied`].
-pub(super) async fn open_channel(address: &Path) -> Result<Channel, Error> {
+pub(super) async fn open_channel(address: &Path, peer: Peer) -> Result<Channel, Error> {
     let socket: PathBuf = address.to_owned();
     let connector = tower::service_fn(move |_| {
-        let socket = socket.clone();
-        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+        let (socket, peer) = (socket.clone(), peer.clone());
+        async move {
+            let stream = UnixStream::connect(socket).await?;
+            peer.note(&stream);
+            Ok::<_, io::Error>(TokioIo::new(stream))
+        }
     });
     // The URI is never resolved, but becomes the `:authority` of the requests.
     Endpoint::from_static("http://localhost")

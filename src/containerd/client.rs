@@ -18,6 +18,7 @@ use super::Error;
 use super::blobs::blob_file::BlobDirectory;
 use super::blobs::labelling::Labelling;
 use super::channel::open_channel;
+use super::peer::Peer;
 use super::plugin::Plugin;
 
 /// How many blobs that were put in place the daemon is told of at once. For each its database makes two
@@ -73,6 +74,7 @@ pub struct Client {
 #[derive(Debug)]
 pub(super) struct Daemon {
     address: PathBuf,
+    peer: Peer,
     /// Not set where the version can't be read.
     release: OnceLock<Release>,
     pub(super) plugins: OnceCell<Vec<Plugin>>,
@@ -132,11 +134,13 @@ impl Client {
     }
 
     async fn greet(address: &Path, namespace: &str) -> Result<Self, Error> {
+        let peer = Peer::default();
         let client = Self {
-            channel: open_channel(address).await?,
+            channel: open_channel(address, peer.clone()).await?,
             scope: Scope { namespace: namespace.into(), lease: None },
             daemon: Arc::new(Daemon {
                 address: address.to_owned(),
+                peer,
                 release: OnceLock::new(),
                 plugins: OnceCell::new(),
                 content_root: OnceCell::new(),
@@ -225,6 +229,11 @@ impl Client {
     /// can't be read, that is not so.
     pub(super) fn is_before(&self, wanted: Release) -> bool {
         self.daemon.release.get().is_some_and(|release| *release < wanted)
+    }
+
+    /// Whether the daemon is a process that sees the files that we see.
+    pub(super) fn is_neighbour(&self) -> bool {
+        self.daemon.peer.sees_our_files()
     }
 
     /// Where small blobs can be put, if that is known.

@@ -137,6 +137,22 @@ impl Client {
         root.await.as_deref()
     }
 
+    /// Where small blobs can be put: where the daemon was seen to store one; and until it has, where a
+    /// daemon that sees the files that we see says that it keeps them.
+    pub(super) async fn place_of_blobs(&self) -> Option<BlobDirectory> {
+        if self.daemon().blobs.initialized() {
+            return self.blobs().cloned();
+        }
+        let root = self.content_root().await?;
+        self.is_neighbour().then(|| BlobDirectory::below(root))
+    }
+
+    /// Takes note that the daemon did not find a blob where it was not yet seen to store one: what is found
+    /// there later may be what we put there.
+    pub(super) async fn lost_blobs(&self) {
+        self.daemon().blobs.get_or_init(async || None).await;
+    }
+
     /// Takes note that the daemon has stored the blob `digest` of `size` bytes: by the first one, its
     /// directory is recognised.
     pub(super) async fn learn_blobs(&self, digest: &Digest, size: u64) {

@@ -28,6 +28,7 @@ pub mod labels;
 mod leases;
 mod namespaces;
 mod owner;
+mod peer;
 mod plugin;
 mod services;
 mod snapshot_list;

@@ -74,6 +74,7 @@ mod node_tls;
 mod odd_layers;
 mod old_kernels;
 mod peer_mirrors;
+mod placed;
 mod platforms;
 mod policy;
 mod progress;

@@ -22,7 +22,9 @@ use crate::oci::Digest;
 /// What blobs look like in the store: readable, and written by nobody any more.
 pub(super) const BLOB_MODE: u32 = 0o444;
 
-/// The directory of the blobs, once the daemon was seen to store one there.
+/// The directory of the blobs: where the daemon was seen to store one, or where it says that it does. Should
+/// it look elsewhere, it refuses to take what is there, which is then left to the garbage collection of the
+/// daemon whose directory it is.
 #[derive(Debug, Clone)]
 pub(in crate::containerd) struct BlobDirectory(PathBuf);
 
@@ -38,7 +40,12 @@ impl BlobDirectory {
         let found = fs::symlink_metadata(&blob)
             .is_ok_and(|found| found.is_file() && found.size() == size && found.nlink() == 1);
         debug!(found, blob = %blob.display(), "looked for the daemon's blobs");
-        found.then(|| blob.parent().map(|directory| Self(directory.to_owned()))).flatten()
+        found.then(|| Self::below(root))
+    }
+
+    /// The directory below the content plugin's `root`.
+    pub(in crate::containerd) fn below(root: &Path) -> Self {
+        Self(directory_below(root))
     }
 
     /// The directory.
@@ -55,7 +62,11 @@ impl BlobDirectory {
 
 /// Where the daemon keeps the blob `digest`.
 pub(super) fn path_below(root: &Path, digest: &Digest) -> PathBuf {
-    root.join("blobs").join("sha256").join(digest.hex())
+    directory_below(root).join(digest.hex())
+}
+
+fn directory_below(root: &Path) -> PathBuf {
+    root.join("blobs").join("sha256")
 }
 
 /// The file has no name until it is complete: a run that is killed leaves nothing, and nobody ever

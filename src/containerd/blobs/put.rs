@@ -16,6 +16,11 @@ use crate::oci::{Descriptor, Digest};
 #[derive(Debug, Clone, Copy)]
 pub struct Placed(bool);
 
+impl Placed {
+    /// They are not.
+    pub(super) const NOWHERE: Self = Self(false);
+}
+
 impl ContentStore {
     /// Stores the small blob `bytes` (well below the daemon's 16 MiB a message) in one message. When
     /// it is stored already, `labels` are added to it.
@@ -60,8 +65,11 @@ impl ContentStore {
             let placed = api::WriteContentRequest { offset: size, ..whole.clone() };
             match self.commit(reference, descriptor, placed, &labels).await {
                 Ok(()) => return Ok(()),
-                // Garbage collection may have been quicker.
-                Err(error) => debug!(reference, %error, "a blob put in place is not accepted"),
+                // Garbage collection may have been quicker, or the daemon looks elsewhere.
+                Err(error) => {
+                    debug!(reference, %error, "a blob put in place is not accepted");
+                    self.client().lost_blobs().await;
+                }
             }
         }
         let whole = api::WriteContentRequest { data: bytes.into(), ..whole };
@@ -83,7 +91,7 @@ impl ContentStore {
     /// Puts `bytes` among the daemon's blobs, if they are what `descriptor` says and the place is
     /// known. Garbage collection takes them until the daemon is told.
     pub async fn place(&self, descriptor: &Descriptor, bytes: &Bytes) -> Placed {
-        let Some(blobs) = self.client().blobs() else { return Placed(false) };
+        let Some(blobs) = self.client().place_of_blobs().await else { return Placed(false) };
         if bytes.len() as u64 != descriptor.size || Digest::of(bytes) != descriptor.digest {
             return Placed(false);
         }

@@ -16,6 +16,7 @@ use tokio::task::spawn_blocking;
 use super::blob_file::{name_complete, unnamed_in};
 use super::content::{ContentStore, signed};
 use super::open::ingest_reference;
+use super::put::Placed;
 use crate::containerd::{Error, Labels};
 use crate::oci::{Descriptor, Digest, Hasher, MediaType};
 
@@ -65,7 +66,8 @@ impl ContentStore {
         let bytes: Bytes = format!("pullctl {:016x}", fastrand::u64(..)).into();
         let media_type = MediaType::new("application/octet-stream");
         let blob = Descriptor::new(media_type, Digest::of(&bytes), bytes.len() as u64);
-        self.put(&ingest_reference(&blob), &blob, bytes, Labels::new()).await
+        let reference = ingest_reference(&blob);
+        self.put_placed(&reference, &blob, bytes, Labels::new(), Placed::NOWHERE).await
     }
 }
 

@@ -124,7 +124,7 @@ impl Containerd {
     /// A private daemon whose `root` is a file system of `size` (as `mount -o size=` has it).
     pub(crate) fn with_small_disk(version: Version, size: &str) -> Self {
         Self::start(version, true, |directory| {
-            let root = directory.join("root");
+            let root = Self::root_in(directory);
             std::fs::create_dir(&root).expect("the root folder can be made");
             let mounted = Command::new("mount")
                 .args(["-t", "tmpfs", "-o", &format!("size={size}"), "none"])
@@ -155,7 +155,7 @@ impl Containerd {
         let undone = Command::new("umount").arg(trial.path()).status().expect("umount runs");
         assert!(undone.success());
         Some(Self::start(version, true, |directory| {
-            let root = directory.join("root");
+            let root = Self::root_in(directory);
             std::fs::create_dir(&root).expect("the root folder can be made");
             assert!(mount(&root), "what could be mounted once can be again");
         }))
@@ -170,7 +170,25 @@ impl Containerd {
 
     /// A private daemon on whose path there is nothing but its own programs: no runc.
     pub(crate) fn without_runc(version: Version) -> Self {
-        Self::start_with(version, false, &version.bin().display().to_string(), |_| {})
+        let path = version.bin().display().to_string();
+        Self::start_with(version, false, &path, |_| {}, |_| Vec::new())
+    }
+
+    /// A private daemon that finds another file system at its root than everybody else does.
+    pub(crate) fn with_mounts_of_its_own(version: Version) -> Self {
+        let prepare = |directory: &Path| {
+            std::fs::create_dir(Self::root_in(directory)).expect("the root folder can be made");
+        };
+        let launch = |directory: &Path| {
+            let script = "mount -t tmpfs none \"$0\" && exec \"$@\"".to_owned();
+            let root = Self::root_in(directory).display().to_string();
+            ["unshare", "-m", "sh", "-c"]
+                .map(str::to_owned)
+                .into_iter()
+                .chain([script, root])
+                .collect()
+        };
+        Self::start_with(version, true, &Self::path(version), prepare, launch)
     }
 
     /// The same, of which the CRI plugin will not start.
@@ -208,7 +226,11 @@ impl Containerd {
 
     /// Where the daemon keeps content and snapshots.
     pub(crate) fn root(&self) -> PathBuf {
-        self.daemon.directory().join("root")
+        Self::root_in(self.daemon.directory())
+    }
+
+    fn root_in(directory: &Path) -> PathBuf {
+        directory.join("root")
     }
 
     /// Path of the daemon's configuration.
@@ -217,16 +239,21 @@ impl Containerd {
     }
 
     fn start(version: Version, has_cri: bool, prepare: impl FnOnce(&Path)) -> Self {
-        // The shims are looked up beside the daemon.
-        let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", version.bin().display());
-        Self::start_with(version, has_cri, &path, prepare)
+        Self::start_with(version, has_cri, &Self::path(version), prepare, |_| Vec::new())
     }
 
+    /// Where the daemon looks for programs: for the shims beside itself.
+    fn path(version: Version) -> String {
+        format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", version.bin().display())
+    }
+
+    /// `launch` says what starts it, if it is not started by itself.
     fn start_with(
         version: Version,
         has_cri: bool,
         path: &str,
         prepare: impl FnOnce(&Path),
+        launch: impl FnOnce(&Path) -> Vec<String>,
     ) -> Self {
         let directory = fresh_directory(&format!("containerd-{version}"));
         let config = Self::config_in(&directory);
@@ -234,10 +261,18 @@ impl Containerd {
         prepare(&directory);
         let program = version.program("containerd");
         let path = format!("PATH={path}");
-        let daemon = Supervised::start(
-            directory,
-            &["env", &path, text(&program), "--config", text(&config), "--log-level", "info"],
-        );
+        let launch = launch(&directory);
+        let mut command: Vec<&str> = launch.iter().map(String::as_str).collect();
+        command.extend([
+            "env",
+            &path,
+            text(&program),
+            "--config",
+            text(&config),
+            "--log-level",
+            "info",
+        ]);
+        let daemon = Supervised::start(directory, &command);
         let containerd = Self { version, daemon, has_cri };
         containerd.wait_until_ready();
         containerd
