@@ -79,6 +79,9 @@ impl Recipe {
         names: &Names,
     ) -> Result<(Resolved, Documents), Error> {
         let is_known = self.sink.knows(names).await?;
+        if !is_known && self.eager > 0 {
+            self.sink.anticipate();
+        }
         loop {
             let mut resolved = match is_known {
                 true => source.resolve().await?,

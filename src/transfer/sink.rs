@@ -70,6 +70,9 @@ pub trait Sink: Send + Sync {
         None
     }
 
+    /// Begins what any image needs that is not there, while it is found out what the one is that comes.
+    fn anticipate(&self) {}
+
     /// Stores an index or a manifest, as that of an image from `provenance`, while it is found out what else
     /// the image needs. What is not stored here is when the image is published.
     ///

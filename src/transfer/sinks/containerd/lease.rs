@@ -7,11 +7,12 @@
 //! lease as it is; the next one for the same images removes it.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::sync::OnceCell;
+use tokio::task::JoinHandle;
 use tokio::try_join;
 
 use super::belongings;
@@ -33,6 +34,8 @@ pub(super) struct RunLease {
     client: Client,
     own: Lease,
     taken: OnceCell<()>,
+    /// Who takes it before it is needed.
+    taking: Mutex<Option<JoinHandle<()>>>,
     /// What it was told to hold.
     held: Mutex<HashSet<Resource>>,
 }
@@ -42,7 +45,19 @@ impl RunLease {
     pub(super) fn new(client: &Client, images: impl IntoIterator<Item = String>) -> Self {
         let own = Lease::ours(images);
         let client = client.with_lease(&own.id);
-        Self { client, own, taken: OnceCell::new(), held: Mutex::default() }
+        let (taken, taking, held) = (OnceCell::new(), Mutex::default(), Mutex::default());
+        Self { client, own, taken, taking, held }
+    }
+
+    /// Begins to take it, which is a transaction of the daemon's, while nobody waits for it.
+    pub(super) fn take_early(self: &Arc<Self>) {
+        let lease = Arc::clone(self);
+        *lock(&self.taking) = Some(tokio::spawn(async move {
+            // Whoever needs it tries again, and tells.
+            if let Err(error) = lease.client().await {
+                tracing::debug!(%error, "the lease is taken later");
+            }
+        }));
     }
 
     /// The client under the lease, which exists from now on.
@@ -72,6 +87,11 @@ impl RunLease {
     /// of an image is held on, unless there was no room for the rest of it: then what this run wrote
     /// is given back, for it may be all that is left on the disk.
     pub(super) async fn end(&self, outcomes: &[Outcome]) -> Result<(), Error> {
+        let taking = lock(&self.taking).take();
+        if let Some(taking) = taking {
+            // It has nothing to tell.
+            let _ = taking.await;
+        }
         if self.taken.get().is_none() {
             return Ok(());
         }

@@ -133,6 +133,10 @@ impl Sink for ContainerdSink {
         self.witness.seen(names, plan).await
     }
 
+    fn anticipate(&self) {
+        self.lease.take_early();
+    }
+
     async fn put_early(&self, document: &Document, provenance: &Provenance) -> Result<(), Error> {
         match self.takes_anything() {
             true => self.naming.put_early(document, provenance).await,
