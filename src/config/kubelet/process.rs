@@ -12,6 +12,9 @@ use std::path::Path;
 /// Longest command line that is read, in bytes (64 KiB); a kubelet's has some hundreds.
 const MAX_COMMAND_LINE: u64 = 64 << 10;
 
+/// How long most command lines are, in bytes (4 KiB): without room for that, they are read by the word.
+const USUAL_COMMAND_LINE: usize = 4 << 10;
+
 /// A process that is, or has inside of it, a kubelet.
 #[derive(Debug)]
 pub(super) struct Process {
@@ -41,7 +44,7 @@ pub(super) fn find(root: &Path) -> Option<Process> {
 
 fn process(root: &Path, pid: u32) -> Option<Process> {
     let directory = root.join("proc").join(pid.to_string());
-    let mut line = Vec::new();
+    let mut line = Vec::with_capacity(USUAL_COMMAND_LINE);
     let file = File::open(directory.join("cmdline")).ok()?;
     file.take(MAX_COMMAND_LINE).read_to_end(&mut line).ok()?;
     let arguments: Vec<String> = line

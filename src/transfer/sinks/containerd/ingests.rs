@@ -112,7 +112,9 @@ impl SmallBlob {
         unpacked: Option<LayerSink>,
         turn: Turn,
     ) -> Self {
-        let (place, since) = (Place::Memory(BytesMut::new()), Instant::now());
+        // Small: growing by and by would copy it several times, to memory that is new each time.
+        let held = BytesMut::with_capacity(usize::try_from(descriptor.size).unwrap_or_default());
+        let (place, since) = (Place::Memory(held), Instant::now());
         Self { content, descriptor, place, since, labels, labelled, unpacked, turn }
     }
 
