@@ -1,6 +1,7 @@
 //! Why a command could not be carried out: what goes wrong on the command line itself, and the
 //! errors of all the rooms below, which stand for themselves.
 
+use std::cmp::Reverse;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -287,11 +288,8 @@ impl Diagnose for Error {
             Self::PlaceOfOne(_) => PLACES_OF_SEVERAL,
             Self::NoSandbox => TELL_SANDBOX,
             Self::NoHome => "set $DOCKER_CONFIG to a directory",
-            Self::NoNamespace { namespaces, .. } if namespaces.is_empty() => {
-                "it has none yet: the first pull makes one"
-            }
-            Self::NoNamespace { namespaces, .. } => {
-                return Some(format!("it has {}", namespaces.join(", ")));
+            Self::NoNamespace { namespace, namespaces } => {
+                return Some(in_its_place(namespace, namespaces));
             }
             Self::Interrupted { hint } => return hint.map(str::to_owned),
             Self::Runtime(_) | Self::NotRead { .. } | Self::Empty(_) | Self::AlreadyTold(_) => {
@@ -310,5 +308,29 @@ impl Diagnose for Error {
             Self::Output(error) => return error.hint(),
         };
         Some(hint.to_owned())
+    }
+}
+
+/// What there is in the place of the namespace that was `typed`: those of `names` first that begin as it
+/// does, since a long line is cut.
+fn in_its_place(typed: &str, names: &[String]) -> String {
+    if names.is_empty() {
+        return "it has none yet: the first pull makes one".to_owned();
+    }
+    let alike = |name: &str| typed.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count();
+    let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+    names.sort_by_key(|name| Reverse(alike(name)));
+    format!("it has {}", names.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_namespaces_those_like_the_one_that_was_typed_come_first() {
+        let namespaces = ["default", "k3s", "k8s.io", "moby"].map(str::to_owned).to_vec();
+        let error = Error::NoNamespace { namespace: "k8s.oi".to_owned(), namespaces };
+        assert_eq!(error.hint().unwrap(), "it has k8s.io, k3s, default, moby");
     }
 }
