@@ -2,12 +2,14 @@
 //! pulls that ended early have left.
 
 use pullctl::containerd::Client;
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::cli::{Outcome, Pullctl};
 use crate::support::containerd::{Containerd, KUBERNETES, Version};
-use crate::support::faulty::{Fault, FaultyRegistry};
+use crate::support::faulty::{Fault, FaultyRegistry, Gate};
 use crate::support::image::{Image, Layer, Recipe};
+use crate::support::store::Store;
 use crate::support::{block_on, each_version, unique};
 
 fn pullctl(daemon: &Containerd, arguments: &[&str]) -> Outcome {
@@ -181,6 +183,26 @@ each_version! {
         let ended = pullctl(daemon, &["-n", &namespace, "rm", "--leftovers"]).succeeded();
         assert_eq!(ended.stdout.trim(), reference);
         assert!(leftovers(daemon, &namespace).is_empty());
+    }
+
+    fn a_pull_that_is_ended_before_its_registry_answers_leaves_nothing_to_be_shown(daemon) {
+        let namespace = unique("hung");
+        let (registry, gate) = (FaultyRegistry::start(), Gate::new());
+        let reference = registry.add_new(&Image::small());
+        registry.script("/manifests/", vec![Some(Fault::Stall(0, gate.clone()))]);
+        let pull = || Pullctl::pull(daemon, &reference).args(["-n", &namespace]);
+        let running = pull().spawn();
+        gate.wait_until_reached();
+        // The lease is taken meanwhile.
+        let store = Store::new(daemon, &namespace);
+        daemon.wait_until("the lease", || (!store.leases().is_empty()).then_some(()));
+        running.signal(Signal::INT);
+        running.wait().ended_with(130);
+        gate.open();
+        assert!(leftovers(daemon, &namespace).is_empty());
+
+        pull().run().succeeded();
+        assert!(store.leases().is_empty(), "{:?}", store.leases());
     }
 }
 
