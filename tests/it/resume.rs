@@ -218,8 +218,9 @@ each_version! {
     }
 
     fn a_failed_pull_leaves_what_the_next_one_needs(daemon) {
-        let break_off = |gate| Fault::Break(1000, gate);
-        let stalled = Stalled::with(break_off);
+        // A chunk that takes long is asked for once more, which must break off as well.
+        let break_off = |gate: Gate| vec![Some(Fault::Break(1000, gate)); 8];
+        let stalled = Stalled::of((SIZE, CHUNK), break_off);
         let running = stalled.pull(daemon).args(["--retries", "0"]).spawn();
         let offset = stalled.wait_for_bytes(daemon);
         stalled.gate.open();
