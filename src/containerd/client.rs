@@ -74,12 +74,14 @@ pub struct Client {
 #[derive(Debug)]
 pub(super) struct Daemon {
     address: PathBuf,
-    peer: Peer,
+    pub(super) peer: Peer,
     /// Not set where the version can't be read.
     release: OnceLock<Release>,
     pub(super) plugins: OnceCell<Vec<Plugin>>,
     pub(super) content_root: OnceCell<Option<PathBuf>>,
     pub(super) blobs: OnceCell<Option<BlobDirectory>>,
+    /// Where they should be, of a daemon that sees the files that we see.
+    pub(super) expected_blobs: OnceCell<Option<BlobDirectory>>,
     turns: Semaphore,
     labelling: Labelling,
 }
@@ -145,6 +147,7 @@ impl Client {
                 plugins: OnceCell::new(),
                 content_root: OnceCell::new(),
                 blobs: OnceCell::new(),
+                expected_blobs: OnceCell::new(),
                 turns: Semaphore::new(TOLD_AT_ONCE),
                 labelling: Labelling::default(),
             }),
@@ -229,11 +232,6 @@ impl Client {
     /// can't be read, that is not so.
     pub(super) fn is_before(&self, wanted: Release) -> bool {
         self.daemon.release.get().is_some_and(|release| *release < wanted)
-    }
-
-    /// Whether the daemon is a process that sees the files that we see.
-    pub(super) fn is_neighbour(&self) -> bool {
-        self.daemon.peer.sees_our_files()
     }
 
     /// Where small blobs can be put, if that is known.

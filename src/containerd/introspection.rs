@@ -139,12 +139,15 @@ impl Client {
 
     /// Where small blobs can be put: where the daemon was seen to store one; and until it has, where a
     /// daemon that sees the files that we see says that it keeps them.
-    pub(super) async fn place_of_blobs(&self) -> Option<BlobDirectory> {
-        if self.daemon().blobs.initialized() {
-            return self.blobs().cloned();
+    pub(super) async fn place_of_blobs(&self) -> Option<&BlobDirectory> {
+        if self.daemon().blobs.initialized() || self.is_socket_only() {
+            return self.blobs();
         }
-        let root = self.content_root().await?;
-        self.is_neighbour().then(|| BlobDirectory::below(root))
+        let expected = async || {
+            let root = self.content_root().await?;
+            self.daemon().peer.sees_our_files().then(|| BlobDirectory::below(root))
+        };
+        self.daemon().expected_blobs.get_or_init(expected).await.as_ref()
     }
 
     /// Takes note that the daemon did not find a blob where it was not yet seen to store one: what is found

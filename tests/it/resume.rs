@@ -37,12 +37,7 @@ struct Stalled {
 
 impl Stalled {
     fn new() -> Self {
-        Self::with(|gate| Fault::Stall(1000, gate))
-    }
-
-    /// `fault` befalls the request after the answered ones.
-    fn with(fault: impl FnOnce(Gate) -> Fault) -> Self {
-        Self::of((SIZE, CHUNK), |gate| vec![Some(fault(gate))])
+        Self::of((SIZE, CHUNK), |gate| vec![Some(Fault::Stall(1000, gate))])
     }
 
     /// A layer of another size, in bytes, fetched in chunks of another. The `faults` befall the

@@ -45,7 +45,7 @@ impl BlobDirectory {
 
     /// The directory below the content plugin's `root`.
     pub(in crate::containerd) fn below(root: &Path) -> Self {
-        Self(directory_below(root))
+        Self(root.join("blobs").join("sha256"))
     }
 
     /// The directory.
@@ -62,11 +62,7 @@ impl BlobDirectory {
 
 /// Where the daemon keeps the blob `digest`.
 pub(super) fn path_below(root: &Path, digest: &Digest) -> PathBuf {
-    directory_below(root).join(digest.hex())
-}
-
-fn directory_below(root: &Path) -> PathBuf {
-    root.join("blobs").join("sha256")
+    BlobDirectory::below(root).0.join(digest.hex())
 }
 
 /// The file has no name until it is complete: a run that is killed leaves nothing, and nobody ever

@@ -91,9 +91,9 @@ impl ContentStore {
     /// Puts `bytes` among the daemon's blobs, if they are what `descriptor` says and the place is
     /// known. Garbage collection takes them until the daemon is told.
     pub async fn place(&self, descriptor: &Descriptor, bytes: &Bytes) -> Placed {
-        let Some(blobs) = self.client().place_of_blobs().await else { return Placed(false) };
+        let Some(blobs) = self.client().place_of_blobs().await else { return Placed::NOWHERE };
         if bytes.len() as u64 != descriptor.size || Digest::of(bytes) != descriptor.digest {
-            return Placed(false);
+            return Placed::NOWHERE;
         }
         let placed = blobs.place(&descriptor.digest, bytes.clone()).await;
         match &placed {
