@@ -7,7 +7,7 @@ use std::process::Command;
 use pullctl::oci::{Digest, Hasher};
 use serde_json::json;
 
-use crate::support::cli::Pullctl;
+use crate::support::cli::{OF_DEBUG, Pullctl};
 use crate::support::containerd::{Containerd, Version};
 use crate::support::faulty::{Body, FaultyRegistry};
 use crate::support::image::{Blob, Image, Layer, OCI_LAYER, Packing, Recipe, text};
@@ -15,8 +15,8 @@ use crate::support::registry::Registry;
 use crate::support::tree::Tree;
 use crate::support::{each_version, unique};
 
-/// Most that a pull may need, in bytes (80 MiB).
-const LIMIT: u64 = 80 << 20;
+/// Most that a pull may need, in bytes: 80 MiB of what is handed out.
+const LIMIT: u64 = (80 << 20) + OF_DEBUG;
 const GIB: u64 = 1 << 30;
 
 /// How many bytes of the large file are the same (64 KiB).

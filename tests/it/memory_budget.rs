@@ -10,7 +10,7 @@ use pullctl::oci::{Digest, Hasher};
 use serde_json::json;
 
 use crate::memory::{header, many_processors, serve_large};
-use crate::support::cli::{Outcome, Pullctl};
+use crate::support::cli::{OF_DEBUG, Outcome, Pullctl};
 use crate::support::containerd::{Containerd, Version};
 use crate::support::faulty::FaultyRegistry;
 use crate::support::image::{Blob, Layer, OCI_LAYER, Packing, Recipe, noise};
@@ -22,10 +22,6 @@ const MIB: u64 = 1 << 20;
 
 /// The least that `--memory` takes, in MiB.
 const LEAST: u64 = 64;
-
-/// A debug build is four times as large as what is handed out, and holds more of what it works on: eight layers,
-/// sixteen at once, within 64 MiB took 79 to 86 MiB in six pulls of it, and 54 to 61 of what is handed out.
-const OF_DEBUG: u64 = if cfg!(debug_assertions) { 26 * MIB } else { 0 };
 
 /// Sizes of the layers of an image that has many large ones.
 const LARGE: usize = 16 << 20;
