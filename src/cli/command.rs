@@ -8,6 +8,7 @@ use super::budget::Budget;
 use super::check::{self, CheckArgs};
 use super::completion::{self, CompletionArgs};
 use super::copy::{self, CopyArgs};
+use super::deferred::Deferred;
 use super::doctor::{self, DoctorArgs};
 use super::explain::{self, ExplainArgs};
 use super::generate::{self, GenerateArgs};
@@ -65,48 +66,48 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Pull images into containerd, or into an OCI image layout
-    Pull(Box<PullArgs>),
+    Pull(Deferred<PullArgs>),
     /// Save images from containerd in an archive that other tools load, too
-    Save(Box<SaveArgs>),
+    Save(Deferred<SaveArgs>),
     /// Push images from containerd to a registry
-    Push(Box<PushArgs>),
+    Push(Deferred<PushArgs>),
     /// Copy an image from one place to another: registries, containerd, layouts, archives
-    Copy(Box<CopyArgs>),
+    Copy(Deferred<CopyArgs>),
     /// Load images from archives and OCI image layouts into containerd
-    Load(Box<LoadArgs>),
+    Load(Deferred<LoadArgs>),
     /// List the images in containerd
     #[command(visible_alias = "ls")]
-    Images(ImagesArgs),
+    Images(Deferred<ImagesArgs>),
     /// Show which images lists and manifests name, and where
-    Refs(RefsArgs),
+    Refs(Deferred<RefsArgs>),
     /// Write down which digests tags stand for, or tell which have moved since
-    Lock(Box<LockArgs>),
+    Lock(Deferred<LockArgs>),
     /// Remove images from containerd, under all their names
-    Rm(RmArgs),
+    Rm(Deferred<RmArgs>),
     /// Keep the kubelet's image garbage collection away from images in containerd
-    Pin(PinArgs),
+    Pin(Deferred<PinArgs>),
     /// Let the kubelet's image garbage collection remove images that were pinned
-    Unpin(PinArgs),
+    Unpin(Deferred<PinArgs>),
     /// Give an image in containerd further names
-    Tag(TagArgs),
+    Tag(Deferred<TagArgs>),
     /// Show what an image consists of, in containerd or in its registry
-    Inspect(Box<InspectArgs>),
+    Inspect(Deferred<InspectArgs>),
     /// Check whether images in containerd are all there and right, and mend them
-    Check(Box<CheckArgs>),
+    Check(Deferred<CheckArgs>),
     /// Log in to a registry, and store the login where docker does
-    Login(Box<LoginArgs>),
+    Login(Deferred<LoginArgs>),
     /// Forget the login for a registry
-    Logout(LogoutArgs),
+    Logout(Deferred<LogoutArgs>),
     /// Show what a pull would ask, and why; with --probe, what it would find
-    Explain(Box<ExplainArgs>),
+    Explain(Deferred<ExplainArgs>),
     /// Tell what the last round of a seeding did; for probes and monitoring
-    Status(StatusArgs),
+    Status(Deferred<StatusArgs>),
     /// Write what runs pullctl on a cluster's nodes, and manual pages
     Generate(Box<GenerateArgs>),
     /// Say what is wrong with this node, and how it is mended
-    Doctor(Box<DoctorArgs>),
+    Doctor(Deferred<DoctorArgs>),
     /// Print a completion script for a shell
-    Completion(CompletionArgs),
+    Completion(Deferred<CompletionArgs>),
 }
 
 /// Reads what was typed.
@@ -117,8 +118,11 @@ pub(super) fn parse<T: Into<OsString> + Clone>(
     arguments: impl IntoIterator<Item = T>,
 ) -> Result<Cli, clap::Error> {
     let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
-    let definition = definition().version(version::version(&arguments));
-    let matches = definition.try_get_matches_from(arguments).map_err(foreign::explained)?;
+    // Help and errors tell of other commands, too, which are defined for them alone.
+    let matches = Cli::command().try_get_matches_from(&arguments).or_else(|_| {
+        let definition = definition().version(version::version(&arguments));
+        definition.try_get_matches_from(arguments).map_err(foreign::explained)
+    })?;
     Cli::from_arg_matches(&matches)
 }
 
@@ -126,8 +130,7 @@ pub(super) fn parse<T: Into<OsString> + Clone>(
 /// for an error names every flag that has a value, one out of a variable too, as though it were
 /// required: `pullctl rm --address <ADDRESS> <REF>...`.
 fn definition() -> clap::Command {
-    let mut definition =
-        Cli::command().mut_subcommand("save", save::refined).mut_subcommand("pull", pull::refined);
+    let mut definition = Cli::command();
     definition.build();
     let usages: Vec<(String, String)> = definition
         .get_subcommands_mut()

@@ -129,7 +129,7 @@ pub(super) async fn run(args: &CopyArgs, session: &Session<'_>) -> Result<(), Er
 
     let progress = session.progress(Options { verb: Verb::Copy, ..args.output.options() });
     progress.warn(notices);
-    let work = async {
+    let work = Box::pin(async {
         let (place, store) = (&args.destination, &args.store);
         let unpack =
             destination::unpacking(place, to.as_ref(), store, snapshotter, &progress, session);
@@ -149,7 +149,7 @@ pub(super) async fn run(args: &CopyArgs, session: &Session<'_>) -> Result<(), Er
         let (images, sink) = copying.prepare(from, to, unpack, &progress).await?;
         let manner = Manner { check_room, ..Manner::of_blobs(args.upload.concurrency) };
         Ok(Work { images, sink, manner: session.budget.manner(manner), is_whole: false })
-    };
+    });
     recipe::carry_out(work, &progress, &mut signals).await
 }
 

@@ -4,6 +4,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `command` | the commands, and which of them runs |
+//! | `deferred` | arguments of a command, defined when it is the one that was typed |
 //! | `groups` | flags that commands have in common, and what they come to |
 //! | `values` | values of flags that have a form of their own |
 //! | `session` | what a command works with, wired once: streams, daemon, registry, progress, signals |
@@ -41,6 +42,7 @@ pub mod command;
 mod comparison;
 pub mod completion;
 pub mod copy;
+mod deferred;
 mod destination;
 pub mod doctor;
 mod error;

@@ -56,6 +56,7 @@ const GOES_ON: &str = "run the same command again: the pull goes on where it sto
 /// `pullctl pull`.
 #[derive(Debug, Args)]
 #[command(after_long_help = PULL_EXAMPLES)]
+#[command(mut_arg("references", |references| references.required_unless_present("sandbox")))]
 pub struct PullArgs {
     /// Which images.
     #[command(flatten)]
@@ -152,7 +153,7 @@ async fn once(args: &PullArgs, session: &Session<'_>) -> Result<(), Error> {
     let lost_pins = to.and_then(|place| batch.lost_pins(place));
     let said = batch.notices.iter().cloned().chain(notices);
     progress.warn(said.chain(pin_notice).chain(lost_pins));
-    let work = async {
+    let work = Box::pin(async {
         let policy = args.download.policy(&args.access.transport);
         let registry = session.registry(policy, keychain, &progress)?;
         let registries = Registries::new(registry.clone(), &batch)?;
@@ -165,7 +166,7 @@ async fn once(args: &PullArgs, session: &Session<'_>) -> Result<(), Error> {
         let sink = place.sink(names, configured, registry, &progress, session).await?;
         let is_whole = sink.is_sequential();
         Ok(Work { images, sink, manner: session.budget.manner(args.manner()), is_whole })
-    };
+    });
     match args.course.dry_run {
         true => dry_run(args, work, &progress, &mut signals, session).await,
         false => recipe::carry_out(work, &progress, &mut signals).await,
@@ -200,11 +201,6 @@ async fn dry_run(
             None => Ok(()),
         },
     }
-}
-
-/// The command with what its flags mean for each other.
-pub(super) fn refined(command: clap::Command) -> clap::Command {
-    command.mut_arg("references", |references| references.required_unless_present("sandbox"))
 }
 
 impl PullArgs {

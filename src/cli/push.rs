@@ -98,7 +98,7 @@ pub(super) async fn run(args: &PushArgs, session: &Session<'_>) -> Result<(), Er
 
     let progress = session.progress(Options { verb: Verb::Push, ..args.output.options() });
     progress.warn(notices);
-    let work = async {
+    let work = Box::pin(async {
         let registry =
             session.registry(args.upload.policy(&args.access.transport), keychain, &progress)?;
         let hosts = located.into_iter().next().map(|located| located.hosts).unwrap_or_default();
@@ -110,7 +110,7 @@ pub(super) async fn run(args: &PushArgs, session: &Session<'_>) -> Result<(), Er
             manner: session.budget.manner(Manner::of_blobs(args.upload.concurrency)),
             is_whole: false,
         })
-    };
+    });
     recipe::carry_out(work, &progress, &mut signals).await
 }
 

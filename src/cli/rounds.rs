@@ -28,7 +28,7 @@ pub(super) async fn run(
     round: impl AsyncFn(&Session<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     if args.is_plain() {
-        return round(session).await;
+        return Box::pin(round(session)).await;
     }
     let mut signals = session.catch_signals(None);
     let mut status = args.first_status()?;
@@ -73,7 +73,7 @@ async fn one(
     let tally = Arc::new(Tally::default());
     let observer = Some(Arc::clone(&tally) as Arc<dyn Sink>);
     let began = Timestamp::now();
-    let outcome = round(&Session { observer, ..*session }).await;
+    let outcome = Box::pin(round(&Session { observer, ..*session })).await;
     let ended = Timestamp::now();
     let mut counts = tally.counts();
     let error = outcome.as_ref().err();

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::{Arg, Args, Command, ValueEnum};
+use clap::{Arg, Args, ValueEnum};
 
 use super::budget::Budget;
 use super::groups::{AccessArgs, DownloadArgs, ImageArgs, Located, MemoryArgs, OutputArgs};
@@ -47,7 +47,7 @@ const OF_REGISTRIES: [&str; 2] = ["Registry", "Download"];
 
 /// `pullctl save`.
 #[derive(Debug, Args)]
-#[command(after_long_help = SAVE_EXAMPLES)]
+#[command(after_long_help = SAVE_EXAMPLES, mut_args(with_its_origin))]
 pub struct SaveArgs {
     /// Images in containerd, as docker and containerd write them: busybox, host:5000/a/b:tag
     #[arg(value_name = "REF", required_unless_present = "file")]
@@ -123,12 +123,11 @@ pub enum Origin {
     Registry,
 }
 
-/// The command where flags that are about registries need `--from`: they would do nothing without.
-pub(super) fn refined(command: Command) -> Command {
-    let is_of_registries = |flag: &Arg| {
-        flag.get_help_heading().is_some_and(|heading| OF_REGISTRIES.contains(&heading))
-    };
-    command.mut_args(|flag| if is_of_registries(&flag) { flag.requires("from") } else { flag })
+/// A flag that needs `--from` where it is about registries: it would do nothing without.
+fn with_its_origin(flag: Arg) -> Arg {
+    let is_of_registries =
+        flag.get_help_heading().is_some_and(|heading| OF_REGISTRIES.contains(&heading));
+    if is_of_registries { flag.requires("from") } else { flag }
 }
 
 impl SaveArgs {
@@ -181,7 +180,7 @@ async fn from_containerd(
     let mut signals = session.catch_signals(None);
     let progress = session.progress(options);
     progress.warn(batch.notices.iter().cloned().chain(batch.lost_pins(&"an archive")));
-    let work = async {
+    let work = Box::pin(async {
         let client = session.connect().await?;
         sink.leave_out(held.all_blobs(&client).await?);
         let request = |wanted: &Wanted| {
@@ -193,7 +192,7 @@ async fn from_containerd(
         let images = batch.images.iter().map(request).collect();
         let manner = session.budget.manner(Manner::of_blobs(args.blobs_at_once()));
         Ok(Work { images, sink, manner, is_whole: true })
-    };
+    });
     recipe::carry_out(work, &progress, &mut signals).await
 }
 
@@ -215,7 +214,7 @@ async fn from_registries(
     let progress = session.progress(options);
     let said = batch.notices.iter().cloned().chain(notices);
     progress.warn(said.chain(batch.lost_pins(&"an archive")));
-    let work = async {
+    let work = Box::pin(async {
         let policy = args.download.policy(&args.access.transport);
         let registry = session.registry(policy, keychain, &progress)?;
         let there = there.iter().map(|Located { reference, hosts }| Request {
@@ -237,7 +236,7 @@ async fn from_registries(
         let images = images.collect();
         let manner = session.budget.manner(Manner::of_blobs(args.blobs_at_once()));
         Ok(Work { images, sink, manner, is_whole: true })
-    };
+    });
     recipe::carry_out(work, &progress, &mut signals).await
 }
 

@@ -1,7 +1,6 @@
 //! What a command works with: the two streams, the daemon, registries, progress, and the signals
 //! that end it. Wired here once, for all commands.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,7 +59,7 @@ impl Session<'_> {
     /// What `work` comes to; when that takes long, says that `whom` is waited for.
     pub(super) async fn patiently<T>(&self, whom: &str, work: impl Future<Output = T>) -> T {
         let started = Instant::now();
-        let mut work = pin!(work);
+        let mut work = Box::pin(work);
         loop {
             match timeout(TOLD_AFTER, &mut work).await {
                 Ok(outcome) => return outcome,
@@ -135,13 +134,21 @@ impl Signals {
     ///
     /// # Errors
     /// [`Error::Interrupted`].
-    pub(super) async fn or<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Error> {
-        let hint = self.hint;
-        tokio::select! {
-            // A signal that is there already counts before work is begun.
-            biased;
-            () = self.arrived() => Err(Error::Interrupted { hint }),
-            outcome = work => Ok(outcome),
+    pub(super) fn or<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+    ) -> impl Future<Output = Result<T, Error>> {
+        // A future has room for what it was given besides what it awaits: each of these around another
+        // would make it twice as large, and it is moved.
+        let work = Box::pin(work);
+        async move {
+            let hint = self.hint;
+            tokio::select! {
+                // A signal that is there already counts before work is begun.
+                biased;
+                () = self.arrived() => Err(Error::Interrupted { hint }),
+                outcome = work => Ok(outcome),
+            }
         }
     }
 

@@ -19,7 +19,7 @@ fn parse(line: &str) -> Result<Cli, clap::Error> {
 
 fn pull(line: &str) -> PullArgs {
     match parse(line).unwrap_or_else(|error| panic!("{line}: {error}")).command {
-        Command::Pull(args) => *args,
+        Command::Pull(args) => args.into_inner(),
         other => panic!("{line}: {other:?}"),
     }
 }
