@@ -27,7 +27,11 @@ const LIBRARIES: [&str; 14] = [
 ];
 
 /// What a binary is made of besides its dependencies, as git takes it.
-const SOURCES: [&str; 6] = ["src", "build.rs", "Cargo.toml", "Cargo.lock", "protos", ".cargo"];
+const SOURCES: [&str; 7] =
+    ["src", "build.rs", "Cargo.toml", "Cargo.lock", "protos", ".cargo", ORDER];
+
+/// What lays the functions side by side that a pull passes through: `scripts/order`.
+const ORDER: &str = "packaging/order.ld";
 
 /// `git archive` writes the commit there.
 const EXPORTED: &str = "packaging/commit";
@@ -35,8 +39,12 @@ const EXPORTED: &str = "packaging/commit";
 fn main() {
     let root = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let out = PathBuf::from(variable("OUT_DIR"));
-    for path in ["build.rs", "Cargo.lock", EXPORTED] {
+    for path in ["build.rs", "Cargo.lock", EXPORTED, ORDER] {
         println!("cargo::rerun-if-changed={path}");
+    }
+    // For what is handed out alone: it takes a linker that reads scripts, as those of GNU and LLVM do, ten seconds.
+    if variable("OPT_LEVEL") == "s" {
+        println!("cargo::rustc-link-arg-bins=-Wl,-T,{}", root.join(ORDER).display());
     }
     let commit =
         if variable("PROFILE") == "release" { commit(&root) } else { "debug build".into() };

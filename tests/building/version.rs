@@ -40,7 +40,9 @@ impl Sources {
         for directory in ["src", "packaging", "out"] {
             fs::create_dir(folder.path().join(directory)).unwrap();
         }
-        for file in ["Cargo.lock", "build.rs", "packaging/commit", ".gitattributes"] {
+        let files =
+            ["Cargo.lock", "build.rs", "packaging/commit", "packaging/order.ld", ".gitattributes"];
+        for file in files {
             fs::copy(root().join(file), folder.path().join(file)).unwrap();
         }
         fs::write(folder.path().join(".gitignore"), "/out\n").unwrap();
@@ -73,6 +75,12 @@ impl Sources {
     }
 
     fn run(&self, profile: &str) -> std::process::Output {
+        // As cargo tells a profile that inherits another.
+        let (profile, optimised) = match profile {
+            "dist" => ("release", "s"),
+            "release" => ("release", "3"),
+            other => (other, "0"),
+        };
         Command::new(&SCRIPT.1)
             .current_dir(self.path())
             .env_clear()
@@ -83,6 +91,7 @@ impl Sources {
             .env("CARGO_PKG_VERSION", "1.2.3")
             .env("TARGET", "mips-of-old")
             .env("PROFILE", profile)
+            .env("OPT_LEVEL", optimised)
             .env("RUSTC", "rustc")
             .env("HOME", std::env::var_os("HOME").unwrap_or_default())
             .output()
@@ -204,6 +213,15 @@ fn no_path_and_no_time_gets_into_the_program() {
     assert!(!built.verbose.contains('/'), "{}", built.verbose);
     assert!(built.verbose.lines().nth(1).unwrap().starts_with("rustc 1."), "{}", built.verbose);
     assert!(built.verbose.lines().skip(1).all(|line| line.split(' ').count() == 2));
+}
+
+#[test]
+fn what_is_handed_out_is_linked_in_its_order_and_nothing_else() {
+    let sources = Sources::new();
+    let order = format!("cargo::rustc-link-arg-bins=-Wl,-T,{}", sources.path().display());
+    for (profile, is_ordered) in [("debug", false), ("release", false), ("dist", true)] {
+        assert_eq!(sources.build(profile).cargo.contains(&order), is_ordered, "{profile}");
+    }
 }
 
 #[test]
