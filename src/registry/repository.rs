@@ -200,11 +200,10 @@ impl Repository {
     }
 
     pub(crate) fn source(&self, descriptor: &Descriptor) -> Result<Source, Error> {
-        let digest = descriptor.digest;
         let mut locations = self.foreign_locations(descriptor);
         let hosts = self.hosts()?.with(Capability::Pull);
-        locations.extend(hosts.iter().map(|host| Location::at(host, &digest)));
-        let what = format!("read blob {digest} of {}", self.reference.name());
+        locations.extend(hosts.iter().map(|host| Location::at(host, descriptor)));
+        let what = format!("read blob {} of {}", descriptor.digest, self.reference.name());
         let context = Arc::clone(&self.registry.context);
         Ok(Source::new(context, descriptor, locations, what))
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use http::{Method, StatusCode};
 use url::Url;
 
-use crate::oci::Digest;
+use crate::oci::Descriptor;
 use crate::registry::ask::host::Host;
 use crate::registry::auth::{Access, Action};
 use crate::registry::blob::ranges::ByteRange;
@@ -28,6 +28,10 @@ const SMALL_PART: u64 = 64 * 1024;
 /// halves each time; more would be a request for every few bytes.
 const MAX_SMALL_PARTS: u32 = 16;
 
+/// Largest blob, in bytes (512 KiB), that comes over a connection which brought a manifest: one of its own
+/// would cost more round trips than the blob.
+const SMALL_BLOB: u64 = 512 * 1024;
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Location {
@@ -44,18 +48,22 @@ pub(crate) struct Location {
     /// How often the whole was asked for because a range was refused.
     probes: AtomicU32,
     small_parts: AtomicU32,
+    /// Which connections the next request takes.
+    is_for_shared: AtomicBool,
     /// Another host than the image's own registry.
     is_mirror: bool,
 }
 
 impl Location {
     /// `blobs/<digest>` of the repository at `host`.
-    pub(crate) fn at(host: &Host, digest: &Digest) -> Self {
+    pub(crate) fn at(host: &Host, blob: &Descriptor) -> Self {
         let endpoint = Arc::clone(host.endpoint());
-        let path = host.path(&format!("blobs/{digest}"));
+        let path = host.path(&format!("blobs/{}", blob.digest));
         let access = Some(Arc::new(host.access(&Action::Pull)));
         let is_mirror = host.is_mirror();
-        Self { is_mirror, ..Self::new(endpoint, host.place().clone(), path, access) }
+        let is_for_shared = AtomicBool::new(blob.size <= SMALL_BLOB);
+        let location = Self::new(endpoint, host.place().clone(), path, access);
+        Self { is_mirror, is_for_shared, ..location }
     }
 
     /// `path` at `endpoint`, which is nobody's mirror and gets no login.
@@ -80,6 +88,7 @@ impl Location {
             contributed: AtomicBool::new(false),
             probes: AtomicU32::new(0),
             small_parts: AtomicU32::new(0),
+            is_for_shared: AtomicBool::new(false),
             is_mirror: false,
         }
     }
@@ -135,9 +144,12 @@ impl Location {
             None => request.to_owned(),
             Some(range) => format!("{request} bytes {range}"),
         };
+        // What did not come over one connection may come over another, which this one is for certain.
+        let is_first = self.is_for_shared.swap(false, Ordering::Relaxed);
+        let lane = if is_first && range.is_none() { Lane::Api } else { Lane::Blob };
         let call = |target| Call {
             target,
-            lane: Lane::Blob,
+            lane,
             range,
             access: self.access.as_deref(),
             ..Call::new(Method::GET, &self.path, &label)

@@ -22,7 +22,7 @@ const MAX_HEADERS: usize = 1000;
 /// What a request is for, which decides the connections it uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lane {
-    /// Small answers: manifests, tokens. HTTP/2 where the host has it.
+    /// Small answers: manifests, tokens, small blobs. HTTP/2 where the host has it.
     Api,
     /// Blob bytes. HTTP/1.1, so that each range has a TCP connection, and a congestion window, of
     /// its own; one HTTP/2 connection carries them slower than several HTTP/1.1 ones.

@@ -1,6 +1,7 @@
 //! Blobs from one host: ranges, order, bounds, broken bodies.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +13,9 @@ use crate::registry::testing::{Reply, Request, Server, Setup, layer, noise};
 use crate::registry::{BlobStream, Error, Fault, Policy, Repository};
 
 const KIB: usize = 1024;
+
+const MANIFEST: &str =
+    r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json"}"#;
 
 /// Chunks of 64 KiB and a window of four of them, so that a MiB is a large blob.
 pub(super) fn small_chunks() -> Policy {
@@ -70,6 +74,34 @@ async fn a_small_blob_is_asked_for_whole() {
     assert_eq!(ranges(&server), [None]);
     assert_eq!(server.requests()[0].header("accept-encoding"), Some("identity"));
     assert_eq!(setup.record.received_bytes(), 1000);
+}
+
+#[tokio::test]
+async fn a_small_blob_comes_over_the_connection_of_the_manifest_first_and_a_large_one_never() {
+    let (small, large) = (noise(1000), noise(600 * KIB));
+    let blobs = [small.clone(), large.clone()];
+    let refused = AtomicBool::new(false);
+    let server = Server::start(move |request, _| {
+        let blob =
+            blobs.iter().find(|blob| request.path.ends_with(&layer(blob).digest.to_string()));
+        match blob {
+            None => Reply::ok(MANIFEST)
+                .header("Content-Type", "application/vnd.oci.image.manifest.v1+json"),
+            Some(blob) if blob.len() == 1000 && !refused.swap(true, Ordering::Relaxed) => {
+                Reply::blob(request, blob).with_status(503)
+            }
+            Some(blob) => Reply::blob(request, blob),
+        }
+    })
+    .await;
+    let repository =
+        Setup::policy(Policy { first_wait: Duration::from_millis(1), ..Policy::default() })
+            .repository(vec![server.host()]);
+    repository.resolve_and_read().await.unwrap();
+    assert_eq!(read(&repository, &layer(&small)).await.unwrap(), small);
+    assert_eq!(read(&repository, &layer(&large)).await.unwrap(), large);
+    let connections: Vec<usize> = server.requests().iter().map(|it| it.connection).collect();
+    assert_eq!(connections, [0, 0, 1, 1]);
 }
 
 #[tokio::test]
