@@ -39,11 +39,12 @@ const EXPORTED: &str = "packaging/commit";
 fn main() {
     let root = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let out = PathBuf::from(variable("OUT_DIR"));
-    for path in ["build.rs", "Cargo.lock", EXPORTED, ORDER] {
+    for path in ["build.rs", "Cargo.lock", EXPORTED] {
         println!("cargo::rerun-if-changed={path}");
     }
     // For what is handed out alone: it takes a linker that reads scripts, as those of GNU and LLVM do, ten seconds.
     if variable("OPT_LEVEL") == "s" {
+        println!("cargo::rerun-if-changed={ORDER}");
         println!("cargo::rustc-link-arg-bins=-Wl,-T,{}", root.join(ORDER).display());
     }
     let commit =

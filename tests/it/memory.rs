@@ -15,8 +15,8 @@ use crate::support::registry::Registry;
 use crate::support::tree::Tree;
 use crate::support::{each_version, unique};
 
-/// Most that a pull may need, in bytes: 80 MiB of what is handed out.
-const LIMIT: u64 = (80 << 20) + OF_DEBUG;
+/// Most that a pull may need, in bytes (80 MiB).
+const LIMIT: u64 = 80 << 20;
 const GIB: u64 = 1 << 30;
 
 /// How many bytes of the large file are the same (64 KiB).
@@ -107,16 +107,18 @@ fn eight_layers_at_once_need_less_than_80_mib_however_many_processors_there_are(
     let daemon = Containerd::shared(Version::V2_1);
     let folder = tempfile::tempdir().unwrap();
     let many = many_processors(folder.path());
+    // What is handed out takes 54 to 59 MiB, so that a debug build has no room for what it takes more.
+    let limit = LIMIT + OF_DEBUG;
     for preloaded in ["", &many] {
         let namespace = unique("memory");
         let pull = Pullctl::measured().on(daemon).args(["pull", "--plain-http", "-n"]);
         let pull = pull.env("LD_PRELOAD", preloaded).args([&namespace, &reference]);
         let outcome = pull.run().succeeded();
-        assert!(outcome.peak_memory_bytes() < LIMIT, "{} bytes", outcome.peak_memory_bytes());
+        assert!(outcome.peak_memory_bytes() < limit, "{} bytes", outcome.peak_memory_bytes());
         let saved = Pullctl::measured().on(daemon).args(["save", "-n", &namespace, "-o"]);
         let saved = saved.args([folder.path().join("images.tar")]).args([&reference]);
         let saved = saved.env("LD_PRELOAD", preloaded).run().succeeded();
-        assert!(saved.peak_memory_bytes() < LIMIT, "{} bytes", saved.peak_memory_bytes());
+        assert!(saved.peak_memory_bytes() < limit, "{} bytes", saved.peak_memory_bytes());
     }
 }
 

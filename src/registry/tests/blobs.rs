@@ -7,15 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
+use super::resolving::manifest;
 use crate::failure::{Diagnose as _, Failure};
 use crate::oci::Descriptor;
 use crate::registry::testing::{Reply, Request, Server, Setup, layer, noise};
 use crate::registry::{BlobStream, Error, Fault, Policy, Repository};
 
 const KIB: usize = 1024;
-
-const MANIFEST: &str =
-    r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json"}"#;
 
 /// Chunks of 64 KiB and a window of four of them, so that a MiB is a large blob.
 pub(super) fn small_chunks() -> Policy {
@@ -85,8 +83,7 @@ async fn a_small_blob_comes_over_the_connection_of_the_manifest_first_and_a_larg
         let blob =
             blobs.iter().find(|blob| request.path.ends_with(&layer(blob).digest.to_string()));
         match blob {
-            None => Reply::ok(MANIFEST)
-                .header("Content-Type", "application/vnd.oci.image.manifest.v1+json"),
+            None => manifest(),
             Some(blob) if blob.len() == 1000 && !refused.swap(true, Ordering::Relaxed) => {
                 Reply::blob(request, blob).with_status(503)
             }

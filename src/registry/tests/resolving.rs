@@ -16,7 +16,7 @@ fn digest() -> String {
     Digest::of(MANIFEST.as_bytes()).to_string()
 }
 
-fn manifest() -> Reply {
+pub(super) fn manifest() -> Reply {
     Reply::ok(MANIFEST).header("Content-Type", MEDIA_TYPE).header("Docker-Content-Digest", digest())
 }
 
