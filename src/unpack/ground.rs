@@ -21,6 +21,9 @@ const FOREIGN_OPTIONS: [&str; 4] = ["uidmap=", "gidmap=", "userxattr", "metacopy
 /// A user namespace that maps nothing: every ID to itself.
 const IDENTITY_MAP: [&str; 3] = ["0", "0", "4294967295"];
 
+/// How many files and directories a snapshot has that was prepared just now: its own.
+const INODES_OF_NONE: u64 = 1;
+
 /// Name of the file by which the daemon and we find out that we mean the same directory.
 const MARKER: &str = ".pullctl-marker";
 
@@ -80,20 +83,25 @@ impl Ground {
         }
     }
 
-    /// Shows that the daemon's directory of this name is ours: a file that we make there is one more
-    /// for the daemon.
+    /// Shows that the directory that the daemon has prepared just now as `active` is ours: a file that we
+    /// make there is one more for the daemon. What is new has no other; where the daemon counts otherwise,
+    /// it is asked what it counts without ours.
     pub(super) async fn prove(&self, active: &ActiveSnapshot) -> Result<(), Error> {
         self.check_owner()?;
-        let before = active.inodes().await?;
-        let marker = self.upper.join(MARKER);
-        fs::File::create_new(&marker).map_err(|source| self.unusable(source))?;
-        let after = active.inodes().await;
-        fs::remove_file(&marker).map_err(|source| self.unusable(source))?;
-        if after? == before + 1 {
+        let with_marker = self.inodes_with_marker(active).await?;
+        if with_marker == INODES_OF_NONE + 1 || with_marker == active.inodes().await? + 1 {
             Ok(())
         } else {
             Err(Unsound::Elsewhere(self.upper.clone()).into())
         }
+    }
+
+    async fn inodes_with_marker(&self, active: &ActiveSnapshot) -> Result<u64, Error> {
+        let marker = self.upper.join(MARKER);
+        fs::File::create_new(&marker).map_err(|source| self.unusable(source))?;
+        let inodes = active.inodes().await;
+        fs::remove_file(&marker).map_err(|source| self.unusable(source))?;
+        inodes
     }
 
     /// What the daemon makes for itself belongs to root, unless its root is another one than ours.
