@@ -66,8 +66,8 @@ impl Destination<'_> {
     }
 }
 
-/// How layers become snapshots at `place`, by `client` of its daemon, which has the snapshotter
-/// `configured`; `None` where they do not.
+/// How layers become snapshots at `place`, by `client` of its daemon, whose configuration names the
+/// snapshotter `configured`; `None` where they do not.
 ///
 /// # Errors
 /// [`Error::NotInContainerd`] for flags that are for containerd only; when the daemon refuses.
@@ -80,7 +80,10 @@ pub(super) async fn unpacking(
     session: &Session<'_>,
 ) -> Result<Option<UnpackOptions>, Error> {
     match client.filter(|_| matches!(place, Location::Containerd { .. })) {
-        Some(client) => Ok(store.unpacking(client, configured, progress, session).await?),
+        Some(client) => {
+            let snapshotter = session.snapshotter(client, configured);
+            Ok(store.unpacking(client, snapshotter, progress, session).await?)
+        }
         None => match store.given() {
             Some(flag) => Err(Error::NotInContainerd(flag, place.to_string())),
             None => Ok(None),

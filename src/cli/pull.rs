@@ -7,7 +7,7 @@ use clap::Args;
 use super::budget::Budget;
 use super::groups::{
     AccessArgs, Configured, CourseArgs, DownloadArgs, ImageArgs, ListArgs, MemoryArgs, OutputArgs,
-    PlaceArgs, PreviewForm, RoundsArgs,
+    PlaceArgs, PreviewForm, RoundsArgs, look_for_kubelet,
 };
 use super::outlook::Outlook;
 use super::pod_logins::Registries;
@@ -134,8 +134,11 @@ async fn once(args: &PullArgs, session: &Session<'_>) -> Result<(), Error> {
     }
     // What was read so far can't be given up: there signals end the process.
     let mut signals = session.catch_signals(Some(GOES_ON));
-    let place = signals.or(args.place.find(session)).await?;
-    let node = args.access.registry.node(place.daemon())?;
+    let kubelet = look_for_kubelet();
+    let mut place = signals.or(args.place.find(session)).await?;
+    let daemon = place.daemon().cloned();
+    let node = args.access.registry.node_around(kubelet, daemon.as_ref());
+    let node = signals.or(place.asked_beside(node, session)).await??;
     if args.sandbox {
         batch.add_pinned(signals.or(sandbox::needed(&node, session)).await??);
     }

@@ -81,16 +81,23 @@ impl Session<'_> {
         client: &Client,
         configured: Option<String>,
     ) -> Result<String, containerd::Error> {
-        let daemons = match self.global.snapshotter() {
-            // The daemon need not be asked.
-            Some(_) => None,
-            None => {
-                let cri = client.cri();
-                let status = self.patiently("the daemon's CRI plugin", cri.status()).await?;
-                status.and_then(|status| status.snapshotter)
-            }
-        };
-        Ok(self.global.snapshotter_or(daemons, configured))
+        Ok(self.global.snapshotter_or(self.daemons_snapshotter(client).await?, configured))
+    }
+
+    /// The one that containers of the kubelet are started from, as far as the daemon tells and need be
+    /// asked.
+    ///
+    /// # Errors
+    /// When the daemon refuses.
+    pub(super) async fn daemons_snapshotter(
+        &self,
+        client: &Client,
+    ) -> Result<Option<String>, containerd::Error> {
+        if self.global.snapshotter().is_some() {
+            return Ok(None);
+        }
+        let cri = client.cri();
+        self.patiently("the daemon's CRI plugin", cri.snapshotter()).await
     }
 
     /// Starts to show a run.

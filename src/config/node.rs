@@ -64,13 +64,33 @@ impl NodeConfig {
     /// # Errors
     /// [`Error`] for one that cannot be read or obeyed.
     pub fn read(locations: &Locations, environment: &Environment) -> Result<Self, Error> {
-        let (config, broken) = Self::salvage(locations, environment);
+        Self::read_around(Kubelet::find(environment), locations, environment)
+    }
+
+    /// The same, of a node whose kubelet was looked for before.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_around(
+        kubelet: Result<Option<Kubelet>, Error>,
+        locations: &Locations,
+        environment: &Environment,
+    ) -> Result<Self, Error> {
+        let (config, broken) = Self::gather(kubelet, locations, environment);
         broken.into_iter().next().map_or(Ok(config), Err)
     }
 
     /// The same, where what cannot be read or obeyed is as if it were not there; with why, in the order
     /// of reading. For those who look at it, and pull nothing by it.
     pub fn salvage(locations: &Locations, environment: &Environment) -> (Self, Vec<Error>) {
+        Self::gather(Kubelet::find(environment), locations, environment)
+    }
+
+    fn gather(
+        kubelet: Result<Option<Kubelet>, Error>,
+        locations: &Locations,
+        environment: &Environment,
+    ) -> (Self, Vec<Error>) {
         let mut broken = Vec::new();
         let containerd = match &locations.containerd_config {
             _ if locations.ignore_containerd_config => Ok(None),
@@ -86,7 +106,6 @@ impl NodeConfig {
         let logins = registries.as_ref().map(RegistriesFile::logins).transpose();
         login_files.extend(kept(logins, &mut broken));
         let mut kubelets_warnings = Vec::new();
-        let kubelet = Kubelet::find(environment);
         let kubelet =
             usable(kubelet, WarningKind::KubeletSettings, &mut kubelets_warnings).flatten();
         if let Some(kubelet) = &kubelet {

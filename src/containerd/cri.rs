@@ -113,6 +113,21 @@ impl Cri {
         Ok(Some(status))
     }
 
+    /// The snapshotter that containers are started from, asked of whoever tells it; `None` where that is not
+    /// known, and when the daemon has no CRI plugin.
+    ///
+    /// # Errors
+    /// When the daemon refuses for another reason.
+    pub async fn snapshotter(&self) -> Result<Option<String>, Error> {
+        if !self.client.is_at_least(SILENT_SINCE) {
+            return Ok(self.status().await?.and_then(|status| status.snapshotter));
+        }
+        match self.snapshotter_of_images().await {
+            Err(error) if is_absent(&error) => Ok(None),
+            told => told,
+        }
+    }
+
     /// What its status tells.
     async fn told(&self) -> Result<Option<CriStatus>, Error> {
         let mut service = RuntimeServiceClient::new(self.client.service());

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use clap::Args;
+use tokio::try_join;
 
 use super::{CourseArgs, StoreArgs};
 use crate::cli::destination::{self, Destination};
@@ -39,7 +40,7 @@ impl PlaceArgs {
             None => Some(session.connect().await),
             Some(place) => destination::daemon_of(place, session).await.transpose(),
         };
-        Place { args: self, daemon }
+        Place { args: self, daemon, snapshotter: None }
     }
 
     /// Refuses several images where there is a place for one.
@@ -120,12 +121,35 @@ pub(in crate::cli) struct Place<'a> {
     args: &'a PlaceArgs,
     /// The daemon, where it is in one, if that answers.
     daemon: Option<Result<Client, containerd::Error>>,
+    /// What it says of its snapshotter, where it was asked.
+    snapshotter: Option<Result<Option<String>, containerd::Error>>,
 }
 
 impl Place<'_> {
     /// The daemon, by whose version depends how its configuration is read.
     pub(in crate::cli) fn daemon(&self) -> Option<&Client> {
         self.daemon.as_ref().and_then(|daemon| daemon.as_ref().ok())
+    }
+
+    /// What `work` comes to, which has nothing to do with the daemon: that is asked meanwhile what
+    /// [`Self::sink`] has to know of it.
+    ///
+    /// # Errors
+    /// That of `work`. What the daemon refuses is told by [`Self::sink`].
+    pub(in crate::cli) async fn asked_beside<T, E>(
+        &mut self,
+        work: impl Future<Output = Result<T, E>>,
+        session: &Session<'_>,
+    ) -> Result<T, E> {
+        match self.daemon().filter(|_| self.args.to.is_none() && !self.args.store.no_unpack) {
+            None => work.await,
+            Some(client) => {
+                let asking = async { Ok(session.daemons_snapshotter(client).await) };
+                let (snapshotter, outcome) = try_join!(asking, work)?;
+                self.snapshotter = Some(snapshotter);
+                Ok(outcome)
+            }
+        }
     }
 
     /// Where images of these names go, of one run, as the daemon is `configured`; `hosts` are those of a
@@ -143,11 +167,17 @@ impl Place<'_> {
     ) -> Result<Arc<dyn Sink>, Error> {
         let client = self.daemon.transpose()?;
         let told = Arc::clone(progress) as Arc<dyn progress::Sink>;
-        let store = &self.args.store;
+        let (store, told_before) = (&self.args.store, self.snapshotter);
         let Configured { snapshotter, sandbox, verifiers, kubelet } = configured;
         let verifiers = || store.verifiers.verifiers(verifiers, &*told);
         match (&self.args.to, client) {
             (None, Some(client)) => {
+                let snapshotter = async {
+                    match told_before {
+                        Some(told) => Ok(session.global.snapshotter_or(told?, snapshotter)),
+                        None => session.snapshotter(&client, snapshotter).await,
+                    }
+                };
                 let unpack = store.unpacking(&client, snapshotter, progress, session).await?;
                 let verifiers = verifiers();
                 let rules = rules::of(kubelet.as_ref(), sandbox);

@@ -5,17 +5,19 @@ use std::path::PathBuf;
 
 use clap::Args;
 use secrecy::SecretString;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::HostsArgs;
 use crate::cli::values::Login;
 use crate::cli::{Error, prompt};
 use crate::config::{
-    self, Credential, Environment, Generation, HostOptions, Keychain, NodeConfig, ProviderPlace,
-    RegistryHost,
+    self, Credential, Environment, Generation, HostOptions, Keychain, Kubelet, Locations,
+    NodeConfig, ProviderPlace, RegistryHost,
 };
 use crate::containerd::Client;
 use crate::failure::Notice;
 use crate::reference::Reference;
+use crate::transfer;
 
 /// How registries are reached.
 #[derive(Debug, Args)]
@@ -53,6 +55,14 @@ pub struct RegistryArgs {
     pub hosts: HostsArgs,
 }
 
+/// A kubelet that is being looked for.
+pub(in crate::cli) type Sighting = JoinHandle<Result<Option<Kubelet>, config::Error>>;
+
+/// Looks for the node's kubelet, which may be any of its processes, on a thread of its own.
+pub(in crate::cli) fn look_for_kubelet() -> Sighting {
+    spawn_blocking(|| Kubelet::find(&Environment::of_process()))
+}
+
 /// An image, and the hosts to ask for it.
 #[derive(Debug)]
 pub(in crate::cli) struct Located {
@@ -72,6 +82,24 @@ impl RegistryArgs {
         &self,
         daemon: Option<&Client>,
     ) -> Result<NodeConfig, config::Error> {
+        NodeConfig::read(&self.locations(daemon), &Environment::of_process())
+    }
+
+    /// The same, around a kubelet that was [looked for](look_for_kubelet) before.
+    ///
+    /// # Errors
+    /// As [`Self::node`].
+    pub(in crate::cli) async fn node_around(
+        &self,
+        kubelet: Sighting,
+        daemon: Option<&Client>,
+    ) -> Result<NodeConfig, Error> {
+        let kubelet = kubelet.await.map_err(transfer::Error::Task)?;
+        let locations = self.locations(daemon);
+        Ok(NodeConfig::read_around(kubelet, &locations, &Environment::of_process())?)
+    }
+
+    fn locations(&self, daemon: Option<&Client>) -> Locations {
         let mut locations = self.hosts.locations(self.auth_file.as_ref());
         let programs = self.image_credential_provider_bin_dir.clone();
         locations.providers = self
@@ -84,7 +112,7 @@ impl RegistryArgs {
             Some(..=1) => Generation::One,
             Some(_) => Generation::Two,
         };
-        NodeConfig::read(&locations, &Environment::of_process())
+        locations
     }
 
     /// What the flags say about hosts.

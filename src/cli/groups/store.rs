@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use super::VerifierArgs;
 use crate::cli::Session;
 use crate::cli::values::{ByteCount, Label, ThreadCount};
-use crate::containerd::Client;
+use crate::containerd::{self, Client};
 use crate::output::Progress;
 use crate::reference::Reference;
 use crate::transfer::{self, Names, UnpackOptions};
@@ -72,15 +72,15 @@ impl StoreArgs {
         given.into_iter().find(|(_, is_given)| *is_given).map(|(flag, _)| flag)
     }
 
-    /// How layers become snapshots of `client`'s, if they do; warns where a pin is of no use. The
-    /// daemon's configuration names the snapshotter `configured`.
+    /// How layers become snapshots of `client`'s, if they do, which `snapshotter` is asked for then;
+    /// warns where a pin is of no use.
     ///
     /// # Errors
     /// When the daemon has to be asked and refuses.
     pub(in crate::cli) async fn unpacking(
         &self,
         client: &Client,
-        configured: Option<String>,
+        snapshotter: impl Future<Output = Result<String, containerd::Error>>,
         progress: &Progress,
         session: &Session<'_>,
     ) -> Result<Option<UnpackOptions>, transfer::Error> {
@@ -88,7 +88,7 @@ impl StoreArgs {
         Ok(match self.no_unpack {
             true => None,
             false => Some(UnpackOptions {
-                snapshotter: session.snapshotter(client, configured).await?,
+                snapshotter: snapshotter.await?,
                 way: self.unpacker.into(),
                 max_bytes: self.max_unpacked.map(|limit| limit.0),
                 inflating: match self.inflate_threads {

@@ -186,6 +186,7 @@ impl<'a> Loader<'a> {
         let client = session.connect().await?;
         let Configured { snapshotter, sandbox, verifiers, .. } = configured(&client);
         let verifiers = args.store.verifiers.verifiers(verifiers, &**progress);
+        let snapshotter = session.snapshotter(&client, snapshotter);
         let unpack = args.store.unpacking(&client, snapshotter, progress, session).await?;
         Ok(Self {
             args,
