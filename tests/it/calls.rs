@@ -90,8 +90,8 @@ each_version! {
         calls(
             "the first time",
             &[
-                // The manifest came with the answer that told its digest.
-                ("Content/Info", LAYERS + 2),
+                // Nobody asks for the manifest of a name that is new, nor twice for what is not there.
+                ("Content/Info", LAYERS),
                 ("Content/Read", 1),
                 ("Content/Write", LAYERS + 2),
                 ("Images/Create", 3),
@@ -103,7 +103,7 @@ each_version! {
                 ("Snapshots/Prepare", LAYERS),
                 ("Snapshots/Stat", 4),
                 // Whether the snapshots are where the daemon says.
-                ("Snapshots/Usage", 2),
+                ("Snapshots/Usage", 1),
             ],
         );
         calls(

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::try_join;
 
+use super::absent::Absent;
 use super::ingests::{ContainerdIngest, Labelled, SmallBlob};
 use super::lease::RunLease;
 use super::naming::source_labels;
@@ -28,12 +29,15 @@ pub(super) struct LayerBlobs {
     content: ContentStore,
     lease: Arc<RunLease>,
     labelled: Labelled,
+    /// Those of which nothing was there, not even a part.
+    absent: Absent,
     turns: Turns,
 }
 
 impl LayerBlobs {
     pub(super) fn new(client: &Client, lease: Arc<RunLease>, labelled: Labelled) -> Self {
-        Self { content: client.content(), lease, labelled, turns: Turns::new() }
+        let (absent, turns) = (Absent::default(), Turns::new());
+        Self { content: client.content(), lease, labelled, absent, turns }
     }
 
     /// How many layers from the base have their blob.
@@ -53,7 +57,11 @@ impl LayerBlobs {
     /// Whether there is nothing of the blob.
     pub(super) async fn is_new(&self, blob: &Descriptor) -> Result<bool, Error> {
         let (is_held, is_begun) = try_join!(self.holds(blob), self.is_begun(blob))?;
-        Ok(!is_held && !is_begun)
+        let is_new = !is_held && !is_begun;
+        if is_new {
+            self.absent.note(blob.digest);
+        }
+        Ok(is_new)
     }
 
     /// Whether the blob is there.
@@ -109,7 +117,10 @@ impl LayerBlobs {
         let descriptor = layer.descriptor();
         // Before looking: whoever had the turn has stored it.
         let turn = self.turns.take(&descriptor.digest).await;
-        let (is_held, is_begun) = try_join!(self.holds(descriptor), self.is_begun(descriptor))?;
+        let (is_held, is_begun) = match self.absent.take(&descriptor.digest) && !turn.is_next {
+            true => (false, false),
+            false => try_join!(self.holds(descriptor), self.is_begun(descriptor))?,
+        };
         if is_held {
             self.keep(descriptor).await?;
             return Ok(Some(Opened::Exists));

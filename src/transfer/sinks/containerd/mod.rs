@@ -5,6 +5,7 @@
 //! | `sink` | the order of things |
 //! | `blobs` | what the content store has, and where a layer's blob goes into it |
 //! | `ingests` | blobs on their way there, and into files at the same time |
+//! | `absent` | blobs of which there was nothing a moment ago |
 //! | `staging` | blobs that come before anybody knows what they belong to |
 //! | `turns` | which of several pulls fetches a small blob |
 //! | `unpacking` | layers that become snapshots, and how many of them need nothing |
@@ -14,6 +15,7 @@
 //! | `naming` | labels and names of what is complete |
 //! | `lease`, `belongings` | what holds that which has no name yet; what that is |
 
+mod absent;
 mod belongings;
 mod blobs;
 mod estimate;

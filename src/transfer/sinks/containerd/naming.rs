@@ -6,11 +6,12 @@ use std::sync::Arc;
 use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
+use super::absent::Absent;
 use super::ingests::Labelled;
 use super::lease::RunLease;
 use crate::containerd::labels::{self, Labels};
 use crate::containerd::{self, Client, ContentStore, ingest_reference};
-use crate::oci::Descriptor;
+use crate::oci::{Descriptor, Digest};
 use crate::progress::BlobKind;
 use crate::transfer::error::Error;
 use crate::transfer::plan::{Document, Plan};
@@ -26,6 +27,8 @@ pub(super) struct Naming {
     client: Client,
     lease: Arc<RunLease>,
     labelled: Labelled,
+    /// Documents that were not there.
+    absent: Absent,
     /// Where layers become snapshots.
     snapshotter: Option<String>,
 }
@@ -37,7 +40,7 @@ impl Naming {
         labelled: Labelled,
         snapshotter: Option<String>,
     ) -> Self {
-        Self { client, lease, labelled, snapshotter }
+        Self { client, lease, labelled, absent: Absent::default(), snapshotter }
     }
 
     fn content(&self) -> ContentStore {
@@ -54,13 +57,19 @@ impl Naming {
         Ok(self.client.images().get(&name).await?.is_some())
     }
 
-    /// Writes a document that has no labels but those of every image that it is part of.
+    /// Takes note that the document is not there.
+    pub(super) fn lacks(&self, digest: Digest) {
+        self.absent.note(digest);
+    }
+
+    /// Writes a document that has no labels but those of every image that it is part of. It belongs to an
+    /// image whose name is new, so that nobody asks first whether it is there.
     pub(super) async fn put_early(
         &self,
         document: &Document,
         provenance: &Provenance,
     ) -> Result<(), Error> {
-        self.put_document(document, common_labels(document, provenance)).await
+        self.store(document, common_labels(document, provenance)).await
     }
 
     /// Writes all documents of the image.
@@ -79,15 +88,24 @@ impl Naming {
         if self.labelled.has(&descriptor.digest, &labels) {
             return Ok(());
         }
-        match self.content().add_labels(&descriptor.digest, &labels).await {
-            Err(containerd::Error::NotFound { .. }) => {
-                let content = self.lease.client().await?.content();
-                let reference = ingest_reference(descriptor);
-                let bytes = document.bytes.clone();
-                content.put(&reference, descriptor, bytes, labels.clone()).await?;
-            }
-            labelled => labelled?,
+        if self.absent.take(&descriptor.digest) {
+            return self.store(document, labels).await;
         }
+        match self.content().add_labels(&descriptor.digest, &labels).await {
+            Err(containerd::Error::NotFound { .. }) => self.store(document, labels).await,
+            Err(error) => Err(error.into()),
+            Ok(()) => {
+                self.labelled.note(descriptor.digest, labels);
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes a document. Where it is there all the same, its labels are completed.
+    async fn store(&self, document: &Document, labels: Labels) -> Result<(), Error> {
+        let content = self.lease.client().await?.content();
+        let (descriptor, bytes) = (&document.descriptor, document.bytes.clone());
+        content.put(&ingest_reference(descriptor), descriptor, bytes, labels.clone()).await?;
         self.labelled.note(descriptor.digest, labels);
         Ok(())
     }

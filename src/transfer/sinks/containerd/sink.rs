@@ -158,10 +158,12 @@ impl Sink for ContainerdSink {
     async fn document(&self, descriptor: &Descriptor) -> Result<Option<Bytes>, Error> {
         match self.content.read(&descriptor.digest, MAX_MANIFEST_BYTES).await {
             Ok(bytes) => Ok(Some(bytes).filter(|bytes| bytes.len() as u64 == descriptor.size)),
-            // Of a descriptor that lies about its size.
-            Err(containerd::Error::NotFound { .. } | containerd::Error::TooLarge { .. }) => {
+            Err(containerd::Error::NotFound { .. }) => {
+                self.naming.lacks(descriptor.digest);
                 Ok(None)
             }
+            // Of a descriptor that lies about its size.
+            Err(containerd::Error::TooLarge { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

@@ -37,6 +37,8 @@ pub(super) struct Turns {
 #[derive(Debug)]
 pub(super) struct Turn {
     lock: Option<(File, PathBuf)>,
+    /// Whether somebody else had it before.
+    pub(super) is_next: bool,
 }
 
 impl Turns {
@@ -54,18 +56,20 @@ impl Turns {
 
     /// Waits for the turn at the blob `digest`. Whoever had it before may have stored the blob.
     pub(super) async fn take(&self, digest: &Digest) -> Turn {
-        let Some(directory) = &self.directory else { return Turn { lock: None } };
+        let mut is_next = false;
+        let Some(directory) = &self.directory else { return Turn { lock: None, is_next } };
         let path = directory.join(digest.hex());
         let until = Instant::now() + PATIENCE;
         loop {
             match try_lock(&path) {
-                Ok(file) => return Turn { lock: Some((file, path)) },
+                Ok(file) => return Turn { lock: Some((file, path)), is_next },
                 Err(TryLockError::WouldBlock) if Instant::now() < until => {
+                    is_next = true;
                     sleep(INTERVAL.mul_f64(0.5 + fastrand::f64())).await;
                 }
                 Err(error) => {
                     tracing::debug!(%error, %digest, "fetching without a turn");
-                    return Turn { lock: None };
+                    return Turn { lock: None, is_next };
                 }
             }
         }
