@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::join;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::task::AbortOnDropHandle;
@@ -170,7 +171,11 @@ impl Vanguard {
         if !coming.is_empty() || !is_small || !source.is_remote() {
             return;
         }
-        for layer in layers.iter().filter(|layer| layer.data().is_none()) {
+        for (position, layer) in layers.iter().enumerate() {
+            if layer.data().is_some() {
+                continue;
+            }
+            let is_base = position == 0;
             let (source, sink, wanted) = (Arc::clone(source), Arc::clone(sink), layer.clone());
             coming.entry(layer.digest).or_insert_with(|| {
                 AbortOnDropHandle::new(tokio::spawn(async move {
@@ -178,7 +183,13 @@ impl Vanguard {
                         return None;
                     }
                     // Whoever asks again is told why it can't be had.
-                    source.blob(&wanted, 0).await.ok().map(ReadAhead::of)
+                    let read = async { source.blob(&wanted, 0).await.ok().map(ReadAhead::of) };
+                    let ready = async {
+                        if is_base {
+                            sink.make_ready(&wanted).await;
+                        }
+                    };
+                    join!(read, ready).0
                 }))
             });
         }

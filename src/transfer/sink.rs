@@ -88,6 +88,10 @@ pub trait Sink: Send + Sync {
         false
     }
 
+    /// Gets ready for the lowest layer of an image, which [is lacking](Self::is_lacking), as far as that
+    /// takes no more of the image than `blob`.
+    async fn make_ready(&self, _blob: &Descriptor) {}
+
     /// The bytes of a small document, if it is there.
     async fn document(&self, descriptor: &Descriptor) -> Result<Option<Bytes>, Error>;
 

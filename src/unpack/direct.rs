@@ -10,7 +10,7 @@ use std::io::BufRead;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 use tracing::debug;
 
 use super::active::{ActiveSnapshot, ActiveSnapshots};
@@ -25,6 +25,7 @@ use super::room::Allowance;
 use super::unsound::Unsound;
 use super::{Error, Layer};
 use crate::containerd::Committed;
+use crate::oci::Descriptor;
 
 /// Chunks that wait for the extractor's thread. A chunk is 128 KiB at most of what comes from a registry,
 /// so that eight layers at once hold 8 MiB of them.
@@ -40,6 +41,8 @@ pub(super) struct DirectUnpacker {
     inflating: Inflating,
     /// Whether the page cache is to be left as it is.
     is_sparing: bool,
+    /// A snapshot without parent that nobody has filled.
+    ready: Mutex<Option<ActiveSnapshot>>,
     /// Whether the daemon and we were seen to mean the same directories.
     proven: OnceCell<()>,
     /// Whether what was extracted apart can be put on its parent when it is committed.
@@ -69,6 +72,7 @@ impl DirectUnpacker {
             allowance,
             inflating: Inflating::exactly(1),
             is_sparing,
+            ready: Mutex::default(),
             proven: OnceCell::new(),
             can_rebase: OnceCell::new(),
             roots: Arc::default(),
@@ -104,6 +108,28 @@ impl DirectUnpacker {
         }
     }
 
+    /// Prepares a snapshot for a layer that lies on no other, whose `blob` is on its way and whose chain ID
+    /// is not known yet: it gets that when it is committed.
+    pub(super) async fn make_ready(&self, blob: &Descriptor) {
+        // Who needs one waits for this.
+        let mut ready = self.ready.lock().await;
+        if ready.is_some() {
+            return;
+        }
+        let prepare = async {
+            let active = self.active.scratch(&blob.digest.to_string(), None).await?;
+            if let Some(active) = &active {
+                self.ground(active).await?;
+            }
+            Ok::<_, Error>(active)
+        };
+        // What was not made ready is prepared when it is needed, by whom it matters to.
+        *ready = prepare.await.unwrap_or_else(|error| {
+            debug!(%error, "no snapshot is ready before its layer");
+            None
+        });
+    }
+
     /// A snapshot to be filled, and whether it is apart; `None` when the layer's own is there already.
     async fn prepare(
         &self,
@@ -112,6 +138,11 @@ impl DirectUnpacker {
     ) -> Result<Option<(ActiveSnapshot, bool)>, Error> {
         if !parent_is_ready && layer.identity.parent.is_some() {
             return Ok(Some((self.active.apart(layer).await?, true)));
+        }
+        if layer.identity.parent.is_none()
+            && let Some(ready) = self.ready.lock().await.take()
+        {
+            return Ok(Some((ready, false)));
         }
         Ok(self.active.on_parent(layer).await?.map(|active| (active, false)))
     }

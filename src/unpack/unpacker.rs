@@ -20,7 +20,7 @@ use super::twins::Twins;
 use super::{Error, Layer};
 use crate::containerd::{Client, ContentStore};
 use crate::failure::{Diagnose as _, Failure, Notice};
-use crate::oci::ChainId;
+use crate::oci::{ChainId, Descriptor};
 use crate::progress::{Event, Sink};
 
 /// Which way layers become snapshots.
@@ -154,6 +154,14 @@ impl Unpacker {
             Some(active) => self.layers.stage(chain_id, Staged::Prepared(active)),
         }
         Ok(())
+    }
+
+    /// Makes a place for a layer that lies on no other, before more is known of it than `blob`, where our
+    /// way is gone.
+    pub async fn make_ready(&self, blob: &Descriptor) {
+        if let Some(direct) = &self.direct {
+            direct.make_ready(blob).await;
+        }
     }
 
     /// A sink for the blob of `layer`, which is about to come in; `None` when nothing is to be done

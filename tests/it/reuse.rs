@@ -3,8 +3,9 @@
 use crate::support::cli::Pullctl;
 use crate::support::containerd::{Containerd, KUBERNETES};
 use crate::support::faulty::FaultyRegistry;
-use crate::support::image::{Layer, Recipe};
+use crate::support::image::{Layer, Packing, Recipe, noise};
 use crate::support::store::Store;
+use crate::support::tree::Tree;
 use crate::support::{each_version, unique};
 
 const UNPACK: &[&str] = &[];
@@ -51,6 +52,19 @@ each_version! {
         for (ways, size) in WAYS.into_iter().flat_map(|ways| SIZES.map(|size| (ways, size))) {
             let base = layer(size);
             pull_both(daemon, ways, &[base.clone(), own()], &[base, own()]);
+        }
+    }
+
+    fn a_base_that_is_packed_otherwise_leaves_no_snapshot_behind_that_was_made_for_it(daemon) {
+        let (registry, namespace) = (FaultyRegistry::start(), unique("packed-otherwise"));
+        let tar = Tree::new().file(&unique("file"), &noise("packed", 100_000)).into_tar();
+        for packing in [Packing::Gzip, Packing::Zstd] {
+            let image = Recipe::new(vec![Layer::pack(&tar, packing)]).build();
+            let reference = registry.add_new(&image);
+            Pullctl::pull(daemon, &reference).args(["-n", &namespace]).run().succeeded();
+            let store = Store::new(daemon, &namespace);
+            assert_eq!(store.snapshots().into_keys().collect::<Vec<_>>(), [image.chain_id()]);
+            assert!(store.leases().is_empty());
         }
     }
 

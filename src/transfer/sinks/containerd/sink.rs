@@ -151,6 +151,12 @@ impl Sink for ContainerdSink {
         is_wanted && self.blobs.is_new(layer).await.unwrap_or(false)
     }
 
+    async fn make_ready(&self, blob: &Descriptor) {
+        if let Some(unpacking) = &self.unpacking {
+            unpacking.make_ready(blob).await;
+        }
+    }
+
     async fn put_beside(&self, plan: &Plan) -> Result<(), Error> {
         self.naming.put_documents(plan).await
     }

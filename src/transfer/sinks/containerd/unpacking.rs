@@ -7,7 +7,7 @@ use tokio::sync::OnceCell;
 use super::lease::RunLease;
 use crate::containerd::labels::{self, Labels};
 use crate::containerd::{self, Client, Resource};
-use crate::oci::{ChainId, Descriptor, LayerIdentity};
+use crate::oci::{ChainId, Descriptor, LayerIdentity, MediaKind};
 use crate::progress::{self, BlobKind, BlobState, Event};
 use crate::transfer::error::Error;
 use crate::transfer::once::OnceMap;
@@ -179,6 +179,18 @@ impl Unpacking {
         self.lease.hold(Resource::new(kind, chain_id.to_string())).await?;
         self.unpacker().await?.know(*chain_id);
         Ok(())
+    }
+
+    /// Makes a place for a layer that lies on no other, of which there is no more than `blob` yet.
+    pub(super) async fn make_ready(&self, blob: &Descriptor) {
+        match self.unpacker().await {
+            Ok(unpacker) if matches!(blob.kind(), MediaKind::Layer { .. }) => {
+                unpacker.make_ready(blob).await;
+            }
+            Ok(_) => {}
+            // Whoever needs it tells.
+            Err(error) => tracing::debug!(%error, "nothing is made ready"),
+        }
     }
 
     /// Begins to unpack a layer whose blob is about to come in.
