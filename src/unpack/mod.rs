@@ -60,5 +60,5 @@ pub use layer::Layer;
 pub use room::Allowance;
 pub use sight::{Compared, Sight};
 pub use sink::LayerSink;
-pub use unpacker::{Unpacker, Way};
+pub use unpacker::{Storing, Unpacker, Way};
 pub use unsound::Unsound;

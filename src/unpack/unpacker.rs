@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use async_trait::async_trait;
+
 use super::active::{ActiveSnapshot, ActiveSnapshots};
 use super::daemon::DaemonUnpacker;
 use super::direct::DirectUnpacker;
@@ -20,7 +22,7 @@ use super::twins::Twins;
 use super::{Error, Layer};
 use crate::containerd::{Client, ContentStore};
 use crate::failure::{Diagnose as _, Failure, Notice};
-use crate::oci::{ChainId, Descriptor};
+use crate::oci::{ChainId, Descriptor, Digest};
 use crate::progress::{Event, Sink};
 
 /// Which way layers become snapshots.
@@ -35,9 +37,18 @@ pub enum Way {
     Daemon,
 }
 
+/// Blobs that go on being stored while what was unpacked of them goes its way.
+#[async_trait]
+pub trait Storing: Send + Sync {
+    /// Waits until the blob is stored, or can't be, if it is one of these.
+    async fn settled(&self, blob: &Digest);
+}
+
 /// Makes layers snapshots, for all images of a run.
 pub struct Unpacker {
     content: ContentStore,
+    /// What is to be waited for before a blob is read there.
+    storing: Option<Arc<dyn Storing>>,
     active: ActiveSnapshots,
     daemon: DaemonUnpacker,
     direct: Option<DirectUnpacker>,
@@ -85,6 +96,7 @@ impl Unpacker {
         };
         Ok(Self {
             content: client.content(),
+            storing: None,
             daemon: DaemonUnpacker::new(client, active.clone(), remarks, allowance),
             active,
             direct,
@@ -103,6 +115,12 @@ impl Unpacker {
     pub fn beside(self, other: &Client, snapshotter: &str) -> Self {
         let twins = self.direct.is_some().then(|| Twins::new(other, snapshotter));
         Self { twins, ..self }
+    }
+
+    /// The same, whose blobs may still be on their way into the store.
+    #[must_use]
+    pub fn waiting_for(self, storing: Arc<dyn Storing>) -> Self {
+        Self { storing: Some(storing), ..self }
     }
 
     /// The same, which inflates layers with as many threads as `inflating` says.
@@ -206,6 +224,7 @@ impl Unpacker {
                     return Ok(());
                 }
                 let Some(sink) = self.begin(layer).await? else { return Ok(()) };
+                self.is_stored(layer).await;
                 let stored = self.content.nearest_reader(&layer.descriptor.digest, 0).await?;
                 sink.feed(stored).await?.into_target()
             }
@@ -282,9 +301,17 @@ impl Unpacker {
         layer: &Layer,
         prepared: Option<ActiveSnapshot>,
     ) -> Result<(), Error> {
+        self.is_stored(layer).await;
         let unpacked = self.daemon.unpack(layer, prepared).await?;
         self.layers.commit(&layer.identity, unpacked);
         Ok(())
+    }
+
+    /// Waits until the layer's blob can be read. Whoever gives the image its name tells why it can't.
+    async fn is_stored(&self, layer: &Layer) {
+        if let Some(storing) = &self.storing {
+            storing.settled(&layer.descriptor.digest).await;
+        }
     }
 
     /// Removes what was extracted and is of no use any more.

@@ -19,6 +19,11 @@ pub struct Placed(bool);
 impl Placed {
     /// They are not.
     pub(super) const NOWHERE: Self = Self(false);
+
+    /// Whether they are.
+    pub fn is_in_place(self) -> bool {
+        self.0
+    }
 }
 
 impl ContentStore {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::try_join;
 
 use super::absent::Absent;
-use super::ingests::{ContainerdIngest, Labelled, SmallBlob};
+use super::ingests::{After, ContainerdIngest, SmallBlob};
 use super::lease::RunLease;
 use super::naming::source_labels;
 use super::turns::Turns;
@@ -13,7 +13,7 @@ use super::unpacking::Unpacking;
 use crate::containerd::{self, Client, ContentStore, Resource, ingest_reference};
 use crate::oci::Descriptor;
 use crate::transfer::error::Error;
-use crate::transfer::plan::Layer;
+use crate::transfer::plan::{Layer, Plan};
 use crate::transfer::sink::Opened;
 
 /// Up to what size, in bytes, a blob is kept in memory until it is complete (2 MiB): that many at a
@@ -28,16 +28,16 @@ const MAX_REFETCHED: u64 = 256 << 10;
 pub(super) struct LayerBlobs {
     content: ContentStore,
     lease: Arc<RunLease>,
-    labelled: Labelled,
+    after: After,
     /// Those of which nothing was there, not even a part.
     absent: Absent,
     turns: Turns,
 }
 
 impl LayerBlobs {
-    pub(super) fn new(client: &Client, lease: Arc<RunLease>, labelled: Labelled) -> Self {
+    pub(super) fn new(client: &Client, lease: Arc<RunLease>, after: After) -> Self {
         let (absent, turns) = (Absent::default(), Turns::new());
-        Self { content: client.content(), lease, labelled, absent, turns }
+        Self { content: client.content(), lease, after, absent, turns }
     }
 
     /// How many layers from the base have their blob.
@@ -74,6 +74,19 @@ impl LayerBlobs {
     async fn keep(&self, descriptor: &Descriptor) -> Result<(), Error> {
         let blob = Resource::new(Resource::CONTENT, descriptor.digest.to_string());
         Ok(self.lease.hold(blob).await?)
+    }
+
+    /// Waits until the blobs of the image's layers are stored.
+    pub(super) async fn are_stored(&self, plan: &Plan) -> Result<(), Error> {
+        for layer in plan.images.iter().flat_map(|image| &image.layers) {
+            self.after.storing.end(&layer.digest).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until none is being stored.
+    pub(super) async fn close(&self) {
+        self.after.storing.end_all().await;
     }
 
     /// Opens the layer's blob, which goes to `unpacking` on its way.
@@ -134,8 +147,8 @@ impl LayerBlobs {
             None => None,
         };
         let labels = source_labels(&layer.image().provenance);
-        let (descriptor, labelled) = (descriptor.clone(), self.labelled.clone());
-        let blob = SmallBlob::new(content, descriptor, labels, labelled, unpacked, turn);
+        let (descriptor, after) = (descriptor.clone(), self.after.clone());
+        let blob = SmallBlob::new(content, descriptor, labels, after, unpacked, turn);
         Ok(Some(Opened::Ingest(Box::new(blob))))
     }
 

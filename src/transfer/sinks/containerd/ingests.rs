@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::join;
 use tokio::time::Instant;
 
+use super::storing::Storing;
 use super::turns::Turn;
 use crate::containerd::labels::{self, Labels};
 use crate::containerd::{self, ContentStore, Ingest, Opened, ingest_reference};
@@ -20,6 +21,10 @@ use crate::unpack::LayerSink;
 
 /// How long a small blob may take to come in before a later run should find what there is of it.
 const IN_MEMORY: Duration = Duration::from_secs(2);
+
+/// Largest blob, in bytes (512 KiB), that is stored while what was unpacked of it goes on its way: of larger
+/// ones, files are what takes the time.
+const MAX_LEFT_BLOB: u64 = 512 << 10;
 
 /// A blob on its way into the content store, and into files at the same time.
 pub(super) struct ContainerdIngest {
@@ -53,7 +58,7 @@ impl sink::Ingest for ContainerdIngest {
 
     async fn commit(mut self: Box<Self>) -> Result<(), Error> {
         let committed = self.ingest.commit(self.labels).await;
-        settle(self.unpacked, committed).await
+        settle(self.unpacked, committed.map_err(Error::from)).await
     }
 }
 
@@ -66,10 +71,19 @@ pub(super) struct SmallBlob {
     /// When the place was last thought about.
     since: Instant,
     labels: Labels,
-    labelled: Labelled,
+    after: After,
     unpacked: Option<LayerSink>,
     /// Others wait for it as long as this lives.
     turn: Turn,
+}
+
+/// Who takes note of a small blob when it is complete. Clones share it.
+#[derive(Clone)]
+pub(super) struct After {
+    /// That it was stored, and how it was labelled.
+    pub(super) labelled: Labelled,
+    /// That it is being stored.
+    pub(super) storing: Storing,
 }
 
 /// Where the bytes so far are.
@@ -103,19 +117,19 @@ impl Labelled {
 }
 
 impl SmallBlob {
-    /// A blob of which there is nothing yet. It gets `labels`, which `labelled` is told.
+    /// A blob of which there is nothing yet. It gets `labels`, of which note is taken `after` that.
     pub(super) fn new(
         content: ContentStore,
         descriptor: Descriptor,
         labels: Labels,
-        labelled: Labelled,
+        after: After,
         unpacked: Option<LayerSink>,
         turn: Turn,
     ) -> Self {
         // Small: growing by and by would copy it several times, to memory that is new each time.
         let held = BytesMut::with_capacity(usize::try_from(descriptor.size).unwrap_or_default());
         let (place, since) = (Place::Memory(held), Instant::now());
-        Self { content, descriptor, place, since, labels, labelled, unpacked, turn }
+        Self { content, descriptor, place, since, labels, after, unpacked, turn }
     }
 
     /// Moves what is in memory to where a later run finds it.
@@ -182,27 +196,42 @@ impl sink::Ingest for SmallBlob {
     }
 
     async fn commit(self: Box<Self>) -> Result<(), Error> {
-        let Self { content, descriptor, place, labels, labelled, unpacked, turn: _turn, .. } =
-            *self;
-        let (stored, (unpacked, labels)) = match place {
+        let Self { content, descriptor, place, labels, after, unpacked, turn, .. } = *self;
+        let After { labelled, storing } = after;
+        let digest = descriptor.digest;
+        match place {
             Place::Memory(held) => {
-                let (bytes, reference) = (held.freeze(), ingest_reference(&descriptor));
+                let bytes = held.freeze();
                 let proven = with_diff_id(unpacked, labels);
                 let (placed, proven) = join!(content.place(&descriptor, &bytes), proven);
                 let (unpacked, labels) = proven?;
-                let stored = labels.clone();
-                let stored = content.put_placed(&reference, &descriptor, bytes, stored, placed);
-                (stored.await, (unpacked, labels))
+                let is_small = descriptor.size <= MAX_LEFT_BLOB;
+                let store = async move {
+                    let (_turn, reference) = (turn, ingest_reference(&descriptor));
+                    let given = labels.clone();
+                    content.put_placed(&reference, &descriptor, bytes, given, placed).await?;
+                    labelled.note(digest, labels);
+                    Ok(())
+                };
+                // Where it lies in its place, it is known to be the right one.
+                let stored = match placed.is_in_place() && unpacked.is_some() && is_small {
+                    true => match storing.leave(digest, store) {
+                        Ok(()) => Ok(()),
+                        Err(store) => store.await,
+                    },
+                    false => store.await,
+                };
+                settle(unpacked, stored).await
             }
             Place::Ingest(ingest) => {
                 let (unpacked, labels) = with_diff_id(unpacked, labels).await?;
-                (ingest.commit(labels.clone()).await, (unpacked, labels))
+                let stored = ingest.commit(labels.clone()).await;
+                if stored.is_ok() {
+                    labelled.note(digest, labels);
+                }
+                settle(unpacked, stored.map_err(Error::from)).await
             }
-        };
-        if stored.is_ok() {
-            labelled.note(descriptor.digest, labels);
         }
-        settle(unpacked, stored).await
     }
 }
 
@@ -231,10 +260,7 @@ async fn suspend(unpacked: Option<LayerSink>, ingest: Option<Box<Ingest>>) {
 }
 
 /// Keeps what was unpacked of a blob that was stored, and drops it otherwise.
-async fn settle(
-    unpacked: Option<LayerSink>,
-    stored: Result<(), containerd::Error>,
-) -> Result<(), Error> {
+async fn settle(unpacked: Option<LayerSink>, stored: Result<(), Error>) -> Result<(), Error> {
     match (unpacked, stored) {
         (Some(unpacked), Ok(())) => {
             unpacked.keep();
@@ -242,8 +268,8 @@ async fn settle(
         }
         (Some(unpacked), Err(error)) => {
             unpacked.abandon().await;
-            Err(error.into())
+            Err(error)
         }
-        (None, stored) => Ok(stored?),
+        (None, stored) => stored,
     }
 }

@@ -7,6 +7,7 @@
 //! | `ingests` | blobs on their way there, and into files at the same time |
 //! | `absent` | blobs of which there was nothing a moment ago |
 //! | `staging` | blobs that come before anybody knows what they belong to |
+//! | `storing` | small blobs of which the daemon is told while they are unpacked already |
 //! | `turns` | which of several pulls fetches a small blob |
 //! | `unpacking` | layers that become snapshots, and how many of them need nothing |
 //! | `listed` | what the namespace has, listed as a whole |
@@ -27,6 +28,7 @@ mod reclaim;
 mod room;
 mod sink;
 mod staging;
+mod storing;
 mod turns;
 mod unpacking;
 mod witness;

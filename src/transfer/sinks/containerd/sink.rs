@@ -6,12 +6,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::blobs::LayerBlobs;
-use super::ingests::Labelled;
+use super::ingests::{After, Labelled};
 use super::lease::RunLease;
 use super::listed::Listed;
 use super::naming::Naming;
 use super::reclaim;
 use super::room::Room;
+use super::storing::Storing;
 use super::unpacking::{UnpackOptions, Unpacking};
 use super::witness::Witness;
 use crate::config::kubelet::{Threshold, Verification};
@@ -68,18 +69,20 @@ impl ContainerdSink {
         let NodeRules { verification, threshold, sandbox } = rules;
         let witness = Witness::new(client.clone(), verification, Arc::clone(&progress));
         let lease = Arc::new(RunLease::new(&client, images));
-        let labelled = Labelled::default();
+        let after = After { labelled: Labelled::default(), storing: Storing::new() };
         let snapshotter = unpack.as_ref().map(|unpack| unpack.snapshotter.clone());
         let beside = unpack.as_ref().and_then(|unpack| unpack.beside.clone());
-        let unpacking = unpack
-            .map(|unpack| Unpacking::new(client.clone(), Arc::clone(&lease), unpack, progress));
+        let unpacking = unpack.map(|unpack| {
+            let (lease, storing) = (Arc::clone(&lease), after.storing.clone());
+            Unpacking::new(client.clone(), lease, unpack, storing, progress)
+        });
         let listed = Listed::new(client.clone(), snapshotter.clone());
         let room = Room::new(client.clone(), snapshotter.clone(), beside, threshold);
         Self {
             client: client.clone(),
             content: client.content(),
-            blobs: LayerBlobs::new(&client, Arc::clone(&lease), labelled.clone()),
-            naming: Naming::new(client, Arc::clone(&lease), labelled, snapshotter),
+            blobs: LayerBlobs::new(&client, Arc::clone(&lease), after.clone()),
+            naming: Naming::new(client, Arc::clone(&lease), after.labelled, snapshotter),
             lease,
             unpacking,
             verifiers: None,
@@ -215,11 +218,13 @@ impl Sink for ContainerdSink {
 
     async fn publish(&self, names: &Names, plan: &Plan) -> Result<(), Error> {
         let naming = &self.naming;
+        self.blobs.are_stored(plan).await?;
         tokio::try_join!(naming.label_layers(plan), naming.put_documents(plan))?;
         naming.put_names(names, plan).await
     }
 
     async fn close(&self, outcomes: &[Outcome]) -> Result<(), Error> {
+        self.blobs.close().await;
         if let Some(unpacking) = &self.unpacking {
             unpacking.close().await;
         }

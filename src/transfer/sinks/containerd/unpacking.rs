@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 
 use super::lease::RunLease;
+use super::storing::Storing;
 use crate::containerd::labels::{self, Labels};
 use crate::containerd::{self, Client, Resource};
 use crate::oci::{ChainId, Descriptor, LayerIdentity, MediaKind};
@@ -40,6 +41,8 @@ pub(super) struct Unpacking {
     unpacker: OnceCell<Arc<Unpacker>>,
     /// The layers that were handed over, which several images may have.
     handles: OnceMap<ChainId, Arc<unpack::Handle>>,
+    /// Blobs that are not stored yet.
+    storing: Storing,
     progress: Arc<dyn progress::Sink>,
 }
 
@@ -48,10 +51,11 @@ impl Unpacking {
         client: Client,
         lease: Arc<RunLease>,
         options: UnpackOptions,
+        storing: Storing,
         progress: Arc<dyn progress::Sink>,
     ) -> Self {
         let (unpacker, handles) = (OnceCell::new(), OnceMap::new());
-        Self { client, lease, options, unpacker, handles, progress }
+        Self { client, lease, options, unpacker, handles, storing, progress }
     }
 
     pub(super) fn snapshotter(&self) -> &str {
@@ -66,6 +70,7 @@ impl Unpacking {
             let (allowance, progress) = (Allowance::new(*max_bytes), Arc::clone(&self.progress));
             let unpacker = Unpacker::new(client, snapshotter, *way, allowance, progress)?;
             let unpacker = unpacker.inflated_by(inflating.clone()).holding(*held_bytes);
+            let unpacker = unpacker.waiting_for(Arc::new(self.storing.clone()));
             Ok(Arc::new(match beside {
                 Some(other) => unpacker.beside(other, snapshotter),
                 None => unpacker,
