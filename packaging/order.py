@@ -16,11 +16,14 @@ from collections import Counter
 # Most that is laid there besides, by a beginning that others have too: a quarter of what belongs there.
 ALONG = 0.25
 
-HEAD = """\
+# Where they lie.
+SECTION = ".text.ordered"
+
+HEAD = f"""\
 /* Made by scripts/order: the functions that a pull passes through, to be laid side by side. */
 SECTIONS
-{
-  .text.ordered : {
+{{
+  {SECTION} : {{
 """
 END = """\
   }
@@ -89,6 +92,9 @@ def patterns(bytes_of, wanted):
 def main():
     binary, traces = sys.argv[1], sys.argv[2:]
     bytes_of = sizes(binary)
+    sections = subprocess.run(["readelf", "-SW", binary], check=True, stdout=subprocess.PIPE, text=True)
+    if SECTION in sections.stdout:
+        sys.exit(f"order: {binary} is laid out already, and valgrind knows no names there: set PULLCTL_UNORDERED")
     wanted = passed(binary, traces) & set(bytes_of)
     if not wanted:
         sys.exit(f"order: no trace is of {binary}, or it has no symbols")

@@ -52,8 +52,13 @@ fn functions_of_a_trace_are_laid_side_by_side_and_found_by_what_of_their_names_l
     fs::write(&script, made.stdout).unwrap();
     let first = laid_first(folder.path(), Some(&script));
     assert!(!first.contains(&needless), "{first:?}");
+    let order =
+        || Command::new(root().join("packaging/order.py")).args([&program, &trace]).output();
+    let told = String::from_utf8(order().unwrap().stderr).unwrap();
+    assert!(told.contains("is laid out already"), "{told}");
 
+    laid_first(folder.path(), None);
     fs::write(&trace, "ob=/bin/another\nfn=needed_by_itself\n").unwrap();
-    let none = Command::new(root().join("packaging/order.py")).args([&program, &trace]).output();
-    assert!(!none.unwrap().status.success());
+    let told = String::from_utf8(order().unwrap().stderr).unwrap();
+    assert!(told.contains("no trace is of"), "{told}");
 }
