@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::support::cli::{Outcome, Pullctl};
-use crate::support::containerd::{Containerd, Version};
+use crate::support::containerd::Containerd;
 use crate::support::each_version;
 use crate::support::faulty::FaultyRegistry;
 use crate::support::image::Image;
@@ -179,7 +179,7 @@ each_version! {
     }
 
     fn of_a_configuration_that_counts_which_the_daemon_reads(daemon) {
-        let is_two = daemon.version() == Version::V2_1;
+        let is_two = daemon.version().is_two();
         let folder = daemon.scratch("generations");
         let certs = folder.join("certs.d");
         std::fs::create_dir_all(certs.join("quay.io")).unwrap();

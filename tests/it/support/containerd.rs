@@ -49,12 +49,17 @@ impl Version {
         existing(self.bin().join(name))
     }
 
+    /// Whether it is of containerd 2 or later.
+    pub(crate) fn is_two(self) -> bool {
+        match self {
+            Self::V1_6 | Self::V1_7 => false,
+            Self::V2_1 | Self::Newer => true,
+        }
+    }
+
     /// Name of the plugin that pulls for the kubelet.
     pub(crate) fn cri_plugin(self) -> &'static str {
-        match self {
-            Self::V1_6 | Self::V1_7 => "io.containerd.grpc.v1.cri",
-            Self::V2_1 | Self::Newer => "io.containerd.cri.v1.images",
-        }
+        if self.is_two() { "io.containerd.cri.v1.images" } else { "io.containerd.grpc.v1.cri" }
     }
 
     fn config(self, directory: &Path) -> String {
