@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::groups::{HostsArgs, ProbeArgs};
 use super::{Error, Session};
-use crate::config::{Environment, Generation, Keychain, Locations, NodeConfig};
+use crate::config::{Environment, Generation, Keychain, Kubelet, Locations, NodeConfig};
 use crate::containerd::{Client, Error as Unreachable};
 use crate::doctor::{self, Finding, Node, Severity};
 use crate::failure::Failure;
@@ -91,7 +91,7 @@ pub(super) async fn run(args: &DoctorArgs, session: &Session<'_>) -> Result<(), 
     };
     let locations = locations(args, daemon.as_ref().ok(), session).await;
     let environment = Environment::of_process();
-    let read = || NodeConfig::salvage(&locations, &environment);
+    let read = || NodeConfig::salvage(Kubelet::find(&environment), &locations, &environment);
     let node = Node::look(daemon, read(), &environment).await;
     let mut findings = doctor::examine(&node).await;
     if args.probe.probe {

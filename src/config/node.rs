@@ -76,17 +76,13 @@ impl NodeConfig {
         locations: &Locations,
         environment: &Environment,
     ) -> Result<Self, Error> {
-        let (config, broken) = Self::gather(kubelet, locations, environment);
+        let (config, broken) = Self::salvage(kubelet, locations, environment);
         broken.into_iter().next().map_or(Ok(config), Err)
     }
 
     /// The same, where what cannot be read or obeyed is as if it were not there; with why, in the order
     /// of reading. For those who look at it, and pull nothing by it.
-    pub fn salvage(locations: &Locations, environment: &Environment) -> (Self, Vec<Error>) {
-        Self::gather(Kubelet::find(environment), locations, environment)
-    }
-
-    fn gather(
+    pub fn salvage(
         kubelet: Result<Option<Kubelet>, Error>,
         locations: &Locations,
         environment: &Environment,

@@ -214,12 +214,13 @@ impl sink::Ingest for SmallBlob {
                     Ok(())
                 };
                 // Where it lies in its place, it is known to be the right one.
-                let stored = match placed.is_in_place() && unpacked.is_some() && is_small {
-                    true => match storing.leave(digest, store) {
-                        Ok(()) => Ok(()),
-                        Err(store) => store.await,
-                    },
-                    false => store.await,
+                let left = match placed.is_in_place() && unpacked.is_some() && is_small {
+                    true => storing.leave(digest, store),
+                    false => Err(store),
+                };
+                let stored = match left {
+                    Ok(()) => Ok(()),
+                    Err(store) => store.await,
                 };
                 settle(unpacked, stored).await
             }
