@@ -79,6 +79,7 @@ fn each_answer_that_is_none_has_a_code() {
         ("rate-limited", MANIFEST, Fault::Status(429, Vec::new())),
         ("status", MANIFEST, Fault::Status(500, Vec::new())),
         ("connection-broke", MANIFEST, Fault::Reset(0)),
+        ("connection-broke", MANIFEST, Fault::HangUp),
         ("body-cut", MANIFEST, Fault::Truncate(0)),
         ("body-cut", LAYER, Fault::Truncate(0)),
         ("stalled", MANIFEST, Fault::Stall(0, gate.clone())),
@@ -164,6 +165,16 @@ fn a_head_that_is_refused_where_get_is_answered_is_told_and_fails_nothing() {
     let document = json_of(&probe(&faulty.reference, faulty.hosts.path(), &[]).succeeded());
     assert_eq!(host(&document, 0)["remarks"][0]["code"], "head-refused", "{document}");
     assert_eq!(step(host(&document, 0), "head")["ok"], true, "{document}");
+}
+
+/// As a registry, or a firewall before it, that closes what rests.
+#[test]
+fn a_kept_connection_that_is_dropped_is_told_and_fails_nothing_that_a_pull_survives() {
+    let faulty = Faulty::new();
+    faulty.registry.script(LAYER, vec![Some(Fault::HangUp)]);
+    let document = json_of(&probe(&faulty.reference, faulty.hosts.path(), &[]).succeeded());
+    assert_eq!(host(&document, 0)["remarks"][0]["code"], "connection-dropped", "{document}");
+    assert_eq!(step(host(&document, 0), "layer")["ok"], true, "{document}");
 }
 
 #[test]

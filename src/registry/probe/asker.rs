@@ -36,6 +36,8 @@ pub(super) struct Asker<'a> {
     /// `ratelimit-remaining: 76;w=21600`, as the last answer had them.
     pub(super) limits: Vec<String>,
     told: BTreeSet<String>,
+    /// Whether anything was answered yet.
+    answered: bool,
 }
 
 impl<'a> Asker<'a> {
@@ -48,14 +50,28 @@ impl<'a> Asker<'a> {
             remarks: Vec::new(),
             limits: Vec::new(),
             told: BTreeSet::new(),
+            answered: false,
         }
     }
 
-    /// Sends `call`; answers how long that took, and what came.
+    /// Sends `call`, which changes nothing; answers how long that took, and what came. A connection that
+    /// was kept may be closed just when it is used again: the host is asked once more then, by a new one,
+    /// as RFC 9112, section 9.3.1, allows.
     pub(super) async fn ask(&mut self, call: &Call<'_>) -> (Duration, Result<Answer, Fault>) {
         let started = Instant::now();
-        let answer = self.host.endpoint().send_as(call, &self.grant).await;
+        let endpoint = self.host.endpoint();
+        let mut answer = endpoint.send_as(call, &self.grant).await;
+        if let (Err(Fault::Broken(why)), true) = (&answer, self.answered) {
+            let message =
+                format!("{} dropped a connection that it had kept: {why}", endpoint.name());
+            answer = endpoint.send_as(call, &self.grant).await;
+            if answer.is_ok() {
+                let hint = "a pull asks again; look at the idle timeouts of the proxies and firewalls on the way if it happens often";
+                self.remark(Notice::new("connection-dropped", message).with_hint(hint));
+            }
+        }
         if let Ok(answer) = &answer {
+            self.answered = true;
             self.note(answer.response.headers());
         }
         (started.elapsed(), answer)

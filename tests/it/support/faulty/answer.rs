@@ -91,6 +91,8 @@ pub(crate) enum Fault {
     Truncate(u64),
     /// The connection is reset after so many bytes.
     Reset(u64),
+    /// The connection ends without an answer.
+    HangUp,
     /// Nothing comes after so many bytes until the gate opens.
     Stall(u64, Gate),
     /// After so many bytes they come one by one, slowly.
@@ -303,6 +305,7 @@ fn respond(
                 Answer { count: body.length(), status: 200, headers: Vec::new(), body, start: 0 }
                     .header("Content-Type", content_type);
         }
+        Some(Fault::HangUp) => return Ok(false),
         Some(Fault::Truncate(after)) => {
             send_part(stream, request, &answer, after)?;
             // Of an answer to HEAD there is nothing to cut. Ended behind it, the connection could be reset
