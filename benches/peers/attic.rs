@@ -1,8 +1,9 @@
 //! Files of earlier runs, out of the daemon's way until there is time to delete them.
 //!
-//! ext4 is slow to make a file where many were deleted within the last minute: it looks at each of
-//! those inodes before it takes another one (`recently_deleted` in `fs/ext4/ialloc.c`). Nodes do not
-//! delete an image just before they pull the next one, so a run must not either.
+//! ext4 is slow to make a file where many were deleted within the last minute, or within the last six
+//! where the inode's block was not written back since: it looks at each of those inodes before it takes
+//! another one (`recently_deleted` in `fs/ext4/ialloc.c`). A pull takes up to four times as long then.
+//! Nodes do not delete an image just before they pull the next one, so a run must not either.
 
 use std::fs;
 use std::io;
@@ -13,8 +14,8 @@ use std::time::Duration;
 /// How much of the disk stays free, in bytes (20 GiB).
 const KEEP_FREE: u64 = 20 << 30;
 
-/// For how long ext4 remembers what was deleted, and a bit.
-const MEMORY: Duration = Duration::from_secs(65);
+/// For how long ext4 remembers what was deleted, and a bit in which that is done.
+const MEMORY: Duration = Duration::from_secs(390);
 
 /// A folder that fills and is emptied at times.
 pub(crate) struct Attic {
@@ -61,5 +62,17 @@ impl Attic {
         rustix::fs::sync();
         std::thread::sleep(MEMORY);
         Ok(())
+    }
+}
+
+/// Waits until the file system has forgotten what an earlier call has deleted at its end, when it wrote
+/// `results`.
+pub(crate) fn rest_after(results: &Path) {
+    let written = fs::metadata(results).and_then(|metadata| metadata.modified());
+    let age = written.ok().and_then(|written| written.elapsed().ok());
+    let left = age.and_then(|age| MEMORY.checked_sub(age)).unwrap_or_default();
+    if !left.is_zero() {
+        eprintln!("{} s until the file system has forgotten what was deleted", left.as_secs());
+        std::thread::sleep(left);
     }
 }

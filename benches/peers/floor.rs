@@ -3,7 +3,7 @@
 //! inflating the layers (by igzip or zstd), their diff IDs, their files with the times that they have, and
 //! a name for each image. Less than a pull: owners and modes are left alone, nothing is parsed, large blobs
 //! are no more than a file, and all of it begins at once. Nothing waits for anything but a snapshot for its
-//! parent.
+//! parent, where the daemon can put it there later no sooner than when it is committed.
 
 use std::collections::HashMap;
 use std::fs;
@@ -28,6 +28,7 @@ use reqwest::Response;
 use reqwest::header::ACCEPT;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, futimens, utimensat};
 use tar::EntryType;
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use crate::daemon::Daemon;
@@ -81,14 +82,13 @@ enum Content {
 }
 
 /// Does that once for `images` at `authority`, then has the daemon forget all of it; files are left in
-/// `folder`. `None` with a daemon that can put snapshots on their parents later: there, more could begin
-/// at once.
+/// `folder`.
 pub(crate) fn measure(
     daemon: &Daemon,
     folder: &Path,
     authority: &str,
     images: &[Published],
-) -> Result<Option<Duration>, String> {
+) -> Result<Duration, String> {
     let namespace = unique("bench");
     let elapsed = block_on(pull(daemon, &namespace, folder, authority, images));
     let forgotten = daemon.forget(&[&namespace]);
@@ -102,14 +102,12 @@ async fn pull(
     folder: &Path,
     authority: &str,
     images: &[Published],
-) -> Result<Option<Duration>, Error> {
+) -> Result<Duration, Error> {
     let client = Client::connect(&daemon.socket(), namespace).await?;
     client.leases().create(namespace, LIFETIME, &Labels::new()).await?;
     let client = client.with_lease(namespace);
     let snapshots = client.snapshots("overlayfs");
-    if snapshots.can_rebase().await? {
-        return Ok(None);
-    }
+    let rebases = snapshots.can_rebase().await?;
     // The client insists on one even where nothing is encrypted; it may be there from the last pair.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let wanted = look_at(authority, images, folder).await?;
@@ -124,10 +122,10 @@ async fn pull(
     tokio::try_join!(
         store(&client, &registry, folder, &wanted.blobs),
         unpack(folder, wanted.layers),
-        stack(&snapshots, &wanted.levels),
+        stack(&snapshots, &wanted.levels, rebases),
         name(&client, &wanted.names),
     )?;
-    Ok(Some(started.elapsed()))
+    Ok(started.elapsed())
 }
 
 /// Finds out what there is to be had; none of this is measured.
@@ -209,24 +207,54 @@ async fn give(client: &Client, answer: Response) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes empty snapshots, one on another.
+/// Makes empty snapshots, one on another. Of a daemon that `rebases` them, all may be begun before any
+/// parent is there.
 async fn stack(
     snapshots: &Snapshots,
     levels: &[Vec<(String, Option<String>)>],
+    rebases: bool,
 ) -> Result<(), Error> {
+    let mut begun = HashMap::new();
+    let permits = Arc::new(Semaphore::new(AT_ONCE));
+    for (name, _) in levels.iter().flatten().filter(|_| rebases) {
+        let (snapshots, permits) = (snapshots.clone(), Arc::clone(&permits));
+        let key = active(name);
+        let preparing = tokio::spawn(async move {
+            let _permit = permits.acquire().await?;
+            prepare(&snapshots, &key, None).await
+        });
+        begun.insert(name, preparing);
+    }
     for level in levels {
-        let made = level.iter().map(async |(name, parent)| {
-            let key = format!("extract-{name}");
-            let prepared = snapshots.prepare(&key, parent.as_deref(), &Labels::new()).await?;
-            let committed = snapshots.commit(name, &key, parent.as_deref(), &Labels::new()).await?;
-            match (prepared, committed) {
-                (Prepared::Mounts(_), Committed::Done) => Ok(()),
-                _ => Err(Error::from(format!("snapshot {name} was there"))),
+        let made = level.iter().map(|(name, parent)| {
+            let preparing = begun.remove(name);
+            async move {
+                let (key, parent) = (active(name), parent.as_deref());
+                match preparing {
+                    Some(preparing) => preparing.await??,
+                    None => prepare(snapshots, &key, parent).await?,
+                }
+                match snapshots.commit(name, &key, parent, &Labels::new()).await? {
+                    Committed::Done => Ok(()),
+                    Committed::Exists => Err(Error::from(format!("snapshot {name} was there"))),
+                }
             }
         });
         stream::iter(made).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
     }
     Ok(())
+}
+
+/// The key of the snapshot that becomes `name`.
+fn active(name: &str) -> String {
+    format!("extract-{name}")
+}
+
+async fn prepare(snapshots: &Snapshots, key: &str, parent: Option<&str>) -> Result<(), Error> {
+    match snapshots.prepare(key, parent, &Labels::new()).await? {
+        Prepared::Mounts(_) => Ok(()),
+        _ => Err(Error::from(format!("snapshot {key} was there"))),
+    }
 }
 
 async fn name(client: &Client, names: &[(String, Descriptor)]) -> Result<(), Error> {

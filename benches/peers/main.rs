@@ -58,6 +58,13 @@ use crate::results::{Duel, NO_DAEMON, Outcome, Results, wall};
 /// is measured.
 const BUSY: f64 = 5.0;
 
+/// By how much the processor time of one and the same work may differ between runs. Beyond, the machine was not
+/// the same one: a neighbour shares its caches, or the file system was busy with something else.
+const EVEN: f64 = 1.5;
+
+/// Less processor time than this is too little to tell, in seconds.
+const TELLING: f64 = 0.2;
+
 fn main() -> ExitCode {
     match bench(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -88,6 +95,7 @@ fn bench(options: &Options) -> Result<(), String> {
 fn measure(options: &Options, results: &mut Results, file: &Path) -> Result<(), String> {
     let origin = Origin::start(options.store.as_deref());
     let mut publisher = Publisher::new(&origin);
+    attic::rest_after(file);
     let daemons: Vec<Daemon> = options.chosen_daemons().into_iter().map(Daemon::start).collect();
     for case in options.chosen_cases() {
         eprintln!("{}: {}", case.name, case.title);
@@ -139,7 +147,7 @@ fn hold(
         for _ in 0..options.pairs {
             make_room(daemons)?;
             if case.floor {
-                duel.floor_seconds.extend(race.floor()?.map(|floor| floor.as_secs_f64()));
+                duel.floor_seconds.push(race.floor()?.as_secs_f64());
             }
             if case.limit {
                 duel.limit_seconds.push(race.limit()?.as_secs_f64());
@@ -175,6 +183,12 @@ fn tell(duel: &Duel) {
     let stolen_percent = duel.stolen_percent.unwrap_or_default();
     if stolen_percent > BUSY {
         eprintln!("  other tenants took {stolen_percent:.0} % of the processors: run it again");
+    }
+    let work = duel.pullctl.iter().map(|run| run.client_cpu_seconds);
+    let (least, most) =
+        work.fold((f64::INFINITY, 0.0_f64), |(least, most), run| (least.min(run), most.max(run)));
+    if most > TELLING && most > least * EVEN {
+        eprintln!("  the same work took {least:.1} to {most:.1} s of the processors: run it again");
     }
 }
 
