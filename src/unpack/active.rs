@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
+use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use super::{Error, Layer};
@@ -19,6 +20,8 @@ const PREPARE_TRIES: usize = 3;
 pub(super) struct ActiveSnapshots {
     snapshots: Snapshots,
     keys: Arc<Mutex<BTreeSet<String>>>,
+    /// Calls that prepare one; closed, under the lock of the keys, when the last was to begin.
+    preparing: TaskTracker,
 }
 
 /// An active snapshot that is being filled. One that is dropped without being committed or removed
@@ -32,7 +35,7 @@ pub(super) struct ActiveSnapshot {
 
 impl ActiveSnapshots {
     pub(super) fn new(snapshots: Snapshots) -> Self {
-        Self { snapshots, keys: Arc::default() }
+        Self { snapshots, keys: Arc::default(), preparing: TaskTracker::new() }
     }
 
     /// Prepares `layer` on top of its parent, which must be committed; `None` when the layer's own
@@ -77,8 +80,13 @@ impl ActiveSnapshots {
         Ok(self.snapshots.can_rebase().await?)
     }
 
-    /// Removes what a failed or abandoned extraction has left.
+    /// Removes what a failed or abandoned extraction has left. Nothing is prepared from then on.
     pub(super) async fn remove_left(&self) {
+        {
+            let _keys = self.keys();
+            self.preparing.close();
+        }
+        self.preparing.wait().await;
         let left = std::mem::take(&mut *self.keys());
         for key in left {
             self.remove(&key).await;
@@ -92,8 +100,21 @@ impl ActiveSnapshots {
         labels: &Labels,
     ) -> Result<Option<ActiveSnapshot>, Error> {
         let key = extraction_key(chain);
-        self.keys().insert(key.clone());
-        match self.snapshots.prepare(&key, parent, labels).await? {
+        let (snapshots, wanted) = (self.snapshots.clone(), key.clone());
+        let (parent, labels) = (parent.map(str::to_owned), labels.clone());
+        let preparing = {
+            let mut keys = self.keys();
+            if self.preparing.is_closed() {
+                // Of a task that was given up, and has not noticed yet.
+                return Ok(None);
+            }
+            keys.insert(key.clone());
+            // It goes on when its caller is given up: what the daemon makes after it was told to remove it
+            // would stay.
+            self.preparing
+                .spawn(async move { snapshots.prepare(&wanted, parent.as_deref(), &labels).await })
+        };
+        match preparing.await.map_err(Error::Stopped)?? {
             Prepared::Mounts(mounts) => Ok(Some(ActiveSnapshot { all: self.clone(), key, mounts })),
             Prepared::Exists => {
                 self.keys().remove(&key);

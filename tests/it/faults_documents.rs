@@ -9,6 +9,7 @@ use crate::support::faulty::{Body, Fault, FaultyRegistry};
 use crate::support::image::{
     DOCKER_LIST, DOCKER_MANIFEST, Family, Image, Layer, OCI_INDEX, OCI_MANIFEST, Recipe,
 };
+use crate::support::store::Store;
 use crate::support::{one_version, unique};
 
 /// Serves `body` for the manifest.
@@ -195,6 +196,27 @@ const CASES: &[Case] = &[
 one_version! {
     fn a_document_that_lies_ends_in_its_exit_code_and_leaves_nothing_visible(daemon) {
         Case::check_all(CASES, daemon, &[]);
+    }
+
+    fn what_is_prepared_for_an_image_that_is_given_up_is_removed_however_late_it_comes(daemon) {
+        // A place for the layer is on its way when the configuration proves useless.
+        let registry = FaultyRegistry::start();
+        for round in 0..4 {
+            let rootfs = json!({ "type": "layers", "diff_ids": [] });
+            let layer = Layer::noise(&unique("given-up"), 1000);
+            let image = Recipe::new(vec![layer]).config("rootfs", rootfs).build();
+            let reference = registry.add_new(&image);
+            let namespaces: Vec<String> = (0..8).map(|_| unique("given-up")).collect();
+            let pulls: Vec<_> = namespaces
+                .iter()
+                .map(|namespace| Pullctl::pull(daemon, &reference).args(["-n", namespace]).spawn())
+                .collect();
+            pulls.into_iter().for_each(|pull| drop(pull.wait().ended_with(7)));
+            for namespace in &namespaces {
+                let left = Store::new(daemon, namespace).snapshots();
+                assert!(left.is_empty(), "round {round}: {left:?}");
+            }
+        }
     }
 
     fn manifests_are_asked_for_by_their_media_types(daemon) {
