@@ -1,13 +1,18 @@
 //! Transfers: closed ranges, bodies that break off, and servers that do not speak of ranges or
 //! encode what they send. All of them come through.
 
+use std::io::Read as _;
+use std::process::{Command, Stdio};
+
 use crate::support::cli::Pullctl;
 use crate::support::containerd::KUBERNETES;
 use crate::support::fault_case::{layer_of, layered, survives};
 use crate::support::faulty::{Body, Fault, FaultyRegistry, Gate};
 use crate::support::image::{Image, Layer, Packing, Recipe};
+use crate::support::nginx::{Access, Nginx};
+use crate::support::registry::Registry;
 use crate::support::store::Store;
-use crate::support::{each_version, unique};
+use crate::support::{each_version, unique, wait_until};
 
 /// Bytes of the layer that were asked for, all requests together.
 fn bytes_asked(registry: &FaultyRegistry, image: &Image) -> u64 {
@@ -138,4 +143,36 @@ fn path_of(reference: &str) -> String {
     let (_, name) = reference.split_once('/').unwrap();
     let (repository, _) = name.rsplit_once(':').unwrap();
     format!("/v2/{repository}")
+}
+
+/// A server that hangs up on who does not read cuts a range that a slow consumer lets rest.
+#[test]
+fn what_a_server_cuts_off_while_the_consumer_rests_is_asked_for_again() {
+    const MIB: u64 = 1 << 20;
+    let registry = Registry::start();
+    let repository = unique("resting/image");
+    let image = Recipe::new(vec![Layer::noise(&repository, 32 << 20)]).build();
+    registry.push(&image, &repository, "v1");
+    let impatient = "send_timeout 1s;\nproxy_buffering off;";
+    let nginx = Nginx::start(&Nginx::proxy(registry.authority(), impatient));
+    let reference = format!("{}/{repository}:v1", nginx.authority());
+    let mut rested = Command::new(env!("CARGO_BIN_EXE_pullctl"))
+        .args(["save", "--from", "registry", "--plain-http", "-o", "-"])
+        // A range that is longer than what may be fetched ahead.
+        .args(["--chunk-size", "64MiB", "--memory", "64MiB", &reference])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut reader = rested.stdout.take().unwrap();
+    let mut archive = vec![0];
+    reader.read_exact(&mut archive).unwrap();
+    let is_cut = |access: &Access| {
+        access.path.contains("/blobs/") && access.bytes > MIB && access.bytes < (32 << 20)
+    };
+    wait_until("a range that is cut", || nginx.requests().iter().any(is_cut).then_some(()));
+    reader.read_to_end(&mut archive).unwrap();
+    assert!(rested.wait().unwrap().success());
+    let layer = &image.layers()[0].bytes;
+    assert!(archive.windows(layer.len()).step_by(512).any(|bytes| bytes == layer), "another layer");
 }

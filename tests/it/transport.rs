@@ -3,16 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Read as _;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::support::cli::{Outcome, Pullctl};
 use crate::support::faulty::{Body, Fault, FaultyRegistry, Gate, Login};
 use crate::support::image::{Image, Layer, Recipe};
-use crate::support::nginx::{Access, Nginx};
+use crate::support::nginx::Nginx;
 use crate::support::registry::Registry;
-use crate::support::{Validity, unique, wait_until};
+use crate::support::{Validity, unique};
 
 /// When a run that has a time limit of seconds is over at the latest, on however slow a machine.
 const LATEST_END: Duration = Duration::from_secs(60);
@@ -215,36 +213,4 @@ fn a_lasting_failure_is_not_retried() {
         // A refused HEAD is asked for its reason by GET.
         assert!(requests.len() <= 2, "{status}: {requests:?}");
     }
-}
-
-/// A server that hangs up on who does not read cuts a range that a slow consumer lets rest.
-#[test]
-fn what_a_server_cuts_off_while_the_consumer_rests_is_asked_for_again() {
-    const MIB: u64 = 1 << 20;
-    let registry = Registry::start();
-    let repository = unique("resting/image");
-    let image = Recipe::new(vec![Layer::noise(&repository, 32 << 20)]).build();
-    registry.push(&image, &repository, "v1");
-    let impatient = "send_timeout 1s;\nproxy_buffering off;";
-    let nginx = Nginx::start(&Nginx::proxy(registry.authority(), impatient));
-    let reference = format!("{}/{repository}:v1", nginx.authority());
-    let mut rested = Command::new(env!("CARGO_BIN_EXE_pullctl"))
-        .args(["save", "--from", "registry", "--plain-http", "-o", "-"])
-        // A range that is longer than what may be fetched ahead.
-        .args(["--chunk-size", "64MiB", "--memory", "64MiB", &reference])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut reader = rested.stdout.take().unwrap();
-    let mut archive = vec![0];
-    reader.read_exact(&mut archive).unwrap();
-    let is_cut = |access: &Access| {
-        access.path.contains("/blobs/") && access.bytes > MIB && access.bytes < (32 << 20)
-    };
-    wait_until("a range that is cut", || nginx.requests().iter().any(is_cut).then_some(()));
-    reader.read_to_end(&mut archive).unwrap();
-    assert!(rested.wait().unwrap().success());
-    let layer = &image.layers()[0].bytes;
-    assert!(archive.windows(layer.len()).step_by(512).any(|bytes| bytes == layer), "another layer");
 }

@@ -61,12 +61,15 @@ impl<'a> Asker<'a> {
         let started = Instant::now();
         let endpoint = self.host.endpoint();
         let mut answer = endpoint.send_as(call, &self.grant).await;
-        if let (Err(Fault::Broken(why)), true) = (&answer, self.answered) {
+        if let Err(Fault::Broken(why)) = &answer
+            && self.answered
+        {
             let message =
                 format!("{} dropped a connection that it had kept: {why}", endpoint.name());
             answer = endpoint.send_as(call, &self.grant).await;
             if answer.is_ok() {
-                let hint = "a pull asks again; look at the idle timeouts of the proxies and firewalls on the way if it happens often";
+                let hint = "a pull asks again; look at the idle timeouts of the proxies and \
+                    firewalls on the way if it happens often";
                 self.remark(Notice::new("connection-dropped", message).with_hint(hint));
             }
         }
