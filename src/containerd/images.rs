@@ -145,30 +145,38 @@ impl Images {
         }
     }
 
+    /// Lets `name`, which nothing has, stand for `target`; whether nothing had it.
+    ///
+    /// # Errors
+    /// When the daemon refuses.
+    pub async fn create(
+        &self,
+        name: &str,
+        target: &Descriptor,
+        labels: &Labels,
+    ) -> Result<bool, Error> {
+        let image = Some(image_of(name, target, labels));
+        let create = api::CreateImageRequest { image, source_date_epoch: None };
+        let operation = format!("create image {name}");
+        match self.client.call(operation, self.service().create(create)).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_already_exists() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn create_or_update(
         &self,
         name: &str,
         target: &Descriptor,
         labels: &Labels,
     ) -> Result<(), Error> {
-        let image = api::Image {
-            name: name.to_owned(),
-            labels: labels.clone().into_iter().collect(),
-            target: Some(to_wire(target)),
-            created_at: None,
-            updated_at: None,
-        };
-        let create =
-            api::CreateImageRequest { image: Some(image.clone()), source_date_epoch: None };
-        let operation = format!("create image {name}");
-        match self.client.call(operation, self.service().create(create)).await {
-            Ok(_) => return Ok(()),
-            Err(error) if error.is_already_exists() => {}
-            Err(error) => return Err(error),
+        if self.create(name, target, labels).await? {
+            return Ok(());
         }
         let paths = labels.keys().map(|key| format!("labels.{key}"));
         let update = api::UpdateImageRequest {
-            image: Some(image),
+            image: Some(image_of(name, target, labels)),
             update_mask: Some(FieldMask {
                 paths: std::iter::once("target".to_owned()).chain(paths).collect(),
             }),
@@ -176,6 +184,16 @@ impl Images {
         };
         let operation = format!("update image {name}");
         self.client.call(operation, self.service().update(update)).await.map(drop)
+    }
+}
+
+fn image_of(name: &str, target: &Descriptor, labels: &Labels) -> api::Image {
+    api::Image {
+        name: name.to_owned(),
+        labels: labels.clone().into_iter().collect(),
+        target: Some(to_wire(target)),
+        created_at: None,
+        updated_at: None,
     }
 }
 

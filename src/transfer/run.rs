@@ -127,6 +127,7 @@ impl Run {
             outcomes.extend(outlined.into_iter().map(failed));
             return outcomes;
         }
+        self.recipe.sink.expect(&plans);
         let rest = stream::iter(outlined).map(|(request, outline)| self.end(request, outline));
         let rest: Vec<_> = rest.buffer_unordered(IMAGES_AT_ONCE).collect().await;
         outcomes.extend(rest);

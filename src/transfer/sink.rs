@@ -65,6 +65,9 @@ pub trait Sink: Send + Sync {
         Ok(true)
     }
 
+    /// Takes note of images that are all brought next: what they share may be done for all at once.
+    fn expect(&self, _plans: &[&Plan]) {}
+
     /// How much room could be had by removing what nobody uses.
     async fn reclaimable_bytes(&self) -> Option<u64> {
         None

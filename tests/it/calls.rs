@@ -1,11 +1,12 @@
 //! What a pull asks of the daemon, as the daemon itself counts it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::support::cli::Pullctl;
-use crate::support::containerd::{Containerd, Version};
+use crate::support::containerd::{Containerd, KUBERNETES, Version};
 use crate::support::faulty::{FaultyRegistry, dead_authority};
 use crate::support::image::{Image, Layer, Recipe};
+use crate::support::store::Store;
 use crate::support::{each_version, unique};
 
 /// How many layers the image has.
@@ -67,6 +68,14 @@ fn is_about_the_daemon(call: &str) -> bool {
         .any(|service| call.starts_with(service))
 }
 
+/// Images that have the same layers, and one of their own each.
+fn relatives(count: usize) -> Vec<Image> {
+    let shared: Vec<Layer> = (0..3).map(|_| Layer::file(&unique("shared"), b"content")).collect();
+    let own = |_| Layer::file(&unique("own"), b"content");
+    let layers = (0..count).map(own).map(|own| [&shared[..], &[own]].concat());
+    layers.map(|layers| Recipe::new(layers).build()).collect()
+}
+
 each_version! {
     fn a_daemon_is_asked_once_for_what_a_pull_needs(daemon) {
         let version = daemon.version();
@@ -90,12 +99,13 @@ each_version! {
         calls(
             "the first time",
             &[
-                // Nobody asks for the manifest of a name that is new, nor twice for what is not there.
+                // Nobody asks for the manifest or the other names of one that is new, nor twice for what is
+                // not there.
                 ("Content/Info", LAYERS),
                 ("Content/Read", 1),
                 ("Content/Write", LAYERS + 2),
                 ("Images/Create", 3),
-                ("Images/Get", 4),
+                ("Images/Get", 1),
                 ("Leases/Create", 1),
                 ("Leases/Delete", 1),
                 ("Leases/List", 1),
@@ -115,5 +125,36 @@ each_version! {
                 ("Snapshots/Stat", 1),
             ],
         );
+    }
+
+    fn layers_that_images_share_are_labelled_once_with_all_their_repositories(daemon) {
+        const IMAGES: usize = 12;
+        let version = daemon.version();
+        let counting = Counting::start(version);
+        let registry = FaultyRegistry::start();
+        let images = relatives(IMAGES);
+        let references: Vec<String> = images.iter().map(|image| registry.add_new(image)).collect();
+        let pull = || drop(Pullctl::pull(&counting.daemon, &references[0]).args(&references[1..]).run().succeeded());
+        let calls = counting.calls_of(pull);
+        assert_eq!(calls.get("Content/Update"), None, "containerd {version}: {calls:?}");
+        assert_eq!(calls["Images/Get"], IMAGES as u64, "containerd {version}: {calls:?}");
+        assert_eq!(calls["Images/Create"], 3 * IMAGES as u64);
+
+        let content = Store::new(&counting.daemon, KUBERNETES).content();
+        let repository = |reference: &String| {
+            let (_, path) = reference.split_once('/').unwrap();
+            path.rsplit_once(':').unwrap().0.to_owned()
+        };
+        let all: BTreeSet<String> = references.iter().map(repository).collect();
+        for (position, layer) in images[0].layers().iter().enumerate() {
+            let labels = &content[&layer.digest.to_string()].labels;
+            let sources = labels["containerd.io/distribution.source.127.0.0.1"].split(',');
+            let sources: BTreeSet<String> = sources.map(str::to_owned).collect();
+            let expected = match position {
+                3 => BTreeSet::from([repository(&references[0])]),
+                _ => all.clone(),
+            };
+            assert_eq!(sources, expected);
+        }
     }
 }

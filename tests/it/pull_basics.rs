@@ -214,6 +214,19 @@ each_version! {
         }
     }
 
+    fn another_tag_of_a_pinned_image_is_pinned_too(daemon) {
+        let registry = FaultyRegistry::start();
+        let (image, repository) = (Image::small(), unique("pinned/tags"));
+        let pinned = registry.add(&image, &repository, "v1");
+        Pullctl::pull(daemon, &pinned).args(["--pin"]).run().succeeded();
+        let reference = registry.add(&image, &repository, "v2");
+        Pullctl::pull(daemon, &reference).run().succeeded();
+        let images = Store::new(daemon, KUBERNETES).images();
+        for name in names(&reference, &image).iter().chain([&pinned]) {
+            assert_eq!(images[name].labels.get(PINNED).map(String::as_str), Some("pinned"), "{name}");
+        }
+    }
+
     fn an_unpinned_image_can_be_pinned_by_pulling_it_again(daemon) {
         let registry = FaultyRegistry::start();
         let image = Image::small();

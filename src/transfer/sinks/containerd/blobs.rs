@@ -7,7 +7,7 @@ use tokio::try_join;
 use super::absent::Absent;
 use super::ingests::{After, ContainerdIngest, SmallBlob};
 use super::lease::RunLease;
-use super::naming::source_labels;
+use super::sources::Sources;
 use super::turns::Turns;
 use super::unpacking::Unpacking;
 use crate::containerd::{self, Client, ContentStore, Resource, ingest_reference};
@@ -32,12 +32,18 @@ pub(super) struct LayerBlobs {
     /// Those of which nothing was there, not even a part.
     absent: Absent,
     turns: Turns,
+    sources: Sources,
 }
 
 impl LayerBlobs {
-    pub(super) fn new(client: &Client, lease: Arc<RunLease>, after: After) -> Self {
+    pub(super) fn new(
+        client: &Client,
+        lease: Arc<RunLease>,
+        after: After,
+        sources: Sources,
+    ) -> Self {
         let (absent, turns) = (Absent::default(), Turns::new());
-        Self { content: client.content(), lease, after, absent, turns }
+        Self { content: client.content(), lease, after, absent, turns, sources }
     }
 
     /// How many layers from the base have their blob.
@@ -116,7 +122,7 @@ impl LayerBlobs {
             Some(unpacked) => Some(unpacked.feed(ingest.stored()).await?),
             None => None,
         };
-        let labels = source_labels(&layer.image().provenance);
+        let labels = self.sources.of(layer);
         Ok(Opened::Ingest(Box::new(ContainerdIngest { ingest, labels, unpacked })))
     }
 
@@ -146,7 +152,7 @@ impl LayerBlobs {
             Some(unpacking) => unpacking.begin(layer).await?,
             None => None,
         };
-        let labels = source_labels(&layer.image().provenance);
+        let labels = self.sources.of(layer);
         let (descriptor, after) = (descriptor.clone(), self.after.clone());
         let blob = SmallBlob::new(content, descriptor, labels, after, unpacked, turn);
         Ok(Some(Opened::Ingest(Box::new(blob))))

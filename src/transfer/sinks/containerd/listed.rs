@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use tokio::sync::OnceCell;
 
+use super::naming::asked_for;
 use crate::containerd::{self, Client, Image, Info, SnapshotKind, labels};
 use crate::oci::Digest;
 use crate::transfer::held::{Held, Lack};
@@ -53,11 +54,7 @@ impl Listed {
 
     /// What the name stands for that people ask for.
     pub(super) async fn held(&self, names: &Names) -> Result<Option<Held>, containerd::Error> {
-        let reference = &names.reference;
-        let name = match reference.digest() {
-            Some(digest) => labels::image_name(reference, &digest),
-            None => reference.to_string(),
-        };
+        let name = asked_for(names);
         let place = format!("containerd's namespace {}", self.client.namespace());
         let image = self.names().await?.get(&name);
         Ok(image.map(|image| Held { descriptor: image.target.clone(), place }))

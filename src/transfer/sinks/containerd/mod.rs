@@ -6,6 +6,7 @@
 //! | `blobs` | what the content store has, and where a layer's blob goes into it |
 //! | `ingests` | blobs on their way there, and into files at the same time |
 //! | `absent` | blobs of which there was nothing a moment ago |
+//! | `sources` | where blobs can be had again |
 //! | `staging` | blobs that come before anybody knows what they belong to |
 //! | `storing` | small blobs of which the daemon is told while they are unpacked already |
 //! | `turns` | which of several pulls fetches a small blob |
@@ -27,6 +28,7 @@ mod naming;
 mod reclaim;
 mod room;
 mod sink;
+mod sources;
 mod staging;
 mod storing;
 mod turns;

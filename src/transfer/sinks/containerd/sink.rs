@@ -12,6 +12,7 @@ use super::listed::Listed;
 use super::naming::Naming;
 use super::reclaim;
 use super::room::Room;
+use super::sources::Sources;
 use super::storing::Storing;
 use super::unpacking::{UnpackOptions, Unpacking};
 use super::witness::Witness;
@@ -41,6 +42,7 @@ pub struct ContainerdSink {
     listed: Listed,
     room: Room,
     witness: Witness,
+    sources: Sources,
     /// The image of pods' sandboxes.
     sandbox: Option<String>,
 }
@@ -76,19 +78,27 @@ impl ContainerdSink {
             let (lease, storing) = (Arc::clone(&lease), after.storing.clone());
             Unpacking::new(client.clone(), lease, unpack, storing, progress)
         });
+        let sources = Sources::default();
         let listed = Listed::new(client.clone(), snapshotter.clone());
         let room = Room::new(client.clone(), snapshotter.clone(), beside, threshold);
         Self {
             client: client.clone(),
             content: client.content(),
-            blobs: LayerBlobs::new(&client, Arc::clone(&lease), after.clone()),
-            naming: Naming::new(client, Arc::clone(&lease), after.labelled, snapshotter),
+            blobs: LayerBlobs::new(&client, Arc::clone(&lease), after.clone(), sources.clone()),
+            naming: Naming::new(
+                client,
+                Arc::clone(&lease),
+                after.labelled,
+                snapshotter,
+                sources.clone(),
+            ),
             lease,
             unpacking,
             verifiers: None,
             listed,
             room,
             witness,
+            sources,
             sandbox,
         }
     }
@@ -126,6 +136,10 @@ impl Sink for ContainerdSink {
 
     async fn is_ample(&self, plans: &[&Plan]) -> Result<bool, Error> {
         Ok(self.room.is_ample(plans).await?)
+    }
+
+    fn expect(&self, plans: &[&Plan]) {
+        self.sources.expect(plans);
     }
 
     async fn reclaimable_bytes(&self) -> Option<u64> {
