@@ -3,7 +3,8 @@
 //! ext4 is slow to make a file where many were deleted within the last minute, or within the last six
 //! where the inode's block was not written back since: it looks at each of those inodes before it takes
 //! another one (`recently_deleted` in `fs/ext4/ialloc.c`). A pull takes up to four times as long then.
-//! Nodes do not delete an image just before they pull the next one, so a run must not either.
+//! Nodes do not delete an image just before they pull the next one, so a run must not either. What is in
+//! files can be let go of all the same, as long as they stay.
 
 use std::fs;
 use std::io;
@@ -13,6 +14,9 @@ use std::time::Duration;
 
 /// How much of the disk stays free, in bytes (20 GiB).
 const KEEP_FREE: u64 = 20 << 30;
+
+/// How many files may still be made.
+const KEEP_INODES: u64 = 500_000;
 
 /// For how long ext4 remembers what was deleted, and a bit in which that is done.
 const MEMORY: Duration = Duration::from_secs(390);
@@ -50,19 +54,45 @@ impl Attic {
         Ok(())
     }
 
-    /// Deletes everything if the disk gets full, and waits until the file system has forgotten it.
+    /// Empties all files if the disk gets full. Where that does not help, everything is deleted, and the file
+    /// system gets the time to forget it.
     pub(crate) fn clear_if_full(&self) -> Result<(), String> {
-        let problem = |error: io::Error| format!("{}: {error}", self.folder.display());
-        let space = rustix::fs::statvfs(&self.folder).map_err(|errno| problem(errno.into()))?;
-        if space.f_bavail * space.f_frsize > KEEP_FREE {
+        self.clear().map_err(|error| format!("{}: {error}", self.folder.display()))
+    }
+
+    fn clear(&self) -> io::Result<()> {
+        if self.has_room()? {
             return Ok(());
         }
-        fs::remove_dir_all(&self.folder).map_err(problem)?;
-        fs::create_dir(&self.folder).map_err(problem)?;
+        empty_files(&self.folder)?;
         rustix::fs::sync();
-        std::thread::sleep(MEMORY);
+        if !self.has_room()? {
+            fs::remove_dir_all(&self.folder)?;
+            fs::create_dir(&self.folder)?;
+            rustix::fs::sync();
+            std::thread::sleep(MEMORY);
+        }
         Ok(())
     }
+
+    fn has_room(&self) -> io::Result<bool> {
+        let space = rustix::fs::statvfs(&self.folder)?;
+        Ok(space.f_bavail * space.f_frsize > KEEP_FREE && space.f_favail > KEEP_INODES)
+    }
+}
+
+/// Takes what is in the files below `folder` from them.
+fn empty_files(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            empty_files(&entry.path())?;
+        } else if kind.is_file() {
+            fs::File::create(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Waits until the file system has forgotten what an earlier call has deleted at its end, when it wrote

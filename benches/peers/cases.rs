@@ -52,6 +52,17 @@ pub(crate) enum Input {
     Files,
 }
 
+/// What shows what the machine can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// The layers go through `curl | igzip -d | tar x`.
+    Unpack,
+    /// `cp` of the archive.
+    Copy,
+    /// What waits for what in the pull of one small image, by itself.
+    Steps,
+}
+
 /// One race.
 #[derive(Debug, Clone)]
 pub(crate) struct Case {
@@ -61,9 +72,8 @@ pub(crate) struct Case {
     pub(crate) images: Vec<Recipe>,
     pub(crate) network: Network,
     pub(crate) act: Act,
-    /// The layers are also taken through `curl | igzip -d | tar x`, or `cp` of the archive is made, which
-    /// shows what the machine can.
-    pub(crate) limit: bool,
+    /// What is also measured, to show what the machine can.
+    pub(crate) limit: Option<Limit>,
     /// What no client gets around is also done by itself, which shows what is left to one.
     pub(crate) floor: bool,
 }
@@ -76,7 +86,7 @@ impl Case {
             images,
             network: Network::Direct,
             act: Act::Pull,
-            limit: false,
+            limit: None,
             floor: false,
         }
     }
@@ -95,7 +105,7 @@ impl Case {
     pub(crate) fn all() -> Vec<Self> {
         vec![
             Self {
-                limit: true,
+                limit: Some(Limit::Unpack),
                 floor: true,
                 ..Self::new("one-layer", "one layer of 200 MiB, many files", vec![one_layer()])
             },
@@ -124,12 +134,16 @@ impl Case {
                     vec![eight_layers().zstd()],
                 )
             },
-            Self { floor: true, ..Self::new("pause", "one small image", vec![pause()]) },
+            Self {
+                limit: Some(Limit::Steps),
+                floor: true,
+                ..Self::new("pause", "one small image", vec![pause()])
+            },
             Self { floor: true, ..Self::new("tiny", "100 tiny layers", vec![tiny()]) },
             Self::new("again", "a repeated pull", vec![one_layer()]).by(Act::PullAgain),
             Self {
                 act: Act::Save,
-                limit: true,
+                limit: Some(Limit::Copy),
                 floor: true,
                 ..Self::new("save", "eight layers into an archive", vec![eight_layers()])
             },
@@ -138,7 +152,7 @@ impl Case {
             Self::new("far", "the same 50 ms away, redirected", vec![one_layer()])
                 .over(Network::Far),
             Self {
-                limit: true,
+                limit: Some(Limit::Unpack),
                 floor: true,
                 ..Self::new("fleet", "50 images that share layers", fleet())
             },

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::hint::black_box;
-use std::io::{self, BufReader, Read as _, Write as _};
+use std::io::{self, Cursor, Read as _, Write as _};
 use std::num::NonZero;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -32,11 +32,12 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use crate::daemon::Daemon;
+use crate::memory;
 use crate::publish::Published;
 use crate::support::image::{DOCKER_MANIFEST, OCI_MANIFEST};
 use crate::support::{block_on, unique};
 
-type Error = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// Answers that are awaited, and calls of the daemon of one kind, at the same time.
 const AT_ONCE: usize = 8;
@@ -45,7 +46,7 @@ const AT_ONCE: usize = 8;
 const MAX_STORED: u64 = 4 << 20;
 
 /// How long the lease would live that holds what is made here; it is removed at once.
-const LIFETIME: Duration = Duration::from_secs(3600);
+pub(crate) const LIFETIME: Duration = Duration::from_secs(3600);
 
 /// What is to be had of the images.
 #[derive(Default)]
@@ -60,11 +61,11 @@ struct Wanted {
 }
 
 /// A layer that was inflated and read before.
-struct Layer {
+pub(crate) struct Layer {
     packed: PathBuf,
     /// The fastest program that inflates it.
     inflater: &'static str,
-    tar: Vec<u8>,
+    pub(crate) tar: Vec<u8>,
     entries: Vec<Entry>,
 }
 
@@ -89,8 +90,16 @@ pub(crate) fn measure(
     authority: &str,
     images: &[Published],
 ) -> Result<Duration, String> {
+    in_namespace(daemon, async |namespace| pull(daemon, namespace, folder, authority, images).await)
+}
+
+/// How long `work` took by its own account in a namespace of `daemon`, which then forgets all of it.
+pub(crate) fn in_namespace(
+    daemon: &Daemon,
+    work: impl AsyncFnOnce(&str) -> Result<Duration, Error>,
+) -> Result<Duration, String> {
     let namespace = unique("bench");
-    let elapsed = block_on(pull(daemon, &namespace, folder, authority, images));
+    let elapsed = block_on(work(&namespace));
     let forgotten = daemon.forget(&[&namespace]);
     let elapsed = elapsed.map_err(|error| error.to_string())?;
     forgotten.map(|()| elapsed)
@@ -117,6 +126,7 @@ async fn pull(
     client.content().put(&ingest_reference(&blob), &blob, first, Labels::new()).await?;
     let registry = reqwest::Client::new();
     rustix::fs::sync();
+    memory::fetch();
 
     let started = Instant::now();
     tokio::try_join!(
@@ -147,7 +157,8 @@ async fn look_at(authority: &str, images: &[Published], folder: &Path) -> Result
                 let url = image.blob_url(authority, digest);
                 let packed = folder.join(format!("packed-{}", known.len()));
                 let blob = ask(&registry, &url).await?.bytes().await?;
-                wanted.layers.push(Arc::new(Layer::read(packed, &blob)?));
+                fs::write(&packed, &blob)?;
+                wanted.layers.push(Arc::new(Layer::inflated(packed, blob.to_vec())?));
                 wanted.blobs.push((url, *size > MAX_STORED));
                 let snapshot = unique("layer");
                 wanted.levels.resize_with(wanted.levels.len().max(position + 1), Vec::new);
@@ -160,13 +171,13 @@ async fn look_at(authority: &str, images: &[Published], folder: &Path) -> Result
     Ok(wanted)
 }
 
-async fn ask(registry: &reqwest::Client, url: &str) -> Result<Response, Error> {
+pub(crate) async fn ask(registry: &reqwest::Client, url: &str) -> Result<Response, Error> {
     let accepted = format!("{DOCKER_MANIFEST}, {OCI_MANIFEST}");
     let answer = registry.get(url).header(ACCEPT, accepted).send().await?;
     Ok(answer.error_for_status()?)
 }
 
-fn descriptor(media_type: &str, bytes: &[u8]) -> Descriptor {
+pub(crate) fn descriptor(media_type: &str, bytes: &[u8]) -> Descriptor {
     Descriptor::new(MediaType::new(media_type), Digest::of(bytes), bytes.len() as u64)
 }
 
@@ -246,11 +257,15 @@ async fn stack(
 }
 
 /// The key of the snapshot that becomes `name`.
-fn active(name: &str) -> String {
+pub(crate) fn active(name: &str) -> String {
     format!("extract-{name}")
 }
 
-async fn prepare(snapshots: &Snapshots, key: &str, parent: Option<&str>) -> Result<(), Error> {
+pub(crate) async fn prepare(
+    snapshots: &Snapshots,
+    key: &str,
+    parent: Option<&str>,
+) -> Result<(), Error> {
     match snapshots.prepare(key, parent, &Labels::new()).await? {
         Prepared::Mounts(_) => Ok(()),
         _ => Err(Error::from(format!("snapshot {key} was there"))),
@@ -306,10 +321,9 @@ fn inflate(layers: &[Arc<Layer>]) -> io::Result<()> {
 }
 
 impl Layer {
-    fn read(packed: PathBuf, blob: &[u8]) -> io::Result<Self> {
-        fs::write(&packed, blob)?;
-        let mut decoder =
-            Decoder::new(BufReader::new(fs::File::open(&packed)?), Compression::Gzip)?;
+    /// A layer whose `blob` is to be found in `packed`.
+    pub(crate) fn inflated(packed: PathBuf, blob: Vec<u8>) -> io::Result<Self> {
+        let mut decoder = Decoder::new(Cursor::new(blob), Compression::Gzip)?;
         let inflater = if decoder.format() == Format::Zstd { "zstd" } else { "igzip" };
         let mut tar = Vec::new();
         decoder.read_to_end(&mut tar)?;
@@ -333,7 +347,8 @@ impl Layer {
         Ok(Self { packed, inflater, tar, entries })
     }
 
-    fn write(&self, root: &Path) -> io::Result<()> {
+    /// Writes its files into `root`, which is made.
+    pub(crate) fn write(&self, root: &Path) -> io::Result<()> {
         fs::create_dir(root)?;
         for Entry { path, content, times } in &self.entries {
             let path = root.join(path);

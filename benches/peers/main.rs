@@ -26,6 +26,7 @@ mod floor;
 mod layer;
 mod link;
 mod measure;
+mod memory;
 mod network;
 mod options;
 mod origin;
@@ -34,6 +35,7 @@ mod publish;
 mod report;
 mod results;
 mod sender;
+mod steps;
 mod traffic;
 
 use std::collections::HashMap;
@@ -149,7 +151,7 @@ fn hold(
             if case.floor {
                 duel.floor_seconds.push(race.floor()?.as_secs_f64());
             }
-            if case.limit {
+            if case.limit.is_some() {
                 duel.limit_seconds.push(race.limit()?.as_secs_f64());
             }
             for contestant in &order {

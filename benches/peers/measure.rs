@@ -7,16 +7,18 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::archive::Files;
-use crate::cases::{Act, Case};
+use crate::cases::{Act, Case, Limit};
 use crate::contestant::{Contestant, Programs, Task};
 use crate::daemon::Daemon;
 use crate::floor;
+use crate::memory;
 use crate::network::Front;
 use crate::origin::Origin;
 use crate::process;
 use crate::publish::Published;
 use crate::results::Sample;
 use crate::sender::{self, Place, Sent};
+use crate::steps;
 use crate::support::containerd::KUBERNETES;
 use crate::support::unique;
 use crate::traffic::Traffic;
@@ -293,6 +295,7 @@ impl Race<'_> {
         let daemon = self.daemon.process;
         // What earlier runs wrote and removed is not this one's business.
         rustix::fs::sync();
+        memory::fetch();
         self.front.begin();
         daemon.forget_peak().map_err(|error| format!("clear_refs: {error}"))?;
         let (cpu, traffic) = (daemon.cpu(), seen());
@@ -307,12 +310,13 @@ impl Race<'_> {
         })
     }
 
-    /// Does what the case's yardstick is: of a save, `cp` of the archive. Of others, every layer, each
-    /// once, goes through `curl | igzip -d | tar x` on the daemon's disk; as many at a time as there are
+    /// Does what the case's [yardstick](Limit) is. Of most, every layer, each once, goes through `curl | igzip -d | tar x` on the daemon's disk; as many at a time as there are
     /// processors.
     pub(crate) fn limit(&self) -> Result<Duration, String> {
-        if self.case.act == Act::Save {
-            return self.copy();
+        match self.case.limit {
+            Some(Limit::Copy) => return self.copy(),
+            Some(Limit::Steps) => return self.steps(),
+            Some(Limit::Unpack) | None => {}
         }
         let target = self.scratch()?;
         let home = self.scratch()?;
@@ -324,6 +328,7 @@ impl Race<'_> {
             command.extend([url, target.path().join(digest).display().to_string()]);
         }
         rustix::fs::sync();
+        memory::fetch();
         let started = Instant::now();
         process::run(&command, home.path())?;
         let elapsed = started.elapsed();
@@ -343,6 +348,15 @@ impl Race<'_> {
         let folder = self.scratch()?;
         let elapsed =
             floor::measure(self.daemon, folder.path(), self.front.authority(), self.images);
+        self.daemon.attic().take(folder.path())?;
+        elapsed
+    }
+
+    /// How long everything takes that the pull of the image waits for.
+    fn steps(&self) -> Result<Duration, String> {
+        let [image] = self.images else { return Err("one image is pulled".to_owned()) };
+        let folder = self.scratch()?;
+        let elapsed = steps::measure(self.daemon, folder.path(), self.front.authority(), image);
         self.daemon.attic().take(folder.path())?;
         elapsed
     }

@@ -47,8 +47,10 @@ fn time(duel: &Duel) -> String {
     let gain = duel.gain().map(|times| format!(", {times:.2}× the build before"));
     let gain = gain.unwrap_or_default();
     match peers[..] {
-        [] => format!("– → {ours:.2} s{gain}"),
-        [("ctr", peer)] => format!("{peer:.2} → {ours:.2} s, **{:.2}×**{gain}", peer / ours),
+        [] => format!("– → {}{gain}", duration(ours)),
+        [("ctr", peer)] => {
+            format!("{} → {}, **{:.2}×**{gain}", duration(peer), duration(ours), peer / ours)
+        }
         _ => {
             let times =
                 |(name, peer): &(&str, f64)| format!("{name} {peer:.2} s, **{:.2}×**", peer / ours);
@@ -58,16 +60,23 @@ fn time(duel: &Duel) -> String {
     }
 }
 
+/// In seconds, or in milliseconds where there are few.
+fn duration(seconds: f64) -> String {
+    if seconds < 0.1 { format!("{:.1} ms", seconds * 1e3) } else { format!("{seconds:.2} s") }
+}
+
 /// What the same layers cost without a client that checks and keeps them, and how much longer than
 /// that pullctl takes.
 fn yardsticks(text: &mut String, results: &Results) {
     for outcome in &results.outcomes {
         let title = &outcome.title;
         let limit = match outcome.case.as_str() {
-            "save" => "cp",
-            _ => "curl | igzip -d | tar x",
+            "save" => format!("`cp` of {title}"),
+            "pause" => {
+                format!("The daemon's calls and two round trips, in their order, of {title}")
+            }
+            _ => format!("`curl | igzip -d | tar x` of {title}"),
         };
-        let limit = format!("`{limit}` of {title}");
         against(text, &limit, outcome, |duel| &duel.limit_seconds);
         let floor = format!("What no client gets around of {title}");
         against(text, &floor, outcome, |duel| &duel.floor_seconds);
@@ -78,7 +87,8 @@ fn against(text: &mut String, what: &str, outcome: &Outcome, seconds: fn(&Duel) 
     let compared = outcome.duels.iter().filter_map(|duel| {
         let seconds = median(seconds(duel).iter().copied())?;
         let ours = wall(&duel.pullctl)?;
-        Some(format!("{} {seconds:.2} s (we take {:.2}× that)", duel.daemon, ours / seconds))
+        let (daemon, times) = (&duel.daemon, ours / seconds);
+        Some(format!("{daemon} {} (we take {times:.2}× that)", duration(seconds)))
     });
     let compared: Vec<String> = compared.collect();
     if !compared.is_empty() {
