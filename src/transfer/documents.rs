@@ -18,6 +18,11 @@ use crate::oci::{Descriptor, Digest, MAX_MANIFEST_BYTES};
 /// has some hundred KiB; the bound keeps a hostile one out of memory.
 const MAX_DOCUMENT_BYTES: u64 = 32 * 1024 * 1024;
 
+/// Up to what size, in bytes, a configuration of an image whose name is new is asked for where the image
+/// comes from, and not first where it goes (64 KiB): it is there next to never, and fetching it costs no
+/// more than asking.
+const MAX_UNASKED: u64 = 64 << 10;
+
 /// The documents of one image.
 pub(super) struct Documents {
     source: Arc<dyn Source>,
@@ -25,6 +30,8 @@ pub(super) struct Documents {
     known: HashMap<Digest, Bytes>,
     held_bytes: u64,
     fetched_bytes: u64,
+    /// Whether nothing in the sink is called as the image.
+    is_new: bool,
     vanguard: Vanguard,
 }
 
@@ -37,6 +44,7 @@ impl Documents {
             known: HashMap::new(),
             held_bytes: 0,
             fetched_bytes: 0,
+            is_new: false,
             vanguard: Vanguard::default(),
         };
         if let Some(bytes) = root {
@@ -47,10 +55,10 @@ impl Documents {
         documents
     }
 
-    /// The same, of an image that will surely be brought: so many of its layers may come with its
-    /// configuration.
-    pub(super) fn eager(self, concurrency: usize) -> Self {
-        Self { vanguard: Vanguard::of(concurrency), ..self }
+    /// The same, of an image whose name is new: if it will surely be brought, so many of its layers may come
+    /// with its configuration.
+    pub(super) fn of_new(self, concurrency: usize) -> Self {
+        Self { is_new: true, vanguard: Vanguard::of(concurrency), ..self }
     }
 
     /// Takes note that this index or manifest is the image's, and if it is a manifest that `layers` are.
@@ -122,15 +130,26 @@ impl Documents {
         descriptor: &Descriptor,
         kind: DocumentKind,
     ) -> Result<Bytes, Error> {
-        if let Some(bytes) = self.nearby(descriptor).await? {
+        if let Some(bytes) = self.at_hand(descriptor)? {
             return Ok(bytes);
         }
-        let bytes = self.source.document(descriptor, kind).await?;
-        self.fetched_bytes += bytes.len() as u64;
-        Ok(self.keep(descriptor, bytes))
+        let is_asked =
+            kind == DocumentKind::Manifest || !self.is_new || descriptor.size > MAX_UNASKED;
+        if is_asked && let Some(bytes) = self.stored(descriptor).await? {
+            return Ok(bytes);
+        }
+        match self.source.document(descriptor, kind).await {
+            Ok(bytes) => {
+                self.fetched_bytes += bytes.len() as u64;
+                Ok(self.keep(descriptor, bytes))
+            }
+            Err(error) if is_asked => Err(error),
+            Err(error) => self.stored(descriptor).await?.ok_or(error),
+        }
     }
 
-    async fn nearby(&mut self, descriptor: &Descriptor) -> Result<Option<Bytes>, Error> {
+    /// A document that nobody need be asked for.
+    fn at_hand(&mut self, descriptor: &Descriptor) -> Result<Option<Bytes>, Error> {
         if descriptor.size > MAX_MANIFEST_BYTES
             || self.held_bytes.saturating_add(descriptor.size) > MAX_DOCUMENT_BYTES
         {
@@ -142,10 +161,12 @@ impl Documents {
         if let Some(bytes) = self.known.get(&descriptor.digest) {
             return Ok(Some(bytes.clone()));
         }
-        // Nobody need be asked for what the descriptor brings along.
-        if let Some(bytes) = descriptor.data() {
-            return Ok(Some(self.keep(descriptor, bytes)));
-        }
+        // The descriptor may bring it along.
+        Ok(descriptor.data().map(|bytes| self.keep(descriptor, bytes)))
+    }
+
+    /// A document that is there where the image goes.
+    async fn stored(&mut self, descriptor: &Descriptor) -> Result<Option<Bytes>, Error> {
         let found = self.sink.document(descriptor).await?;
         // A store whose disk was damaged must not be believed more than a registry.
         let found = found.filter(|bytes| Digest::of(bytes) == descriptor.digest);

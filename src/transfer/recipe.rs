@@ -91,7 +91,7 @@ impl Recipe {
             let mut documents =
                 Documents::new(Arc::clone(source), Arc::clone(&self.sink), document);
             if !is_known {
-                documents = documents.eager(self.eager);
+                documents = documents.of_new(self.eager);
             }
             match documents.manifest(&resolved.descriptor).await {
                 Ok(_) => return Ok((resolved, documents)),

@@ -99,10 +99,9 @@ each_version! {
         calls(
             "the first time",
             &[
-                // Nobody asks for the manifest or the other names of one that is new, nor twice for what is
+                // Nobody asks for the documents or the other names of one that is new, nor twice for what is
                 // not there.
                 ("Content/Info", LAYERS),
-                ("Content/Read", 1),
                 ("Content/Write", LAYERS + 2),
                 ("Images/Create", 3),
                 ("Images/Get", 1),

@@ -44,6 +44,8 @@ fn forwarded(folder: &Path, target: PathBuf) -> PathBuf {
 each_version! {
     fn the_first_blob_is_put_in_place_where_the_daemon_sees_our_files(daemon) {
         let registry = Registry::start();
+        // A daemon has no directory of blobs before it has the first one.
+        Pullctl::pull(daemon, &registry.push_new(&Image::small())).run().succeeded();
         for (pull, is_stored) in [
             (Pullctl::new().on(daemon), false),
             (Pullctl::blind_to(Path::new("/mnt")).on(daemon), true),

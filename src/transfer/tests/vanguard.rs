@@ -102,3 +102,18 @@ async fn layers_of_an_image_that_can_not_be_are_given_up() {
     assert_eq!(source.opened(&digest("one")), 1);
     assert_eq!(sink.acts().last(), Some(&Act::Close(vec![false])));
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_configuration_of_a_new_image_comes_from_its_source_or_else_from_where_it_is() {
+    let tree = image(&["layer"]);
+    let [config, .., manifest] = &tree.blobs[..] else { panic!() };
+    let digests = [manifest, config].map(|bytes| Digest::of(bytes));
+    for is_lost in [false, true] {
+        let mut there = tree.clone();
+        there.blobs.retain(|bytes| !is_lost || bytes != config);
+        let (source, sink) = (Arc::new(MemorySource::new(&there)), eager());
+        sink.put(digests[1], config.clone());
+        assert_eq!(pull(&source, &sink).await.unwrap().failures, [], "{is_lost}");
+        assert_eq!(*lock(&source.documents), digests);
+    }
+}
