@@ -74,6 +74,8 @@ pub(crate) struct Case {
     pub(crate) act: Act,
     /// What is also measured, to show what the machine can.
     pub(crate) limit: Option<Limit>,
+    /// How many rounds count as one: of what takes milliseconds, a few tell nothing.
+    pub(crate) rounds: u32,
     /// What no client gets around is also done by itself, which shows what is left to one.
     pub(crate) floor: bool,
 }
@@ -87,6 +89,7 @@ impl Case {
             network: Network::Direct,
             act: Act::Pull,
             limit: None,
+            rounds: 1,
             floor: false,
         }
     }
@@ -136,6 +139,7 @@ impl Case {
             },
             Self {
                 limit: Some(Limit::Steps),
+                rounds: 5,
                 floor: true,
                 ..Self::new("pause", "one small image", vec![pause()])
             },
@@ -147,10 +151,16 @@ impl Case {
                 floor: true,
                 ..Self::new("save", "eight layers into an archive", vec![eight_layers()])
             },
-            Self::new("capped", "200 MiB at 20 MB/s a connection", vec![one_layer()])
-                .over(Network::Capped),
-            Self::new("far", "the same 50 ms away, redirected", vec![one_layer()])
-                .over(Network::Far),
+            Self {
+                floor: true,
+                ..Self::new("capped", "200 MiB at 20 MB/s a connection", vec![one_layer()])
+                    .over(Network::Capped)
+            },
+            Self {
+                floor: true,
+                ..Self::new("far", "the same 50 ms away, redirected", vec![one_layer()])
+                    .over(Network::Far)
+            },
             Self {
                 limit: Some(Limit::Unpack),
                 floor: true,

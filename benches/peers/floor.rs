@@ -8,10 +8,11 @@
 use std::collections::HashMap;
 use std::fs;
 use std::hint::black_box;
-use std::io::{self, Cursor, Read as _, Write as _};
+use std::io;
 use std::num::NonZero;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -22,12 +23,9 @@ use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use pullctl::containerd::labels::Labels;
 use pullctl::containerd::{Client, Committed, Prepared, Snapshots, ingest_reference};
-use pullctl::oci::{Compression, Descriptor, Digest, Hasher, MediaType};
-use pullctl::unpack::inflate::{Decoder, Format};
+use pullctl::oci::{Descriptor, Digest, Hasher, MediaType};
 use reqwest::Response;
-use reqwest::header::ACCEPT;
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, futimens, utimensat};
-use tar::EntryType;
+use reqwest::header::{ACCEPT, RANGE};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
@@ -36,6 +34,7 @@ use crate::memory;
 use crate::publish::Published;
 use crate::support::image::{DOCKER_MANIFEST, OCI_MANIFEST};
 use crate::support::{block_on, unique};
+use crate::unpacked::Layer;
 
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -51,8 +50,8 @@ pub(crate) const LIFETIME: Duration = Duration::from_secs(3600);
 /// What is to be had of the images.
 #[derive(Default)]
 struct Wanted {
-    /// Addresses of manifests, configurations and layers, and whether they are [large](MAX_STORED).
-    blobs: Vec<(String, bool)>,
+    /// Manifests, configurations and layers.
+    blobs: Vec<Blob>,
     /// Names and manifests of the images.
     names: Vec<(String, Descriptor)>,
     /// Snapshots by how many are below them: name and parent.
@@ -60,37 +59,25 @@ struct Wanted {
     layers: Vec<Arc<Layer>>,
 }
 
-/// A layer that was inflated and read before.
-pub(crate) struct Layer {
-    packed: PathBuf,
-    /// The fastest program that inflates it.
-    inflater: &'static str,
-    pub(crate) tar: Vec<u8>,
-    entries: Vec<Entry>,
+/// Something to be fetched.
+struct Blob {
+    url: String,
+    /// Its size in bytes, if it is [large](MAX_STORED).
+    large: Option<u64>,
 }
 
-struct Entry {
-    path: PathBuf,
-    content: Content,
-    times: Timestamps,
-}
-
-enum Content {
-    Directory,
-    Symlink(PathBuf),
-    Hardlink(PathBuf),
-    File(Range<usize>),
-}
-
-/// Does that once for `images` at `authority`, then has the daemon forget all of it; files are left in
-/// `folder`.
+/// Does that once for `images` at `authority`, a large blob over so many `connections`, then has the daemon
+/// forget all of it; files are left in `folder`.
 pub(crate) fn measure(
     daemon: &Daemon,
     folder: &Path,
     authority: &str,
     images: &[Published],
+    connections: u64,
 ) -> Result<Duration, String> {
-    in_namespace(daemon, async |namespace| pull(daemon, namespace, folder, authority, images).await)
+    in_namespace(daemon, async |namespace| {
+        pull(daemon, namespace, folder, authority, images, connections).await
+    })
 }
 
 /// How long `work` took by its own account in a namespace of `daemon`, which then forgets all of it.
@@ -111,6 +98,7 @@ async fn pull(
     folder: &Path,
     authority: &str,
     images: &[Published],
+    connections: u64,
 ) -> Result<Duration, Error> {
     let client = Client::connect(&daemon.socket(), namespace).await?;
     client.leases().create(namespace, LIFETIME, &Labels::new()).await?;
@@ -130,7 +118,7 @@ async fn pull(
 
     let started = Instant::now();
     tokio::try_join!(
-        store(&client, &registry, folder, &wanted.blobs),
+        store(&client, &registry, folder, &wanted.blobs, connections),
         unpack(folder, wanted.layers),
         stack(&snapshots, &wanted.levels, rebases),
         name(&client, &wanted.names),
@@ -146,7 +134,8 @@ async fn look_at(authority: &str, images: &[Published], folder: &Path) -> Result
     let mut known: HashMap<Vec<&str>, String> = HashMap::new();
     for image in images {
         let config = image.blob_url(authority, &image.config);
-        wanted.blobs.extend([(image.manifest_url(authority), false), (config, false)]);
+        let documents = [image.manifest_url(authority), config];
+        wanted.blobs.extend(documents.map(|url| Blob { url, large: None }));
         wanted.names.push((image.reference(authority), image.manifest.clone()));
 
         let digests: Vec<&str> = image.layers.iter().map(|(digest, _)| digest.as_str()).collect();
@@ -159,7 +148,8 @@ async fn look_at(authority: &str, images: &[Published], folder: &Path) -> Result
                 let blob = ask(&registry, &url).await?.bytes().await?;
                 fs::write(&packed, &blob)?;
                 wanted.layers.push(Arc::new(Layer::inflated(packed, blob.to_vec())?));
-                wanted.blobs.push((url, *size > MAX_STORED));
+                let large = Some(*size).filter(|size| *size > MAX_STORED);
+                wanted.blobs.push(Blob { url, large });
                 let snapshot = unique("layer");
                 wanted.levels.resize_with(wanted.levels.len().max(position + 1), Vec::new);
                 wanted.levels[position].push((snapshot.clone(), parent));
@@ -185,29 +175,53 @@ async fn store(
     client: &Client,
     registry: &reqwest::Client,
     folder: &Path,
-    blobs: &[(String, bool)],
+    blobs: &[Blob],
+    connections: u64,
 ) -> Result<(), Error> {
-    let stored = blobs.iter().enumerate().map(async |(position, (url, is_large))| {
+    let stored = blobs.iter().enumerate().map(async |(position, Blob { url, large })| {
         let (client, registry, url) = (client.clone(), registry.clone(), url.clone());
         let file = folder.join(format!("blob-{position}"));
-        let task = match *is_large {
-            true => tokio::spawn(async move { keep(ask(&registry, &url).await?, &file).await }),
-            false => tokio::spawn(async move { give(&client, ask(&registry, &url).await?).await }),
+        let task = match *large {
+            Some(size) => tokio::spawn(async move {
+                let file = Arc::new(fs::File::create(file)?);
+                let share = size.div_ceil(connections);
+                let parts = (0..connections).map(|number| {
+                    let part = number * share..size.min((number + 1) * share);
+                    tokio::spawn(keep(registry.clone(), url.clone(), part, size, Arc::clone(&file)))
+                });
+                try_join_all(parts).await?.into_iter().collect()
+            }),
+            None => tokio::spawn(async move { give(&client, ask(&registry, &url).await?).await }),
         };
         task.await?
     });
     stream::iter(stored).buffer_unordered(AT_ONCE).try_collect().await
 }
 
-/// Hashes a blob and writes it to a file while it comes in.
-async fn keep(mut answer: Response, file: &Path) -> Result<(), Error> {
-    let (mut file, mut hasher) = (fs::File::create(file)?, Hasher::new());
+/// Hashes `part` of a blob of `size` bytes and writes it to `file` while it comes in.
+async fn keep(
+    registry: reqwest::Client,
+    url: String,
+    part: Range<u64>,
+    size: u64,
+    file: Arc<fs::File>,
+) -> Result<(), Error> {
+    let mut request = registry.get(url);
+    if part != (0..size) {
+        request = request.header(RANGE, format!("bytes={}-{}", part.start, part.end - 1));
+    }
+    let mut answer = request.send().await?.error_for_status()?;
+    let (mut position, mut hasher) = (part.start, Hasher::new());
     while let Some(chunk) = answer.chunk().await? {
         hasher.update(&chunk);
-        file.write_all(&chunk)?;
+        file.write_all_at(&chunk, position)?;
+        position += chunk.len() as u64;
     }
     black_box(hasher.finish());
-    Ok(())
+    match position == part.end {
+        true => Ok(()),
+        false => Err(Error::from(format!("bytes up to {position} of {part:?}"))),
+    }
 }
 
 /// Gives a blob to the daemon.
@@ -318,68 +332,4 @@ fn inflate(layers: &[Arc<Layer>]) -> io::Result<()> {
     inflater.args(["-d", "-q", "-c"]).args(layers.iter().map(|layer| &layer.packed));
     let status = inflater.stdout(Stdio::null()).status()?;
     if status.success() { Ok(()) } else { Err(io::Error::other(format!("{program}: {status}"))) }
-}
-
-impl Layer {
-    /// A layer whose `blob` is to be found in `packed`.
-    pub(crate) fn inflated(packed: PathBuf, blob: Vec<u8>) -> io::Result<Self> {
-        let mut decoder = Decoder::new(Cursor::new(blob), Compression::Gzip)?;
-        let inflater = if decoder.format() == Format::Zstd { "zstd" } else { "igzip" };
-        let mut tar = Vec::new();
-        decoder.read_to_end(&mut tar)?;
-        let mut entries = Vec::new();
-        for entry in tar::Archive::new(&tar[..]).entries()? {
-            let entry = entry?;
-            let target = || entry.link_name().map(|name| name.unwrap_or_default().into_owned());
-            let content = match entry.header().entry_type() {
-                EntryType::Directory => Content::Directory,
-                EntryType::Symlink => Content::Symlink(target()?),
-                EntryType::Link => Content::Hardlink(target()?),
-                _ => {
-                    let start = entry.raw_file_position() as usize;
-                    Content::File(start..start + entry.size() as usize)
-                }
-            };
-            let time = Timespec { tv_sec: entry.header().mtime()? as i64, tv_nsec: 0 };
-            let times = Timestamps { last_access: time, last_modification: time };
-            entries.push(Entry { path: entry.path()?.into_owned(), content, times });
-        }
-        Ok(Self { packed, inflater, tar, entries })
-    }
-
-    /// Writes its files into `root`, which is made.
-    pub(crate) fn write(&self, root: &Path) -> io::Result<()> {
-        fs::create_dir(root)?;
-        for Entry { path, content, times } in &self.entries {
-            let path = root.join(path);
-            let make = || match content {
-                Content::Directory => fs::create_dir(&path),
-                Content::Symlink(target) => {
-                    std::os::unix::fs::symlink(target, &path)?;
-                    Ok(utimensat(CWD, &path, times, AtFlags::SYMLINK_NOFOLLOW)?)
-                }
-                Content::Hardlink(target) => fs::hard_link(root.join(target), &path),
-                Content::File(range) => {
-                    let mut file = fs::File::create(&path)?;
-                    file.write_all(&self.tar[range.clone()])?;
-                    Ok(futimens(&file, times)?)
-                }
-            };
-            match make() {
-                // Directories that are implied, or described after what is in them.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    fs::create_dir_all(path.parent().unwrap_or(root))?;
-                    make()?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                made => made?,
-            }
-        }
-        // Last, since what is put into a directory changes its time.
-        let directories = |entry: &&Entry| matches!(entry.content, Content::Directory);
-        for Entry { path, times, .. } in self.entries.iter().filter(directories) {
-            utimensat(CWD, root.join(path), times, AtFlags::SYMLINK_NOFOLLOW)?;
-        }
-        Ok(())
-    }
 }

@@ -37,6 +37,7 @@ mod results;
 mod sender;
 mod steps;
 mod traffic;
+mod unpacked;
 
 use std::collections::HashMap;
 use std::fs;
@@ -146,7 +147,7 @@ fn hold(
         // Neither is always the one that finds the other's traces.
         let mut order = options.contestants();
         order.retain(|contestant| contestant.enters(case.act, is_last));
-        for _ in 0..options.pairs {
+        for _ in 0..options.pairs * case.rounds {
             make_room(daemons)?;
             if case.floor {
                 duel.floor_seconds.push(race.floor()?.as_secs_f64());

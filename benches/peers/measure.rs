@@ -12,7 +12,7 @@ use crate::contestant::{Contestant, Programs, Task};
 use crate::daemon::Daemon;
 use crate::floor;
 use crate::memory;
-use crate::network::Front;
+use crate::network::{Front, Network};
 use crate::origin::Origin;
 use crate::process;
 use crate::publish::Published;
@@ -22,6 +22,9 @@ use crate::steps;
 use crate::support::containerd::KUBERNETES;
 use crate::support::unique;
 use crate::traffic::Traffic;
+
+/// Connections over which a large blob comes from far away, as many as pullctl opens at most.
+const CONNECTIONS: u64 = 16;
 
 /// What an archive is called while it is there.
 const ARCHIVE: &str = "images.tar";
@@ -346,8 +349,13 @@ impl Race<'_> {
             _ => {}
         }
         let folder = self.scratch()?;
+        let connections = match self.case.network {
+            Network::Direct => 1,
+            _ => CONNECTIONS,
+        };
+        let authority = self.front.authority();
         let elapsed =
-            floor::measure(self.daemon, folder.path(), self.front.authority(), self.images);
+            floor::measure(self.daemon, folder.path(), authority, self.images, connections);
         self.daemon.attic().take(folder.path())?;
         elapsed
     }

@@ -15,9 +15,10 @@ use tokio::task::spawn_blocking;
 use tokio::try_join;
 
 use crate::daemon::Daemon;
-use crate::floor::{Error, LIFETIME, Layer, active, ask, descriptor, in_namespace, prepare};
+use crate::floor::{Error, LIFETIME, active, ask, descriptor, in_namespace, prepare};
 use crate::memory;
 use crate::publish::Published;
+use crate::unpacked::Layer;
 
 /// Does it once for `image` at `authority`, then has the daemon forget all of it; files are left in `folder`.
 pub(crate) fn measure(
