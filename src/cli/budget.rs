@@ -32,11 +32,11 @@ const PROGRAM_BYTES: u64 = 14 * MIB;
 /// at once on what says that it has 96 processors.
 const RETAINED_BYTES: u64 = 16 * MIB;
 
-/// What the connections have read: hyper's buffers grow to 400 KiB, and there are twelve.
+/// What the connections have read: hyper's buffers grow to 400 KiB where connections are fast, and of those there
+/// are few.
 const CONNECTION_BYTES: u64 = 6 * MIB;
 
-/// The widest window: each of twelve connections has a long range of 8 MiB under way then. More would not
-/// make them faster.
+/// The widest window: twelve long ranges of 8 MiB are under way then. More would not make them faster.
 const WIDEST_WINDOW: u64 = 96 * MIB;
 
 /// What is kept of an image until it is named: its documents, and what was made of them. Ordinary ones have

@@ -137,7 +137,7 @@ pub fn main() -> ExitCode {
     ExitCode::from(outcome.err().map_or(0, |error| Failure::exit_code(error.failure())))
 }
 
-/// Most threads for what waits: more do not make twelve connections faster.
+/// Most threads for what waits: more do not make sixteen connections faster.
 const MOST_THREADS: usize = 8;
 
 /// Threads for what waits. What computes or writes files (inflating, hashing, extracting) has

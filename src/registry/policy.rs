@@ -36,7 +36,7 @@ pub struct Policy {
     /// Length of the pieces in which a large blob is sent, in bytes; `None` sends it as a whole as long
     /// as that goes well.
     pub upload_chunk_bytes: Option<u64>,
-    /// Most bytes that are requested but not yet handed on, over all blobs.
+    /// Most bytes that have come or are coming and are not yet handed on, over all blobs.
     pub window_bytes: u64,
     /// A connection slower than this is left for another one, in bytes per second.
     pub min_speed: Option<u64>,
@@ -66,7 +66,7 @@ impl Default for Policy {
             first_wait: Duration::from_millis(250),
             timeout: None,
             stall_timeout: Duration::from_secs(30),
-            connections: 12,
+            connections: 16,
             chunk_bytes: 2 * 1024 * 1024,
             long_chunk_bytes: 8 * 1024 * 1024,
             upload_chunk_bytes: None,
@@ -92,7 +92,7 @@ impl Policy {
             let length = (window_bytes / count.max(1)).checked_ilog2().map_or(0, |log| 1 << log);
             length.max(SHORTEST_CHUNK).min(longest)
         };
-        let chunk_bytes = fitting(self.connections as u64, self.chunk_bytes);
+        let chunk_bytes = fitting(self.carrying(), self.chunk_bytes);
         let long_chunk_bytes = fitting(LONG_CHUNKS, self.long_chunk_bytes).max(chunk_bytes);
         Self { window_bytes, chunk_bytes, long_chunk_bytes, ..self }
     }
@@ -101,6 +101,18 @@ impl Policy {
     /// no faster than its consumer takes it.
     pub(crate) fn room(&self, bytes: u64) -> u64 {
         bytes.min(self.long()).min(self.window_bytes)
+    }
+
+    /// Whether a range of `bytes` is asked for before it has room in the window. Not where few of them fill
+    /// that: what asks for long ones is fast, and a registry reads ahead for each.
+    pub(crate) fn asks_ahead(&self, bytes: u64) -> bool {
+        bytes.saturating_mul(self.carrying()) <= self.window_bytes
+    }
+
+    /// How many connections the window has a short range for. One in four is on its way to the host and back
+    /// meanwhile, which takes a distant one a good part of the time that its bytes take.
+    fn carrying(&self) -> u64 {
+        (self.connections as u64 * 3).div_ceil(4)
     }
 
     /// The length of a chunk at a host where `allowed` bytes may be asked for at once, as far as is
@@ -177,7 +189,7 @@ mod tests {
             let policy = Policy::default().within(window);
             let found = (policy.window_bytes, policy.chunk_bytes, policy.long_chunk_bytes);
             assert_eq!(found, (window, chunk, long));
-            assert!(policy.chunk_bytes * policy.connections as u64 <= window);
+            assert!(policy.asks_ahead(policy.chunk_bytes));
         }
         let chosen = Policy { chunk_bytes: 64 * MIB, long_chunk_bytes: 64 * MIB, ..defaults };
         let chosen = chosen.within(6 * MIB);

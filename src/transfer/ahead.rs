@@ -1,6 +1,7 @@
-//! Small blobs that are read before their turn.
+//! Blobs that are read before their turn, small ones, or asked for.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -19,7 +20,11 @@ use crate::oci::{Descriptor, Digest};
 use crate::sync::lock;
 
 /// How large all layers together may be that come while their image's configuration does, in bytes (2 MiB).
+/// Of others, one that is larger is asked for.
 const MAX_VANGUARD_BYTES: u64 = 2 << 20;
+
+/// A blob on its way, unless it was not wanted or could not be had.
+type Coming = AbortOnDropHandle<Option<Box<dyn BlobStream>>>;
 
 /// A blob that is read to its end, or to its first error, whether its bytes are wanted yet or not.
 pub(super) struct ReadAhead {
@@ -101,14 +106,13 @@ pub(super) enum Ahead {
 impl Ahead {
     /// The blob `digest`, once; `None` where it has to be asked for.
     pub(super) async fn take(&mut self, digest: &Digest) -> Option<Box<dyn BlobStream>> {
-        let read = match self {
-            Self::Read(read) => read.take()?,
+        match self {
+            Self::Read(read) => Some(Box::new(read.take()?)),
             Self::Sent(vanguard) => {
                 let asked = lock(&vanguard.coming).remove(digest)?;
-                asked.await.ok()??
+                asked.await.ok()?
             }
-        };
-        Some(Box::new(read))
+        }
     }
 }
 
@@ -118,7 +122,7 @@ impl Ahead {
 pub(super) struct Vanguard {
     /// How many layers may come at the same time.
     concurrency: usize,
-    coming: Mutex<HashMap<Digest, AbortOnDropHandle<Option<ReadAhead>>>>,
+    coming: Mutex<HashMap<Digest, Coming>>,
     storing: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -157,7 +161,9 @@ impl Vanguard {
         }
     }
 
-    /// Has `layers`, all of an image, come from `source`, as far as `sink` has use for them.
+    /// Has `layers`, all of an image, come from `source`, as far as `sink` has use for them: all of a small
+    /// image, and of another one the beginning of a large layer, which finds out where its bytes are and how
+    /// fast they come.
     pub(super) fn send(
         &self,
         layers: &[Descriptor],
@@ -165,33 +171,71 @@ impl Vanguard {
         sink: &Arc<dyn Sink>,
     ) {
         let mut coming = lock(&self.coming);
-        let bytes = layers.iter().fold(0, |sum: u64, layer| sum.saturating_add(layer.size));
-        let is_small = layers.len() <= self.concurrency && bytes <= MAX_VANGUARD_BYTES;
         // Another platform's come in their turn.
-        if !coming.is_empty() || !is_small || !source.is_remote() {
+        if self.concurrency == 0 || !coming.is_empty() || !source.is_remote() {
             return;
         }
-        for (position, layer) in layers.iter().enumerate() {
-            if layer.data().is_some() {
+        let bytes = layers.iter().fold(0, |sum: u64, layer| sum.saturating_add(layer.size));
+        let is_small = layers.len() <= self.concurrency && bytes <= MAX_VANGUARD_BYTES;
+        let begun = Arc::default();
+        for (position, layer) in layers.iter().enumerate().take(self.concurrency) {
+            let is_worth_it = is_small || layer.size > MAX_VANGUARD_BYTES;
+            if layer.data().is_some() || !is_worth_it {
                 continue;
             }
-            let is_base = position == 0;
-            let (source, sink, wanted) = (Arc::clone(source), Arc::clone(sink), layer.clone());
+            let first = First {
+                source: Arc::clone(source),
+                sink: Arc::clone(sink),
+                layer: layer.clone(),
+                is_base: position == 0,
+            };
             coming.entry(layer.digest).or_insert_with(|| {
-                AbortOnDropHandle::new(tokio::spawn(async move {
-                    if !sink.is_lacking(&wanted).await {
-                        return None;
-                    }
-                    // Whoever asks again is told why it can't be had.
-                    let read = async { source.blob(&wanted, 0).await.ok().map(ReadAhead::of) };
-                    let ready = async {
-                        if is_base {
-                            sink.make_ready(&wanted).await;
-                        }
-                    };
-                    join!(read, ready).0
-                }))
+                let sent = match is_small {
+                    true => tokio::spawn(first.read()),
+                    false => tokio::spawn(first.begin(Arc::clone(&begun))),
+                };
+                AbortOnDropHandle::new(sent)
             });
         }
+    }
+}
+
+/// A layer that comes with its image's configuration.
+struct First {
+    source: Arc<dyn Source>,
+    sink: Arc<dyn Sink>,
+    layer: Descriptor,
+    is_base: bool,
+}
+
+impl First {
+    /// Reads all of it, and has the sink get ready for it.
+    async fn read(self) -> Option<Box<dyn BlobStream>> {
+        if !self.sink.is_lacking(&self.layer).await {
+            return None;
+        }
+        let read = async {
+            let stream = self.open().await?;
+            Some(Box::new(ReadAhead::of(stream)) as Box<dyn BlobStream>)
+        };
+        let ready = async {
+            if self.is_base {
+                self.sink.make_ready(&self.layer).await;
+            }
+        };
+        join!(read, ready).0
+    }
+
+    /// Asks for its beginning, unless another one's was `begun`.
+    async fn begin(self, begun: Arc<AtomicBool>) -> Option<Box<dyn BlobStream>> {
+        if !self.sink.is_lacking(&self.layer).await || begun.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        self.open().await
+    }
+
+    async fn open(&self) -> Option<Box<dyn BlobStream>> {
+        // Whoever asks again is told why it can't be had.
+        self.source.blob(&self.layer, 0).await.ok()
     }
 }

@@ -10,7 +10,7 @@ use crate::support::store::Store;
 use crate::support::{one_version, unique, wait_until};
 
 /// Most connections that carry layers at one time in a run.
-const CONNECTIONS: usize = 12;
+const CONNECTIONS: usize = 16;
 
 /// Every request for a layer stalls.
 struct Stalled {
@@ -87,7 +87,7 @@ one_version! {
     }
 
     fn all_images_and_registries_of_a_run_share_its_connections(daemon) {
-        // Each layer has four whole chunks, so that three of them need all connections.
+        // Each layer has four whole chunks, so that four of them need all connections.
         let stalled = Stalled::new(2, 3, 1, (4 << 20) - 1536);
         let arguments = ["--concurrency", "6", "--chunk-size", "1MiB"];
         let running = stalled.pull(daemon).args(arguments).spawn();

@@ -24,7 +24,7 @@ const CHUNK: u64 = 64 << 10;
 const LAYER: u64 = 48 * CHUNK;
 
 /// Most connections that carry blobs at one time, and so most chunks that may be late at one time.
-const CONNECTIONS: usize = 12;
+const CONNECTIONS: usize = 16;
 
 /// A hosts directory whose `registry.example/hosts.toml` is `content`.
 pub(crate) fn hosts_directory(content: &str) -> TempDir {

@@ -14,9 +14,9 @@ const NAMED: &str = "registry.example";
 
 /// Bytes of the image's file.
 const SIZE: usize = 12_000_000;
-/// How many connections a run may open to one host: one for documents, and twelve that carry blobs,
+/// How many connections a run may open to one host: one for documents, and sixteen that carry blobs,
 /// for each of which another may have come free while it was dialled.
-const MOST_CONNECTIONS: usize = 1 + 2 * 12;
+const MOST_CONNECTIONS: usize = 1 + 2 * 16;
 
 /// A registry behind TLS, and a proxy through which it is found as every name that is tried.
 struct Secured {

@@ -1,8 +1,11 @@
 //! A blob's chunks while they fill, and their order.
 //!
-//! A chunk is claimed with room in the window before anything is asked for, in order; so a blob
-//! always holds room for the bytes that its consumer waits for, and blobs can't block one another.
-//! Each chunk queues what comes; the consumer drains the first one while the others fill.
+//! A chunk is claimed with a connection, and gets room in the window when its host begins to answer, so that
+//! none is set aside while a request is on its way; a long one, of which a few fill the window, before it is
+//! asked for. Each is waited for by those that have the one before, in the order of the chunks, and kept over
+//! any failure: so what has room has a connection, too, and fills, a blob's first bytes before its others; and
+//! blobs can't block one another. Each chunk queues what comes; the consumer drains the first one while the
+//! others fill.
 //!
 //! A chunk that is longer than its room has its connection wait while half of that is full of what the
 //! consumer did not take yet.
@@ -15,12 +18,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard, Notify};
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
 
 use crate::registry::blob::appetite::Appetite;
-use crate::registry::blob::chunk::Chunk;
+use crate::registry::blob::chunk::{Chunk, Claim};
 use crate::registry::blob::ranges::ByteRange;
 use crate::registry::blob::source::Source;
 use crate::registry::blob::window::Reservation;
@@ -31,8 +33,10 @@ use crate::sync::lock;
 #[derive(Debug)]
 pub(crate) struct Assembly {
     source: Arc<Source>,
-    /// Where the next chunk begins. Held while room is waited for, which keeps chunks in order.
+    /// Where the next chunk begins. Held while a connection is waited for, which keeps chunks in order.
     next_start: AsyncMutex<u64>,
+    /// Number of the first chunk without room. Held while that is waited for.
+    next_admitted: AsyncMutex<u64>,
     state: Mutex<State>,
     /// The consumer has something to do.
     consumer: Notify,
@@ -70,19 +74,6 @@ pub(crate) enum Taken {
     Stopped(Stop),
 }
 
-/// A worker's order to fetch a chunk, or what is missing of one.
-#[derive(Debug)]
-pub(crate) struct Claim {
-    pub(crate) number: u64,
-    pub(crate) range: ByteRange,
-    /// Whether another connection fetches it as well.
-    pub(crate) again: bool,
-    /// Whether it is longer than its room, so that it has to [wait](Assembly::room) for that.
-    pub(crate) is_wide: bool,
-    /// Cancelled when the chunk is complete.
-    pub(crate) complete: CancellationToken,
-}
-
 enum Straggler {
     Found(Claim),
     Due(Instant),
@@ -91,12 +82,13 @@ enum Straggler {
 }
 
 impl Assembly {
-    /// Begins with a chunk for `first`, which has `room`, and the claim to it.
-    pub(crate) fn new(source: Arc<Source>, first: ByteRange, room: Reservation) -> (Self, Claim) {
-        let chunk = Chunk::new(first, room);
-        let (complete, is_wide) = (chunk.complete(), chunk.is_wide());
+    /// Begins with a chunk for `first`, which is `asked` for, and the claim to it.
+    pub(crate) fn new(source: Arc<Source>, first: ByteRange, asked: Reservation) -> (Self, Claim) {
+        let chunk = Chunk::new(first, source.room(first), asked);
+        let claim = chunk.claim(0, None);
         let assembly = Self {
             next_start: AsyncMutex::new(first.end),
+            next_admitted: AsyncMutex::new(0),
             state: Mutex::new(State {
                 front: 0,
                 chunks: VecDeque::from([chunk]),
@@ -108,14 +100,14 @@ impl Assembly {
             changed: Notify::new(),
             source,
         };
-        (assembly, Claim { number: 0, range: first, again: false, is_wide, complete })
+        (assembly, claim)
     }
 
     pub(crate) fn source(&self) -> &Arc<Source> {
         &self.source
     }
 
-    /// Claims the next chunk once there is room for it; `None` when there is none left.
+    /// Claims the next chunk once it may be asked for; `None` when there is none left.
     pub(crate) async fn claim(&self) -> Option<Claim> {
         let mut start = self.next_start.lock().await;
         let appetite = lock(&self.state).appetite.sated();
@@ -123,15 +115,61 @@ impl Assembly {
         if range.start >= range.end {
             return None;
         }
-        let room = self.source.reserve(range.length()).await?;
-        *start = range.end;
-        let chunk = Chunk::new(range, room);
-        let (complete, is_wide) = (chunk.complete(), chunk.is_wide());
+        let connection = self.source.context.budget.connection().await?;
+        let asked = self.source.ask(range).await?;
+        let mut chunk = Chunk::new(range, self.source.room(range), asked);
+        let number = lock(&self.state).planned();
+        let mut admitted = None;
+        if !self.source.asks_ahead(range) {
+            admitted = Some(self.admitted_before(number).await?);
+            chunk.admit(self.source.reserve(range).await?);
+        }
+        // From here on nothing is waited for: whoever gives up a claim before has made none.
+        let claim = chunk.claim(number, Some(connection));
         let mut state = lock(&self.state);
-        let number = state.front + state.chunks.len() as u64;
-        state.unplanned = state.unplanned.saturating_sub(range.length());
         state.chunks.push_back(chunk);
-        Some(Claim { number, range, again: false, is_wide, complete })
+        state.unplanned = state.unplanned.saturating_sub(range.length());
+        *start = range.end;
+        if let Some(admitted) = &mut admitted {
+            **admitted += 1;
+        }
+        Some(claim)
+    }
+
+    /// Waits until chunk `number`, whose host has begun to answer, has room, and returns how long that took.
+    /// Those before it get theirs first, asked or not; `None` at the run's end.
+    pub(crate) async fn admit(&self, number: u64) -> Option<Duration> {
+        {
+            let mut state = lock(&self.state);
+            match state.chunk(number) {
+                Some((_, chunk)) if !chunk.is_admitted() => chunk.answered_early(),
+                _ => return Some(Duration::ZERO),
+            }
+        }
+        let since = Instant::now();
+        drop(self.admitted_before(number + 1).await?);
+        let rest = since.elapsed();
+        if let Some((_, chunk)) = lock(&self.state).chunk(number) {
+            chunk.rested(rest);
+        }
+        self.changed.notify_waiters();
+        Some(rest)
+    }
+
+    /// Gives room to all chunks before `number`, in their order.
+    async fn admitted_before(&self, number: u64) -> Option<AsyncMutexGuard<'_, u64>> {
+        let mut next = self.next_admitted.lock().await;
+        while *next < number {
+            let range = lock(&self.state).chunk(*next).map(|(_, chunk)| chunk.missing());
+            if let Some(range) = range {
+                let room = self.source.reserve(range).await?;
+                if let Some((_, chunk)) = lock(&self.state).chunk(*next) {
+                    chunk.admit(room);
+                }
+            }
+            *next += 1;
+        }
+        Some(next)
     }
 
     /// Waits for a chunk that takes so long that it is worth asking for again, and claims what is
@@ -226,6 +264,11 @@ impl Assembly {
 }
 
 impl State {
+    /// Number of the chunk that is claimed next.
+    fn planned(&self) -> u64 {
+        self.front + self.chunks.len() as u64
+    }
+
     /// Chunk `number` and whether it is in front; `None` once it is taken.
     fn chunk(&mut self, number: u64) -> Option<(bool, &mut Chunk)> {
         let position = number.checked_sub(self.front)?;
@@ -272,14 +315,8 @@ impl State {
                 .map_or(now + source.context.policy.hedge_after, |patience| since + patience);
             if now >= late && patience.is_some() {
                 chunk.asked_twice();
-                let complete = chunk.complete();
-                return Straggler::Found(Claim {
-                    number,
-                    range: chunk.missing(),
-                    again: true,
-                    is_wide: chunk.is_wide(),
-                    complete,
-                });
+                let again = Claim { again: true, ..chunk.claim(number, None) };
+                return Straggler::Found(again);
             }
             due = Some(due.map_or(late, |due| due.min(late)));
         }

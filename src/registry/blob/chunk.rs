@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::registry::blob::pieces::{Piece, Pieces};
 use crate::registry::blob::ranges::ByteRange;
-use crate::registry::blob::window::Reservation;
+use crate::registry::blob::window::{Connection, Reservation};
 
 /// What of a range has come and was not taken yet, and what is still to come.
 #[derive(Debug)]
@@ -28,8 +28,14 @@ pub(super) struct Chunk {
     /// Bytes that came and were not taken.
     queued: u64,
     missing: ByteRange,
-    room: Reservation,
+    asked: Reservation,
+    /// `None` until it is [admitted](Chunk::admit).
+    room: Option<Reservation>,
+    /// How many bytes may be queued.
+    most: u64,
     is_wide: bool,
+    /// Whether its host has begun to answer and there is no room for what comes.
+    is_kept_waiting: bool,
     /// From when half the room was taken until half of that was free again. That much is enough that the
     /// consumer never waits for a connection; and what comes beyond, since a frame is taken whole, has room.
     is_full: bool,
@@ -50,27 +56,55 @@ struct Lap {
     since: Option<Instant>,
 }
 
+/// A worker's order to fetch a chunk, or what is missing of one.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    pub(crate) number: u64,
+    pub(crate) range: ByteRange,
+    /// Whether another connection fetches it as well.
+    pub(crate) again: bool,
+    /// Whether it is longer than its room, so that it has to [wait](super::assembly::Assembly::room) for that.
+    pub(crate) is_wide: bool,
+    /// To fetch it over, where one was waited for.
+    pub(crate) connection: Option<Connection>,
+    /// Cancelled when the chunk is complete.
+    pub(crate) complete: CancellationToken,
+}
+
 impl Chunk {
-    /// Nothing of `range` so far.
-    pub(super) fn new(range: ByteRange, room: Reservation) -> Self {
+    /// Nothing of `range` so far, which may be `asked` for, and of which `most` bytes may be queued.
+    pub(super) fn new(range: ByteRange, most: u64, asked: Reservation) -> Self {
         Self {
             pieces: VecDeque::new(),
             filling: None,
             queued: 0,
             missing: range,
-            is_wide: room.is_partial(),
+            asked,
+            room: None,
+            most,
+            is_wide: most < range.length(),
+            is_kept_waiting: false,
             is_full: false,
             emptied: Arc::default(),
-            lap: Lap { start: range.start, length: range.length().min(room.most()), since: None },
+            lap: Lap { start: range.start, length: range.length().min(most), since: None },
             is_asked_twice: false,
             complete: CancellationToken::new(),
-            room,
         }
     }
 
-    /// Whether it is longer than its room.
-    pub(super) fn is_wide(&self) -> bool {
-        self.is_wide
+    /// Gives it room for what comes.
+    pub(super) fn admit(&mut self, room: Reservation) {
+        self.room = Some(room);
+    }
+
+    /// Whether what comes has room.
+    pub(super) fn is_admitted(&self) -> bool {
+        self.room.is_some()
+    }
+
+    /// Takes note that its host has begun to answer, and nobody reads that until there is room.
+    pub(super) fn answered_early(&mut self) {
+        self.is_kept_waiting = true;
     }
 
     /// What is still to come.
@@ -83,9 +117,16 @@ impl Chunk {
         self.missing.length() == 0
     }
 
-    /// Cancelled when all has come.
-    pub(super) fn complete(&self) -> CancellationToken {
-        self.complete.clone()
+    /// The order to fetch what is missing of it, number `number` of its blob, over `connection`.
+    pub(super) fn claim(&self, number: u64, connection: Option<Connection>) -> Claim {
+        Claim {
+            number,
+            range: self.missing,
+            again: false,
+            is_wide: self.is_wide,
+            connection,
+            complete: self.complete.clone(),
+        }
     }
 
     /// Takes note that a connection asks for it.
@@ -111,7 +152,7 @@ impl Chunk {
         if self.is_complete() {
             self.complete.cancel();
         } else if self.is_wide {
-            self.is_full |= self.queued >= self.room.most() / 2;
+            self.is_full |= self.queued >= self.most / 2;
             if self.missing.start - self.lap.start >= self.lap.length {
                 self.lap.start = self.missing.start;
                 self.lap.since = Some(Instant::now());
@@ -126,8 +167,11 @@ impl Chunk {
             next.or_else(|| self.filling.as_mut().map(Piece::read).filter(|it| !it.is_empty()))?;
         let length = next.len() as u64;
         self.queued = self.queued.saturating_sub(length);
-        self.room.release(length);
-        if self.is_full && self.queued <= self.room.most() / 4 {
+        self.asked.release(length);
+        if let Some(room) = &mut self.room {
+            room.release(length);
+        }
+        if self.is_full && self.queued <= self.most / 4 {
             self.is_full = false;
             self.emptied.notify_waiters();
         }
@@ -139,15 +183,17 @@ impl Chunk {
         self.is_full.then(|| Arc::clone(&self.emptied).notified_owned())
     }
 
-    /// Takes note that its connection waited for the consumer for so long.
+    /// Takes note that its connection waited for room for so long.
     pub(super) fn rested(&mut self, rest: Duration) {
+        self.is_kept_waiting = false;
         self.lap.since = self.lap.since.map(|since| since + rest);
     }
 
     /// Since when how many bytes are awaited; `None` where there is nothing to wait for, or no third
     /// connection to ask.
     pub(super) fn awaited(&self) -> Option<(Instant, u64)> {
-        let is_awaited = !self.is_complete() && !self.is_full && !self.is_asked_twice;
+        let may_come = !self.is_full && !self.is_kept_waiting;
+        let is_awaited = !self.is_complete() && may_come && !self.is_asked_twice;
         self.lap.since.filter(|_| is_awaited).map(|since| (since, self.lap.length))
     }
 

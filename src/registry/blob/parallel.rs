@@ -7,10 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::task::{JoinSet, yield_now};
+use tokio::time::{Instant, timeout};
 
-use crate::registry::blob::assembly::{Assembly, Claim, Stop, Taken};
+use crate::registry::blob::assembly::{Assembly, Stop, Taken};
+use crate::registry::blob::chunk::Claim;
 use crate::registry::blob::ranges::ByteRange;
 use crate::registry::blob::segment::Segment;
 use crate::registry::blob::source::Source;
@@ -26,20 +27,22 @@ pub(crate) struct Parallel {
     _workers: JoinSet<()>,
 }
 
-/// The first chunk: its open segment, and the room it has.
+/// The first chunk, whose segment is open, before its bytes are wanted: it takes a connection and no more, so
+/// that nothing waits for who does not come for it.
 pub(crate) struct First {
     pub(crate) segment: Segment,
     pub(crate) range: ByteRange,
-    pub(crate) room: Reservation,
+    pub(crate) opened: Instant,
 }
 
 impl Parallel {
-    /// Fetches what follows `first` beside it.
-    pub(crate) fn start(source: Arc<Source>, first: First) -> Self {
-        let First { segment, range, room } = first;
+    /// Fetches what follows `first` of `source`, which is `asked` for, beside it.
+    pub(crate) fn start(source: Arc<Source>, first: First, asked: Reservation) -> Self {
+        let First { mut segment, range, opened } = first;
+        segment.rested(opened.elapsed());
         let workers = source.context.policy.workers(source.size.saturating_sub(range.start));
         let is_new = source.is_new();
-        let (assembly, claim) = Assembly::new(source, range, room);
+        let (assembly, claim) = Assembly::new(source, range, asked);
         let assembly = Arc::new(assembly);
         let mut tasks = JoinSet::new();
         let first = claim.complete.clone();
@@ -68,11 +71,12 @@ async fn work(assembly: Arc<Assembly>, mut first: Option<(Claim, Segment)>) {
         let (claim, segment) = match first.take() {
             Some(first) => first,
             None => {
-                let Some(claim) = next_claim(&assembly).await else { return };
+                let Some(mut claim) = next_claim(&assembly).await else { return };
                 let source = assembly.source();
                 let preferred = if claim.again { source.alternative() } else { source.preferred() };
+                let connection = claim.connection.take();
                 let segment = Segment::new(Arc::clone(source), claim.range, preferred);
-                (claim, segment)
+                (claim, segment.over(connection))
             }
         };
         if let Err(stop) = fetch(&assembly, &claim, segment).await {
@@ -81,6 +85,8 @@ async fn work(assembly: Arc<Assembly>, mut first: Option<(Claim, Segment)>) {
                 return assembly.stop(stop);
             }
         }
+        // So that the connection is back in its pool when the next request looks there.
+        yield_now().await;
     }
 }
 
@@ -106,6 +112,11 @@ async fn fetch(assembly: &Assembly, claim: &Claim, mut segment: Segment) -> Resu
     }
     if !segment.is_as_asked() {
         return Err(Stop::Rangeless);
+    }
+    tokio::select! {
+        biased;
+        rest = assembly.admit(claim.number) => segment.rested(rest.unwrap_or_default()),
+        () = claim.complete.cancelled() => return Ok(()),
     }
     loop {
         if claim.is_wide {

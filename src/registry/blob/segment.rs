@@ -34,7 +34,7 @@ pub(crate) struct Segment {
     preferred: usize,
     /// What is still to come.
     rest: ByteRange,
-    /// For the next request.
+    /// Kept until all has come, over any failure: what has room in the window never waits for one again.
     connection: Option<Connection>,
     body: Option<Body>,
 }
@@ -48,7 +48,6 @@ struct Body {
     rested: Duration,
     resting: Duration,
     speed: Speed,
-    _connection: Option<Connection>,
 }
 
 /// Bytes and the time that was spent waiting for them, and not for our consumer.
@@ -84,9 +83,14 @@ impl Segment {
         Self { source, tries, preferred, rest: range, connection: None, body: None }
     }
 
+    /// The same over `connection`, if there is one.
+    pub(crate) fn over(self, connection: Option<Connection>) -> Self {
+        Self { connection, ..self }
+    }
+
     /// Waits until the first request may be sent.
     pub(crate) async fn admitted(&mut self) {
-        if self.body.is_none() && self.connection.is_none() {
+        if self.connection.is_none() {
             self.connection = self.source.context.budget.connection().await;
         }
     }
@@ -96,22 +100,17 @@ impl Segment {
         if self.body.is_some() {
             return Ok(());
         }
+        self.admitted().await;
         let source = &*self.source;
         let question =
             Question { what: source.what.clone(), request: source.request(), hedges: false };
-        let (rest, mut connection) = (self.rest, self.connection.take());
-        let asking = in_turn(&mut self.tries, &source.locations, &question, |_, location| {
-            let admitted = connection.take();
-            async move {
-                let connection = match admitted {
-                    Some(connection) => Some(connection),
-                    None => source.context.budget.connection().await,
-                };
+        let rest = self.rest;
+        let asking =
+            in_turn(&mut self.tries, &source.locations, &question, |_, location| async move {
                 let asked = Instant::now();
-                Ok((source.open(location, rest).await?, asked, connection))
-            }
-        });
-        let (location, (opened, asked, connection)) = asking.await?;
+                Ok((source.open(location, rest).await?, asked))
+            });
+        let (location, (opened, asked)) = asking.await?;
         if location != self.preferred {
             // The one to begin with failed: the blob goes on with what works.
             self.source.prefer(location);
@@ -125,7 +124,6 @@ impl Segment {
             rested: Duration::ZERO,
             resting: Duration::ZERO,
             speed,
-            _connection: connection,
         });
         Ok(())
     }
@@ -226,6 +224,8 @@ impl Segment {
             // The rest of the range is another request, to the host that answers.
             self.tries = tries(&self.source, location);
             self.preferred = location;
+        } else {
+            self.connection = None;
         }
         if let Some(location) = self.source.locations.get(location) {
             location.endpoint.pace().record(delivered, spent);

@@ -176,9 +176,24 @@ impl Source {
         ByteRange { start, end: start.saturating_add(length).min(self.size) }
     }
 
-    /// Waits for room for a chunk of `bytes`, or for the part of it that may wait for its consumer.
-    pub(crate) async fn reserve(&self, bytes: u64) -> Option<Reservation> {
-        self.context.budget.reserve(bytes, self.context.policy.room(bytes)).await
+    /// How many bytes of a chunk of `range` may wait for their consumer.
+    pub(crate) fn room(&self, range: ByteRange) -> u64 {
+        self.context.policy.room(range.length())
+    }
+
+    /// Waits until a chunk of `range` may be asked for.
+    pub(crate) async fn ask(&self, range: ByteRange) -> Option<Reservation> {
+        self.context.budget.ask(range.length(), self.room(range)).await
+    }
+
+    /// Whether a chunk of `range` is asked for before it has room.
+    pub(crate) fn asks_ahead(&self, range: ByteRange) -> bool {
+        self.context.policy.asks_ahead(range.length())
+    }
+
+    /// Waits for room for a chunk of `range`, or for the part of it that may wait for its consumer.
+    pub(crate) async fn reserve(&self, range: ByteRange) -> Option<Reservation> {
+        self.context.budget.reserve(range.length(), self.room(range)).await
     }
 
     /// Whether it is still to be found out how long chunks may be.

@@ -1,8 +1,10 @@
 //! A blob's bytes as its consumer sees them: in order, each once.
 
+use std::mem;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::registry::blob::assembly::{Stop, Taken};
 use crate::registry::blob::parallel::{First, Parallel};
@@ -18,8 +20,8 @@ const TINY: u64 = 64 * 1024;
 /// Yields exactly the bytes from the offset asked for to the blob's end, or an error, after which
 /// the stream is over. Their digest is not checked.
 ///
-/// A blob arrives in the background, as far ahead as the policy's window allows, and over several
-/// connections at once when it is large. A tiny one, or a large one whose host serves no ranges, is
+/// From when its first bytes are wanted, a blob arrives in the background, as far ahead as the policy's window
+/// allows, and over several connections at once when it is large. A tiny one, or a large one whose host serves no ranges, is
 /// read from its only connection as the consumer asks.
 pub struct BlobStream {
     source: Arc<Source>,
@@ -29,6 +31,8 @@ pub struct BlobStream {
 }
 
 enum Way {
+    /// Several from when the first bytes are wanted.
+    Begun(Box<First>),
     One(Box<Segment>),
     Several(Parallel),
     Over,
@@ -53,6 +57,15 @@ impl BlobStream {
         let next = loop {
             match &mut self.way {
                 Way::Over => break None,
+                Way::Begun(first) => {
+                    let asked = self.source.ask(first.range).await;
+                    // Nothing is waited for from here on: who is given up while it waits is as it was.
+                    let begun = mem::replace(&mut self.way, Way::Over);
+                    if let (Way::Begun(first), Some(asked)) = (begun, asked) {
+                        let source = Arc::clone(&self.source);
+                        self.way = Way::Several(Parallel::start(source, *first, asked));
+                    }
+                }
                 Way::One(segment) => {
                     let next = segment.next().await;
                     if let Some(Ok(bytes)) = &next {
@@ -106,16 +119,11 @@ async fn opened(source: &Arc<Source>, range: ByteRange) -> Result<Segment, Error
 /// redirects to.
 async fn begin(source: &Arc<Source>, rest: ByteRange) -> Result<Way, Error> {
     let range = source.chunk(rest.start, None);
-    let room = source.reserve(range.length()).await;
     let mut segment = opened(source, range).await?;
-    match room {
-        Some(room) if segment.is_as_asked() => {
-            Ok(Way::Several(Parallel::start(Arc::clone(source), First { segment, range, room })))
-        }
-        _ => {
-            // The whole blob is on its way: take it.
-            segment.extend_to(rest.end);
-            Ok(Way::One(Box::new(segment)))
-        }
+    if segment.is_as_asked() {
+        return Ok(Way::Begun(Box::new(First { segment, range, opened: Instant::now() })));
     }
+    // The whole blob is on its way: take it.
+    segment.extend_to(rest.end);
+    Ok(Way::One(Box::new(segment)))
 }

@@ -1,5 +1,5 @@
-//! How much may be under way at once, over all blobs of a run: connections, and bytes asked for but
-//! not yet handed on.
+//! How much may be under way at once, over all blobs of a run: connections, bytes asked for, and bytes that
+//! came, neither of them handed on yet.
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ const UNIT: u64 = 64 * 1024;
 #[derive(Debug, Clone)]
 pub(crate) struct Budget {
     connections: Arc<Semaphore>,
+    asked: Arc<Semaphore>,
     window: Arc<Semaphore>,
     window_units: u32,
 }
@@ -21,14 +22,13 @@ pub(crate) struct Budget {
 /// The right to use one connection.
 pub(crate) type Connection = OwnedSemaphorePermit;
 
-/// Memory set aside for bytes that were asked for; given back piece by piece, as the last of them are
-/// handed on.
+/// The right to ask for bytes, or memory set aside for them; given back piece by piece, as the last of them
+/// are handed on.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     units: OwnedSemaphorePermit,
     /// What is still to be handed on.
     bytes: u64,
-    most: u64,
 }
 
 impl Budget {
@@ -37,6 +37,7 @@ impl Budget {
         let window_units = units(policy.window_bytes).max(1);
         Self {
             connections: Arc::new(Semaphore::new(policy.connections.clamp(1, 1024))),
+            asked: Arc::new(Semaphore::new(window_units as usize + window_units as usize / 3)),
             window: Arc::new(Semaphore::new(window_units as usize)),
             window_units,
         }
@@ -47,25 +48,25 @@ impl Budget {
         Arc::clone(&self.connections).acquire_owned().await.ok()
     }
 
+    /// Waits until `bytes` may be asked for, of which `most` are held at a time: a third more than has
+    /// room, since what is on its way needs none.
+    pub(crate) async fn ask(&self, bytes: u64, most: u64) -> Option<Reservation> {
+        self.take(&self.asked, bytes, most).await
+    }
+
     /// Waits for room for `bytes`, `most` of them at a time; more than the whole window counts as the whole.
     pub(crate) async fn reserve(&self, bytes: u64, most: u64) -> Option<Reservation> {
+        self.take(&self.window, bytes, most).await
+    }
+
+    async fn take(&self, of: &Arc<Semaphore>, bytes: u64, most: u64) -> Option<Reservation> {
         let wanted = units(most.min(bytes)).min(self.window_units);
-        let units = Arc::clone(&self.window).acquire_many_owned(wanted).await.ok()?;
-        Some(Reservation { units, bytes, most })
+        let units = Arc::clone(of).acquire_many_owned(wanted).await.ok()?;
+        Some(Reservation { units, bytes })
     }
 }
 
 impl Reservation {
-    /// How many bytes may wait at a time.
-    pub(crate) fn most(&self) -> u64 {
-        self.most
-    }
-
-    /// Whether it is for less than all of its bytes.
-    pub(crate) fn is_partial(&self) -> bool {
-        self.most < self.bytes
-    }
-
     /// Gives back what `bytes` took.
     pub(crate) fn release(&mut self, bytes: u64) {
         self.bytes = self.bytes.saturating_sub(bytes);
@@ -97,6 +98,16 @@ mod tests {
         assert_eq!(budget.window.available_permits(), 2);
         drop(reservation);
         assert_eq!(budget.window.available_permits(), 4);
+    }
+
+    #[tokio::test]
+    async fn a_third_more_may_be_asked_for_than_has_room() {
+        let budget = budget(3 * UNIT);
+        let asked = budget.ask(4 * UNIT, 4 * UNIT).await.unwrap();
+        assert_eq!(budget.asked.available_permits(), 1, "no more than the window is one's own");
+        assert_eq!(budget.window.available_permits(), 3);
+        drop(asked);
+        assert_eq!(budget.asked.available_permits(), 4);
     }
 
     #[tokio::test]

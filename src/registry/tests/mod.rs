@@ -1,5 +1,6 @@
 //! The module against scripted servers, one file a subject.
 
+mod ahead;
 mod blobs;
 mod certificates;
 mod documents;

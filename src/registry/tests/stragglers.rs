@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::Semaphore;
 
 use super::blobs::{collect, failure, read, small_chunks};
@@ -106,6 +107,7 @@ async fn a_wait_for_a_free_connection_makes_no_chunk_late() {
     let before = server.requests().len();
     let mut small = repository.blob(&layer(&other), 0).await.unwrap();
     let mut stream = repository.blob(&layer(&large), 0).await.unwrap();
+    assert!(stream.next().now_or_never().is_none());
     for _ in 0..1000 {
         tokio::task::yield_now().await;
     }

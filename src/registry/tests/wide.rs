@@ -8,7 +8,8 @@ use tokio::time::{advance, timeout};
 
 use crate::oci::{Descriptor, Digest, MediaType};
 use crate::registry::Policy;
-use crate::registry::blob::assembly::{Assembly, Claim, Taken};
+use crate::registry::blob::assembly::{Assembly, Taken};
+use crate::registry::blob::chunk::Claim;
 use crate::registry::blob::ranges::ByteRange;
 use crate::registry::blob::segment::Segment;
 use crate::registry::testing::{Reply, Server, Setup, dead_authority, host, layer, noise};
@@ -20,29 +21,37 @@ const ROOM: u64 = 8 * MIB;
 
 /// A blob of 256 MiB at a host whose connections are fast, and the claim to its first 8 MiB.
 async fn begun() -> (Arc<Assembly>, Claim) {
+    let (assembly, claim) = begun_at(Duration::ZERO).await;
+    assert_eq!(claim.range, ByteRange { start: 0, end: ROOM });
+    (assembly, claim)
+}
+
+/// A blob of 256 MiB at a host where 2 MiB have taken a connection so long, and the claim to its first chunk,
+/// which has room.
+pub(super) async fn begun_at(spent: Duration) -> (Arc<Assembly>, Claim) {
     let repository =
         Setup::policy(Policy::default()).repository(vec![host("http", &dead_authority())]);
     let media_type = MediaType::new("application/vnd.oci.image.layer.v1.tar+gzip");
     let blob = Descriptor::new(media_type, Digest::of(b"blob"), 256 * MIB);
     let source = Arc::new(repository.source(&blob).unwrap());
     for _ in 0..3 {
-        source.locations[0].endpoint.pace().record(2 * MIB, Duration::ZERO);
+        source.locations[0].endpoint.pace().record(2 * MIB, spent);
     }
     let first = source.chunk(0, None);
-    assert_eq!(first, ByteRange { start: 0, end: ROOM });
-    let room = source.reserve(first.length()).await.unwrap();
-    let (assembly, claim) = Assembly::new(source, first, room);
+    let asked = source.ask(first).await.unwrap();
+    let (assembly, claim) = Assembly::new(source, first, asked);
+    assembly.admit(claim.number).await.unwrap();
     (Arc::new(assembly), claim)
 }
 
 /// Adds `bytes` of chunk `claim`, from byte `start` of the blob on.
-fn bring(assembly: &Assembly, claim: &Claim, start: u64, bytes: u64) {
+pub(super) fn bring(assembly: &Assembly, claim: &Claim, start: u64, bytes: u64) {
     for part in 0..bytes / MIB {
         assembly.push(claim.number, start + part * MIB, &[0; MIB as usize]);
     }
 }
 
-async fn take(assembly: &Assembly, bytes: u64) {
+pub(super) async fn take(assembly: &Assembly, bytes: u64) {
     let mut taken = 0;
     while taken < bytes {
         match assembly.take().await {

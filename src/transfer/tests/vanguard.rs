@@ -63,16 +63,28 @@ async fn a_wrong_layer_that_came_before_its_turn_is_fetched_afresh() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_surely_wanted_waits_for_its_turn() {
+async fn of_a_larger_image_one_layer_that_is_not_there_is_asked_for_while_its_configuration_comes()
+{
     let large = "x".repeat((2 << 20) + 1);
-    for (tree, sink) in
-        [(image(&["one", &large]), eager()), (image(&["one", "two"]), Arc::default())]
-    {
-        let source = Arc::new(far(&tree, 2));
-        // With nobody to meet, the configuration comes no more.
-        assert!(pull(&source, &sink).await.is_none());
-        assert_eq!(source.opened(&digest("one")), 0);
-    }
+    let tree = image(&["one", &large]);
+    let (source, sink) = (Arc::new(far(&tree, 1)), eager());
+    sink.put(digest("one"), "one".into());
+    assert_eq!(pull(&source, &sink).await.unwrap().failures, []);
+    assert_eq!((source.opened(&digest("one")), source.opened(&digest(&large))), (0, 1));
+    assert!(sink.has(&digest(&large)));
+
+    // With no second one to meet, the configuration comes no more.
+    let source = Arc::new(far(&tree, 2));
+    assert!(pull(&source, &eager()).await.is_none());
+    assert_eq!(source.opened(&digest("one")) + source.opened(&digest(&large)), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_surely_wanted_waits_for_its_turn() {
+    let source = Arc::new(far(&image(&["one", "two"]), 2));
+    // With nobody to meet, the configuration comes no more.
+    assert!(pull(&source, &Arc::default()).await.is_none());
+    assert_eq!(source.opened(&digest("one")), 0);
 }
 
 #[tokio::test(start_paused = true)]
