@@ -137,23 +137,19 @@ impl Assembly {
     }
 
     /// Waits until chunk `number`, whose host has begun to answer, has room, and returns how long that took.
-    /// Those before it get theirs first, asked or not; `None` at the run's end.
-    pub(crate) async fn admit(&self, number: u64) -> Option<Duration> {
-        {
-            let mut state = lock(&self.state);
-            match state.chunk(number) {
-                Some((_, chunk)) if !chunk.is_admitted() => chunk.answered_early(),
-                _ => return Some(Duration::ZERO),
+    /// Those before it get theirs first, asked or not.
+    pub(crate) async fn admit(&self, number: u64) -> Duration {
+        let admitted = lock(&self.state).chunk(number).and_then(|(_, chunk)| chunk.answered());
+        let Some(admitted) = admitted else { return Duration::ZERO };
+        let waiting = async {
+            tokio::select! {
+                biased;
+                // Whoever gave it room may be waiting for that of a later one, until what has some is read.
+                () = admitted.cancelled() => {}
+                _ = self.admitted_before(number + 1) => {}
             }
-        }
-        let since = Instant::now();
-        drop(self.admitted_before(number + 1).await?);
-        let rest = since.elapsed();
-        if let Some((_, chunk)) = lock(&self.state).chunk(number) {
-            chunk.rested(rest);
-        }
-        self.changed.notify_waiters();
-        Some(rest)
+        };
+        self.rest(number, waiting).await
     }
 
     /// Gives room to all chunks before `number`, in their order.
@@ -194,8 +190,13 @@ impl Assembly {
     pub(crate) async fn room(&self, number: u64) -> Duration {
         let emptied = lock(&self.state).chunk(number).and_then(|(_, chunk)| chunk.emptied());
         let Some(emptied) = emptied else { return Duration::ZERO };
+        self.rest(number, emptied).await
+    }
+
+    /// Has the connection of chunk `number` wait for room, and returns how long that took.
+    async fn rest(&self, number: u64, waiting: impl Future<Output = ()>) -> Duration {
         let since = Instant::now();
-        emptied.await;
+        waiting.await;
         let rest = since.elapsed();
         if let Some((_, chunk)) = lock(&self.state).chunk(number) {
             chunk.rested(rest);

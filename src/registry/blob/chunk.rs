@@ -31,6 +31,7 @@ pub(super) struct Chunk {
     asked: Reservation,
     /// `None` until it is [admitted](Chunk::admit).
     room: Option<Reservation>,
+    admitted: CancellationToken,
     /// How many bytes may be queued.
     most: u64,
     is_wide: bool,
@@ -81,6 +82,7 @@ impl Chunk {
             missing: range,
             asked,
             room: None,
+            admitted: CancellationToken::new(),
             most,
             is_wide: most < range.length(),
             is_kept_waiting: false,
@@ -95,16 +97,14 @@ impl Chunk {
     /// Gives it room for what comes.
     pub(super) fn admit(&mut self, room: Reservation) {
         self.room = Some(room);
+        self.admitted.cancel();
     }
 
-    /// Whether what comes has room.
-    pub(super) fn is_admitted(&self) -> bool {
-        self.room.is_some()
-    }
-
-    /// Takes note that its host has begun to answer, and nobody reads that until there is room.
-    pub(super) fn answered_early(&mut self) {
-        self.is_kept_waiting = true;
+    /// Takes note that its host has begun to answer. What to wait for before that is read, where what comes
+    /// has no room: the token that is cancelled once it has.
+    pub(super) fn answered(&mut self) -> Option<CancellationToken> {
+        self.is_kept_waiting = self.room.is_none();
+        self.is_kept_waiting.then(|| self.admitted.clone())
     }
 
     /// What is still to come.

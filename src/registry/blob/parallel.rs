@@ -115,7 +115,7 @@ async fn fetch(assembly: &Assembly, claim: &Claim, mut segment: Segment) -> Resu
     }
     tokio::select! {
         biased;
-        rest = assembly.admit(claim.number) => segment.rested(rest.unwrap_or_default()),
+        rest = assembly.admit(claim.number) => segment.rested(rest),
         () = claim.complete.cancelled() => return Ok(()),
     }
     loop {

@@ -74,6 +74,26 @@ async fn those_before_have_room_first_whoever_answers_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_range_that_has_room_does_not_wait_for_a_later_ones() {
+    let (assembly, claims) = claimed().await;
+    let full = Policy::default().window_bytes / SHORT;
+    assert!(!waits(&assembly, full as usize - 1).await);
+    let waiting = |number| {
+        let assembly = Arc::clone(&assembly);
+        tokio::spawn(async move { assembly.admit(number).await })
+    };
+    // The later one answers first, so that it is who waits for the room of both.
+    let later = waiting(full + 1);
+    tokio::task::yield_now().await;
+    let first = waiting(full);
+    tokio::task::yield_now().await;
+    bring(&assembly, &claims[0], 0, SHORT);
+    take(&assembly, SHORT).await;
+    timeout(HOUR, first).await.unwrap().unwrap();
+    assert!(!later.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_range_that_waits_for_room_is_not_late_until_it_has_some() {
     let (assembly, claims) = claimed().await;
     let full = usize::try_from(Policy::default().window_bytes / SHORT).unwrap();
@@ -87,7 +107,7 @@ async fn a_range_that_waits_for_room_is_not_late_until_it_has_some() {
         assert!(timeout(HOUR, assembly.straggler()).await.is_err());
         take(&assembly, SHORT).await;
     });
-    assert_eq!(waited, Some(HOUR));
+    assert_eq!(waited, HOUR);
     let lags = async |time| timeout(Duration::from_millis(time), assembly.straggler()).await;
     assert!(lags(450).await.is_err());
     assert_eq!(lags(100).await.unwrap().unwrap().number, last.number);

@@ -40,7 +40,7 @@ pub(super) async fn begun_at(spent: Duration) -> (Arc<Assembly>, Claim) {
     let first = source.chunk(0, None);
     let asked = source.ask(first).await.unwrap();
     let (assembly, claim) = Assembly::new(source, first, asked);
-    assembly.admit(claim.number).await.unwrap();
+    assembly.admit(claim.number).await;
     (Arc::new(assembly), claim)
 }
 
